@@ -1,0 +1,61 @@
+"""Clean-label poisons and the Gaussian mixture loss that gives them away.
+
+Letters in docstrings: N images or points, C x H x W pixels, D features, K classes.
+Higher scores are cleaner, everywhere. Names are loaded on first use, because torch takes two seconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lgm.cards import Card as Card
+    from lgm.cards import CheckpointError as CheckpointError
+    from lgm.cards import list_checkpoints as list_checkpoints
+    from lgm.checkpoints import load_checkpoint as load_checkpoint
+    from lgm.config import PRESETS as PRESETS
+    from lgm.config import ModelConfig as ModelConfig
+    from lgm.config import PoisonConfig as PoisonConfig
+    from lgm.config import TrainConfig as TrainConfig
+    from lgm.data import DataError as DataError
+    from lgm.data import load_split as load_split
+    from lgm.detection import outcome as outcome
+    from lgm.detection import roc as roc
+    from lgm.mixture import GaussianMixture as GaussianMixture
+    from lgm.networks import embed as embed
+    from lgm.networks import log_likelihood as log_likelihood
+    from lgm.poisoning import craft_poisons as craft_poisons
+    from lgm.poisons import Poisons as Poisons
+    from lgm.poisons import pick_pairs as pick_pairs
+    from lgm.poisons import read_poisons as read_poisons
+    from lgm.training import TrainingError as TrainingError
+    from lgm.training import fit as fit
+
+_HOME = {
+    "Card": "cards",
+    "CheckpointError": "cards",
+    "list_checkpoints": "cards",
+    "load_checkpoint": "checkpoints",
+    "PRESETS": "config",
+    "ModelConfig": "config",
+    "PoisonConfig": "config",
+    "TrainConfig": "config",
+    "DataError": "data",
+    "load_split": "data",
+    "outcome": "detection",
+    "roc": "detection",
+    "GaussianMixture": "mixture",
+    "embed": "networks",
+    "log_likelihood": "networks",
+    "craft_poisons": "poisoning",
+    "Poisons": "poisons",
+    "pick_pairs": "poisons",
+    "read_poisons": "poisons",
+    "TrainingError": "training",
+    "fit": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'lgm' has no attribute {name!r}")
+    return getattr(import_module(f"lgm.{_HOME[name]}"), name)

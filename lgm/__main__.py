@@ -1,0 +1,290 @@
+"""The command line: python -m lgm train | evaluate | craft | detect.
+
+Results go to standard output (``--json``: one JSON object), progress and errors to standard error.
+Exit codes: 0 done, 1 the message says what was wrong, 2 bad usage, 130 interrupted.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lgm.cards import SHIPPED, CheckpointError, check_name, list_checkpoints, user_folder
+from lgm.config import PRESETS, PoisonConfig, TrainConfig
+from lgm.data import SPLITS, DataError, Split, default_split, download_mnist, load_split
+
+_EXAMPLES = """examples:
+  python -m lgm evaluate mnist-lgm                     accuracy on the bundled digits
+  python -m lgm craft mnist-lgm --poisons 100 --seed 1 --out poisons.safetensors
+  python -m lgm detect mnist-lgm poisons.safetensors   AUC, TPR and FPR of the likelihood filter
+  python -m lgm train mnist-lgm --name mine --data bundled-train --epochs 5
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        result = args.run(args)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except _expected_errors() as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(result) if args.json else _table(result))
+    return 0
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    from lgm.training import TrainingError
+
+    return (DataError, CheckpointError, TrainingError, ValueError, OSError)
+
+
+def _table(result: dict[str, Any], indent: str = "") -> str:
+    lines = []
+    for key, value in result.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}", _table(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{key:<24}{value:.6g}" if isinstance(value, float) else f"{indent}{key:<24}{value}")
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lgm",
+        description="Clean-label poisons against networks trained with softmax or Gaussian mixture (LGM) loss.",
+        epilog=_EXAMPLES + "\nmodels: " + (", ".join(list_checkpoints()) or "none yet"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="train | evaluate | craft | detect")
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_craft(commands)
+    _add_detect(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Callable[..., dict[str, Any]], description: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=description.replace("%", "%%"),
+        description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, cuda:1, ...")
+    parser.add_argument("--download", action="store_true", help="fetch the official MNIST files first (11 MB)")
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    named = "; ".join(f"{name}: {what}" for name, what in SPLITS.items())
+    parser.add_argument("--data", choices=list(SPLITS), help=f"{named} (default: test if it is on disk, else bundled)")
+
+
+def _split(args: argparse.Namespace) -> Split:
+    _download_if_asked(args)
+    return load_split(args.data or default_split())
+
+
+def _download_if_asked(args: argparse.Namespace) -> None:
+    if args.download:
+        download_mnist(lambda done, total, name: print(f"download {done}/{total} {name}", file=sys.stderr))
+
+
+def _add_train(commands: Any) -> None:
+    parser = _command(commands, "train", _train, "Train a network from a preset and save it with its card.")
+    parser.add_argument("preset", choices=list(PRESETS))
+    parser.add_argument("--name", help="what to call it (default: the preset's name)")
+    parser.add_argument("--out", type=Path, default=user_folder(), help="folder for weights, card and features")
+    parser.add_argument("--data", choices=list(SPLITS), help="what to train on (default: the preset's)")
+    parser.add_argument("--epochs", type=int, help="passes over the data (default: the preset's)")
+    parser.add_argument("--margin", type=float, help="alpha of the LGM loss (default: the preset's)")
+    parser.add_argument("--likelihood-weight", type=float, help="lambda of the LGM loss (default: the preset's)")
+    parser.add_argument("--covariance", choices=["identity", "diagonal"], help="learnt if diagonal")
+    parser.add_argument("--learn-priors", action="store_true", help="learn the class priors of eq. (2)")
+    parser.add_argument("--center-radius", type=float, help="where the class means start (default: the preset's)")
+    parser.add_argument("--limit", type=int, help="images per class (default: the preset's)")
+    parser.add_argument("--seed", type=int, help="of weights, order and shifts (default: the preset's)")
+    parser.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
+    parser.add_argument("--force", action="store_true", help="replace an existing model of this name")
+
+
+def _train_config(args: argparse.Namespace) -> TrainConfig:
+    def given(**values: Any) -> dict[str, Any]:
+        return {key: value for key, value in values.items() if value is not None}
+
+    preset = PRESETS[args.preset]
+    model = replace(
+        preset.model,
+        learn_priors=args.learn_priors or preset.model.learn_priors,
+        **given(
+            margin=args.margin,
+            likelihood_weight=args.likelihood_weight,
+            covariance=args.covariance,
+            center_radius=args.center_radius,
+        ),
+    )
+    chosen = given(split=args.data, epochs=args.epochs, limit=args.limit, seed=args.seed)
+    return replace(preset, model=model, **chosen)
+
+
+def _train(args: argparse.Namespace) -> dict[str, Any]:
+    from lgm.training import train_checkpoint
+
+    name = check_name(args.name or args.preset)
+    taken = (args.out / f"{name}.safetensors").exists() or (args.out == user_folder() and _is_shipped(name))
+    if taken and not args.force:
+        raise CheckpointError(
+            f"a model named {name!r} exists already; choose another --name, or replace it with --force"
+        )
+    _download_if_asked(args)
+    with tqdm(unit="step", dynamic_ncols=True, disable=None) as bar:
+
+        def on_step(step: int, total: int, metrics: dict[str, float]) -> None:
+            bar.total = total
+            bar.set_postfix({key: f"{value:.4g}" for key, value in metrics.items()}, refresh=False)
+            bar.update(step - bar.n)
+
+        card = train_checkpoint(
+            _train_config(args),
+            name,
+            args.out,
+            resume=args.resume,
+            device=args.device,
+            on_step=on_step,
+            on_epoch=lambda record, _: bar.write(json.dumps(record), file=sys.stderr),
+        )
+    assert card is not None, "nobody can stop this run but the user, with a signal"
+    return {
+        "model": name,
+        "folder": str(args.out),
+        "epochs": len(card.history),
+        "accuracy": card.accuracy,
+        "closest_centers": card.closest_centers,
+        "weights_sha256": card.weights_sha256,
+    }
+
+
+def _is_shipped(name: str) -> bool:
+    return (SHIPPED / f"{name}.safetensors").exists()
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = _command(commands, "evaluate", _evaluate, "Accuracy of a model, with a 95 % Wilson interval.")
+    parser.add_argument("model", help="name of a checkpoint, or path to its weights")
+    _add_data(parser)
+
+
+def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
+    from lgm.checkpoints import embed_split, load_checkpoint
+    from lgm.detection import wilson_interval
+
+    model, card = load_checkpoint(args.model, args.device)
+    split = _split(args)
+    features = embed_split(model, split)
+    hits = int((features.predicted == features.labels).sum())
+    low, high = wilson_interval(hits, len(split))
+    return {
+        "model": card.name,
+        "data": split.name,
+        "n": len(split),
+        "accuracy": hits / len(split),
+        "interval": [low, high],
+        "closest_centers": card.closest_centers,
+        "mean_log_likelihood": float(features.score.mean()) if card.config.model.loss == "lgm" else None,
+        "weights_sha256": card.weights_sha256,
+    }
+
+
+def _add_craft(commands: Any) -> None:
+    default = PoisonConfig()
+    parser = _command(commands, "craft", _craft, "Craft poisons from random pairs (eq. 1) and save them losslessly.")
+    parser.add_argument("model", help="name of a checkpoint, or path to its weights")
+    _add_data(parser)
+    parser.add_argument("--poisons", type=int, default=100, help="how many")
+    parser.add_argument("--beta", type=float, default=default.beta, help="weight of looking like the base")
+    parser.add_argument("--iterations", type=int, default=default.iterations, help="at most, a poison")
+    parser.add_argument("--tolerance", type=float, default=default.tolerance, help="0: never stop before the limit")
+    parser.add_argument("--seed", type=int, default=1, help="of the pairs")
+    parser.add_argument("--out", type=Path, required=True, help="file for the poisons (.safetensors)")
+    parser.add_argument("--force", action="store_true", help="replace an existing file")
+
+
+def _craft(args: argparse.Namespace) -> dict[str, Any]:
+    from lgm.checkpoints import load_checkpoint
+    from lgm.poisoning import craft_random
+
+    if args.out.exists() and not args.force:
+        raise ValueError(f"{args.out} exists already; choose another --out, or replace it with --force")
+    config = PoisonConfig(beta=args.beta, iterations=args.iterations, tolerance=args.tolerance)
+    model, card = load_checkpoint(args.model, args.device)
+    split = _split(args)
+    with tqdm(unit="poison-iteration", unit_scale=True, dynamic_ncols=True, disable=None) as bar:
+
+        def on_step(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        poisons = craft_random(model, card, split, args.poisons, config, seed=args.seed, on_step=on_step)
+    poisons.save(args.out)
+    return {
+        "model": card.name,
+        "data": split.name,
+        "poisons": len(poisons),
+        "beta": args.beta,
+        "seed": args.seed,
+        "collided": float(poisons.collided.mean()),
+        "objective": float(poisons.objective.mean()),
+        "objective_median": float(sorted(poisons.objective)[len(poisons) // 2]),
+        "l2": float(poisons.l2.mean()),
+        "linf": float(poisons.linf.mean()),
+        "iterations": float(poisons.iterations.mean()),
+        "out": str(args.out),
+    }
+
+
+def _add_detect(commands: Any) -> None:
+    parser = _command(commands, "detect", _detect, "Score clean data and poisons; AUC, TPR and FPR of the filter.")
+    parser.add_argument("model", help="name of an LGM checkpoint, or path to its weights")
+    parser.add_argument("poisons", type=Path, help="file made by craft")
+    _add_data(parser)
+    parser.add_argument("--fpr", type=float, default=0.01, help="false-positive rate at which to set the threshold")
+
+
+def _detect(args: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
+    from lgm.checkpoints import embed_split, load_checkpoint
+    from lgm.detection import detection_report, nominal_fpr
+    from lgm.networks import log_likelihood, require_mixture
+    from lgm.poisons import read_poisons
+
+    poisons = read_poisons(args.poisons)
+    model, card = load_checkpoint(args.model, args.device)
+    mixture = require_mixture(model).mixture
+    split = _split(args)
+    crafted_from = poisons.manifest.get("split_sha256", split.sha256)
+    if crafted_from != split.sha256:
+        print(f"note: these poisons were crafted from other data than {split.name!r}", file=sys.stderr)
+    clean = embed_split(model, split).score
+    score = log_likelihood(model, torch.from_numpy(poisons.images), torch.from_numpy(poisons.labels).long()).numpy()
+    report = detection_report(clean, score, poisons.collided, args.fpr)
+    if report["threshold"] is not None:
+        peak = mixture.peak().cpu().numpy()
+        report["nominal_fpr"] = nominal_fpr(report["threshold"], peak, mixture.means.shape[1])
+    crafted_on = poisons.manifest.get("model")
+    return {"model": card.name, "data": split.name, "crafted_on": crafted_on, "wanted_fpr": args.fpr, **report}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Everything a run can be told, as frozen values that hash, compare and go to JSON."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+Loss = Literal["lgm", "softmax"]
+Covariance = Literal["identity", "diagonal"]
+
+
+def _check(ok: bool, name: str, expected: str, got: object) -> None:
+    if not ok:
+        raise ValueError(f"{name}: expected {expected}, got {got!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """What is needed to build a `Classifier` before its weights are known."""
+
+    network: Literal["mnist-cnn", "tiny-cnn"] = "mnist-cnn"
+    loss: Loss = "lgm"
+    n_classes: int = 10
+    n_dim: int = 2  # the paper's plane
+    margin: float = 1.0  # alpha in the LGM loss
+    likelihood_weight: float = 0.1  # lambda in eq. (5)
+    covariance: Covariance = "identity"  # the paper fixes it to identity
+    learn_priors: bool = False  # class priors p(k) of eq. (2); uniform unless learnt
+    center_radius: float = 3.0  # the class means start on a circle of this radius
+
+    def __post_init__(self) -> None:
+        _check(self.network in ("mnist-cnn", "tiny-cnn"), "network", "mnist-cnn or tiny-cnn", self.network)
+        _check(self.loss in ("lgm", "softmax"), "loss", "lgm or softmax", self.loss)
+        _check(self.covariance in ("identity", "diagonal"), "covariance", "identity or diagonal", self.covariance)
+        _check(self.n_classes >= 2, "n_classes", "at least 2", self.n_classes)
+        _check(self.n_dim >= 1, "n_dim", "at least 1", self.n_dim)
+        _check(self.margin >= 0, "margin", "a number >= 0", self.margin)
+        _check(self.likelihood_weight >= 0, "likelihood_weight", "a number >= 0", self.likelihood_weight)
+        _check(self.center_radius >= 0, "center_radius", "a number >= 0", self.center_radius)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """A model and how it is trained. Measured recipe: AdamW, ramped margin, centres on a circle."""
+
+    model: ModelConfig = ModelConfig()
+    split: str = "train"  # which data: see `lgm.data.SPLITS`
+    limit: int | None = None  # images per class, for quick tries
+    epochs: int = 10
+    batch_size: int = 256
+    lr: float = 2e-3
+    center_lr: float = 5e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.05  # fraction of all steps over which the learning rate rises
+    margin_ramp: float = 0.3  # fraction of all steps over which alpha rises from 0: alpha = 1 at step 0 collapses
+    clip_norm: float = 5.0
+    shift: int = 2  # each training image is moved by up to this many pixels
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        _check(self.epochs >= 1, "epochs", "at least 1", self.epochs)
+        _check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+        _check(self.limit is None or self.limit >= 1, "limit", "at least 1 image per class", self.limit)
+        _check(self.lr > 0, "lr", "a number > 0", self.lr)
+        _check(self.center_lr > 0, "center_lr", "a number > 0", self.center_lr)
+        _check(0 <= self.warmup < 1, "warmup", "a fraction in [0, 1)", self.warmup)
+        _check(0 <= self.margin_ramp <= 1, "margin_ramp", "a fraction in [0, 1]", self.margin_ramp)
+        _check(self.shift >= 0, "shift", "a number of pixels >= 0", self.shift)
+        _check(0 <= self.seed < 2**31, "seed", "an integer in [0, 2**31)", self.seed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` is the way back."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> "TrainConfig":
+        """The config a card describes. Raises TypeError or ValueError for unknown fields or values."""
+        return TrainConfig(**{**values, "model": ModelConfig(**values["model"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoisonConfig:
+    """How poisons are crafted; the defaults are the paper's settings (section 4.3)."""
+
+    beta: float = 8e-3  # eq. (1), for pixels in [0, 1] and features rescaled to [-1, 1]
+    iterations: int = 1000
+    method: Literal["fbs"] = "fbs"  # forward-backward splitting, as in Poison Frogs
+    growth: float = 1.2  # a poison's own step after a success ...
+    shrink: float = 0.5  # ... and after a failure
+    tolerance: float = 1e-4  # stop when `patience` iterations improved the objective by less than this share; 0: never
+    patience: int = 50
+    batch_size: int = 128  # poisons crafted together: beyond this only memory grows
+
+    def __post_init__(self) -> None:
+        _check(self.beta >= 0, "beta", "a number >= 0", self.beta)
+        _check(self.iterations >= 1, "iterations", "at least 1", self.iterations)
+        _check(self.method == "fbs", "method", "fbs", self.method)
+        _check(self.growth >= 1, "growth", "a factor >= 1", self.growth)
+        _check(0 < self.shrink < 1, "shrink", "a factor in (0, 1)", self.shrink)
+        _check(self.tolerance >= 0, "tolerance", "a share >= 0", self.tolerance)
+        _check(self.patience >= 1, "patience", "at least 1", self.patience)
+        _check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+
+
+_MNIST = TrainConfig()
+_TINY = TrainConfig(
+    model=ModelConfig(network="tiny-cnn"), split="bundled-train", limit=100, epochs=3, batch_size=100, shift=0, lr=5e-3
+)
+
+
+def _softmax(config: TrainConfig) -> TrainConfig:
+    return replace(config, model=replace(config.model, loss="softmax"))
+
+
+PRESETS: dict[str, TrainConfig] = {
+    "mnist-lgm": _MNIST,
+    "mnist-softmax": _softmax(_MNIST),
+    "tiny-lgm": _TINY,
+    "tiny-softmax": _softmax(_TINY),
+}

@@ -1,0 +1,141 @@
+"""The record of crafted poisons: everything about each one, lossless on disk, readable without torch."""
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from lgm.cards import CheckpointError, locate
+from lgm.data import write_atomically
+
+
+@dataclass(frozen=True)
+class Poisons:
+    """N poisons and how each came about. Arrays are NumPy; F is the number of recorded frames.
+
+    Attributes:
+        images: (N, 1, 28, 28) float32 poisons, pixels in [0, 1].
+        bases, targets: (N, 1, 28, 28) uint8 images b and t of eq. (1).
+        base_index, target_index: (N,) positions in the split they were drawn from.
+        labels: (N,) uint8 claimed labels: the class of the base.
+        target_labels: (N,) uint8 classes of the targets.
+        predicted: (N,) uint8 classes the crafting network sees in the poisons.
+        z, target_z: (N, D) features of poisons and targets.
+        score: (N,) log p(f(x) | claimed label) in nats; NaN for softmax networks.
+        collision: (N,) first term of eq. (1): squared distance of rescaled features to the target's.
+        perturbation: (N,) squared L2 distance to the base, the second term before beta.
+        beta: (N,) trade-off of each poison.
+        iterations: (N,) iterations used until convergence or the limit.
+        path_iteration: (F,) iterations at which frames were recorded.
+        path: (N, F, D) features on the way.
+        path_objective: (N, F, 2) collision and perturbation on the way.
+        manifest: Model and its hash, split and its hash, seed, configuration, versions.
+    """
+
+    images: np.ndarray
+    bases: np.ndarray
+    targets: np.ndarray
+    base_index: np.ndarray
+    target_index: np.ndarray
+    labels: np.ndarray
+    target_labels: np.ndarray
+    predicted: np.ndarray
+    z: np.ndarray
+    target_z: np.ndarray
+    score: np.ndarray
+    collision: np.ndarray
+    perturbation: np.ndarray
+    beta: np.ndarray
+    iterations: np.ndarray
+    path_iteration: np.ndarray
+    path: np.ndarray
+    path_objective: np.ndarray
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def collided(self) -> np.ndarray:
+        """(N,) bool: the network predicts the target's class, so the poison can do its work."""
+        return self.predicted == self.target_labels
+
+    @property
+    def objective(self) -> np.ndarray:
+        """(N,) value of eq. (1)."""
+        return self.collision + self.beta * self.perturbation
+
+    @property
+    def l2(self) -> np.ndarray:
+        """(N,) L2 distance to the base, pixels in [0, 1]."""
+        return np.sqrt(self.perturbation)
+
+    @property
+    def linf(self) -> np.ndarray:
+        """(N,) largest change of a single pixel, in [0, 1]."""
+        return np.abs(self.images - self.bases.astype(np.float32) / 255).max(axis=(1, 2, 3))
+
+    def save(self, path: Path) -> None:
+        """Write all arrays and the manifest, bit for bit, whole or not at all."""
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
+        metadata = {"manifest": json.dumps(self.manifest)}
+        write_atomically(Path(path), lambda part: save_file(arrays, part, metadata=metadata))
+
+
+_ARRAYS = [item.name for item in fields(Poisons) if item.name != "manifest"]
+
+
+def read_poisons(path: str | Path) -> Poisons:
+    """Poisons from a file.
+
+    Raises:
+        CheckpointError: missing, damaged, or not a file of poisons.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in _ARRAYS}
+            manifest = json.loads((file.metadata() or {}).get("manifest", "{}"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: expected poisons made by `python -m lgm craft`, found {error}; craft them anew"
+        ) from error
+    lengths = {name: len(array) for name, array in arrays.items() if name != "path_iteration"}
+    if len(set(lengths.values())) != 1:
+        raise CheckpointError(f"{path}: expected arrays of one length, found {lengths}; craft them anew")
+    return Poisons(**arrays, manifest=manifest)
+
+
+def read_shipped_poisons(source: str | Path) -> Poisons:
+    """The poisons that lie beside a checkpoint as ``<name>.poisons.safetensors``. Raises CheckpointError."""
+    weights = locate(source)
+    return read_poisons(weights.with_name(f"{weights.stem}.poisons.safetensors"))
+
+
+def pick_pairs(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random (base, target) pairs of different classes.
+
+    Args:
+        labels: (N,) classes of the data to draw from.
+        count: How many; each image is a base at most once, a target any number of times.
+        seed: The same seed gives the same pairs.
+
+    Returns:
+        Two (count,) arrays of positions.
+
+    Raises:
+        ValueError: more poisons than images, fewer than 1, or only one class.
+    """
+    if not 1 <= count <= len(labels):
+        raise ValueError(f"poisons: expected 1..{len(labels)} (one base image each), got {count}")
+    if len(np.unique(labels)) < 2:
+        raise ValueError("labels: expected at least two classes, got one")
+    rng = np.random.default_rng(seed)
+    bases = rng.permutation(len(labels))[:count]
+    targets = rng.integers(len(labels), size=count)
+    while (same := labels[bases] == labels[targets]).any():
+        targets[same] = rng.integers(len(labels), size=int(same.sum()))
+    return bases, targets

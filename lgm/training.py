@@ -1,0 +1,295 @@
+"""One loop for all training, resumable to the bit."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lgm.cards import Card, CheckpointError, Features
+from lgm.checkpoints import embed_split, save_measured
+from lgm.config import TrainConfig
+from lgm.data import DataError, Split, load_split, per_class, validation_split, write_atomically
+from lgm.heads import LGMHead
+from lgm.networks import Classifier, autocast, build_model, device_of, fast_precision, to_device
+
+OnStep = Callable[[int, int, dict[str, float]], None]
+OnEpoch = Callable[[dict[str, Any], Features | None], None]
+_COLLAPSED = 0.5  # sigmas: two classes this close together share one Gaussian
+
+
+class TrainingError(Exception):
+    """Training that went wrong in a way that would leave a useless model behind."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """History (one record per epoch) and whether all epochs were run or the caller stopped it."""
+
+    history: list[dict[str, Any]]
+    completed: bool
+
+
+def fit(
+    model: Classifier,
+    train: Split,
+    config: TrainConfig,
+    *,
+    validation: Split | None = None,
+    state_path: Path | None = None,
+    resume: bool = False,
+    on_step: OnStep | None = None,
+    on_epoch: OnEpoch | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> FitResult:
+    """Train ``model`` in place.
+
+    Args:
+        model: Where it lies is where it is trained; frozen parameters stay as they are.
+        train: Labelled images.
+        config: Recipe and seed. The same config, data, machine and thread count give the same weights.
+        validation: Measured after each epoch.
+        state_path: Where to keep the state after each epoch; None keeps none.
+        resume: Go on from ``state_path`` if it exists.
+        on_step: Called after each step as (step, steps in all, running metrics).
+        on_epoch: Called after each epoch as (record, features of the validation split).
+        should_stop: Asked after each step; True ends the run at the last finished epoch's state on disk.
+
+    Raises:
+        TrainingError: the loss is not finite, the features collapse, or the result is no better than guessing.
+        CheckpointError: the state to resume from is damaged or belongs to another run.
+    """
+    run = _Run(model, train, config)
+    if resume and state_path is not None and state_path.exists():
+        run.load_state(state_path)
+    elif state_path is not None:
+        run.save_state(state_path)  # a place that cannot be written fails now, not after an epoch
+    while run.epoch < config.epochs:
+        started = time.monotonic()
+        record = run.train_epoch(on_step, should_stop)
+        if record is None:
+            return FitResult(run.history, completed=False)
+        record["seconds"] = round(time.monotonic() - started, 1)
+        features = embed_split(model, validation) if validation else None
+        if features is not None:
+            record["validation_accuracy"] = float((features.predicted == features.labels).mean())
+        run.history.append(record)
+        run.raise_if_collapsed()
+        if state_path is not None:
+            run.save_state(state_path)
+        if on_epoch:
+            on_epoch(record, features)
+    run.raise_if_guessing()
+    return FitResult(run.history, completed=True)
+
+
+def train_checkpoint(
+    config: TrainConfig,
+    name: str,
+    folder: Path,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+    on_step: OnStep | None = None,
+    on_epoch: OnEpoch | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Card | None:
+    """Train a config from scratch and save weights, card and features under ``name`` in ``folder``.
+
+    Returns:
+        The card, or None if the caller stopped it: then the state of the last epoch waits for ``resume``.
+
+    Raises:
+        DataError, TrainingError, CheckpointError: see `load_split` and `fit`.
+    """
+    train = load_split(config.split)
+    if config.limit is not None:
+        train = train[per_class(train.labels, 0, config.limit)]
+    validation = load_split(validation_split(config.split))
+    model = to_device(build_model(config.model, config.seed), device)
+    state_path = folder / f"{name}.resume.safetensors"
+    result = fit(
+        model,
+        train,
+        config,
+        validation=validation,
+        state_path=state_path,
+        resume=resume,
+        on_step=on_step,
+        on_epoch=on_epoch,
+        should_stop=should_stop,
+    )
+    if not result.completed:
+        return None
+    card = Card(name=name, config=config, weights_sha256="", history=result.history)
+    card.data_sha256["trained on"] = train.sha256
+    save_measured(model.eval(), card, list(_splits_at_hand()), folder)
+    state_path.unlink(missing_ok=True)
+    return card
+
+
+def _splits_at_hand() -> Iterator[Split]:
+    yield load_split("bundled")
+    for name in ("train", "test"):
+        try:
+            yield load_split(name)
+        except DataError:
+            continue  # not on this machine; the card says which splits were measured
+
+
+class _Run:
+    """The state of a training run: all that must survive a kill."""
+
+    def __init__(self, model: Classifier, train: Split, config: TrainConfig) -> None:
+        self.model = model
+        self.train = train
+        self.config = config
+        self.device = device_of(model)
+        self.precision = fast_precision(self.device)
+        self.optimizer = _optimizer(model, config)
+        self.base_lr = [group["lr"] for group in self.optimizer.param_groups]
+        self.epoch = 0
+        self.history: list[dict[str, Any]] = []
+        self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        return self.config.epochs * self.steps_per_epoch
+
+    def train_epoch(self, on_step: OnStep | None, should_stop: Callable[[], bool] | None) -> dict[str, Any] | None:
+        """One pass over the data; None if it was stopped."""
+        self.model.train()
+        # Order and shifts depend on seed and epoch alone, so a resumed run sees what an uninterrupted one sees.
+        generator = torch.Generator().manual_seed(self.config.seed * 100_003 + self.epoch)
+        order = torch.randperm(len(self.train), generator=generator)
+        loss_sum = correct = seen = 0.0
+        for index in order.split(self.config.batch_size):
+            x = _shifted(self.train.pixels(index.numpy()), self.config.shift, generator)
+            x = x.to(self.device, memory_format=torch.channels_last)
+            y = self.train.targets(index.numpy()).to(self.device)
+            step = self.epoch * self.steps_per_epoch + int(seen) // self.config.batch_size
+            loss, hits = self.step(x, y, step)
+            if not math.isfinite(loss):
+                raise TrainingError(f"epoch {self.epoch + 1}: the loss is {loss}; lower lr (now {self.config.lr:g})")
+            loss_sum, correct, seen = loss_sum + loss * len(y), correct + hits, seen + len(y)
+            if on_step:
+                running = {"loss": loss_sum / seen, "accuracy": correct / seen, "epoch": float(self.epoch + 1)}
+                on_step(step + 1, self.total_steps, running | self.center_distance())
+            if should_stop and should_stop():
+                return None
+        self.epoch += 1
+        self.model.eval()
+        return {"epoch": self.epoch, "loss": loss_sum / seen, "accuracy": correct / seen} | self.center_distance()
+
+    def step(self, x: Tensor, y: Tensor, step: int) -> tuple[float, int]:
+        progress = step / self.total_steps
+        for group, base in zip(self.optimizer.param_groups, self.base_lr, strict=True):
+            group["lr"] = base * _schedule(progress, self.config.warmup)
+        with autocast(self.device, self.precision):
+            z = self.model.embed(x)
+        z = z.float()
+        ramp = min(1.0, progress / self.config.margin_ramp) if self.config.margin_ramp else 1.0
+        loss = self.model.head.loss(z, y, ramp)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        with torch.no_grad():
+            hits = int((self.model.head.logits(z).argmax(-1) == y).sum())
+        return float(loss.detach()), hits
+
+    def center_distance(self) -> dict[str, float]:
+        """Smallest distance between class means, for LGM: what shows a collapse first."""
+        head = self.model.head
+        return {"closest_centers": head.mixture.closest_centers()} if isinstance(head, LGMHead) else {}
+
+    def raise_if_collapsed(self) -> None:
+        """All classes on one point: the known failure of this loss, from which it does not recover."""
+        record, chance = self.history[-1], 1 / self.config.model.n_classes
+        if record.get("closest_centers", math.inf) < _COLLAPSED and record["accuracy"] < 2 * chance:
+            raise TrainingError(
+                f"the features have collapsed in epoch {self.epoch}: closest class means "
+                f"{record['closest_centers']:.2f} sigma apart (expected over {_COLLAPSED}), accuracy "
+                f"{record['accuracy']:.1%}. Start the centres wider (center_radius), ramp the margin more slowly "
+                "(margin_ramp) or lower likelihood_weight"
+            )
+
+    def raise_if_guessing(self) -> None:
+        accuracy, chance = self.history[-1]["accuracy"], 1 / self.config.model.n_classes
+        if accuracy < 2 * chance:
+            raise TrainingError(
+                f"after {self.epoch} epochs accuracy is {accuracy:.1%}, hardly better than guessing ({chance:.1%}); "
+                "nothing was saved. Train longer, or change lr"
+            )
+
+    def save_state(self, path: Path) -> None:
+        """Weights, optimiser and history in one file, so that they can never disagree."""
+        tensors = {f"model.{name}": value.detach().cpu() for name, value in self.model.state_dict().items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value.cpu() for name, value in slots.items()}
+        meta = {"epoch": self.epoch, "history": self.history, **self._identity()}
+        tensors = {name: value.contiguous().clone() for name, value in tensors.items()}
+        write_atomically(path, lambda part: save_file(tensors, part, metadata={"run": json.dumps(meta)}))
+
+    def load_state(self, path: Path) -> None:
+        try:
+            with safe_open(path, framework="pt") as file:
+                meta = json.loads(file.metadata()["run"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a dict
+        except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
+            raise CheckpointError(f"{path}: expected the state of a training run, found {error}; delete it") from error
+        for what, mine in self._identity().items():
+            if meta.get(what) != mine:
+                raise CheckpointError(f"{path}: belongs to a run with another {what}; use that one, or delete the file")
+        self.epoch, self.history = meta["epoch"], meta["history"]
+        own = {name.removeprefix("model."): v for name, v in tensors.items() if name.startswith("model.")}
+        self.model.load_state_dict(own)
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, slot = name.split(".")
+                slots.setdefault(int(index), {})[slot] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+
+    def _identity(self) -> dict[str, Any]:
+        return {"config": self.config.to_dict(), "data": self.train.sha256}
+
+
+def _optimizer(model: Classifier, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW; the mixture has its own step and no decay, which would pull the means to the origin."""
+    mixture = {f"head.{n}" for n, _ in model.head.named_parameters()} if isinstance(model.head, LGMHead) else set()
+    network = [p for n, p in model.named_parameters() if n not in mixture and p.requires_grad]
+    centers = [p for n, p in model.named_parameters() if n in mixture and p.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": network, "lr": config.lr, "weight_decay": config.weight_decay}]
+    if centers:
+        groups.append({"params": centers, "lr": config.center_lr, "weight_decay": 0.0})
+    return torch.optim.AdamW(groups)
+
+
+def _schedule(progress: float, warmup: float) -> float:
+    """Share of the learning rate at ``progress`` in [0, 1): a linear rise, then a linear fall to 0."""
+    if progress < warmup:
+        return (progress + 1e-3) / warmup if warmup else 1.0
+    return (1 - progress) / (1 - warmup)
+
+
+def _shifted(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:
+    """Each image moved by up to ``shift`` pixels both ways, black moving in, (N, C, H, W) -> the same."""
+    if not shift:
+        return x
+    n, _, height, width = x.shape
+    padded = functional.pad(x, [shift] * 4)
+    offset = torch.randint(0, 2 * shift + 1, (2, n, 1), generator=generator)
+    rows = (offset[0] + torch.arange(height))[:, None, :, None]
+    columns = (offset[1] + torch.arange(width))[:, None, None, :]
+    images = torch.arange(n)[:, None, None, None]
+    channels = torch.arange(x.shape[1])[None, :, None, None]
+    return padded[images, channels, rows, columns]
