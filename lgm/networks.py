@@ -100,7 +100,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractCon
 
 def to_device(model: Classifier, device: str) -> Classifier:
     """Move the weights, in the memory layout that convolutions are fastest in."""
-    return model.to(device=torch.device(device), memory_format=torch.channels_last)
+    return model.to(torch.device(device)).to(memory_format=torch.channels_last)
 
 
 def device_of(model: nn.Module) -> torch.device:
