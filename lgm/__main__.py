@@ -221,6 +221,8 @@ def _add_craft(commands: Any) -> None:
 
 
 def _craft(args: argparse.Namespace) -> dict[str, Any]:
+    import numpy as np
+
     from lgm.checkpoints import load_checkpoint
     from lgm.poisoning import craft_random
 
@@ -245,7 +247,7 @@ def _craft(args: argparse.Namespace) -> dict[str, Any]:
         "seed": args.seed,
         "collided": float(poisons.collided.mean()),
         "objective": float(poisons.objective.mean()),
-        "objective_median": float(sorted(poisons.objective)[len(poisons) // 2]),
+        "objective_median": float(np.median(poisons.objective)),
         "l2": float(poisons.l2.mean()),
         "linf": float(poisons.linf.mean()),
         "iterations": float(poisons.iterations.mean()),

@@ -109,11 +109,20 @@ def read_card(source: str | Path) -> Card:
     path = locate(source).with_suffix(".json")
     try:
         values = json.loads(path.read_text())
-        return Card(**{**values, "config": TrainConfig.from_dict(values["config"])})
+        card = Card(**{**values, "config": TrainConfig.from_dict(values["config"])})
+        _check_range(card)
+        return card
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: the card is missing; it belongs beside the weights") from error
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{path}: expected a model card in JSON, found {error}; restore or retrain it") from error
+
+
+def _check_range(card: Card) -> None:
+    """Without a usable feature range the objective would silently be another one."""
+    n_dim = card.config.model.n_dim
+    if card.feature_scale.shape != (n_dim,) or not np.isfinite(card.feature_scale).all():
+        raise ValueError(f"feature_min {card.feature_min} and feature_max {card.feature_max}, not {n_dim} numbers each")
 
 
 def write_card(card: Card, folder: Path) -> None:

@@ -1,7 +1,6 @@
 """Weights on disk: safetensors with a card beside them, checked on the way in. Never a pickle."""
 
 import hashlib
-import pickle
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,7 +10,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lgm.cards import Card, CheckpointError, FeatureMap, Features, locate, read_card, write_card, write_features
+from lgm.cards import (
+    Card,
+    CheckpointError,
+    FeatureMap,
+    Features,
+    check_name,
+    locate,
+    read_card,
+    write_card,
+    write_features,
+)
 from lgm.config import ModelConfig, TrainConfig
 from lgm.data import Split, load_split, write_atomically
 from lgm.heads import LGMHead
@@ -35,7 +44,7 @@ def save_checkpoint(model: Classifier, card: Card, folder: Path) -> Path:
     """Write `<name>.safetensors` and `<name>.json`, each whole or not at all; returns the weights' path."""
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     card.weights_sha256 = weights_sha256(state)
-    path = folder / f"{card.name}.safetensors"
+    path = folder / f"{check_name(card.name)}.safetensors"
     write_atomically(path, lambda part: save_file(state, part))
     write_card(card, folder)
     return path
@@ -61,7 +70,7 @@ def load_checkpoint(source: str | Path, device: str = "cpu") -> tuple[Classifier
         found = weights_sha256(state)
         if found != card.weights_sha256:
             raise CheckpointError(
-                f"{path}: expected weights with SHA-256 {card.weights_sha256[:12]} (its card), found {found[:12]}; "
+                f"{path}: expected weights with SHA-256 {card.weights_sha256!s:.12} (its card), found {found:.12}; "
                 "restore the file or retrain"
             )
         model = _fill(build_model(card.config.model), state, path)
@@ -80,12 +89,12 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             ) from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # an unpickler that reads foreign bytes may raise anything
         raise CheckpointError(
             f"{path}: expected tensors and nothing else, found something that torch will not load safely; "
             "nothing in it was executed. Save a state_dict as safetensors instead"
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise CheckpointError(f"{path}: expected a state_dict (names to tensors), found {type(state).__name__}")
     return state
 

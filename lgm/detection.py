@@ -79,7 +79,7 @@ def _finite(scores: np.ndarray, name: str) -> np.ndarray:
 
 def is_removed(score: np.ndarray, threshold: float) -> np.ndarray:
     """Which images the filter removes: those not above T. Source: algorithm 1, step 5 keeps p > T."""
-    return np.asarray(score) <= threshold
+    return np.asarray(score, np.float64) <= threshold  # float32 scores would round the threshold
 
 
 def outcome(clean_score: np.ndarray, poison_score: np.ndarray, threshold: float) -> Outcome:

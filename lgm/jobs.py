@@ -120,7 +120,7 @@ class Runner:
 
     def position(self, job: Job) -> int:
         """How many jobs come before this one."""
-        waiting = [j for j in self.jobs.values() if j.active]
+        waiting = [j for j in list(self.jobs.values()) if j.active]  # another user may submit meanwhile
         return waiting.index(job) if job in waiting else 0
 
     def _forget_oldest(self) -> None:

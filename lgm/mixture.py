@@ -97,7 +97,7 @@ class GaussianMixture(nn.Module):
             raise ValueError(f"labels: expected one per feature ({len(z)}), got {len(y)}")
         if len(y) and not (int(y.min()) >= 0 and int(y.max()) < n_classes):
             raise ValueError(f"labels: expected 0..{n_classes - 1}, got {int(y.min())}..{int(y.max())}")
-        return self.component_log_prob(z).gather(1, y[:, None])[:, 0]
+        return self.component_log_prob(z).gather(1, y[:, None].long())[:, 0]  # poisons keep bytes
 
     def closest_centers(self) -> float:
         """Smallest Euclidean distance between two class means; near 0 means a collapsed feature space."""

@@ -100,7 +100,13 @@ def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractCon
 
 def to_device(model: Classifier, device: str) -> Classifier:
     """Move the weights, in the memory layout that convolutions are fastest in."""
-    return model.to(torch.device(device)).to(memory_format=torch.channels_last)
+    try:
+        model = model.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device: expected one that torch can use here, such as cpu, got {device!r} ({error})"
+        ) from error
+    return model.to(memory_format=torch.channels_last)
 
 
 def device_of(model: nn.Module) -> torch.device:

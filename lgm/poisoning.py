@@ -57,13 +57,13 @@ def craft_poisons(
     if len(targets) != n:
         raise ValueError(f"targets: expected one per base ({n}), got {len(targets)}")
     betas = np.full(n, config.beta, np.float32) if beta is None else np.asarray(beta, np.float32)
-    if betas.shape != (n,) or (betas < 0).any():
+    if betas.shape != (n,) or not (betas >= 0).all():  # NaN included
         raise ValueError(f"beta: expected {n} numbers >= 0, got shape {betas.shape}, smallest {betas.min(initial=0)}")
     check_images(bases.pixels(slice(0, 1)))
     frames = _frame_iterations(config.iterations)
     target_z = embed(model, targets.pixels())
     parts: list[_Descent] = []
-    total, done = n * config.iterations, 0
+    total, done, stopped = n * config.iterations, 0, False
     for index in torch.arange(n).split(config.batch_size):
         i = index.numpy()
         descent = _Descent(
@@ -74,10 +74,11 @@ def craft_poisons(
             config=config,
             frames=frames,
         )
+        descent.stop = stopped  # a later batch then stays at its bases
         parts.append(descent)
         for progress in descent.run():
             if on_step and on_step(done + progress, total) is False:
-                descent.stop = True
+                descent.stop = stopped = True
         done += len(index) * config.iterations
     return _collect(model, parts, bases=bases, targets=targets, target_z=target_z, betas=betas, frames=frames)
 
@@ -149,8 +150,11 @@ class _Descent:
         # The bulk in the fast precision, the last tenth and all that is reported in float32.
         switch = 0 if fast == torch.float32 else limit - max(1, limit // 10)
         self.iteration = 0
-        yield from self._phase(fast, switch)
-        yield from self._phase(torch.float32, limit)
+        progress = 0
+        for dtype, until in ((fast, switch), (torch.float32, limit)):
+            for done in self._phase(dtype, until):
+                progress = max(progress, done)  # a poison that seemed finished may move again in float32
+                yield progress
         while len(self.path) < len(self.frames):
             self._record()
 
@@ -171,7 +175,7 @@ class _Descent:
                 active = active[((before - now) >= self.config.tolerance * before)[active]]
                 before = now
             finished = len(self.x) - len(active)
-            yield finished * self.config.iterations + len(active) * self.iteration
+            yield finished * until + len(active) * self.iteration
 
     def _advance(self, active: Tensor) -> None:
         """One forward-backward step of the active poisons, kept where the objective does not rise."""
@@ -226,7 +230,6 @@ def _collect(
     betas: np.ndarray,
     frames: np.ndarray,
 ) -> Poisons:
-    # Where a run was stopped early, later batches have not begun: they stay at their bases.
     images = torch.cat([part.x.cpu() for part in parts]).contiguous()
     z = embed(model, images)
     on_device = z.to(device_of(model))

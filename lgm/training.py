@@ -1,5 +1,6 @@
 """One loop for all training, resumable to the bit."""
 
+import hashlib
 import json
 import math
 import time
@@ -14,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lgm.cards import Card, CheckpointError, Features
-from lgm.checkpoints import embed_split, save_measured
+from lgm.cards import Card, CheckpointError, Features, check_name
+from lgm.checkpoints import embed_split, save_measured, weights_sha256
 from lgm.config import TrainConfig
 from lgm.data import DataError, Split, load_split, per_class, validation_split, write_atomically
 from lgm.heads import LGMHead
@@ -110,6 +111,7 @@ def train_checkpoint(
     Raises:
         DataError, TrainingError, CheckpointError: see `load_split` and `fit`.
     """
+    check_name(name)
     train = load_split(config.split)
     if config.limit is not None:
         train = train[per_class(train.labels, 0, config.limit)]
@@ -235,15 +237,19 @@ class _Run:
         tensors = {f"model.{name}": value.detach().cpu() for name, value in self.model.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value.cpu() for name, value in slots.items()}
-        meta = {"epoch": self.epoch, "history": self.history, **self._identity()}
         tensors = {name: value.contiguous().clone() for name, value in tensors.items()}
-        write_atomically(path, lambda part: save_file(tensors, part, metadata={"run": json.dumps(meta)}))
+        run = json.dumps({"epoch": self.epoch, "history": self.history, **self._identity()})
+        metadata = {"run": run, "sha256": _checksum(tensors, run)}
+        write_atomically(path, lambda part: save_file(tensors, part, metadata=metadata))
 
     def load_state(self, path: Path) -> None:
         try:
             with safe_open(path, framework="pt") as file:
-                meta = json.loads(file.metadata()["run"])
+                metadata = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a dict
+            if metadata["sha256"] != _checksum(tensors, metadata["run"]):
+                raise ValueError("another SHA-256 than it was saved with")
+            meta = json.loads(metadata["run"])
         except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
             raise CheckpointError(f"{path}: expected the state of a training run, found {error}; delete it") from error
         for what, mine in self._identity().items():
@@ -261,6 +267,10 @@ class _Run:
 
     def _identity(self) -> dict[str, Any]:
         return {"config": self.config.to_dict(), "data": self.train.sha256}
+
+
+def _checksum(tensors: dict[str, Tensor], run: str) -> str:
+    return hashlib.sha256((weights_sha256(tensors) + run).encode()).hexdigest()
 
 
 def _optimizer(model: Classifier, config: TrainConfig) -> torch.optim.Optimizer:

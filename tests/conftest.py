@@ -1,0 +1,80 @@
+"""What all tests share: a home of their own, the bundled digits, and models that train in a second."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lgm.cards import Card
+from lgm.config import PRESETS, ModelConfig, TrainConfig
+from lgm.data import Split, load_split, per_class
+
+# Before anything loads torch: the networks here are too small to share among threads, and a run that was killed in
+# another process computes the same bits only with the same number of them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test sees or changes the files of whoever runs it."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LGM_HOME", str(folder))
+        patch.delenv("LGM_DATA", raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def bundled(session_home: Path) -> Split:
+    """The 5,000 digits; the CSV is parsed here, once, and all later calls of `load_split` find it in the cache."""
+    return load_split("bundled")
+
+
+@pytest.fixture
+def fresh_home(bundled: Split, session_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with nothing in it but the parsed digits."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    shutil.copy(session_home / "mnist-bundled.npz", folder)
+    monkeypatch.setenv("LGM_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def few(bundled: Split) -> Split:
+    """Five digits of each class."""
+    return bundled[per_class(bundled.labels, 0, 5)]
+
+
+@pytest.fixture(scope="session")
+def tiny_lgm(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of the preset tiny-lgm, trained once; `with_suffix(".json")` is the card."""
+    return _trained("tiny-lgm", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def tiny_softmax(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _trained("tiny-softmax", tmp_path_factory)
+
+
+def _trained(preset: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from lgm.training import train_checkpoint
+
+    folder = tmp_path_factory.mktemp("models")
+    assert train_checkpoint(PRESETS[preset], preset, folder) is not None
+    return folder / f"{preset}.safetensors"
+
+
+@pytest.fixture
+def blank_card() -> Card:
+    """A card of an untrained tiny network."""
+    config = TrainConfig(model=ModelConfig(network="tiny-cnn"))
+    return Card(name="blank", config=config, weights_sha256="", feature_min=[-1.0, -4.0], feature_max=[1.0, 4.0])
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

@@ -1,0 +1,120 @@
+import json
+from dataclasses import FrozenInstanceError, asdict, replace
+from typing import Any
+
+import pytest
+import torch
+
+import lgm
+from lgm.config import PRESETS, ModelConfig, PoisonConfig, TrainConfig
+from lgm.data import Split
+from lgm.networks import build_model
+from lgm.training import fit
+
+
+def test_defaults_are_the_papers_settings():
+    model, poison = ModelConfig(), PoisonConfig()
+    assert (model.n_dim, model.margin, model.likelihood_weight, model.covariance) == (2, 1.0, 0.1, "identity")
+    assert not model.learn_priors
+    assert (poison.beta, poison.iterations) == (8e-3, 1000)
+
+
+def test_presets_of_one_network_differ_in_the_loss_alone():
+    for network in ("mnist", "tiny"):
+        ours, theirs = PRESETS[f"{network}-lgm"], PRESETS[f"{network}-softmax"]
+        assert ours.model.loss == "lgm"
+        assert theirs == replace(ours, model=replace(ours.model, loss="softmax"))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_builds_and_takes_a_step(name: str, few: Split):
+    config = PRESETS[name]
+    model = build_model(config.model, config.seed)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    losses: list[float] = []
+    result = fit(
+        model,
+        few,
+        config,
+        on_step=lambda step, total, metrics: losses.append(metrics["loss"]),
+        should_stop=lambda: True,
+    )
+    assert not result.completed
+    assert len(losses) == 1
+    fixed = {"head.mixture.log_variance", "head.mixture.prior_logits"}  # not learnt in any preset
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]) == (key in fixed), key
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_train_config_survives_json(name: str):
+    config = replace(PRESETS[name], limit=7, seed=3)
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_unknown_fields_are_refused():
+    values = TrainConfig().to_dict()
+    with pytest.raises(TypeError, match="momentum"):
+        TrainConfig.from_dict({**values, "momentum": 0.9})
+    with pytest.raises(TypeError, match="depth"):
+        TrainConfig.from_dict({**values, "model": {**values["model"], "depth": 3}})
+
+
+def test_configs_are_frozen_values():
+    assert len({PoisonConfig(), PoisonConfig(), PoisonConfig(beta=1.0)}) == 2
+    assert len({TrainConfig(), TrainConfig(seed=1), TrainConfig(seed=2)}) == 2
+    with pytest.raises(FrozenInstanceError):
+        PoisonConfig().beta = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        (ModelConfig, "network", "resnet"),
+        (ModelConfig, "loss", "hinge"),
+        (ModelConfig, "covariance", "full"),
+        (ModelConfig, "n_classes", 1),
+        (ModelConfig, "n_classes", 2.5),
+        (ModelConfig, "n_dim", 0),
+        (ModelConfig, "n_dim", 2.0),
+        (ModelConfig, "margin", -0.1),
+        (ModelConfig, "margin", float("nan")),
+        (ModelConfig, "likelihood_weight", -1.0),
+        (ModelConfig, "learn_priors", 1),
+        (ModelConfig, "center_radius", -1.0),
+        (TrainConfig, "epochs", 0),
+        (TrainConfig, "batch_size", 0),
+        (TrainConfig, "limit", 0),
+        (TrainConfig, "lr", 0.0),
+        (TrainConfig, "center_lr", -1.0),
+        (TrainConfig, "warmup", 1.0),
+        (TrainConfig, "margin_ramp", 1.1),
+        (TrainConfig, "shift", -1),
+        (TrainConfig, "seed", 2**31),
+        (PoisonConfig, "beta", -1e-9),
+        (PoisonConfig, "beta", float("nan")),
+        (PoisonConfig, "iterations", 0),
+        (PoisonConfig, "method", "sgd"),
+        (PoisonConfig, "growth", 0.9),
+        (PoisonConfig, "shrink", 1.0),
+        (PoisonConfig, "shrink", 0.0),
+        (PoisonConfig, "tolerance", -1.0),
+        (PoisonConfig, "patience", 0),
+        (PoisonConfig, "batch_size", 0),
+    ],
+)
+def test_bad_value_is_refused_by_name(kind: type, field: str, value: Any):
+    with pytest.raises(ValueError, match=rf"^{field}: expected .*, got {value!r}$"):
+        kind(**{field: value})
+
+
+def test_poison_config_goes_to_json():
+    config = PoisonConfig(beta=0.5, iterations=3)
+    assert PoisonConfig(**json.loads(json.dumps(asdict(config)))) == config
+
+
+def test_every_public_name_loads():
+    for name, module in lgm._HOME.items():
+        assert getattr(lgm, name).__module__.endswith(module) or name == "PRESETS"
+    with pytest.raises(AttributeError, match="no attribute 'defence'"):
+        _ = lgm.defence  # type: ignore[attr-defined]

@@ -1,0 +1,104 @@
+"""The frame around every page: title line, errors, the strip with the current poison, downloads."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from lgm.cards import CheckpointError
+from lgm.data import DataError
+from lgm.figures import ROLE
+
+_CSS = """
+<style>
+[data-testid="stMainBlockContainer"] {padding-top: 4.2rem; padding-bottom: 2rem; max-width: 1500px;}
+[data-testid="stMetricValue"], .lgm-num {font-variant-numeric: tabular-nums;}
+[data-testid="stMetricValue"] {font-size: 1.35rem;}
+[data-testid="stImage"] img {image-rendering: pixelated; border-radius: 4px;}
+h1 {font-size: 1.7rem !important; padding: 0 0 .1rem 0 !important;}
+.lgm-lead {opacity: .85; margin: 0 0 .6rem 0; max-width: 62rem;}
+.lgm-chip {display: inline-block; padding: 0 .5rem; border-radius: 1rem; border: 2px solid;
+  font-weight: 600; font-size: .85rem;}
+</style>
+"""
+
+
+def style() -> None:
+    """Spacing, tabular numbers, crisp enlarged digits."""
+    st.html(_CSS)
+
+
+def title(question: str, lead: str) -> None:
+    """The one question a page answers, and one sentence that says what to do."""
+    st.title(question, anchor=False)
+    st.html(f'<p class="lgm-lead">{lead}</p>')
+
+
+@contextmanager
+def guard() -> Iterator[None]:
+    """Turn the errors a user can mend into a message; everything else stays a traceback."""
+    try:
+        yield
+    except (CheckpointError, DataError) as error:
+        st.error(str(error), icon=":material/error:")
+
+
+def picture(image: np.ndarray, size: int = 140) -> Image.Image:
+    """A digit enlarged without blur. ``image`` is (1, H, W) or (H, W), uint8 or float in [0, 1]."""
+    pixels = image.reshape(image.shape[-2:])
+    if pixels.dtype != np.uint8:
+        pixels = (pixels * 255).round().astype(np.uint8)
+    return Image.fromarray(pixels).resize((size, size), Image.Resampling.NEAREST)
+
+
+def png(image: np.ndarray, size: int = 28) -> bytes:
+    """The same as PNG bytes."""
+    buffer = BytesIO()
+    picture(image, size).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class CurrentPoison:
+    """The poison that goes along from page to page; ``image`` is (1, 28, 28) float32 in [0, 1]."""
+
+    image: np.ndarray
+    model: str
+    label: int
+    target_label: int
+    predicted: int
+    score: float
+    beta: float
+
+
+def keep_poison(poison: CurrentPoison) -> None:
+    """Remember the poison that Craft shows."""
+    st.session_state["current_poison"] = poison
+
+
+def current_poison(model: str) -> CurrentPoison | None:
+    """The remembered poison, if it was crafted on this network."""
+    poison = st.session_state.get("current_poison")
+    return poison if poison is not None and poison.model == model else None
+
+
+def poison_strip(model: str, threshold: float) -> None:
+    """One line at the foot of a page: the current poison and what the filter says of it."""
+    poison = current_poison(model)
+    if poison is None:
+        st.caption("No poison of your own yet: make one on the Craft page and it appears here and on the plots.")
+        return
+    removed = poison.score <= threshold
+    with st.container(horizontal=True, vertical_alignment="center", border=True):
+        st.image(picture(poison.image, 56), width=56, alt=f"Your poison, claimed label {poison.label}")
+        verdict, role = ("removed by the filter", "clean") if removed else ("passes the filter", "poison")
+        st.markdown(
+            f"**Your poison** claims **{poison.label}**, the network sees **{poison.predicted}** "
+            f"(target {poison.target_label}, β = {poison.beta:g}). "
+            f"log p(f(x)|{poison.label}) = **{poison.score:.2f}** nats, T = {threshold:.2f}: "
+        )
+        st.html(f'<span class="lgm-chip" style="border-color:{ROLE[role]}">{verdict}</span>')

@@ -1,0 +1,146 @@
+"""Cached loaders. What the first paint needs reads without torch; the network comes when it is asked for."""
+
+import threading
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import streamlit as st
+
+from lgm import cards, data, poisons
+from lgm.cards import Card, CheckpointError, FeatureMap, Features
+from lgm.data import Split
+from lgm.poisons import Poisons
+from ui import state
+
+if TYPE_CHECKING:
+    from lgm.networks import Classifier
+
+SPLIT_TITLES = {"test": "MNIST official test set (10,000)", "bundled": "MNIST bundled digits (5,000)"}
+
+
+def choose_data() -> None:
+    """The sidebar: which dataset, which clean fine-tuning data D_f, which two networks."""
+    st.selectbox("Dataset", ["MNIST"], help="CIFAR-10 follows.")
+    splits = ["test", "bundled"] if data.has_official() else ["bundled"]
+    _choice("Fine-tuning data D_f", "data", splits, clean_split(), SPLIT_TITLES)
+    if not data.has_official():
+        st.caption("The official MNIST files are not on this machine. The Train page can fetch them.")
+    for loss, title in (("lgm", "LGM network"), ("softmax", "Softmax network")):
+        names = [name for name in cards.list_checkpoints() if card(name).config.model.loss == loss]
+        if names:
+            _choice(title, loss, names, model_name(loss), {})
+
+
+def _choice(title: str, name: str, options: list[str], current: str, titles: dict[str, str]) -> None:
+    index = options.index(current) if current in options else 0
+    shown = [titles.get(option, option) for option in options]
+    label = st.selectbox(title, shown, index=index, key=f"w_{name}_{shown}")
+    picked = options[shown.index(label)] if label else current
+    if picked != current:
+        state.put(name, picked)
+        state.put("base", None)  # positions and thresholds belong to the data and the network they were chosen on
+        state.put("target", None)
+        state.put("threshold", None)
+        st.rerun()
+
+
+def clean_split() -> str:
+    """Name of D_f: the URL's if this machine has it, else the default."""
+    wanted = state.get("data")
+    if wanted == "bundled" or (wanted == "test" and data.has_official()):
+        return wanted
+    return data.default_split()
+
+
+def model_name(loss: str) -> str:
+    """The chosen LGM or softmax network; the shipped one if the URL names one that is not here or of another loss."""
+    wanted = state.get(loss)
+    shipped = f"mnist-{loss}"
+    try:
+        return wanted if card(wanted).config.model.loss == loss else shipped
+    except CheckpointError:
+        return shipped
+
+
+@st.cache_data(show_spinner=False, max_entries=64, ttl=10)
+def card(name: str) -> Card:
+    """A model's card; re-read now and then, because the Train page may replace it."""
+    return cards.read_card(name)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _features(name: str, weights_sha256: str) -> FeatureMap:
+    del weights_sha256  # part of the key: a retrained model has other features
+    return cards.read_features(name)
+
+
+def features(name: str) -> FeatureMap:
+    """The stored features of a model (shared between sessions: do not change them)."""
+    return _features(name, card(name).weights_sha256)
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def split(name: str) -> Split:
+    """A split of the data (shared: do not change it)."""
+    return data.load_split(name)
+
+
+@st.cache_resource(show_spinner=False, max_entries=6)
+def _model(name: str, weights_sha256: str) -> "Classifier":
+    del weights_sha256
+    from lgm.checkpoints import load_checkpoint
+
+    return load_checkpoint(name)[0]
+
+
+def model(name: str) -> "Classifier":
+    """The network itself, frozen (shared: do not change it)."""
+    return _model(name, card(name).weights_sha256)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _embedded(name: str, weights_sha256: str, split_name: str) -> Features:
+    from lgm.checkpoints import embed_split
+
+    return embed_split(_model(name, weights_sha256), split(split_name))
+
+
+def embedded(name: str, split_name: str) -> Features:
+    """A split as a network sees it: stored with the model, else computed once."""
+    stored = features(name).splits.get(split_name)
+    return stored if stored is not None else _embedded(name, card(name).weights_sha256, split_name)
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _shipped_poisons(name: str, weights_sha256: str) -> Poisons:
+    del weights_sha256
+    return poisons.read_shipped_poisons(name)
+
+
+def shipped_poisons(name: str) -> Poisons:
+    """The poisons beside a checkpoint. Raises CheckpointError for a model that has none yet."""
+    return _shipped_poisons(name, card(name).weights_sha256)
+
+
+def threshold(name: str) -> float:
+    """The current T in nats for an LGM network; where nobody chose one, the T that removes 1 % of D_f."""
+    chosen = state.get("threshold")
+    return float(np.quantile(embedded(name, clean_split()).score, 0.01)) if chosen is None else cast(float, chosen)
+
+
+@st.cache_resource(show_spinner=False)
+def _warm() -> threading.Thread:
+    def work() -> None:
+        for name in ("lgm.checkpoints", "lgm.poisoning", "sklearn.metrics"):
+            import_module(name)
+        data.load_split("bundled")
+
+    thread = threading.Thread(target=work, daemon=True, name="lgm-warm-up")
+    thread.start()
+    return thread
+
+
+def warm_up() -> None:
+    """After the first paint: import what the next page will want, in the background."""
+    _warm()

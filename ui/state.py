@@ -1,0 +1,91 @@
+"""State worth sharing lives in the URL: a copied link opens the same picture.
+
+Widgets write to ``st.session_state`` under the names below. `pull` fills it from the URL once a session, `push` writes
+what differs from the defaults back; pages and fragments call `push` after a change.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+
+@dataclass(frozen=True)
+class Field:
+    """How one name is read from the URL and what it is where the URL is silent. ``parse`` raises ValueError."""
+
+    parse: Callable[[str], Any]
+    default: Any
+
+
+def _index(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 100_000:
+        raise ValueError(text)
+    return value
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and 0 < value <= 1e3):
+        raise ValueError(text)
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+FIELDS: dict[str, Field] = {
+    "dataset": Field(str, "mnist"),
+    "data": Field(str, None),  # D_f; None: the official test set if it is on disk, else the bundled digits
+    "lgm": Field(str, "mnist-lgm"),
+    "softmax": Field(str, "mnist-softmax"),
+    "base": Field(_index, None),  # position in D_f; None: the page's own example
+    "target": Field(_index, None),
+    "beta": Field(_positive, 8e-3),
+    "iterations": Field(_index, 100),
+    "threshold": Field(_finite, None),  # T in nats; None: the one for 1 % FPR
+    "seed": Field(_index, 1),
+}
+
+
+def pull() -> None:
+    """Adopt the URL's values at the start of a session; what cannot be read falls back to the default."""
+    if st.session_state.get("_pulled"):
+        return
+    st.session_state["_pulled"] = True
+    for name, field in FIELDS.items():
+        value = field.default
+        if name in st.query_params:
+            try:
+                value = field.parse(st.query_params[name])
+            except ValueError:
+                st.toast(f"The link's {name} could not be read; using the default.", icon=":material/link_off:")
+        st.session_state[f"s_{name}"] = value
+
+
+def get(name: str) -> Any:
+    """The current value of one of `FIELDS`."""
+    return st.session_state.get(f"s_{name}", FIELDS[name].default)
+
+
+def put(name: str, value: Any) -> None:
+    """Set one of `FIELDS`; `push` makes it visible in the URL."""
+    st.session_state[f"s_{name}"] = value
+
+
+def push() -> None:
+    """Write everything that differs from its default to the URL."""
+    wanted = {name: f"{get(name):.6g}" if isinstance(get(name), float) else str(get(name)) for name in _changed()}
+    if st.query_params.to_dict() != wanted:
+        st.query_params.from_dict(wanted)
+
+
+def _changed() -> list[str]:
+    return [name for name, field in FIELDS.items() if get(name) != field.default]
