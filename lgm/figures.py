@@ -1,5 +1,11 @@
 """Arrays in, plotly figures out. Colours of roles and classes live here and nowhere else."""
 
+import numpy as np
+import plotly.graph_objects as go
+
+from lgm.cards import FeatureMap, Features
+from lgm.poisons import Poisons
+
 # Roles keep their colour on every page. Chosen from palettes made for colour-blind readers; each stands out by 3:1
 # from both the light and the dark background.
 ROLE = {
@@ -12,3 +18,143 @@ ROLE = {
 }
 # Ten classes cannot be told apart by hue alone: plots also carry the digit.
 CLASS = ["#4477AA", "#EE6677", "#228833", "#B8A520", "#2FA7CE", "#AA3377", "#8C8C8C", "#E07B39", "#2BA084", "#9A6F3F"]
+
+_STEPS = [[edge, colour] for k, colour in enumerate(CLASS) for edge in (k / len(CLASS), (k + 1) / len(CLASS))]
+_GREY = "rgba(128,128,128,0.28)"  # lines that must be seen on a light and on a dark page
+SPLIT_LABELS = {"train": "D_C, training", "test": "D_f, test set", "bundled": "D_f, bundled digits"}
+
+
+def feature_plane(features: FeatureMap, shown: list[str], *, poisons: Poisons | None, has_density: bool) -> go.Figure:
+    """The 2-D features of a network: clouds, class means, rings, decision regions, poisons (figures 2 and 4).
+
+    Everything is in the figure from the start and switched in its legend, so that a switch keeps the zoom.
+
+    Args:
+        features: What the network makes of each split; D = 2.
+        shown: Splits to draw, the largest first.
+        poisons: Coloured by the class of their base, as in figure 4.
+        has_density: Whether to draw rings at 1 and 2 sigma (LGM with identity covariance).
+    """
+    figure = go.Figure()
+    _add_regions(figure, features)
+    for split in shown:
+        _add_cloud(figure, split, features.splits[split])
+    if has_density:
+        figure.add_trace(_rings(features.means))
+    if poisons is not None:
+        figure.add_trace(_poison_marks(poisons))
+    figure.update_layout(
+        height=480,
+        annotations=_digits(features.means),
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        legend={"orientation": "h", "y": -0.13, "yanchor": "top", "itemsizing": "constant"},
+        dragmode="pan",
+        uirevision="plane",
+        xaxis={"title": "feature 1", "zeroline": False, "gridcolor": _GREY},
+        yaxis={"title": "feature 2", "zeroline": False, "gridcolor": _GREY, "scaleanchor": "x"},
+    )
+    return figure
+
+
+def _add_cloud(figure: go.Figure, split: str, features: Features) -> None:
+    big = len(features.z) > 20_000
+    figure.add_trace(
+        go.Scattergl(
+            x=features.z[:, 0],
+            y=features.z[:, 1],
+            mode="markers",
+            name=f"{SPLIT_LABELS.get(split, split)} ({len(features.z):,})",
+            meta=split,
+            marker={
+                "size": 2.5 if big else 4,
+                "opacity": 0.35 if big else 0.6,
+                "color": features.labels,
+                "colorscale": _STEPS,
+                "cmin": -0.5,
+                "cmax": len(CLASS) - 0.5,
+            },
+            customdata=np.column_stack([features.labels, features.predicted, features.score.round(2)]),
+            hovertemplate=_hover(bool(np.isfinite(features.score).all())),
+            unselected={"marker": {"opacity": 0.35 if big else 0.6}},
+        )
+    )
+
+
+def _hover(has_density: bool) -> str:
+    score = "<br>log p(f(x)|label) %{customdata[2]:.2f} nats" if has_density else ""
+    return "label %{customdata[0]:.0f}, predicted %{customdata[1]:.0f}" + score + "<extra></extra>"
+
+
+def _add_regions(figure: go.Figure, features: FeatureMap) -> None:
+    if not features.regions.size:
+        return
+    left, right, bottom, top = (float(v) for v in features.extent)
+    rows, columns = features.regions.shape
+    figure.add_trace(
+        go.Heatmap(
+            z=features.regions,
+            x0=left,
+            dx=(right - left) / (columns - 1),
+            y0=bottom,
+            dy=(top - bottom) / (rows - 1),
+            zmin=-0.5,
+            zmax=len(CLASS) - 0.5,
+            colorscale=_STEPS,
+            opacity=0.22,
+            showscale=False,
+            hoverinfo="skip",
+            name="decision regions",
+            showlegend=True,
+            visible="legendonly",
+        )
+    )
+
+
+def circles(centers: np.ndarray, radii: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Outlines around each center at each radius, (x, y), separated by NaN so that one line trace draws all."""
+    angle = np.append(np.linspace(0, 2 * np.pi, 73), np.nan)
+    unit = np.column_stack([np.cos(angle), np.sin(angle)])
+    outline = np.concatenate([center + radius * unit for center in centers for radius in radii])
+    return outline[:, 0], outline[:, 1]
+
+
+def _rings(means: np.ndarray) -> go.Scattergl:
+    x, y = circles(means, (1.0, 2.0))
+    line = {"width": 1, "color": "rgba(128,128,128,0.9)"}
+    return go.Scattergl(x=x, y=y, mode="lines", line=line, name="rings at 1σ and 2σ", hoverinfo="skip")
+
+
+def _digits(means: np.ndarray) -> list[dict[str, object]]:
+    """The class number at each mean, as annotations: text in a trace would lie under the WebGL points."""
+    return [
+        {
+            "x": float(x),
+            "y": float(y),
+            "text": f"<b>{k}</b>",
+            "showarrow": False,
+            "font": {"size": 12, "color": "white"},
+            "bgcolor": CLASS[k],
+            "bordercolor": "white",
+            "borderpad": 2,
+        }
+        for k, (x, y) in enumerate(means[:, :2])
+    ]
+
+
+def _poison_marks(poisons: Poisons) -> go.Scattergl:
+    return go.Scattergl(
+        x=poisons.z[:, 0],
+        y=poisons.z[:, 1],
+        mode="markers",
+        meta="poisons",
+        name=f"{len(poisons)} poisons (colour: base class)",
+        marker={
+            "symbol": "diamond",
+            "size": 11,
+            "color": [CLASS[k] for k in poisons.labels],
+            "line": {"width": 2, "color": "#101010"},
+        },
+        customdata=np.column_stack([poisons.labels, poisons.target_labels, poisons.predicted]),
+        hovertemplate="poison: claims %{customdata[0]}, target %{customdata[1]}, "
+        "seen as %{customdata[2]}<extra></extra>",
+    )

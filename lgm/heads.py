@@ -23,7 +23,7 @@ class LGMHead(nn.Module):
 
     def margin_logits(self, z: Tensor, y: Tensor, ramp: float = 1.0) -> Tensor:
         """The logits with the true class's distance term d = D^2/2 grown to (1 + ramp * margin) d, (N, K)."""
-        true_class = functional.one_hot(y, len(self.mixture.means))
+        true_class = functional.one_hot(y, len(self.mixture.means)).to(z)  # an integer would round to float32
         distance = 0.5 * self.mixture.squared_distance(z)
         return self.logits(z) - ramp * self.margin * true_class * distance
 

@@ -3,11 +3,12 @@
 import contextlib
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lgm.config import ModelConfig
-from lgm.heads import Head, LGMHead, build_head
+from lgm.heads import Head, LGMHead, build_head, posterior
 
 
 class Normalise(nn.Module):
@@ -175,3 +176,22 @@ def log_likelihood(model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
     mixture = require_mixture(model).mixture
     z = embed(model, images).to(device_of(model))
     return mixture.log_likelihood(z, labels.to(z.device)).cpu()
+
+
+@torch.inference_mode()
+def describe(model: Classifier, z: np.ndarray, label: int) -> tuple[np.ndarray, float]:
+    """What the head says of one feature vector.
+
+    Args:
+        model: Either loss.
+        z: (D,) features.
+        label: The claimed class.
+
+    Returns:
+        p(k | z), shape (K,), and log p(z | label) in nats, NaN for softmax.
+    """
+    point = torch.from_numpy(z)[None].to(device_of(model))
+    score = float("nan")
+    if isinstance(model.head, LGMHead):
+        score = float(model.head.mixture.log_likelihood(point, torch.tensor([label], device=point.device)))
+    return posterior(model.head, point)[0].cpu().numpy(), score

@@ -59,6 +59,12 @@ class Poisons:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __getitem__(self, index: np.ndarray) -> "Poisons":
+        """The poisons at these positions, in this order."""
+        shared = {"path_iteration": self.path_iteration, "manifest": self.manifest}
+        rows = {name: getattr(self, name)[index] for name in _ARRAYS if name not in shared}
+        return Poisons(**rows, **shared)
+
     @property
     def collided(self) -> np.ndarray:
         """(N,) bool: the network predicts the target's class, so the poison can do its work."""

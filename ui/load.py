@@ -1,7 +1,5 @@
 """Cached loaders. What the first paint needs reads without torch; the network comes when it is asked for."""
 
-import threading
-from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -123,24 +121,29 @@ def shipped_poisons(name: str) -> Poisons:
     return _shipped_poisons(name, card(name).weights_sha256)
 
 
+def poisons_or_none(name: str) -> Poisons | None:
+    """The same, or None for a model that has none yet."""
+    try:
+        return shipped_poisons(name)
+    except CheckpointError:
+        return None
+
+
+def image(split_name: str, index: int) -> np.ndarray | None:
+    """One image, or None if the official files that hold it are not on this machine."""
+    if split_name in ("train", "test") and not data.has_official(train=split_name == "train"):
+        return None
+    return split(split_name).images[index]
+
+
+def posterior(name: str, z: np.ndarray, label: int) -> tuple[np.ndarray, float]:
+    """p(k | z) of one feature vector (D,), and log p(z | label) in nats (NaN for softmax)."""
+    from lgm.networks import describe
+
+    return describe(model(name), z, label)
+
+
 def threshold(name: str) -> float:
     """The current T in nats for an LGM network; where nobody chose one, the T that removes 1 % of D_f."""
     chosen = state.get("threshold")
     return float(np.quantile(embedded(name, clean_split()).score, 0.01)) if chosen is None else cast(float, chosen)
-
-
-@st.cache_resource(show_spinner=False)
-def _warm() -> threading.Thread:
-    def work() -> None:
-        for name in ("lgm.checkpoints", "lgm.poisoning", "sklearn.metrics"):
-            import_module(name)
-        data.load_split("bundled")
-
-    thread = threading.Thread(target=work, daemon=True, name="lgm-warm-up")
-    thread.start()
-    return thread
-
-
-def warm_up() -> None:
-    """After the first paint: import what the next page will want, in the background."""
-    _warm()

@@ -1,0 +1,39 @@
+"""The script behind `app.py`: page configuration, navigation and the sidebar's choice of data and models."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from ui import load, state
+from ui.frame import style
+
+PAGES = Path(__file__).resolve().parent.parent / "pages"
+
+
+def main() -> None:
+    st.set_page_config(
+        page_title="LGM: clean-label poisons",
+        page_icon=str(PAGES.parent / "ui" / "icon.png"),  # a named icon would be fetched from the internet
+        layout="wide",
+        initial_sidebar_state="collapsed",
+    )
+    style()
+    state.pull()
+    pages = st.navigation(
+        [
+            st.Page(PAGES / "overview.py", title="Overview", icon=":material/home:", default=True),
+            st.Page(PAGES / "features.py", title="Features", icon=":material/scatter_plot:"),
+            st.Page(PAGES / "craft.py", title="Craft", icon=":material/science:"),
+            st.Page(PAGES / "detect.py", title="Detect", icon=":material/shield:"),
+            st.Page(PAGES / "train.py", title="Train", icon=":material/model_training:"),
+        ],
+        position="top",
+    )
+    with st.sidebar:
+        load.choose_data()
+    pages.run()
+    state.push()
+
+
+if __name__ == "__main__":
+    main()
