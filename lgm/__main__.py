@@ -216,6 +216,13 @@ def _add_craft(commands: Any) -> None:
     parser.add_argument("--iterations", type=int, default=default.iterations, help="at most, a poison")
     parser.add_argument("--tolerance", type=float, default=default.tolerance, help="0: never stop before the limit")
     parser.add_argument("--seed", type=int, default=1, help="of the pairs")
+    parser.add_argument(
+        "--pair",
+        type=int,
+        nargs=2,
+        metavar=("BASE", "TARGET"),
+        help="instead of random pairs: these two positions, for a whole grid of betas",
+    )
     parser.add_argument("--out", type=Path, required=True, help="file for the poisons (.safetensors)")
     parser.add_argument("--force", action="store_true", help="replace an existing file")
 
@@ -224,7 +231,7 @@ def _craft(args: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     from lgm.checkpoints import load_checkpoint
-    from lgm.poisoning import craft_random
+    from lgm.poisoning import craft_path, craft_random
 
     if args.out.exists() and not args.force:
         raise ValueError(f"{args.out} exists already; choose another --out, or replace it with --force")
@@ -237,14 +244,17 @@ def _craft(args: argparse.Namespace) -> dict[str, Any]:
             bar.total = total
             bar.update(done - bar.n)
 
-        poisons = craft_random(model, card, split, args.poisons, config, seed=args.seed, on_step=on_step)
+        if args.pair:
+            poisons = craft_path(model, card, split, tuple(args.pair), config, on_step=on_step)
+        else:
+            poisons = craft_random(model, card, split, args.poisons, config, seed=args.seed, on_step=on_step)
     poisons.save(args.out)
     return {
         "model": card.name,
         "data": split.name,
         "poisons": len(poisons),
-        "beta": args.beta,
-        "seed": args.seed,
+        "beta": [float(beta) for beta in poisons.beta] if args.pair else args.beta,
+        "seed": None if args.pair else args.seed,
         "collided": float(poisons.collided.mean()),
         "objective": float(poisons.objective.mean()),
         "objective_median": float(np.median(poisons.objective)),

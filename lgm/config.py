@@ -77,6 +77,10 @@ class TrainConfig:
         return TrainConfig(**{**values, "model": ModelConfig(**values["model"])})
 
 
+# The stops of the beta slider: three a decade, with the paper's 8e-3 in the place of 1e-2.
+BETA_GRID = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 8e-3, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoisonConfig:
     """How poisons are crafted; the defaults are the paper's settings (section 4.3)."""

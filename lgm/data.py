@@ -132,8 +132,14 @@ def load_split(name: str) -> Split:
 
 
 def validation_split(train_split: str) -> str:
-    """Digits that a model trained on ``train_split`` has never seen, available wherever that split is."""
-    return "bundled" if train_split == "train" else "bundled-val"
+    """Digits that a model trained on ``train_split`` has never seen, available wherever that split is.
+
+    Raises:
+        DataError: it is all bundled digits, so that none are left.
+    """
+    if train_split == "bundled":
+        raise DataError("training on all bundled digits leaves none to validate on; use bundled-train")
+    return {"bundled-train": "bundled-val", "bundled-val": "bundled-train"}.get(train_split, "bundled")
 
 
 def download_mnist(on_file: Callable[[int, int, str], None] | None = None) -> None:

@@ -130,6 +130,11 @@ def nominal_fpr(threshold: float, peak: np.ndarray, n_dim: int) -> float:
     return float(gammaincc(n_dim / 2, squared_distance / 2).mean())
 
 
+def cut_radius(threshold: float, peak: float) -> float:
+    """Distance from a class mean, in sigmas, beyond which features are removed; 0 if even the mean is."""
+    return float(np.sqrt(max(0.0, 2 * (peak - threshold))))
+
+
 def detection_report(
     clean_score: np.ndarray, poison_score: np.ndarray, collided: np.ndarray, fpr: float
 ) -> dict[str, Any]:

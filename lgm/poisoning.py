@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lgm.cards import Card
-from lgm.config import PoisonConfig
+from lgm.config import BETA_GRID, PoisonConfig
 from lgm.data import Split
 from lgm.heads import LGMHead
 from lgm.networks import Classifier, autocast, check_images, device_of, embed, fast_precision
@@ -100,16 +101,50 @@ def craft_random(
     """
     base_index, target_index = pick_pairs(split.labels, count, seed)
     poisons = craft_poisons(model, split[base_index], split[target_index], config, on_step=on_step)
-    manifest = {
+    return replace(
+        poisons, base_index=base_index, target_index=target_index, manifest=_manifest(card, split, config, seed=seed)
+    )
+
+
+def craft_path(
+    model: Classifier,
+    card: Card,
+    split: Split,
+    pair: tuple[int, int],
+    config: PoisonConfig,
+    *,
+    betas: tuple[float, ...] = BETA_GRID,
+    on_step: OnStep | None = None,
+) -> Poisons:
+    """The poisons of one (base, target) pair for a whole grid of betas, in one batch.
+
+    Raises:
+        ValueError: a position outside the split, or two images of the same class.
+    """
+    base, target = pair
+    if not (0 <= base < len(split) and 0 <= target < len(split)):
+        raise ValueError(f"pair: expected positions in 0..{len(split) - 1}, got {base} and {target}")
+    if split.labels[base] == split.labels[target]:
+        raise ValueError(f"pair: expected two classes, got two images of class {split.labels[base]}")
+    base_index, target_index = (np.full(len(betas), position) for position in pair)
+    poisons = craft_poisons(
+        model, split[base_index], split[target_index], config, beta=np.asarray(betas, np.float32), on_step=on_step
+    )
+    return replace(
+        poisons, base_index=base_index, target_index=target_index, manifest=_manifest(card, split, config, pair=pair)
+    )
+
+
+def _manifest(card: Card, split: Split, config: PoisonConfig, **origin: Any) -> dict[str, Any]:
+    return {
         "model": card.name,
         "weights_sha256": card.weights_sha256,
         "split": split.name,
         "split_sha256": split.sha256,
-        "seed": seed,
         "config": asdict(config),
         "versions": {name: version(name) for name in ("torch", "numpy")},
+        **origin,
     }
-    return replace(poisons, base_index=base_index, target_index=target_index, manifest=manifest)
 
 
 def _frame_iterations(iterations: int) -> np.ndarray:

@@ -115,10 +115,14 @@ def read_poisons(path: str | Path) -> Poisons:
     return Poisons(**arrays, manifest=manifest)
 
 
-def read_shipped_poisons(source: str | Path) -> Poisons:
-    """The poisons that lie beside a checkpoint as ``<name>.poisons.safetensors``. Raises CheckpointError."""
+def read_shipped_poisons(source: str | Path, kind: str = "poisons") -> Poisons:
+    """Poisons that lie beside a checkpoint: many ("poisons"), or one pair over all betas ("example").
+
+    Raises:
+        CheckpointError: this checkpoint has none.
+    """
     weights = locate(source)
-    return read_poisons(weights.with_name(f"{weights.stem}.poisons.safetensors"))
+    return read_poisons(weights.with_name(f"{weights.stem}.{kind}.safetensors"))
 
 
 def pick_pairs(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

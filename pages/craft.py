@@ -1,3 +1,169 @@
+"""Can an image look like *this* and mean *that*? Figure 3 of the paper."""
+
+import numpy as np
 import streamlit as st
 
-st.title("craft")
+from lgm.config import BETA_GRID
+from lgm.figures import ROLE
+from ui import load, paths, state
+from ui.frame import CurrentPoison, guard, keep_poison, poison_strip, title
+from ui.lab import lab, nearest_stop
+from ui.picker import pick_image
+
+ITERATIONS = {60: "60 · seconds", 200: "200", 1000: "1,000 · as in the paper"}
+SHOWN = 12  # images offered per digit
+LEAD = "A poison must look like the base and have the target's features. Pick the two, then drag β between the aims."
+ABOUT = """Answers **figure 3** of the paper. The poison minimises the objective below by forward-backward splitting
+from the base: a gradient step towards the target's features, then a step back towards the base, pixels kept in [0, 1].
+A step is kept only if the objective does not rise. s rescales each feature so that the bundled digits span [−1, 1]; it
+makes one β mean the same for both networks. All stops of the slider are made together when a pair is picked, so that β
+moves at once. "Collides" means the network takes the poison for the target's class. The dashed ring is where the
+filter of the Detect page cuts: outside it, the claimed label is too unlikely. What stops early has converged."""
+
+
+def labels() -> np.ndarray:
+    """Labels of D_f, stored with the features: no image has to be read for them."""
+    return load.embedded(load.model_name("lgm"), load.clean_split()).labels
+
+
+def current_pair() -> tuple[int, int]:
+    """The pair in the URL if it fits the data, else the shipped example, else the first 4 and the first 9."""
+    y, pair = labels(), (state.get("base"), state.get("target"))
+    if None not in pair and max(pair) < len(y) and y[pair[0]] != y[pair[1]]:
+        return pair
+    example = paths.example(load.model_name("lgm"))
+    if example is not None and example.manifest["split"] == load.clean_split():
+        return tuple(example.manifest["pair"])
+    return int(np.flatnonzero(y == 4)[0]), int(np.flatnonzero(y == 9)[0])
+
+
+def choose(base: int, target: int) -> None:
+    """Set the pair; a new one starts with the quick number of iterations."""
+    state.put("base", int(base))
+    state.put("target", int(target))
+
+
+def draw_pair(kind: str) -> None:
+    """A new random pair: of any classes, of neighbouring ones ("near") or of distant ones ("far")."""
+    seed = state.get("seed") + 1
+    state.put("seed", seed)
+    rng, y = np.random.default_rng(seed), labels()
+    means = load.features(load.model_name("lgm")).means
+    classes = [(a, b) for a in range(len(means)) for b in range(len(means)) if a != b]
+    classes.sort(key=lambda ab: float(np.linalg.norm(means[ab[0]] - means[ab[1]])))
+    among = {"near": classes[:10], "far": classes[-10:]}.get(kind, classes)
+    a, b = among[rng.integers(len(among))]
+    choose(rng.choice(np.flatnonzero(y == a)), rng.choice(np.flatnonzero(y == b)))
+
+
+def choose_image(role: str, position: int, other: int) -> None:
+    """One column of the pickers: the digit, then the image."""
+    y = labels()
+    digit = int(y[position])
+    digits = [k for k in range(10) if k != int(y[other])]
+    picked = st.segmented_control(
+        f"{role.capitalize()} digit", digits, default=digit, key=f"digit_{role}_{position}_{other}"
+    )
+    if picked is not None and picked != digit:
+        replace_one(role, int(np.flatnonzero(y == picked)[0]))
+        st.rerun()
+    rng = np.random.default_rng(st.session_state.get(f"shuffle_{role}", 0))
+    offered = rng.permutation(np.flatnonzero(y == digit))[:SHOWN]
+    if position not in offered:
+        offered[0] = position
+    offered = np.sort(offered)
+    images = load.split(load.clean_split()).images[offered]
+    clicked = pick_image(f"{role} image", images, offered.tolist(), position, ROLE[role], key=f"pick_{role}")
+    if clicked is not None and clicked != position:
+        replace_one(role, clicked)
+        st.rerun()
+    st.button("Shuffle", key=f"more_{role}", icon=":material/shuffle:", on_click=shuffle, args=(role,))
+
+
+def replace_one(role: str, position: int) -> None:
+    """Set the base or the target, keeping the other."""
+    base, target = current_pair()
+    choose(*((position, target) if role == "base" else (base, position)))
+
+
+def shuffle(role: str) -> None:
+    """Offer other images of the same digit."""
+    st.session_state[f"shuffle_{role}"] = st.session_state.get(f"shuffle_{role}", 0) + 1
+
+
+def pair_bar(base: int, target: int) -> int:
+    """The row above the bench: pickers, presets, iterations. Returns the iterations."""
+    y = labels()
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        for role, position, other in (("base", base, target), ("target", target, base)):
+            with st.popover(f"{role.capitalize()}: a {y[position]}", icon=":material/image_search:"):
+                choose_image(role, position, other)
+        st.button("Random pair", icon=":material/casino:", on_click=draw_pair, args=("any",))
+        st.button("Easy", on_click=draw_pair, args=("near",), help="Classes with LGM means close together")
+        st.button("Hard", on_click=draw_pair, args=("far",), help="Classes with LGM means far apart")
+        shipped = paths.ready(load.model_name("lgm"), (base, target), 1000)
+        options = list(ITERATIONS)
+        wanted = state.get("iterations")
+        default = wanted if wanted in options else (1000 if shipped is not None else 60)
+        picked = st.selectbox(
+            "Iterations",
+            options,
+            index=options.index(default),
+            format_func=lambda n: ITERATIONS[n] or "",
+            width=210,
+            key=f"iterations_{default}",
+            label_visibility="collapsed",
+            help="Iterations of forward-backward splitting",
+        )
+        if picked != default:
+            state.put("iterations", picked)
+    return int(picked or default)
+
+
+@st.fragment
+def bench(base: int, target: int, iterations: int) -> None:
+    """The picture: everything about this pair, at every β."""
+    names = {loss: load.model_name(loss) for loss in ("lgm", "softmax")}
+    found = {loss: paths.ready(name, (base, target), iterations) for loss, name in names.items()}
+    split = load.split(load.clean_split())
+    pair = (split.images[base], int(split.labels[base]), split.images[target], int(split.labels[target]))
+    features = {loss: load.embedded(name, load.clean_split()).z for loss, name in names.items()}
+    points = {loss: (z[base], z[target]) for loss, z in features.items()}
+    stop = lab(found, pair, points, beta=state.get("beta"), key="lab")
+    if None in found.values():
+        bar = st.progress(0.0)
+        for loss, name in names.items():
+            if found[loss] is None:
+                paths.make(
+                    name,
+                    (base, target),
+                    iterations,
+                    lambda share, loss=loss: bar.progress(share, f"Crafting {len(BETA_GRID)} poisons for {loss} …"),
+                )
+        st.rerun(scope="fragment")
+    path = found["lgm"]
+    assert path is not None, "made above"
+    if stop != nearest_stop(state.get("beta")):
+        state.put("beta", BETA_GRID[stop])
+    state.push()
+    keep_poison(
+        CurrentPoison(
+            image=path.images[stop],
+            model=names["lgm"],
+            label=int(path.labels[stop]),
+            target_label=int(path.target_labels[stop]),
+            predicted=int(path.predicted[stop]),
+            score=float(path.score[stop]),
+            beta=float(path.beta[stop]),
+        )
+    )
+    poison_strip(names["lgm"], load.threshold(names["lgm"]))
+
+
+title("Can an image look like this and mean that?", LEAD)
+with guard():
+    base, target = current_pair()
+    bench(base, target, pair_bar(base, target))
+with st.expander("What am I looking at?"):
+    st.markdown(ABOUT)
+    st.latex(r"p=\arg\min_{x\in[0,1]^{784}}\;\lVert s\circ(f(x)-f(t))\rVert_2^2+\beta\,\lVert x-b\rVert_2^2")

@@ -18,7 +18,7 @@ imitate. Hover or click a point; the legend switches layers."""
 ABOUT = """Answers **figures 2 and 4** of the paper. Each dot is one digit at its two penultimate features f(x). A boxed
 number marks the mean of a class: a learnt parameter of the mixture for LGM, the average over the bundled digits for
 softmax. Rings are at one and two standard deviations: a Gaussian in the plane holds 39 % of its points within 1σ and
-86 % within 2σ. The two planes have different units; crafting rescales features so that one β means the same for both."""
+86 % within 2σ. The two planes have different units; crafting rescales features so that one β fits both."""
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)

@@ -78,3 +78,19 @@ def blank_card() -> Card:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, object]) -> dict[str, object]:
+    from tests.browser import LAUNCH
+
+    return {**browser_type_launch_args, **LAUNCH}
+
+
+@pytest.fixture(scope="session")
+def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The running app; one server for all browser tests."""
+    from tests.browser import serve
+
+    with serve(tmp_path_factory.mktemp("server") / "log") as url:
+        yield url

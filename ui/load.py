@@ -1,5 +1,6 @@
 """Cached loaders. What the first paint needs reads without torch; the network comes when it is asked for."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ from ui import state
 if TYPE_CHECKING:
     from lgm.networks import Classifier
 
+PAGES = Path(__file__).resolve().parent.parent / "pages"
 SPLIT_TITLES = {"test": "MNIST official test set (10,000)", "bundled": "MNIST bundled digits (5,000)"}
 
 

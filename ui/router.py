@@ -1,13 +1,10 @@
 """The script behind `app.py`: page configuration, navigation and the sidebar's choice of data and models."""
 
-from pathlib import Path
-
 import streamlit as st
 
 from ui import load, state
 from ui.frame import style
-
-PAGES = Path(__file__).resolve().parent.parent / "pages"
+from ui.load import PAGES
 
 
 def main() -> None:

@@ -49,7 +49,7 @@ FIELDS: dict[str, Field] = {
     "base": Field(_index, None),  # position in D_f; None: the page's own example
     "target": Field(_index, None),
     "beta": Field(_positive, 8e-3),
-    "iterations": Field(_index, 100),
+    "iterations": Field(_index, None),  # None: the quick number, or the shipped example's
     "threshold": Field(_finite, None),  # T in nats; None: the one for 1 % FPR
     "seed": Field(_index, 1),
 }

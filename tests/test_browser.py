@@ -1,0 +1,129 @@
+"""The app as a visitor has it: every page by its link, the bench, links that carry state, accessibility."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, WebSocket, expect
+
+from tests.browser import assert_accessible, open_page, settled
+
+pytestmark = pytest.mark.browser
+
+TITLES = {
+    "": "What is a clean-label poison",
+    "features": "What did each loss do to feature space",
+    "craft": "Can an image look like this and mean that",
+    "detect": "Where do I put the threshold",
+    "train": "How does a feature space form",
+}
+
+
+@pytest.mark.parametrize("path", TITLES)
+def test_a_page_opens_by_its_link(page: Page, app_url: str, path: str) -> None:
+    errors = open_page(page, f"{app_url}/{path}")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[path])
+    expect(page.get_by_test_id("stAlert")).to_have_count(0)
+    assert errors == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("path", TITLES)
+def test_a_page_is_accessible(page: Page, app_url: str, path: str, theme: Any) -> None:
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+    open_page(page, f"{app_url}/{path}")
+    assert_accessible(page)
+
+
+@pytest.mark.parametrize("path", TITLES)
+def test_nothing_sticks_out_on_a_phone(page: Page, app_url: str, path: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_page(page, f"{app_url}/{path}")
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390
+
+
+def slider(page: Page) -> Any:
+    return page.get_by_role("slider", name=re.compile("^beta"))
+
+
+def test_dragging_beta_moves_the_poison_and_asks_the_server_nothing(page: Page, app_url: str) -> None:
+    sent: list[object] = []
+    page.on("websocket", lambda socket: listen(socket, sent))
+    open_page(page, f"{app_url}/craft")
+    box = slider(page).bounding_box()
+    assert box is not None
+    poison = page.locator(".tile.lgm output")
+    y = box["y"] + box["height"] / 2
+    seen = set()
+    page.mouse.move(box["x"] + box["width"] * 0.9, y)
+    page.mouse.down()
+    page.wait_for_timeout(300)
+    before = len(sent)
+    for step in range(60):
+        page.mouse.move(box["x"] + box["width"] * (0.9 - 0.8 * step / 60), y)
+        seen.add(page.locator(".tile.lgm-d output").inner_text())
+    assert len(sent) == before, "a move went to the server before the release"
+    assert len(seen) >= 5, "the poison did not follow the slider"
+    page.mouse.up()
+    settled(page)
+    expect(page).to_have_url(re.compile("beta="))
+    expect(poison).to_contain_text("seen as")
+
+
+def listen(socket: WebSocket, sent: list[object]) -> None:
+    socket.on("framesent", sent.append)
+
+
+def test_beta_moves_by_keyboard_and_the_link_opens_the_same_picture(page: Page, app_url: str) -> None:
+    open_page(page, f"{app_url}/craft")
+    slider(page).focus()
+    page.keyboard.press("ArrowLeft")
+    settled(page)
+    expect(page).to_have_url(re.compile("beta=0.005"))
+    change = page.locator(".tile.lgm-d output").inner_text()
+    link = page.url
+    open_page(page, link)
+    expect(page.locator(".beta output")).to_have_text("0.005")
+    assert page.locator(".tile.lgm-d output").inner_text() == change
+
+
+def test_picking_a_pair_crafts_for_both_networks(page: Page, app_url: str) -> None:
+    open_page(page, f"{app_url}/craft")
+    page.get_by_role("button", name="Base: a").click()
+    page.get_by_role("radio", name="7", exact=True).or_(page.get_by_role("button", name="7", exact=True)).first.click()
+    settled(page)
+    page.keyboard.press("Escape")
+    expect(page.locator(".tile.base output")).to_contain_text("a 7", timeout=60_000)
+    for network in ("lgm", "softmax"):
+        expect(page.locator(f".tile.{network} output")).to_contain_text("seen as", timeout=120_000)
+    expect(page).to_have_url(re.compile("base="))
+    expect(page.get_by_text("Your poison")).to_be_visible()
+
+
+def test_a_link_that_makes_no_sense_opens_the_defaults(page: Page, app_url: str) -> None:
+    open_page(page, f"{app_url}/craft?beta=cake&base=-3&target=99999999&threshold=nan&lgm=../../etc/passwd&data=x")
+    expect(page.locator(".beta output")).to_have_text("0.008")
+    expect(page.locator(".tile.lgm output")).to_contain_text("seen as", timeout=60_000)
+
+
+def test_a_clicked_point_shows_its_image_and_likelihood(page: Page, app_url: str) -> None:
+    open_page(page, f"{app_url}/features")
+    plot = page.locator(".js-plotly-plot").first
+    plot.locator(".nsewdrag").wait_for(timeout=60_000)
+    x, y = plot.evaluate(
+        """plot => {
+          const trace = plot.data.find(t => t.meta === 'bundled'), {xaxis, yaxis} = plot._fullLayout;
+          const box = plot.getBoundingClientRect();
+          let best = 0;  // the lowest point of the cloud: nothing lies over it
+          for (let i = 0; i < trace.y.length; i++) if (trace.y[i] < trace.y[best]) best = i;
+          const [x, y] = [xaxis.d2p(trace.x[best]), yaxis.d2p(trace.y[best])];
+          return [box.left + xaxis._offset + x, box.top + yaxis._offset + y];
+        }"""
+    )
+    page.mouse.move(x - 30, y)
+    page.mouse.move(x, y, steps=5)
+    page.wait_for_timeout(2500)  # a click selects what the pointer hovers over, and hovering takes WebGL a while
+    page.mouse.down()
+    page.mouse.up()
+    expect(page.get_by_text("posterior:").first).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("log p(f(x)|").first).to_be_visible()

@@ -1,0 +1,274 @@
+// The crafting bench: receives the poisons of one pair for all betas once, and then answers every move of the slider
+// in the browser. Nothing goes to the server until the slider is released.
+
+const states = new WeakMap(); // survives re-invocation: this function is called again whenever data or theme change
+const DIFFERENCE_GAIN = 3;
+
+const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+const floats = (text) => new Float32Array(bytes(text).buffer);
+
+export default function ({ data, parentElement, setStateValue }) {
+  const root = parentElement.querySelector(".lab");
+  let s = states.get(root);
+  if (!s) states.set(root, (s = { dragging: false, playing: null, frame: 0, clouds: new Map() }));
+  if (s.data !== data) {
+    s.data = data;
+    s.decoded = decode(data);
+    s.clouds.clear();
+    if (!s.dragging) s.index = data.index;
+  }
+  const range = root.querySelector("input");
+  const play = root.querySelector(".play");
+  range.max = data.betas.length - 1;
+  range.value = s.index;
+  range.disabled = !s.decoded.ready;
+  root.classList.toggle("pending", !s.decoded.ready);
+  root.classList.toggle("story", data.story);
+
+  const ask = () => { if (!s.frame) s.frame = requestAnimationFrame(() => { s.frame = 0; draw(root, s); }); };
+  const commit = () => { s.dragging = false; if (!data.story) setStateValue("index", s.index); };
+  const stop = () => { clearInterval(s.playing); s.playing = null; play.textContent = "▶ play"; };
+  const start = () => {
+    let step = -1;
+    play.textContent = "❚❚ pause";
+    s.playing = setInterval(() => {
+      if (s.index + step < 0 || s.index + step >= data.betas.length) step = -step;
+      range.value = s.index += step;
+      ask();
+    }, 450);
+  };
+  range.oninput = () => { if (s.playing) stop(); s.dragging = true; s.index = +range.value; ask(); };
+  range.onchange = commit;
+  play.hidden = !data.story;
+  play.onclick = () => (s.playing ? stop() : start());
+  if (data.story && s.playing === null && !s.greeted) {
+    s.greeted = true;
+    play.textContent = "▶ play";
+    if (!matchMedia("(prefers-reduced-motion: reduce)").matches && s.decoded.ready) start();
+  }
+  s.watch ??= new ResizeObserver(() => { s.clouds.clear(); ask(); });
+  s.watch.observe(root);
+  s.clouds.clear(); // the theme may have changed
+  legends(root, data);
+  ask();
+  return () => { stop(); cancelAnimationFrame(s.frame); s.watch.disconnect(); states.delete(root); };
+}
+
+function decode(data) {
+  const nets = {};
+  for (const [name, net] of Object.entries(data.nets)) {
+    const p = net.poisons;
+    nets[name] = {
+      ...net,
+      cloud: floats(net.cloud),
+      labels: bytes(net.labels),
+      p: p && { ...p, images: bytes(p.images), path: floats(p.path), terms: floats(p.terms) },
+    };
+  }
+  return { nets, base: bytes(data.base), target: bytes(data.target), ready: Object.values(nets).every((n) => n.p) };
+}
+
+function draw(root, s) {
+  const { data, decoded, index } = s;
+  const tile = (name) => root.querySelector(`.tile.${name}`);
+  const say = (figure, text, label) => {
+    figure.querySelector("output").textContent = text;
+    figure.querySelector("canvas").setAttribute("aria-label", label ?? `${figure.querySelector("figcaption").textContent}: ${text}`);
+  };
+  grey(tile("base"), decoded.base, data.colors.base);
+  say(tile("base"), `a ${data.base_label}: what the poison claims to be`);
+  grey(tile("target"), decoded.target, data.colors.target);
+  say(tile("target"), `a ${data.target_label}: what the attacker wants misread`);
+  root.querySelector(".beta output").textContent = data.betas[index].toPrecision(1);
+  root.querySelector("input").setAttribute("aria-valuetext", `beta ${data.betas[index]}`);
+  for (const [name, net] of Object.entries(decoded.nets)) {
+    const figure = tile(name);
+    if (net.p) {
+      const image = net.p.images.subarray(index * 784, (index + 1) * 784);
+      grey(figure, image, data.colors.poison);
+      difference(tile(`${name}-d`), image, decoded.base);
+      say(figure, verdict(net.p, index, data), undefined);
+      say(tile(`${name}-d`), `L2 ${net.p.l2[index].toFixed(2)} · L∞ ${net.p.linf[index].toFixed(2)}`);
+    } else {
+      grey(figure, decoded.base, "transparent");
+      say(figure, "crafting …");
+    }
+    plane(root.querySelector(`.plane.${name}`), s, name, net);
+  }
+  gauge(root.querySelector(".gauge"), s);
+  if (decoded.ready) terms(root.querySelector(".terms canvas"), s);
+}
+
+function verdict(p, i, data) {
+  const seen = `seen as ${p.predicted[i]}${p.predicted[i] === data.target_label ? ", collides" : ""}`;
+  if (!p.score) return `${seen}; no density to filter by`;
+  return `${seen}; ${p.score[i] <= data.threshold ? "removed by the filter" : "passes the filter"}`;
+}
+
+// log p(f(x) | claimed label) of the LGM poison on a scale of nats, against the threshold T.
+function gauge(figure, s) {
+  const canvas = figure.querySelector("canvas"), { p, peak } = s.decoded.nets.lgm;
+  if (!canvas.clientWidth) return;
+  const { g, width, height } = sharp(canvas), T = s.data.threshold, ink = css(canvas, "--st-text-color");
+  const low = Math.min(T - 8, -30), left = 6, right = width - 6, y = height * 0.52;
+  const X = (v) => left + ((Math.max(low, Math.min(peak, v)) - low) / (peak - low)) * (right - left);
+  g.clearRect(0, 0, width, height);
+  g.fillStyle = s.data.colors.poison + "55"; g.fillRect(left, y - 9, X(T) - left, 18);
+  g.fillStyle = s.data.colors.clean + "55"; g.fillRect(X(T), y - 9, right - X(T), 18);
+  g.font = "11px " + css(canvas, "--st-font"); g.fillStyle = ink; g.textBaseline = "top";
+  const spot = (v, text, align) => { g.textAlign = align; g.fillText(text, X(v), y + 14); };
+  spot(low, `≤ ${low.toFixed(0)}`, "left"); spot(peak, peak.toFixed(1), "right");
+  g.strokeStyle = ink; g.lineWidth = 2;
+  g.beginPath(); g.moveTo(X(T), y - 16); g.lineTo(X(T), y + 12); g.stroke();
+  g.textAlign = "center"; g.fillText(`T = ${T.toFixed(1)}`, Math.max(left + 28, Math.min(X(T), right - 28)), y + 14);
+  g.textBaseline = "bottom";
+  g.textAlign = "left"; g.fillText("removed", left, y - 13);
+  g.textAlign = "right"; g.fillText("kept", right, y - 13);
+  const output = figure.querySelector("output");
+  if (p) {
+    const score = p.score[s.index];
+    mark(g, X(score), y, "diamond", s.data.colors.poison, ink);
+    output.textContent = `log p(f(x) | ${s.data.base_label}) = ${score.toFixed(2)} nats`;
+  } else output.textContent = "";
+  canvas.setAttribute("aria-label", `Likelihood gauge, threshold ${T.toFixed(1)} nats. ${output.textContent}`);
+}
+
+function grey(figure, pixels, border) {
+  const canvas = figure.querySelector("canvas");
+  const image = new ImageData(28, 28);
+  for (let i = 0; i < 784; i++) image.data.set([pixels[i], pixels[i], pixels[i], 255], 4 * i);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  canvas.style.borderColor = border;
+}
+
+function difference(figure, pixels, base) {
+  const image = new ImageData(28, 28);
+  for (let i = 0; i < 784; i++) {
+    const d = (pixels[i] - base[i]) * DIFFERENCE_GAIN;
+    image.data.set(d > 0 ? [255, 255 - Math.min(d, 255) * 0.63, 255 - Math.min(d, 255)] : [255 + Math.max(d, -255), 255 + Math.max(d, -255) * 0.55, 255], 4 * i);
+    image.data[4 * i + 3] = 255;
+  }
+  figure.querySelector("canvas").getContext("2d").putImageData(image, 0, 0);
+}
+
+// A canvas at the screen's own resolution, its context, and its size in CSS pixels.
+function sharp(canvas) {
+  const ratio = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
+  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+  }
+  const g = canvas.getContext("2d");
+  g.setTransform(ratio, 0, 0, ratio, 0, 0);
+  return { g, width, height, ratio };
+}
+
+const css = (element, name) => getComputedStyle(element).getPropertyValue(name).trim();
+
+function plane(figure, s, name, net) {
+  const canvas = figure.querySelector("canvas");
+  if (!canvas.clientWidth) return;
+  const { g, width, height, ratio } = sharp(canvas);
+  const [left, right, bottom, top] = net.extent;
+  const scale = Math.min(width / (right - left), height / (top - bottom));
+  const X = (x) => width / 2 + (x - (left + right) / 2) * scale, Y = (y) => height / 2 - (y - (bottom + top) / 2) * scale;
+  if (!s.clouds.has(name)) s.clouds.set(name, cloud(figure, s.data, net, { X, Y, scale, width, height, ratio }));
+  g.clearRect(0, 0, width, height);
+  g.drawImage(s.clouds.get(name), 0, 0, width, height);
+  if (net.p) {
+    const frames = s.data.iterations.length, at = s.index * frames * 2;
+    g.strokeStyle = s.data.colors.poison;
+    g.lineWidth = 2.5;
+    g.beginPath();
+    for (let f = 0; f < frames; f++) g.lineTo(X(net.p.path[at + 2 * f]), Y(net.p.path[at + 2 * f + 1]));
+    g.stroke();
+  }
+  const ink = css(figure, "--st-text-color"), paper = css(figure, "--st-background-color");
+  mark(g, X(net.base_z[0]), Y(net.base_z[1]), "circle", s.data.colors.base, paper);
+  mark(g, X(net.target_z[0]), Y(net.target_z[1]), "square", s.data.colors.target, paper);
+  if (net.p) mark(g, X(net.p.z[s.index][0]), Y(net.p.z[s.index][1]), "diamond", s.data.colors.poison, ink);
+  const words = net.p ? `poison at ${net.p.z[s.index].map((v) => v.toFixed(1)).join(", ")}` : "poison not made yet";
+  canvas.setAttribute("aria-label", `${figure.querySelector("figcaption").textContent}: base at ${net.base_z.map((v) => v.toFixed(1)).join(", ")}, target at ${net.target_z.map((v) => v.toFixed(1)).join(", ")}, ${words}`);
+}
+
+function mark(g, x, y, shape, fill, edge) {
+  g.fillStyle = fill; g.strokeStyle = edge; g.lineWidth = 2;
+  g.beginPath();
+  if (shape === "circle") g.arc(x, y, 7, 0, 2 * Math.PI);
+  else if (shape === "square") g.rect(x - 6.5, y - 6.5, 13, 13);
+  else { g.moveTo(x, y - 9); g.lineTo(x + 9, y); g.lineTo(x, y + 9); g.lineTo(x - 9, y); g.closePath(); }
+  g.fill(); g.stroke();
+}
+
+// The background that does not move with beta: points, rings, class numbers, the ring at which the filter cuts.
+function cloud(figure, data, net, { X, Y, scale, width, height, ratio }) {
+  const canvas = new OffscreenCanvas(Math.max(1, width * ratio), Math.max(1, height * ratio)), g = canvas.getContext("2d");
+  g.scale(ratio, ratio);
+  g.globalAlpha = 0.5;
+  for (let i = 0; i < net.labels.length; i++) {
+    g.fillStyle = data.colors.classes[net.labels[i]];
+    g.fillRect(X(net.cloud[2 * i]) - 1, Y(net.cloud[2 * i + 1]) - 1, 2, 2);
+  }
+  g.globalAlpha = 1;
+  const ink = css(figure, "--st-text-color");
+  const ring = (k, radius, dash, colour, wide) => {
+    g.setLineDash(dash); g.strokeStyle = colour; g.lineWidth = wide;
+    g.beginPath(); g.arc(X(net.means[k][0]), Y(net.means[k][1]), radius * scale, 0, 2 * Math.PI); g.stroke();
+  };
+  if (net.cut !== null) {
+    ring(data.base_label, 1, [], ink + "66", 1);
+    ring(data.base_label, 2, [], ink + "66", 1);
+    ring(data.base_label, net.cut, [5, 4], data.colors.clean, 2);
+  }
+  g.setLineDash([]);
+  g.font = "700 12px " + css(figure, "--st-font");
+  g.textAlign = "center"; g.textBaseline = "middle";
+  net.means.forEach(([x, y], k) => {
+    g.fillStyle = data.colors.classes[k];
+    g.beginPath(); g.arc(X(x), Y(y), 9, 0, 2 * Math.PI); g.fill();
+    g.fillStyle = "white"; g.fillText(k, X(x), Y(y) + 1);
+  });
+  return canvas;
+}
+
+function terms(canvas, s) {
+  if (!canvas.clientWidth) return;
+  const { g, width, height } = sharp(canvas), { data, decoded } = s;
+  const at = data.iterations, frames = at.length, last = Math.log1p(at[frames - 1]);
+  const box = { left: 44, right: width - 8, top: 8, bottom: height - 34 }, low = -5, high = 1;
+  const X = (i) => box.left + (Math.log1p(i) / last) * (box.right - box.left);
+  const Y = (v) => box.bottom - ((Math.min(high, Math.max(low, Math.log10(v))) - low) / (high - low)) * (box.bottom - box.top);
+  const ink = css(canvas, "--st-text-color");
+  g.clearRect(0, 0, width, height);
+  g.font = "11px " + css(canvas, "--st-font"); g.fillStyle = ink; g.strokeStyle = ink + "33"; g.lineWidth = 1;
+  g.textAlign = "right"; g.textBaseline = "middle";
+  for (let power = low; power <= high; power++) {
+    const y = Y(10 ** power);
+    g.beginPath(); g.moveTo(box.left, y); g.lineTo(box.right, y); g.stroke();
+    g.fillText(power === low ? "≤10⁻⁵" : `10${["⁻⁵", "⁻⁴", "⁻³", "⁻²", "⁻¹", "⁰", "¹"][power - low]}`, box.left - 6, y);
+  }
+  g.textAlign = "center"; g.textBaseline = "top";
+  for (const i of [0, 1, 10, 100, 1000]) if (i <= at[frames - 1]) g.fillText(i, X(i), box.bottom + 5);
+  g.fillText("iteration", (box.left + box.right) / 2, box.bottom + 19);
+  for (const [name, net] of Object.entries(decoded.nets)) {
+    g.strokeStyle = data.colors[name]; g.lineWidth = 2.5;
+    [1, data.betas[s.index]].forEach((weight, term) => {
+      g.setLineDash(term ? [6, 4] : []);
+      g.beginPath();
+      for (let f = 0; f < frames; f++) g.lineTo(X(at[f]), Y(weight * net.p.terms[(s.index * frames + f) * 2 + term]));
+      g.stroke();
+    });
+  }
+  g.setLineDash([]);
+  canvas.setAttribute("aria-label", "Distance to the target's features and weighted distance to the base, by iteration, both networks");
+}
+
+function legends(root, data) {
+  const dot = (colour, text) => `<span><b style="background:${colour}"></b>${text}</span>`;
+  const line = (colour, text, dash) => `<span><b class="line ${dash ? "dash" : ""}" style="border-color:${colour}"></b>${text}</span>`;
+  const c = data.colors, points = dot(c.base, "base") + dot(c.target, "target") + dot(c.poison, "poison and its way");
+  root.querySelector(".plane.lgm .key").innerHTML = points + line(c.clean, "filter removes what is outside", true);
+  root.querySelector(".plane.softmax .key").innerHTML = points;
+  root.querySelector(".terms .key").innerHTML =
+    line(c.lgm, "LGM") + line(c.softmax, "softmax") + "<span>solid: |s(f(x)−f(t))|²</span><span>dashed: β|x−b|²</span>";
+}

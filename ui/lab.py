@@ -1,0 +1,108 @@
+"""The crafting bench: one browser component that shows a pair's poisons for all betas."""
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from streamlit.components.v2 import component
+
+from lgm.config import BETA_GRID
+from lgm.detection import cut_radius
+from lgm.figures import CLASS, ROLE
+from lgm.poisons import Poisons
+from ui import load
+
+_HERE = Path(__file__).parent
+_html, _css, _js = ((_HERE / f"lab.{kind}").read_text() for kind in ("html", "css", "js"))
+_bench = component("lgm_lab", html=_html, css=_css, js=_js)
+_CLOUD = 1500  # points of D_f behind the path: enough to see the classes
+_COLORS = {**ROLE, "classes": CLASS}
+
+
+def nearest_stop(beta: float) -> int:
+    """The slider's stop for a beta, by ratio."""
+    return int(np.abs(np.log(np.asarray(BETA_GRID) / beta)).argmin())
+
+
+def lab(
+    paths: dict[str, Poisons | None],
+    pair: tuple[np.ndarray, int, np.ndarray, int],
+    points: dict[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    beta: float,
+    story: bool = False,
+    key: str,
+    on_release: Callable[[], None] | None = None,
+) -> int:
+    """Draw the bench; returns the stop of the beta slider at its last release.
+
+    Args:
+        paths: Poisons by loss ("lgm", "softmax") over `BETA_GRID`, None while they are being made.
+        pair: Base image, its label, target image, its label.
+        points: Features of base and target by loss.
+        beta: Where the slider stands.
+        story: The small, self-playing form of the Overview page.
+        key: Identity of the component.
+        on_release: Called before the rerun that a release causes.
+    """
+    base, base_label, target, target_label = pair
+    some = next(iter(paths.values()))
+    data = {
+        "story": story,
+        "index": nearest_stop(beta),
+        "betas": list(BETA_GRID),
+        "iterations": some.path_iteration.tolist() if some else [0],
+        "base": _pack(base),
+        "target": _pack(target),
+        "base_label": base_label,
+        "target_label": target_label,
+        "threshold": load.threshold(load.model_name("lgm")),
+        "colors": _COLORS,
+        "nets": {loss: _network(loss, path, points[loss], base_label) for loss, path in paths.items()},
+    }
+    result = _bench(key=key, data=data, default={"index": data["index"]}, on_index_change=on_release or _ignore)
+    return int(result.index if result.index is not None else data["index"])
+
+
+def _ignore() -> None:
+    """A state change needs a callback to be reported."""
+
+
+def _network(loss: str, path: Poisons | None, points: tuple[np.ndarray, np.ndarray], base_label: int) -> dict[str, Any]:
+    name = load.model_name(loss)
+    features = load.features(name)
+    cloud = load.embedded(name, load.clean_split())
+    some = np.random.default_rng(0).permutation(len(cloud.z))[:_CLOUD]
+    base_z, target_z = points
+    round_classes = loss == "lgm" and load.card(name).config.model.covariance == "identity"
+    radius = cut_radius(load.threshold(name), features.peak[base_label]) if round_classes else None
+    return {
+        "cloud": _pack(cloud.z[some].astype(np.float32)),
+        "labels": _pack(cloud.labels[some]),
+        "means": features.means.tolist(),
+        "extent": features.extent.tolist(),
+        "cut": radius,
+        "peak": float(features.peak[base_label]) if loss == "lgm" else None,
+        "base_z": base_z.tolist(),
+        "target_z": target_z.tolist(),
+        "poisons": _poisons(path) if path else None,
+    }
+
+
+def _poisons(path: Poisons) -> dict[str, Any]:
+    return {
+        "images": _pack((path.images * 255).round().astype(np.uint8)),
+        "z": path.z.tolist(),
+        "path": _pack(path.path),
+        "terms": _pack(path.path_objective),
+        "predicted": path.predicted.tolist(),
+        "score": path.score.tolist() if np.isfinite(path.score).all() else None,
+        "l2": path.l2.tolist(),
+        "linf": path.linf.tolist(),
+    }
+
+
+def _pack(array: np.ndarray) -> str:
+    return base64.b64encode(array.tobytes()).decode()
