@@ -71,6 +71,7 @@ def build_head(config: ModelConfig) -> Head:
         config.n_classes,
         config.n_dim,
         config.center_radius,
+        config.center_order,
         learn_variance=config.covariance == "diagonal",
         learn_priors=config.learn_priors,
     )

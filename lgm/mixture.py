@@ -31,15 +31,21 @@ class GaussianMixture(nn.Module):
         self.prior_logits = nn.Parameter(torch.zeros(len(means)).to(means), requires_grad=learn_priors)
 
     @staticmethod
-    def on_circle(n_classes: int, n_dim: int, radius: float, **options: bool) -> "GaussianMixture":
-        """Means evenly on a circle in the first two dimensions (on a line if there is only one)."""
-        angle = torch.arange(n_classes) * (2 * math.pi / n_classes)
+    def on_circle(
+        n_classes: int, n_dim: int, radius: float, order: tuple[int, ...] = (), **options: bool
+    ) -> "GaussianMixture":
+        """Means evenly on a circle in the first two dimensions (on a line if there is only one).
+
+        ``order`` lists the classes as they follow each other round the circle; empty means by number.
+        """
+        place = torch.tensor(order or range(n_classes)).argsort()
+        angle = place * (2 * math.pi / n_classes)
         means = torch.zeros(n_classes, n_dim)
         means[:, 0] = radius * angle.cos()
         if n_dim > 1:
             means[:, 1] = radius * angle.sin()
         else:
-            means[:, 0] = torch.linspace(-radius, radius, n_classes)
+            means[:, 0] = torch.linspace(-radius, radius, n_classes)[place]
         return GaussianMixture(means, **options)
 
     @property

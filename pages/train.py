@@ -1,3 +1,413 @@
+"""How does a feature space form? Figure 2 of the paper, epoch by epoch."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pandas as pd
 import streamlit as st
 
-st.title("train")
+from lgm import cards, data
+from lgm.cards import CheckpointError
+from lgm.config import Loss, TrainConfig
+from lgm.data import DataError
+from lgm.detection import wilson_interval
+from lgm.jobs import Job, QueueFull
+from ui import load, runs, state, uploads
+from ui.film import film
+from ui.frame import guard, title
+from ui.jobs import duration, job_panel, runner, tick_while
+from ui.runs import Epoch, Run, Unfinished
+
+LOSSES = {"lgm": "LGM", "softmax": "Softmax"}
+NETWORKS = {"tiny-cnn": "Tiny", "mnist-cnn": "The paper's"}
+COVARIANCES = {"identity": "Identity, as in the paper", "diagonal": "Diagonal, learnt"}
+DATA = {"bundled-train": "4,000 bundled digits", "train": "D_C: 55,000 official digits"}
+DOWNLOAD = "download-mnist"  # key of the job: one for all sessions, because they share the folder
+LEAD = "Press Train and watch ten classes find their places in the plane. Then go back through the epochs."
+ABOUT = """
+Answers **figure 2** of the paper. Each dot is one of 1,000 digits that no run here is trained on, at its two
+penultimate features f(x). With the **LGM** loss each class owns a Gaussian, whose mean is learnt together with the
+network. With **softmax** there is no density: features grow along rays from the centre.
+
+- **α, the margin.** While training, the distance to the true class counts (1 + α)-fold: being right is not enough. α
+  rises from 0 over the first 30 % of the steps: at full strength from the start all classes fall onto one point.
+- **λ, the likelihood weight.** Asks each digit to be likely under its own class, not only likelier than under the
+  others. The filter on the Detect page lives on that.
+- **Curves.** Training accuracy is counted while the weights still move, and on shifted digits, so it may lie below the
+  held-out one. The two closest means are those of the two classes nearest to each other: near 0 all has collapsed.
+- **Runs.** This server trains one network at a time; other runs wait in line. A run stops when nobody has looked at
+  this page for three minutes. *Resume* goes on after the last finished epoch, to the weights of a run never stopped.
+- **Networks.** The paper's CNN has 797,161 parameters before the last layer, the tiny one 53,797.
+- **From a terminal:** `python -m lgm train --help`.
+"""
+FORMULA = r"""
+\begin{gathered}
+\mathcal L=-\frac1N\sum_i\log\frac{p(y_i)\,|\Sigma_{y_i}|^{-1/2}\,e^{-(1+\alpha)\,d_{y_i}}}
+{\sum_k p(k)\,|\Sigma_k|^{-1/2}\,e^{-(1+\alpha[k=y_i])\,d_k}}
+\;-\;\frac\lambda N\sum_i\log\mathcal N\big(f(x_i);\mu_{y_i},\Sigma_{y_i}\big)\\
+d_k=\tfrac12\,\big(f(x_i)-\mu_k\big)^{\top}\Sigma_k^{-1}\big(f(x_i)-\mu_k\big)
+\end{gathered}
+"""
+COLUMNS = {
+    "name": "Name",
+    "loss": "Loss",
+    "recipe": "Recipe",
+    "held_out": st.column_config.NumberColumn(
+        "Held-out (%)", format="%.1f", help="Accuracy on the 1,000 bundled digits that no run here is trained on."
+    ),
+    "interval": st.column_config.TextColumn("95 % interval", help="Wilson interval of the held-out accuracy."),
+    "test": st.column_config.NumberColumn("Test set (%)", format="%.2f", help="Accuracy on the official test set."),
+    "closest": st.column_config.NumberColumn(
+        "Closest means", format="%.2f", help="In units of the features; LGM only."
+    ),
+    "epochs": "Epochs",
+    "origin": "Origin",
+}
+_CSS = """
+<style>
+.st-key-train_status {min-height: 3.9rem;}
+.st-key-train_status p {font-variant-numeric: tabular-nums;}
+.st-key-train_controls {gap: .55rem;}
+</style>
+"""
+
+
+# The controls.
+
+
+def choose(run: Run | None) -> None:
+    """Everything a run can be told, and the button that starts it."""
+    loss = cast(Loss, pick("Loss", LOSSES))
+    network = pick("Network", NETWORKS)
+    gaussian = choose_gaussian(disabled=loss != "lgm")
+    splits = [split for split in DATA if split != "train" or data.has_official(train=True)]
+    split = st.selectbox("Training data", splits, format_func=DATA.__getitem__, key="train_split")
+    left, right = st.columns(2)
+    usual = 12 if network == "tiny-cnn" else 6
+    epochs = left.number_input("Epochs", 1, 200, usual, key=f"train_epochs_{network}", persist_state="session")
+    seed = right.number_input("Seed", 0, 99_999, 1, key="train_seed", persist_state="session")
+    suggested = runs.free_name(f"my-{loss}")
+    name = st.text_input("Save as", placeholder=suggested, key="train_name", max_chars=64).strip() or suggested
+    config = runs.recipe(network, loss, split=split, epochs=epochs, seed=seed, **(gaussian if loss == "lgm" else {}))
+    busy = run is not None and run.job.active
+    if st.button("Train", type="primary", icon=":material/play_arrow:", disabled=busy, width="stretch"):
+        begin(lambda: runs.start(config, name))
+    st.caption(f"About {duration(runs.expected_seconds(config))} on two idle cores.")
+
+
+def pick(label: str, titles: dict[str, str]) -> str:
+    first, key = next(iter(titles)), f"train_{label.lower()}"
+    chosen = st.segmented_control(
+        label,
+        list(titles),
+        default=first,
+        required=True,
+        format_func=titles.__getitem__,
+        key=key,
+        width="stretch",
+        persist_state="session",
+    )
+    return chosen or first
+
+
+def choose_gaussian(disabled: bool) -> dict[str, Any]:
+    """What only the LGM loss has."""
+    left, right = st.columns(2)
+    return {
+        "margin": left.number_input(
+            "Margin α", 0.0, 5.0, 1.0, 0.1, disabled=disabled, key="train_margin", persist_state="session"
+        ),
+        "likelihood_weight": right.number_input(
+            "Likelihood λ", 0.0, 1.0, 0.1, 0.05, disabled=disabled, key="train_weight", persist_state="session"
+        ),
+        "covariance": st.selectbox(
+            "Covariance",
+            list(COVARIANCES),
+            format_func=COVARIANCES.__getitem__,
+            disabled=disabled,
+            key="train_covariance",
+        ),
+    }
+
+
+def begin(submit: Callable[[], Run]) -> None:
+    """Queue a run and show it; CheckpointError is for the caller's `guard`."""
+    try:
+        st.session_state["train_run"] = submit()
+    except QueueFull as error:
+        st.warning(str(error), icon=":material/hourglass:")
+    else:
+        st.rerun()
+
+
+# The run.
+
+
+def status(run: Run | None, loss: str) -> None:
+    """One place for what goes on, so that nothing below it moves."""
+    if run is None:
+        name = load.model_name(loss)
+        st.markdown(f"Trained before: **`{name}`**, {accuracy_text(name)}")
+    elif run.job.result is not None:
+        finished(run)
+    elif run.job.active or run.job.error is not None:
+        job_panel(run.job, f"Training `{run.name}`")
+    else:
+        stopped(run)
+
+
+def finished(run: Run) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.success(f"**`{run.name}`** is trained and saved: {accuracy_text(run.name)}", icon=":material/check:")
+        use_button(run.name, key="use_new")
+
+
+def stopped(run: Run) -> None:
+    left_over = [one for one in runs.unfinished() if isinstance(one, Unfinished) and one.name == run.name]
+    if not left_over:
+        st.info(f"`{run.name}` was stopped before it began.", icon=":material/stop:")
+    for one in left_over:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.info(f"`{one.name}` is stopped. {kept_text(one)}", icon=":material/stop:")
+            resume_button(one, run, key="resume_own")
+
+
+def kept_text(run: Unfinished) -> str:
+    return f"Kept: {len(run.history)} of {run.config.epochs} epochs."
+
+
+def resume_button(one: Unfinished, run: Run | None, key: str) -> None:
+    busy = run is not None and run.job.active
+    if st.button("Resume", key=key, icon=":material/play_arrow:", disabled=busy):
+        begin(lambda: runs.resume(one, run))
+
+
+def use_button(name: str, key: str) -> None:
+    loss = load.card(name).config.model.loss
+    used = load.model_name(loss) == name
+    st.button(
+        "In use on all pages" if used else "Use it on the other pages",
+        key=key,
+        icon=":material/done_all:" if used else ":material/open_in_new:",
+        disabled=used,
+        on_click=use,
+        args=(loss, name),
+    )
+
+
+def use(loss: str, name: str) -> None:
+    state.put(loss, name)
+    for field in ("base", "target", "threshold"):  # they belong to the network they were chosen on
+        state.put(field, None)
+
+
+# What is shown.
+
+
+def show(run: Run | None, loss: str) -> None:
+    if run is None:
+        show_model(load.model_name(loss))
+    else:
+        st.fragment(show_run, run_every=tick_while(run.job.active))(run)
+
+
+def show_run(run: Run) -> None:
+    """A run of this session, as far as it is."""
+    run.job.watch()
+    film(list(run.job.log), run.config, title=f"{run.name}: {describe(run.config)}", identity=run.job.key, key="film")
+
+
+def show_model(name: str) -> None:
+    """A trained network's history, and where it ended."""
+    card = load.card(name)
+    ended = Epoch(
+        card.history[-1] if card.history else {"epoch": card.config.epochs},
+        runs.held_out(load.features(name).splits["bundled"]),
+        *runs.read_gaussians(cards.locate(name)),
+    )
+    epochs = [*map(Epoch, card.history[:-1]), ended]
+    film(epochs, card.config, title=name, identity=f"{name} {card.weights_sha256}", key="film")
+
+
+def describe(config: TrainConfig) -> str:
+    model = config.model
+    parts = [LOSSES[model.loss]]
+    if model.loss == "lgm":
+        parts.append(f"α = {model.margin:g}, λ = {model.likelihood_weight:g}")
+        parts += ["diagonal covariance"] if model.covariance == "diagonal" else []
+    parts.append("tiny network" if model.network == "tiny-cnn" else "the paper's network")
+    return ", ".join([*parts, DATA.get(config.split, config.split), f"seed {config.seed}"])
+
+
+def accuracy_text(name: str) -> str:
+    """How good a saved network is, with the uncertainty that 1,000 digits leave."""
+    card, (share, low, high) = load.card(name), held_out_accuracy(name)
+    text = f"held-out accuracy **{percent(share)}** ({100 * low:.1f} to {percent(high)})"
+    if "test" in card.accuracy:
+        text += f", test set **{percent(card.accuracy['test'])}**"
+    if card.closest_centers is not None:
+        text += f", closest class means {card.closest_centers:.2f} apart"
+    return text + "."
+
+
+def held_out_accuracy(name: str) -> tuple[float, float, float]:
+    """Share of the 1,000 digits that no run here trains on, and its 95 % interval."""
+    seen = runs.held_out(load.features(name).splits["bundled"])
+    hits = int((seen.predicted == seen.labels).sum())
+    return hits / len(seen.labels), *wilson_interval(hits, len(seen.labels))
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+# Beneath the fold.
+
+
+def more(run: Run | None) -> None:
+    waiting = runs.unfinished()
+    titles = ["Networks", "Add a network", f"Stopped runs ({len(waiting)})", "Official digits", "What am I looking at?"]
+    networks, add, stopped_runs, official, about = st.tabs(titles, key="train_more")
+    with networks, guard():
+        show_networks()
+    with add, guard():
+        add_network()
+    with stopped_runs, guard():
+        list_stopped(waiting, run)
+    with official, guard():
+        official_digits()
+    with about:
+        st.markdown(ABOUT)
+        st.latex(FORMULA)
+
+
+def show_networks() -> None:
+    """All networks, and what can be done with each."""
+    names = cards.list_checkpoints()
+    st.dataframe(
+        pd.DataFrame([row(name) for name in names]), hide_index=True, column_config=COLUMNS, alt="All networks"
+    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.selectbox("Network to use", names, key="train_pick", width=260)
+        if name is not None:
+            use_button(name, key="use_picked")
+            if cards.locate(name).parent == cards.user_folder():
+                download_buttons(name)
+
+
+def row(name: str) -> dict[str, Any]:
+    card, path = load.card(name), cards.locate(name)
+    share, low, high = held_out_accuracy(name)
+    return {
+        "name": name,
+        "loss": LOSSES[card.config.model.loss],
+        "recipe": describe(card.config),
+        "held_out": 100 * share,
+        "interval": f"{100 * low:.1f} to {100 * high:.1f}",
+        "test": 100 * card.accuracy["test"] if "test" in card.accuracy else None,
+        "closest": card.closest_centers,
+        "epochs": len(card.history) or None,
+        "origin": "shipped" if path.parent == cards.SHIPPED else "uploaded" if card.note else "trained here",
+    }
+
+
+def download_buttons(name: str) -> None:
+    for suffix, what in ((".safetensors", "weights"), (".json", "card")):
+        path = cards.locate(name).with_suffix(suffix)
+        st.download_button(
+            f"Download {what}",
+            path.read_bytes,
+            path.name,
+            on_click="ignore",
+            icon=":material/download:",
+            key=f"get_{what}",
+        )
+
+
+def add_network() -> None:
+    """Weights from a file. They are measured here: no number is taken over from the file."""
+    if "train_added" in st.session_state:
+        st.success(st.session_state.pop("train_added"), icon=":material/check:")
+    count = st.session_state.setdefault("train_uploads", 0)  # part of the keys: a new number empties the fields
+    left, right = st.columns(2)
+    weights = left.file_uploader("Weights (.safetensors, .pt, .pth)", uploads.WEIGHTS, key=f"upload_weights_{count}")
+    card = right.file_uploader("Card (.json); the paper's own weights need none", "json", key=f"upload_card_{count}")
+    suggested = runs.free_name("uploaded")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.text_input("Name of the new network", placeholder=suggested, key=f"upload_name_{count}", width=260)
+        pressed = st.button("Check and add", icon=":material/upload:", disabled=weights is None)
+    st.caption("Nothing in the file is executed: tensors are read, anything else is refused.")
+    if pressed and weights is not None:
+        with st.spinner("Checking and measuring"):
+            own_card = None if card is None else card.getvalue()
+            added = uploads.add_model(weights.name, weights.getvalue(), own_card, name.strip() or suggested)
+        st.session_state["train_added"] = f"**`{added.name}`** is among the networks now: {accuracy_text(added.name)}"
+        st.session_state["train_uploads"] += 1
+        st.rerun()
+
+
+def list_stopped(waiting: list[Unfinished | CheckpointError], run: Run | None) -> None:
+    st.caption("Runs that were cancelled, or whose server stopped, wait here with their last finished epoch.")
+    for one in waiting:
+        if isinstance(one, CheckpointError):
+            st.error(str(one), icon=":material/error:")
+            continue
+        with st.container(horizontal=True, vertical_alignment="center", border=True):
+            st.markdown(f"**`{one.name}`**: {describe(one.config)}. {kept_text(one)}")
+            resume_button(one, run, key=f"resume_{one.name}")
+            st.button(
+                "Delete", key=f"discard_{one.name}", icon=":material/delete:", on_click=runs.discard, args=(one.name,)
+            )
+
+
+def official_digits() -> None:
+    """The one download of this project, and only when it is asked for."""
+    job = runner().jobs.get(DOWNLOAD)
+    if data.has_official() and data.has_official(train=True):
+        st.markdown(
+            "The official MNIST files are on this machine. Train on **D_C**, or choose the test set as D_f at the side."
+        )
+        return
+    st.markdown(
+        "The app works with the 5,000 digits that come with its packages. The official sets (70,000 digits, 11 MB) "
+        "make its numbers comparable with the paper's. Each file is checked byte by byte."
+    )
+    if job is not None:
+        job_panel(job, "Official MNIST")
+    if job is None or not job.active:
+        st.button("Download the official MNIST files", icon=":material/download:", on_click=download)
+
+
+def download() -> None:
+    state.put("data", load.clean_split())  # the data on all pages stays what it is until somebody chooses
+
+    def work(job: Job) -> None:
+        def on_file(done: int, total: int, _: str) -> None:
+            if not job.report(done, total):
+                raise DataError("The download was stopped. Files that are complete are kept.")
+
+        data.download_mnist(on_file)
+
+    try:
+        runner().submit(DOWNLOAD, work)
+    except QueueFull as error:
+        st.toast(str(error), icon=":material/hourglass:")
+
+
+def main() -> None:
+    st.html(_CSS)
+    title("How does a feature space form?", LEAD)
+    run = st.session_state.get("train_run")
+    controls, picture = st.columns([1, 3.4], gap="medium")
+    with controls, st.container(key="train_controls"), guard():
+        choose(run)
+    loss = st.session_state["train_loss"]
+    with picture:
+        with st.container(key="train_status"), guard():
+            status(run, loss)
+        with guard():
+            show(run, loss)
+    more(run)
+
+
+main()

@@ -1,12 +1,13 @@
 import json
 from dataclasses import FrozenInstanceError, asdict, replace
+from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
 
 import lgm
-from lgm.config import PRESETS, ModelConfig, PoisonConfig, TrainConfig
+from lgm.config import BETA_GRID, PRESETS, ModelConfig, PoisonConfig, TrainConfig
 from lgm.data import Split
 from lgm.networks import build_model
 from lgm.training import fit
@@ -108,6 +109,12 @@ def test_bad_value_is_refused_by_name(kind: type, field: str, value: Any):
         kind(**{field: value})
 
 
+def test_betas_to_choose_from_rise_and_hold_the_papers():
+    assert list(BETA_GRID) == sorted(set(BETA_GRID))
+    assert PoisonConfig().beta in BETA_GRID
+    assert BETA_GRID[0] > 0
+
+
 def test_poison_config_goes_to_json():
     config = PoisonConfig(beta=0.5, iterations=3)
     assert PoisonConfig(**json.loads(json.dumps(asdict(config)))) == config
@@ -115,6 +122,6 @@ def test_poison_config_goes_to_json():
 
 def test_every_public_name_loads():
     for name, module in lgm._HOME.items():
-        assert getattr(lgm, name).__module__.endswith(module) or name == "PRESETS"
+        assert getattr(lgm, name) is getattr(import_module(f"lgm.{module}"), name)
     with pytest.raises(AttributeError, match="no attribute 'defence'"):
         _ = lgm.defence  # type: ignore[attr-defined]

@@ -22,6 +22,7 @@ def make(*, margin: float, weight: float) -> LGMHead:
     return LGMHead(mixture, margin=margin, likelihood_weight=weight)
 
 
+@torch.no_grad()
 def slow_margin_logits(head: LGMHead, z: Tensor, ramp: float) -> Tensor:
     """log p(k) - log|Sigma|/2 - D/2 log 2 pi - (1 + [k = y] ramp alpha) d_k, one entry at a time."""
     mixture = head.mixture
@@ -45,6 +46,7 @@ def test_margin_logits_against_a_slow_loop(ramp: float):
     torch.testing.assert_close(head.margin_logits(z, Y, ramp), slow_margin_logits(head, z, ramp))
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("ramp", [0.3, 1.0])
 def test_loss_against_a_slow_loop(ramp: float):
     head, z = make(margin=1.5, weight=0.7), 3 * randn(N, D, seed=3)

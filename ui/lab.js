@@ -105,13 +105,14 @@ function verdict(p, i, data) {
   return `${seen}; ${p.score[i] <= data.threshold ? "removed by the filter" : "passes the filter"}`;
 }
 
-// log p(f(x) | claimed label) of the LGM poison on a scale of nats, against the threshold T.
+// log p(f(x) | claimed label) of the LGM poison in nats, against the threshold T. The scale is even in sigmas, the root of
+// nats below the peak: clean images crowd near the peak, and that is where T lies.
 function gauge(figure, s) {
   const canvas = figure.querySelector("canvas"), { p, peak } = s.decoded.nets.lgm;
   if (!canvas.clientWidth) return;
   const { g, width, height } = sharp(canvas), T = s.data.threshold, ink = css(canvas, "--st-text-color");
   const low = Math.min(T - 8, -30), left = 6, right = width - 6, y = height * 0.52;
-  const X = (v) => left + ((Math.max(low, Math.min(peak, v)) - low) / (peak - low)) * (right - left);
+  const X = (v) => right - Math.sqrt((peak - Math.max(low, Math.min(peak, v))) / (peak - low)) * (right - left);
   g.clearRect(0, 0, width, height);
   g.fillStyle = s.data.colors.poison + "55"; g.fillRect(left, y - 9, X(T) - left, 18);
   g.fillStyle = s.data.colors.clean + "55"; g.fillRect(X(T), y - 9, right - X(T), 18);

@@ -82,13 +82,22 @@ def _network(loss: str, path: Poisons | None, points: tuple[np.ndarray, np.ndarr
         "cloud": _pack(cloud.z[some].astype(np.float32)),
         "labels": _pack(cloud.labels[some]),
         "means": features.means.tolist(),
-        "extent": features.extent.tolist(),
+        "extent": _extent(cloud.z, base_z, target_z, *([path.z, path.path.reshape(-1, 2)] if path else [])),
         "cut": radius,
         "peak": float(features.peak[base_label]) if loss == "lgm" else None,
         "base_z": base_z.tolist(),
         "target_z": target_z.tolist(),
         "poisons": _poisons(path) if path else None,
     }
+
+
+def _extent(cloud: np.ndarray, *always: np.ndarray) -> list[float]:
+    """Left, right, bottom, top: nearly all of the cloud, and all of what the picture is about."""
+    inner = np.quantile(cloud, (0.003, 0.997), axis=0)
+    points = np.vstack([inner, *(np.atleast_2d(z) for z in always)])
+    low, high = points.min(0), points.max(0)
+    pad = 0.06 * (high - low)
+    return [float(v) for v in (low[0] - pad[0], high[0] + pad[0], low[1] - pad[1], high[1] + pad[1])]
 
 
 def _poisons(path: Poisons) -> dict[str, Any]:

@@ -1,0 +1,327 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import lgm.__main__ as cli
+from lgm.__main__ import main
+from lgm.cards import read_card
+from lgm.checkpoints import embed_split, load_checkpoint
+from lgm.config import BETA_GRID
+from lgm.data import DataError, Split
+from lgm.detection import nominal_fpr, outcome, roc, wilson_interval
+from lgm.networks import log_likelihood, require_mixture
+from lgm.poisons import read_poisons
+
+ROOT = Path(__file__).parent.parent
+Capture = pytest.CaptureFixture[str]
+
+
+def run(capsys: Capture, *arguments: object) -> dict[str, Any]:
+    """The JSON a command prints: one object, and nothing else, on standard output."""
+    capsys.readouterr()
+    code = main([str(argument) for argument in arguments] + ["--json"])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    assert out.count("\n") == 1
+    return json.loads(out)
+
+
+def fails(capsys: Capture, *arguments: object) -> str:
+    """What a command says on standard error when it ends with code 1; standard output stays empty."""
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.fixture(scope="module")
+def crafted(tiny_lgm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("crafted") / "poisons.safetensors"
+    command = ["craft", str(tiny_lgm), "--poisons", "12", "--iterations", "30", "--seed", "4", "--out", str(out)]
+    assert main(command) == 0
+    return out
+
+
+def test_module_runs_and_helps():
+    command = [sys.executable, "-W", "error", "-m", "lgm", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    for word in ("train", "evaluate", "craft", "detect", "examples:", "models:"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "craft", "detect"])
+def test_each_command_helps(command: str, capsys: Capture):
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert "--json" in out
+    assert "--device" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["unknown"],
+        ["evaluate"],
+        ["evaluate", "m", "--data", "validation"],
+        ["train", "no-preset"],
+        ["train", "tiny-lgm", "--epochs", "many"],
+        ["craft", "m"],
+        ["detect", "m"],
+    ],
+    ids=" ".join,
+)
+def test_bad_usage_ends_with_2(arguments: list[str], capsys: Capture):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert "usage: python -m lgm" in capsys.readouterr().err
+
+
+def test_evaluate(tiny_lgm: Path, capsys: Capture):
+    result = run(capsys, "evaluate", tiny_lgm)
+    card = read_card(tiny_lgm)
+    accuracy = card.accuracy["bundled"]
+    assert (result["model"], result["data"], result["n"]) == ("tiny-lgm", "bundled", 5000)
+    assert result["accuracy"] == pytest.approx(accuracy, abs=4e-4)  # batches may round a digit across a border
+    assert result["interval"] == pytest.approx(list(wilson_interval(round(result["accuracy"] * 5000), 5000)))
+    assert result["weights_sha256"] == card.weights_sha256
+    assert result["closest_centers"] == card.closest_centers
+
+
+def test_evaluate_on_chosen_data(tiny_softmax: Path, capsys: Capture):
+    result = run(capsys, "evaluate", tiny_softmax, "--data", "bundled-val")
+    assert (result["data"], result["n"]) == ("bundled-val", 1000)
+    assert result["mean_log_likelihood"] is None
+
+
+def test_table_for_people(tiny_lgm: Path, capsys: Capture):
+    capsys.readouterr()
+    assert main(["evaluate", str(tiny_lgm)]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert (lines["model"], lines["n"]) == ("tiny-lgm", "5000")
+    assert float(lines["accuracy"]) == pytest.approx(read_card(tiny_lgm).accuracy["bundled"], abs=4e-4)
+
+
+def test_craft_reports_what_it_saved(tiny_lgm: Path, bundled: Split, tmp_path: Path, capsys: Capture):
+    out = tmp_path / "new folder" / "poisons.safetensors"
+    arguments = ["--poisons", 8, "--iterations", 20, "--beta", 0.02, "--seed", 7, "--out", out]
+    result = run(capsys, "craft", tiny_lgm, *arguments)
+    poisons = read_poisons(out)
+    assert len(poisons) == result["poisons"] == 8
+    assert result["collided"] == poisons.collided.mean()
+    assert result["objective"] == pytest.approx(poisons.objective.mean(), rel=1e-6)
+    assert result["objective_median"] == pytest.approx(np.median(poisons.objective), rel=1e-6)
+    assert result["l2"] == pytest.approx(poisons.l2.mean(), rel=1e-6)
+    assert result["linf"] == pytest.approx(poisons.linf.mean(), rel=1e-6)
+    assert result["iterations"] == poisons.iterations.mean() <= 20
+    assert (poisons.beta == np.float32(0.02)).all()
+    assert poisons.manifest["weights_sha256"] == read_card(tiny_lgm).weights_sha256
+    assert poisons.manifest["split_sha256"] == bundled.sha256
+    np.testing.assert_array_equal(poisons.bases, bundled.images[poisons.base_index])
+    np.testing.assert_array_equal(poisons.target_labels, bundled.labels[poisons.target_index])
+    again = tmp_path / "again.safetensors"
+    run(capsys, "craft", tiny_lgm, *arguments[:-1], again)
+    assert again.read_bytes() == out.read_bytes()
+
+
+def test_craft_of_one_pair_over_all_betas(tiny_lgm: Path, bundled: Split, tmp_path: Path, capsys: Capture):
+    out = tmp_path / "example.safetensors"
+    result = run(capsys, "craft", tiny_lgm, "--pair", 10, 4000, "--iterations", 5, "--out", out)
+    poisons = read_poisons(out)
+    assert result["beta"] == [float(beta) for beta in poisons.beta]
+    assert (result["poisons"], result["seed"]) == (len(BETA_GRID), None)
+    assert poisons.manifest["pair"] == [10, 4000]
+    for image in poisons.targets:
+        np.testing.assert_array_equal(image, bundled.images[4000])
+    np.testing.assert_array_equal(poisons.labels, bundled.labels[[10] * len(BETA_GRID)])
+
+
+def test_craft_replaces_a_file_only_when_told(tiny_lgm: Path, tmp_path: Path, capsys: Capture):
+    out = tmp_path / "precious"
+    out.write_text("mine")
+    arguments = ["craft", tiny_lgm, "--poisons", 2, "--iterations", 1, "--out", out]
+    assert f"error: {out} exists already; choose another --out, or replace it with --force" in fails(capsys, *arguments)
+    assert out.read_text() == "mine"
+    run(capsys, *arguments, "--force")
+    assert len(read_poisons(out)) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--poisons", "0"], "poisons: expected 1..5000"),
+        (["--poisons", "5001"], "poisons: expected 1..5000"),
+        (["--iterations", "0"], "iterations: expected at least 1"),
+        (["--beta", "-1"], "beta: expected a number >= 0"),
+        (["--device", "abacus"], "device: expected one that torch can use here"),
+        (["--pair", "0", "5000"], "pair: expected positions in 0..4999, got 0 and 5000"),
+        (["--pair", "0", "1"], "pair: expected two classes"),
+    ],
+)
+def test_craft_refuses_nonsense(arguments: list[str], message: str, tiny_lgm: Path, tmp_path: Path, capsys: Capture):
+    out = tmp_path / "poisons.safetensors"
+    assert message in fails(capsys, "craft", tiny_lgm, "--out", out, *arguments)
+    assert not out.exists()
+
+
+def test_detect_says_what_the_scores_say(tiny_lgm: Path, crafted: Path, bundled: Split, capsys: Capture):
+    result = run(capsys, "detect", tiny_lgm, crafted, "--fpr", 0.2)
+    model, _ = load_checkpoint(tiny_lgm)
+    poisons = read_poisons(crafted)
+    clean = embed_split(model, bundled).score
+    score = log_likelihood(model, torch.from_numpy(poisons.images), torch.from_numpy(poisons.labels)).numpy()
+    np.testing.assert_allclose(score, poisons.score, atol=1e-4)
+    curve = roc(clean, score)
+    at = outcome(clean, score, result["threshold"])
+    assert result["auc"] == pytest.approx(curve.auc, abs=1e-6)
+    assert (result["clean"], result["poisons"]) == (5000, 12)
+    assert result["collided"] == poisons.collided.sum()
+    assert result["tpr"] == pytest.approx(curve.tpr_at(0.2))
+    assert result["fpr"] <= 0.2
+    assert (result["caught"], result["missed"]) == (at.caught, at.missed)
+    assert (result["wrongly_removed"], result["kept"]) == (at.wrongly_removed, at.kept)
+    peak = require_mixture(model).mixture.peak().numpy()
+    assert result["nominal_fpr"] == pytest.approx(nominal_fpr(result["threshold"], peak, 2))
+    assert (result["crafted_on"], result["wanted_fpr"]) == ("tiny-lgm", 0.2)
+
+
+def test_detect_notes_that_the_data_differ(tiny_lgm: Path, crafted: Path, capsys: Capture):
+    capsys.readouterr()
+    assert main(["detect", str(tiny_lgm), str(crafted), "--data", "bundled-val", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "crafted from other data than 'bundled-val'" in err
+    assert json.loads(out)["clean"] == 1000
+
+
+def test_detect_needs_a_density(tiny_softmax: Path, crafted: Path, capsys: Capture):
+    err = fails(capsys, "detect", tiny_softmax, crafted)
+    assert "expected a network trained with the LGM loss, got softmax" in err
+
+
+def test_detect_refuses_other_files(tiny_lgm: Path, tmp_path: Path, capsys: Capture):
+    for path in (tiny_lgm, tmp_path / "missing.safetensors"):
+        assert "expected poisons made by `python -m lgm craft`" in fails(capsys, "detect", tiny_lgm, path)
+
+
+def test_detect_refuses_a_rate_that_is_none(tiny_lgm: Path, crafted: Path, capsys: Capture):
+    assert "fpr: expected a rate in [0, 1], got 2.0" in fails(capsys, "detect", tiny_lgm, crafted, "--fpr", 2)
+
+
+def test_unknown_model_lists_the_known_and_the_way_to_one(fresh_home: Path, capsys: Capture):
+    err = fails(capsys, "evaluate", "no-such-model")
+    assert "no checkpoint named 'no-such-model'" in err
+    assert "python -m lgm train" in err
+
+
+def test_missing_data_names_the_file_and_the_fix(tiny_lgm: Path, fresh_home: Path, capsys: Capture):
+    err = fails(capsys, "evaluate", tiny_lgm, "--data", "test")
+    assert str(fresh_home / "data" / "MNIST" / "raw" / "t10k-images-idx3-ubyte") in err
+    assert "--download" in err
+    assert "LGM_DATA" in err
+
+
+def test_download_happens_only_when_asked(tiny_lgm: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture):
+    asked: list[str] = []
+
+    def download(on_file: Any) -> None:
+        on_file(0, 4, "train-images-idx3-ubyte")
+        asked.append("download")
+        raise DataError("no mirror could be reached")
+
+    monkeypatch.setattr(cli, "download_mnist", download)
+    run(capsys, "evaluate", tiny_lgm, "--data", "bundled-val")
+    assert not asked
+    err = fails(capsys, "evaluate", tiny_lgm, "--data", "bundled-val", "--download")
+    assert asked
+    assert "download 0/4 train-images-idx3-ubyte" in err
+    assert "error: no mirror could be reached" in err
+
+
+def test_train_follows_its_options(fresh_home: Path, tmp_path: Path, capsys: Capture):
+    out = tmp_path / "out"
+    options = {"epochs": 4, "limit": 90, "seed": 5, "margin": 0.5, "likelihood-weight": 0.2, "center-radius": 4.0}
+    flags = [str(part) for key, value in options.items() for part in (f"--{key}", value)]
+    command = ["train", "tiny-lgm", "--name", "mine", "--out", out, "--covariance", "diagonal", "--learn-priors"]
+    result = run(capsys, *command, "--data", "bundled-val", *flags)
+    card = read_card(out / "mine.safetensors")
+    model = card.config.model
+    assert (card.config.split, card.config.epochs, card.config.limit, card.config.seed) == ("bundled-val", 4, 90, 5)
+    assert (model.margin, model.likelihood_weight, model.center_radius) == (0.5, 0.2, 4.0)
+    assert (model.covariance, model.learn_priors, model.network) == ("diagonal", True, "tiny-cnn")
+    assert (result["model"], result["folder"], result["epochs"]) == ("mine", str(out), 4)
+    assert result["weights_sha256"] == card.weights_sha256
+    assert result["accuracy"] == card.accuracy
+    names = ["mine.features.safetensors", "mine.json", "mine.safetensors"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert run(capsys, "evaluate", out / "mine.safetensors")["model"] == "mine"
+
+
+def test_train_refuses_a_name_that_is_taken(tiny_lgm: Path, tmp_path: Path, capsys: Capture):
+    (tmp_path / "mine.safetensors").write_text("precious")
+    err = fails(capsys, "train", "tiny-lgm", "--name", "mine", "--out", tmp_path)
+    assert "a model named 'mine' exists already; choose another --name, or replace it with --force" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.safetensors"]
+    assert (tmp_path / "mine.safetensors").read_text() == "precious"
+
+
+def test_train_refuses_the_name_of_a_shipped_model(
+    fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+):
+    monkeypatch.setattr(cli, "SHIPPED", tmp_path)
+    (tmp_path / "tiny-lgm.safetensors").touch()
+    assert "a model named 'tiny-lgm' exists already" in fails(capsys, "train", "tiny-lgm")
+
+
+def test_train_replaces_a_model_when_told(fresh_home: Path, tmp_path: Path, capsys: Capture):
+    (tmp_path / "mine.safetensors").write_text("old")
+    command = ["train", "tiny-softmax", "--name", "mine", "--out", tmp_path, "--limit", 50, "--force"]
+    result = run(capsys, *command)
+    assert load_checkpoint(tmp_path / "mine.safetensors")[1].weights_sha256 == result["weights_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--name", "../x"], "name '../x': expected 1 to 64 letters"),
+        (["--epochs", "0"], "epochs: expected at least 1"),
+        (["--margin", "-1"], "margin: expected a number >= 0"),
+        (["--data", "train"], "train-images-idx3-ubyte is missing"),
+        (["--device", "abacus"], "device: expected one that torch can use here"),
+        (["--limit", "5", "--epochs", "1", "--margin", "9", "--center-radius", "0"], "features have collapsed"),
+    ],
+)
+def test_train_refuses_nonsense(arguments: list[str], message: str, fresh_home: Path, tmp_path: Path, capsys: Capture):
+    assert message in fails(capsys, "train", "tiny-lgm", "--out", tmp_path / "out", *arguments)
+    assert not list(tmp_path.rglob("*.json"))
+    assert not (tmp_path / "out" / "tiny-lgm.safetensors").exists()
+
+
+def test_interrupt_ends_with_130(tiny_lgm: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture):
+    def interrupt(name: str) -> Split:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "load_split", interrupt)
+    assert main(["evaluate", str(tiny_lgm)]) == 130
+    assert capsys.readouterr().err.endswith("interrupted\n")
+
+
+def test_a_mistake_in_the_program_is_not_hidden(tiny_lgm: Path, monkeypatch: pytest.MonkeyPatch):
+    def broken(name: str) -> Split:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "load_split", broken)
+    with pytest.raises(ZeroDivisionError):
+        main(["evaluate", str(tiny_lgm)])

@@ -1,0 +1,101 @@
+"""Overview, Features and Craft without a browser, and the state that links carry."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from lgm.cards import read_features
+from lgm.config import BETA_GRID
+from lgm.poisons import read_shipped_poisons
+from ui.lab import nearest_stop
+from ui.state import FIELDS
+
+ROUTER = Path(__file__).resolve().parent.parent / "ui" / "router.py"
+
+
+def opened(page: str, **link: str) -> AppTest:
+    """A page as its link opens it."""
+    app = AppTest.from_file(str(ROUTER), default_timeout=120)
+    for name, value in link.items():
+        app.query_params[name] = value
+    app.run()
+    if page != "overview":
+        app.switch_page(f"../pages/{page}.py").run()
+    assert not app.exception
+    return app
+
+
+def words(app: AppTest) -> str:
+    return "\n".join(str(part.value) for part in [*app.markdown, *app.caption, *app.error, *app.warning, *app.info])
+
+
+@pytest.mark.parametrize("page", ["overview", "features", "craft", "detect", "train"])
+def test_a_page_asks_one_question_and_reports_no_error(bundled: object, page: str) -> None:
+    app = opened(page)
+    assert len(app.title) == 1
+    assert app.title[0].value.endswith("?")
+    assert not app.error
+
+
+def test_the_overview_reports_what_the_shipped_poisons_say(bundled: object) -> None:
+    ours, theirs = read_shipped_poisons("mnist-lgm"), read_shipped_poisons("mnist-softmax")
+    text = words(opened("overview"))
+    assert f"**{ours.l2.mean():.2f}** LGM, **{theirs.l2.mean():.2f}** softmax" in text
+    assert f"**{ours.collided.mean():.0%}** and **{theirs.collided.mean():.0%}**" in text
+    clean = read_features("mnist-lgm").splits["bundled"].score
+    below = np.mean([(clean > score).mean() + 0.5 * (clean == score).mean() for score in ours.score])
+    assert f"AUC **{below:.4f}**" in text, "the AUC is the share of (clean, poison) pairs in the right order"
+
+
+def test_the_features_page_draws_every_point_of_both_networks(bundled: object) -> None:
+    charts = opened("features").get("plotly_chart")
+    assert len(charts) == 2
+    for chart in charts:
+        assert "55,000" in chart.proto.spec
+        assert "bundled digits (5,000)" in chart.proto.spec
+        assert "20 poisons" in chart.proto.spec
+
+
+def test_the_craft_page_opens_on_the_shipped_example(bundled: object) -> None:
+    app = opened("craft")
+    example = read_shipped_poisons("mnist-lgm", "example")
+    kept = app.session_state["current_poison"]
+    stop = BETA_GRID.index(8e-3)
+    np.testing.assert_array_equal(kept.image, example.images[stop])
+    assert kept.score == pytest.approx(float(example.score[stop]))
+
+
+def test_a_link_carries_pair_and_beta(bundled: object) -> None:
+    example = read_shipped_poisons("mnist-lgm", "example")
+    base, target = (str(int(index[0])) for index in (example.base_index, example.target_index))
+    iterations = str(example.manifest["config"]["iterations"])
+    app = opened("craft", base=base, target=target, beta="0.1", iterations=iterations)
+    assert app.session_state["current_poison"].beta == pytest.approx(0.1)
+    assert app.query_params["beta"] == ["0.1"]
+    assert app.query_params["base"] == [base]
+
+
+@pytest.mark.parametrize(("name", "value"), [("beta", "cake"), ("beta", "-1"), ("base", "1.5"), ("threshold", "nan")])
+def test_what_a_link_gets_wrong_falls_back(bundled: object, name: str, value: str) -> None:
+    app = opened("overview", **{name: value})
+    assert app.session_state[f"s_{name}"] == FIELDS[name].default
+    assert any(name in toast.value for toast in app.toast)
+
+
+def test_a_link_to_two_images_of_one_class_opens_the_example(bundled: object) -> None:
+    app = opened("craft", base="0", target="1")
+    example = read_shipped_poisons("mnist-lgm", "example")
+    assert app.session_state["current_poison"].label == example.labels[0]
+
+
+@pytest.mark.parametrize("beta", BETA_GRID)
+def test_every_beta_of_the_grid_is_its_own_stop(beta: float) -> None:
+    assert BETA_GRID[nearest_stop(beta)] == beta
+
+
+def test_a_beta_between_two_stops_goes_to_the_nearer_by_ratio() -> None:
+    assert BETA_GRID[nearest_stop(0.0031)] == 2e-3  # 3.1 is nearer to 2 than to 5 by ratio
+    assert BETA_GRID[nearest_stop(0.0033)] == 5e-3
+    assert BETA_GRID[nearest_stop(1e-9)] == BETA_GRID[0]

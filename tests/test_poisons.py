@@ -1,0 +1,134 @@
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from lgm import cards
+from lgm.cards import CheckpointError
+from lgm.poisons import Poisons, pick_pairs, read_poisons, read_shipped_poisons
+
+N, F = 4, 3
+ARRAYS = [item.name for item in fields(Poisons) if item.name != "manifest"]
+
+
+@pytest.fixture
+def poisons(rng: np.random.Generator) -> Poisons:
+    """Numbers that nothing computed, so that a mix-up of two arrays shows."""
+
+    def floats(*shape: int) -> np.ndarray:
+        return rng.random(shape, dtype=np.float32)
+
+    def bytes_(*shape: int) -> np.ndarray:
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+
+    score = floats(N)
+    score[1] = np.nan  # softmax networks have no density
+    return Poisons(
+        images=floats(N, 1, 28, 28),
+        bases=bytes_(N, 1, 28, 28),
+        targets=bytes_(N, 1, 28, 28),
+        base_index=np.arange(N),
+        target_index=np.arange(N)[::-1],
+        labels=np.array([0, 1, 2, 3], np.uint8),
+        target_labels=np.array([1, 2, 3, 4], np.uint8),
+        predicted=np.array([1, 1, 3, 3], np.uint8),
+        z=floats(N, 2),
+        target_z=floats(N, 2),
+        score=score,
+        collision=floats(N),
+        perturbation=floats(N),
+        beta=floats(N),
+        iterations=rng.integers(0, 99, N),
+        path_iteration=np.arange(F),
+        path=floats(N, F, 2),
+        path_objective=floats(N, F, 2),
+        manifest={"model": "tiny", "seed": 3, "config": {"beta": 8e-3}, "note": "Größe ‖x‖"},
+    )
+
+
+def test_file_gives_back_every_bit(poisons: Poisons, tmp_path: Path):
+    path = tmp_path / "poisons.safetensors"
+    poisons.save(path)
+    back = read_poisons(path)
+    for name in ARRAYS:
+        mine, theirs = getattr(poisons, name), getattr(back, name)
+        assert (mine.dtype, mine.shape, mine.tobytes()) == (theirs.dtype, theirs.shape, theirs.tobytes()), name
+    assert back.manifest == poisons.manifest
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+
+
+def test_derived_numbers(poisons: Poisons):
+    assert len(poisons) == N
+    assert poisons.collided.tolist() == [True, False, True, False]
+    for i in range(N):
+        assert poisons.objective[i] == pytest.approx(poisons.collision[i] + poisons.beta[i] * poisons.perturbation[i])
+        assert poisons.l2[i] == pytest.approx(float(poisons.perturbation[i]) ** 0.5)
+        changes = [abs(x - b / 255) for x, b in zip(poisons.images[i].flat, poisons.bases[i].flat, strict=True)]
+        assert poisons.linf[i] == pytest.approx(max(changes), rel=1e-5)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, 0.5, -1])
+def test_truncated_file(poisons: Poisons, tmp_path: Path, kept: float):
+    path = tmp_path / "poisons.safetensors"
+    poisons.save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else int(kept)])
+    with pytest.raises(CheckpointError, match=rf"{path}: expected poisons made by `python -m lgm craft`.*craft them"):
+        read_poisons(path)
+
+
+def test_foreign_files(poisons: Poisons, tmp_path: Path):
+    text, weights = tmp_path / "text.safetensors", tmp_path / "weights.safetensors"
+    text.write_text("these are no poisons")
+    save_file({"backbone.0.weight": np.zeros(3, np.float32)}, weights)
+    for path in (text, weights, tmp_path / "missing.safetensors"):
+        with pytest.raises(CheckpointError, match=rf"{path}: expected poisons made by"):
+            read_poisons(path)
+
+
+def test_arrays_of_different_lengths(poisons: Poisons, tmp_path: Path):
+    path = tmp_path / "poisons.safetensors"
+    replace(poisons, labels=poisons.labels[:-1]).save(path)
+    with pytest.raises(CheckpointError, match=r"expected arrays of one length, found .*'labels': 3"):
+        read_poisons(path)
+
+
+def test_shipped_poisons_lie_beside_the_weights(poisons: Poisons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cards, "SHIPPED", tmp_path)
+    (tmp_path / "some-model.safetensors").touch()
+    poisons.save(tmp_path / "some-model.poisons.safetensors")
+    np.testing.assert_array_equal(read_shipped_poisons("some-model").images, poisons.images)
+    with pytest.raises(CheckpointError, match=r"some-model\.example\.safetensors: expected poisons"):
+        read_shipped_poisons("some-model", "example")
+    replace(poisons, images=1 - poisons.images).save(tmp_path / "some-model.example.safetensors")
+    np.testing.assert_array_equal(read_shipped_poisons("some-model", "example").images, 1 - poisons.images)
+    with pytest.raises(CheckpointError, match="no checkpoint named 'other-model'"):
+        read_shipped_poisons("other-model")
+
+
+def test_pairs_are_of_different_classes_and_repeatable(rng: np.random.Generator):
+    labels = np.r_[np.zeros(90, int), rng.integers(0, 10, 30)]  # many clashes to avoid
+    bases, targets = pick_pairs(labels, 120, seed=4)
+    assert (labels[bases] != labels[targets]).all()
+    assert sorted(bases.tolist()) == list(range(120))  # each image is a base once
+    again = pick_pairs(labels, 120, seed=4)
+    np.testing.assert_array_equal(bases, again[0])
+    np.testing.assert_array_equal(targets, again[1])
+    assert not np.array_equal(bases, pick_pairs(labels, 120, seed=5)[0])
+
+
+def test_pairs_do_not_touch_the_global_random_state():
+    before = np.random.get_state()[1].copy()  # type: ignore[union-attr]
+    pick_pairs(np.arange(10), 5, seed=1)
+    np.testing.assert_array_equal(before, np.random.get_state()[1])  # type: ignore[index]
+
+
+def test_impossible_pairs():
+    with pytest.raises(ValueError, match=r"poisons: expected 1\.\.5 .*got 6"):
+        pick_pairs(np.arange(5), 6, seed=0)
+    with pytest.raises(ValueError, match=r"poisons: expected 1\.\.5 .*got 0"):
+        pick_pairs(np.arange(5), 0, seed=0)
+    with pytest.raises(ValueError, match="labels: expected at least two classes, got one"):
+        pick_pairs(np.zeros(5), 2, seed=0)

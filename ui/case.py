@@ -1,0 +1,114 @@
+"""One detection experiment: a network, clean data and a set of poisons, and what can be said of them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lgm.cards import FeatureMap, Features
+from lgm.detection import Outcome, Roc, is_removed, nominal_fpr, outcome
+from lgm.poisons import Poisons
+
+METHODS = {"fbs": "forward-backward splitting"}
+DATA = {"test": "the official test set", "bundled": "the bundled digits"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that the Detect page shows, apart from T and the images.
+
+    Attributes:
+        key: What tells this case from others: model, its hash, clean split, set of poisons.
+        features: The network's own map.
+        clean: D_f as the network sees it.
+        poisons: Crafted on this network.
+        n_dim: Number of features, D.
+        roc: Over all poisons.
+        report: `lgm.detection.detection_report` at 1 % FPR.
+    """
+
+    key: tuple[str, str, str, str]
+    features: FeatureMap
+    clean: Features
+    poisons: Poisons
+    n_dim: int
+    roc: Roc
+    report: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """Which experiment it is, for a picture that travels alone."""
+        model, _, split, _ = self.key
+        return f"Network {model}; clean: {DATA.get(split, split)}; {describe(self.poisons)}."
+
+    def outcome(self, threshold: float) -> Outcome:
+        """What T (nats) does."""
+        return outcome(self.clean.score, self.poisons.score, threshold)
+
+    def table(self, threshold: float) -> pd.DataFrame:
+        """One row an image, clean ones first."""
+        clean, poisons = self.clean, self.poisons
+        n_clean, n_poisons = len(clean.score), len(poisons)
+        label = np.r_[clean.labels, poisons.labels]
+        score = np.r_[clean.score, poisons.score].astype(np.float64)
+        return pd.DataFrame(
+            {
+                "group": np.repeat(["clean", "poison"], [n_clean, n_poisons]),
+                "position": np.r_[np.arange(n_clean), poisons.base_index],  # in the split; a poison's: of its base
+                "claimed_label": label,
+                "log_likelihood_nats": score,
+                "relative_likelihood": np.exp(score - self.features.peak[label]),
+                "predicted": np.r_[clean.predicted, poisons.predicted],
+                "collided": [None] * n_clean + poisons.collided.tolist(),
+                "removed": is_removed(score, threshold),
+            }
+        )
+
+    def roc_table(self) -> pd.DataFrame:
+        """The ROC curve; a row's T removes these shares."""
+        return pd.DataFrame(
+            {"threshold_nats": self.roc.thresholds, "fpr": self.roc.fpr, "tpr": self.roc.tpr},
+        )
+
+    def summary(self, threshold: float) -> dict[str, Any]:
+        """Everything in numbers: at T, at 1 % FPR, and how the poisons were made."""
+        model, weights, split, _ = self.key
+        at = self.outcome(threshold)
+        return {
+            "model": model,
+            "weights_sha256": weights,
+            "clean_data": split,
+            "at_threshold": {
+                "threshold_nats": threshold,
+                "tpr": at.tpr,
+                "fpr": at.fpr,
+                "nominal_fpr": nominal_fpr(threshold, self.features.peak, self.n_dim),
+                "precision": at.precision if at.caught + at.wrongly_removed else None,
+                "caught": at.caught,
+                "missed": at.missed,
+                "wrongly_removed": at.wrongly_removed,
+                "kept": at.kept,
+            },
+            "at_1_percent_fpr": self.report,
+            "poisons": self.poisons.manifest,
+        }
+
+
+def describe(poisons: Poisons) -> str:
+    """How a set of poisons was made, in a line."""
+    config = poisons.manifest.get("config", {})
+    split = poisons.manifest.get("split", "unknown data")
+    method = METHODS.get(config.get("method"), config.get("method", "unknown method"))
+    return (
+        f"{len(poisons)} poisons, {method}, β = {config.get('beta', float('nan')):g}, "
+        f"{config.get('iterations', 0):,} iterations at most, crafted on {DATA.get(split, split)}, "
+        f"seed {poisons.manifest.get('seed', '?')}"
+    )
+
+
+def auc_text(auc: float | None) -> str:
+    """Three decimals, but never a perfect score that is not one."""
+    if auc is None:
+        return "–"
+    return "> 0.999" if 0.9995 <= auc < 1 else f"{auc:.3f}"

@@ -1,0 +1,82 @@
+"""Background work as pages see it: one queue for all sessions, and a panel that follows a job to its end."""
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from lgm.cards import CheckpointError
+from lgm.data import DataError
+from lgm.jobs import Job, Runner
+
+_TICK = 0.5  # seconds between two looks at a running job
+_METRICS: dict[str, Callable[[float], str]] = {  # how the numbers that jobs report are written
+    "loss": "loss {:.3f}".format,
+    "accuracy": lambda share: f"accuracy {100 * share:.1f} %",
+    "closest_centers": "closest centres {:.2f}".format,
+}
+
+
+@st.cache_resource(show_spinner=False)
+def runner() -> Runner:
+    """The one queue of this server."""
+    return Runner()
+
+
+def job_panel(job: Job, label: str) -> None:
+    """Follow a job: progress with time left, place in the queue, Cancel; why it failed. Nothing once it is done.
+
+    The panel refreshes itself while the job is active and reruns the whole page once when it ends.
+    """
+    st.fragment(_panel, run_every=_TICK if job.active else None)(job, label, job.active)
+
+
+def tick_while(active: bool) -> float | None:
+    """``run_every`` for a page's own fragment that follows a job."""
+    return 2 * _TICK if active else None
+
+
+def _panel(job: Job, label: str, was_active: bool) -> None:
+    """``was_active`` is from the last full run of the page; it differs from the job's own state exactly once."""
+    job.watch()
+    if was_active and not job.active:
+        st.rerun()
+    if job.active:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.progress(min(1.0, job.step / max(1, job.total)), text=_progress_text(job, label))
+            st.button(
+                "Cancel", key=f"cancel_{job.key}", on_click=job.cancel, disabled=job.cancelling, icon=":material/stop:"
+            )
+    elif job.error is not None:
+        show_error(job.error)
+
+
+def _progress_text(job: Job, label: str) -> str:
+    if job.cancelling:
+        return f"{label}: stopping"
+    if job.state == "queued":
+        ahead = runner().position(job)
+        return (
+            f"{label}: waiting, {ahead} {'job' if ahead == 1 else 'jobs'} before it" if ahead else f"{label}: starting"
+        )
+    if job.total and job.step >= job.total:
+        return f"{label}: finishing"
+    parts = [f"{label}: {100 * job.step / max(1, job.total):.0f} %"]
+    if job.seconds_left is not None:
+        parts.append(f"{duration(job.seconds_left)} left")
+    parts += [write(job.metrics[name]) for name, write in _METRICS.items() if name in job.metrics]
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them, no more precise than an estimate is."""
+    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
+
+
+def show_error(error: Exception) -> None:
+    """What a user can mend as a message; anything else with its traceback."""
+    from lgm.training import TrainingError  # not at the top: it brings torch
+
+    if isinstance(error, CheckpointError | DataError | TrainingError | ValueError | OSError):
+        st.error(str(error), icon=":material/error:")
+    else:
+        st.exception(error)

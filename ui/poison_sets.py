@@ -1,0 +1,124 @@
+"""Sets of poisons: the shipped one, one's own of this session, and the panel that crafts new ones."""
+
+import streamlit as st
+
+from lgm.cards import CheckpointError
+from lgm.config import BETA_GRID, PoisonConfig
+from lgm.data import load_split
+from lgm.jobs import Job, QueueFull
+from lgm.poisons import Poisons
+from ui import load, state
+from ui.jobs import duration, job_panel, runner
+
+SHIPPED = "shipped"
+_CHOSEN = "poison_set"  # key of the widget that chooses a set
+_JOB = "craft_job"
+_KEPT = 5  # of one's own, in a session
+_ITERATIONS = [25, 50, 100, 200, 500, 1000]
+_SECONDS = 1e-3  # a poison and iteration on two cores, measured
+
+
+def _own_sets() -> dict[str, Poisons]:
+    """The sets of poisons crafted in this session, by the key of their job."""
+    return st.session_state.setdefault("own_poisons", {})
+
+
+def adopt_finished() -> None:
+    """A craft job that is done becomes the set on show."""
+    job = runner().jobs.get(st.session_state.get(_JOB, ""))
+    if job is None or job.active:
+        return
+    if job.state == "done":
+        sets = _own_sets()
+        sets[job.key] = job.result
+        while len(sets) > _KEPT:
+            del sets[next(iter(sets))]
+        st.session_state[_CHOSEN] = job.key
+    if job.error is None:  # an error stays on the panel
+        del st.session_state[_JOB]
+
+
+def sets_for(name: str) -> dict[str, Poisons]:
+    """The sets that were crafted on this network: the shipped one first, then one's own.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    weights = load.card(name).weights_sha256
+    own = {key: found for key, found in _own_sets().items() if found.manifest["weights_sha256"] == weights}
+    try:
+        return {SHIPPED: load.shipped_poisons(name), **own}
+    except CheckpointError:
+        if not own:
+            raise
+        return own
+
+
+def choose_set(sets: dict[str, Poisons]) -> str:
+    """The widget that picks one of these sets; returns its key."""
+    if st.session_state.get(_CHOSEN) not in sets:
+        st.session_state.pop(_CHOSEN, None)  # it was crafted on another network
+    return st.selectbox(
+        "Poisons",
+        list(sets),
+        key=_CHOSEN,
+        format_func=lambda key: _set_title(key, sets[key]),
+        persist_state="session",
+        width=300,
+    )
+
+
+def _set_title(key: str, poisons: Poisons) -> str:
+    if key == SHIPPED:
+        return f"shipped: {len(poisons)} poisons"
+    config = poisons.manifest["config"]
+    return f"mine: {len(poisons)}, β = {config['beta']:g}, seed {poisons.manifest['seed']}"
+
+
+def craft_panel(name: str) -> None:
+    """New poisons on the network on show, in the background."""
+    job = runner().jobs.get(st.session_state.get(_JOB, ""))
+    with st.expander("Craft new poisons", icon=":material/science:", expanded=job is not None):
+        config, count, seed = _widgets()
+        estimate = duration(count * config.iterations * _SECONDS)
+        st.caption(f"About {estimate} or less: a poison that no longer improves stops early.")
+        if st.button("Craft", type="primary", icon=":material/play_arrow:", disabled=job is not None and job.active):
+            job = _submit(name, config, count, seed)
+        if job is not None:
+            job_panel(job, "Crafting")
+
+
+def _widgets() -> tuple[PoisonConfig, int, int]:
+    beta = state.get("beta")
+    first, second, third, fourth = st.columns(4)
+    count = first.slider("How many", 10, 200, 50, 10, key="detect_count")
+    betas = sorted({*BETA_GRID, beta, st.session_state.get("detect_beta", beta)})
+    chosen = second.select_slider(
+        "β: weight of looking like the base", betas, beta, format_func=lambda value: f"{value:g}", key="detect_beta"
+    )
+    iterations = third.select_slider("Iterations, at most", _ITERATIONS, 100, key="detect_iterations")
+    seed = fourth.number_input("Seed of the pairs", 0, 99_999, state.get("seed"), key="detect_seed")
+    return PoisonConfig(beta=float(chosen), iterations=int(iterations)), int(count), int(seed)
+
+
+def _submit(name: str, config: PoisonConfig, count: int, seed: int) -> Job | None:
+    split = load.clean_split()
+    weights = load.card(name).weights_sha256
+
+    def work(job: Job) -> Poisons:
+        from lgm.checkpoints import load_checkpoint
+        from lgm.poisoning import craft_random
+
+        model, card = load_checkpoint(name)
+        return craft_random(model, card, load_split(split), count, config, seed=seed, on_step=job.report)
+
+    key = f"craft {name} {weights} {split} {count} {seed} {config}"
+    try:
+        job = runner().submit(key, work)
+    except QueueFull as error:
+        st.warning(str(error), icon=":material/hourglass:")
+        return None
+    st.session_state[_JOB] = key
+    if not job.active:  # somebody crafted exactly these before
+        st.rerun()
+    return job

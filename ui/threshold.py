@@ -1,0 +1,114 @@
+"""The browser component of the Detect page: histogram and ROC curve with one threshold to drag through both."""
+
+import base64
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from streamlit.components.v2 import component
+
+from lgm.detection import nominal_fpr
+from lgm.figures import ROLE
+from ui.case import Case, auc_text
+
+RATES = (0.01, 0.05, 0.1)  # false-positive rates with a button of their own
+_WIDEST = 60.0  # nats that the log-likelihood axis spans at most; poisons further down share a bin
+_TABLE = 200  # points of the table of nominal false-positive rates
+
+
+def _source(suffix: str) -> str:
+    return Path(__file__).with_suffix(suffix).read_text(encoding="utf-8")
+
+
+_mount = component("lgm_threshold", html=_source(".html"), css=_source(".css"), js=_source(".js"))
+
+
+def threshold_picture(
+    case: Case, threshold: float, own: float | None, on_release: Callable[[float], None], *, key: str
+) -> None:
+    """Draw both plots and the numbers that go with T.
+
+    Args:
+        case: The scores to draw.
+        threshold: T in nats.
+        own: Score of the user's own poison, or None.
+        on_release: Called with T once it is let go.
+        key: Identity of the component on its page.
+    """
+
+    def released() -> None:
+        chosen = st.session_state[key].get("threshold")
+        if isinstance(chosen, int | float) and math.isfinite(chosen):  # it comes from a browser
+            on_release(float(chosen))
+
+    data = {**_scores(case), "threshold": threshold, "own": own}
+    _mount(key=key, data=data, on_threshold_change=released)
+
+
+@st.cache_resource(show_spinner=False, max_entries=8, hash_funcs={Case: lambda case: case.key})
+def _scores(case: Case) -> dict[str, Any]:
+    """What the browser needs to count and draw by itself; the same object while the scores are the same."""
+    clean, poison = np.sort(case.clean.score), np.sort(case.poisons.score)
+    peak = float(case.features.peak.max())
+    floor, low, high, width = axis(clean, poison, peak)
+    start = min(peak - 1, max(floor, peak - 1.2 * _WIDEST))
+    table = [nominal_fpr(t, case.features.peak, case.n_dim) for t in np.linspace(start, peak, _TABLE)]
+    return {
+        "id": "/".join(case.key),
+        "title": case.title,
+        "clean": _encode(clean),
+        "poison": _encode(poison),
+        "collided": _encode(np.sort(case.poisons.score[case.poisons.collided])),
+        "peak": peak,
+        "floor": floor,
+        "low": low,
+        "high": high,
+        "bin": width,
+        "nominal": {"start": start, "log": np.log(np.maximum(table, 1e-300)).round(6).tolist()},
+        "auc": auc_text(case.report["auc"]),
+        "auc_collided": auc_text(case.report["auc_collided"]),
+        "quick": quick_thresholds(case),
+        "colors": {name: ROLE[name] for name in ("clean", "poison")},
+    }
+
+
+def _encode(scores: np.ndarray) -> str:
+    """Little-endian float32, so that the browser counts with exactly the numbers that Python counts with."""
+    return base64.b64encode(scores.astype("<f4").tobytes()).decode("ascii")
+
+
+def axis(clean: np.ndarray, poison: np.ndarray, peak: float) -> tuple[float, float, float, float]:
+    """Range of T and the log-likelihood axis, in nats, from ascending scores.
+
+    Returns:
+        floor: A T that removes nothing.
+        low, high: Ends of the axis; ``high`` is a T that removes everything. Scores up to ``low`` share one bin.
+        width: Of a bin; the axis is a whole number of them long.
+    """
+    smallest = float(min(clean[0], poison[0]))
+    floor = math.floor(smallest * 1000) / 1000 - 0.001
+    high = math.ceil(max(peak, float(clean[-1]), float(poison[-1])) * 1000) / 1000
+    wanted = min(_WIDEST, high - min(float(np.quantile(poison, 0.02)), float(np.quantile(clean, 0.002))))
+    width = 0.5 if wanted <= 26 else 1.0 if wanted <= 45 else 2.0
+    low = high - width * max(8, math.ceil(wanted / width))
+    return min(floor, low), low, high, width
+
+
+def quick_thresholds(case: Case) -> list[dict[str, float]]:
+    """T for each of `RATES`, as a short decimal that removes the same images."""
+    scores = np.unique(np.r_[case.clean.score, case.poisons.score].astype(np.float64))
+    found = [(rate, case.roc.threshold_at(rate)) for rate in RATES]
+    return [{"rate": rate, "threshold": _shortest(scores, t)} for rate, t in found if math.isfinite(t)]
+
+
+def _shortest(scores: np.ndarray, threshold: float) -> float:
+    """The shortest decimal from ``threshold`` up to the next score: a link carries only six digits of T."""
+    above = scores[scores > threshold]
+    for digits in range(1, 7):
+        rounded = math.ceil(threshold * 10**digits) / 10**digits
+        if not len(above) or rounded < above[0]:
+            return rounded
+    return threshold
