@@ -71,8 +71,10 @@ class TrainConfig:
         _check(0 <= self.seed < 2**31, "seed", "an integer in [0, 2**31)", self.seed)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` is the way back."""
-        return asdict(self)
+        """Plain values, as JSON gives them back; `from_dict` is the way back."""
+        values = asdict(self)
+        values["model"]["center_order"] = list(self.model.center_order)
+        return values
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "TrainConfig":
@@ -120,7 +122,7 @@ _TINY = TrainConfig(
 
 
 def _softmax(config: TrainConfig) -> TrainConfig:
-    return replace(config, model=replace(config.model, loss="softmax"))
+    return replace(config, model=replace(config.model, loss="softmax", center_order=()))
 
 
 PRESETS: dict[str, TrainConfig] = {

@@ -162,3 +162,10 @@ def test_closest_centers_is_the_smallest_distance():
     means = mixture.means.detach().numpy()
     expected = min(math.dist(means[i], means[j]) for i in range(K) for j in range(i))
     assert mixture.closest_centers() == pytest.approx(expected, rel=1e-6)
+
+
+def test_classes_follow_each_other_round_the_circle_in_the_order_given() -> None:
+    order = (2, 0, 3, 1)
+    means = GaussianMixture.on_circle(4, 2, 5.0, order).means
+    by_number = GaussianMixture.on_circle(4, 2, 5.0).means
+    torch.testing.assert_close(means[list(order)], by_number)
