@@ -47,7 +47,7 @@ def feature_plane(features: FeatureMap, shown: list[str], *, poisons: Poisons | 
         height=480,
         annotations=_digits(features.means),
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        legend={"orientation": "h", "y": -0.13, "yanchor": "top", "itemsizing": "constant"},
+        legend={"orientation": "h", "y": -0.17, "yanchor": "top", "itemsizing": "constant"},
         dragmode="pan",
         uirevision="plane",
         xaxis={"title": "feature 1", "zeroline": False, "gridcolor": _GREY},

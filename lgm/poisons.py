@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from lgm.cards import CheckpointError, locate
+from lgm.cards import CheckpointError, locate, read_card
 from lgm.data import write_atomically
 
 
@@ -119,10 +119,18 @@ def read_shipped_poisons(source: str | Path, kind: str = "poisons") -> Poisons:
     """Poisons that lie beside a checkpoint: many ("poisons"), or one pair over all betas ("example").
 
     Raises:
-        CheckpointError: this checkpoint has none.
+        CheckpointError: this checkpoint has none, or they were crafted on other weights.
     """
     weights = locate(source)
-    return read_poisons(weights.with_name(f"{weights.stem}.{kind}.safetensors"))
+    path = weights.with_name(f"{weights.stem}.{kind}.safetensors")
+    poisons = read_poisons(path)
+    expected, found = read_card(source).weights_sha256, poisons.manifest.get("weights_sha256", "")
+    if found != expected:
+        raise CheckpointError(
+            f"{path}: expected poisons crafted on the weights {expected[:12]}, found {found[:12] or 'no hash'}; "
+            "craft them anew: python -m lgm craft --help"
+        )
+    return poisons
 
 
 def pick_pairs(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

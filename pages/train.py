@@ -16,7 +16,7 @@ from ui import load, runs, state, uploads
 from ui.film import film
 from ui.frame import guard, title
 from ui.jobs import duration, job_panel, runner, tick_while
-from ui.runs import Epoch, Run, Unfinished
+from ui.runs import Epoch, Network, Run, Unfinished
 
 LOSSES = {"lgm": "LGM", "softmax": "Softmax"}
 NETWORKS = {"tiny-cnn": "Tiny", "mnist-cnn": "The paper's"}
@@ -78,7 +78,7 @@ _CSS = """
 def choose(run: Run | None) -> None:
     """Everything a run can be told, and the button that starts it."""
     loss = cast(Loss, pick("Loss", LOSSES))
-    network = pick("Network", NETWORKS)
+    network = cast(Network, pick("Network", NETWORKS))
     gaussian = choose_gaussian(disabled=loss != "lgm")
     splits = [split for split in DATA if split != "train" or data.has_official(train=True)]
     split = st.selectbox("Training data", splits, format_func=DATA.__getitem__, key="train_split")

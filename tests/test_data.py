@@ -231,6 +231,7 @@ def test_write_atomically_replaces_or_leaves(tmp_path: Path):
     with pytest.raises(RuntimeError, match="disk full"):
         write_atomically(path, fail)
     assert path.read_text() == "old"
+    assert [item.name for item in path.parent.iterdir()] == ["file"]
     write_atomically(path, lambda part: part.write_text("new"))
     assert path.read_text() == "new"
     assert [item.name for item in path.parent.iterdir()] == ["file"]

@@ -6,7 +6,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from lgm import cards
-from lgm.cards import CheckpointError
+from lgm.cards import Card, CheckpointError, write_card
 from lgm.poisons import Poisons, pick_pairs, read_poisons, read_shipped_poisons
 
 N, F = 4, 3
@@ -95,9 +95,13 @@ def test_arrays_of_different_lengths(poisons: Poisons, tmp_path: Path):
         read_poisons(path)
 
 
-def test_shipped_poisons_lie_beside_the_weights(poisons: Poisons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_shipped_poisons_lie_beside_the_weights(
+    poisons: Poisons, blank_card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(cards, "SHIPPED", tmp_path)
     (tmp_path / "some-model.safetensors").touch()
+    write_card(replace(blank_card, name="some-model", weights_sha256="abc"), tmp_path)
+    poisons = replace(poisons, manifest={"weights_sha256": "abc"})
     poisons.save(tmp_path / "some-model.poisons.safetensors")
     np.testing.assert_array_equal(read_shipped_poisons("some-model").images, poisons.images)
     with pytest.raises(CheckpointError, match=r"some-model\.example\.safetensors: expected poisons"):
@@ -106,6 +110,9 @@ def test_shipped_poisons_lie_beside_the_weights(poisons: Poisons, tmp_path: Path
     np.testing.assert_array_equal(read_shipped_poisons("some-model", "example").images, 1 - poisons.images)
     with pytest.raises(CheckpointError, match="no checkpoint named 'other-model'"):
         read_shipped_poisons("other-model")
+    replace(poisons, manifest={"weights_sha256": "xyz"}).save(tmp_path / "some-model.example.safetensors")
+    with pytest.raises(CheckpointError, match="expected poisons crafted on the weights abc, found xyz"):
+        read_shipped_poisons("some-model", "example")
 
 
 def test_pairs_are_of_different_classes_and_repeatable(rng: np.random.Generator):

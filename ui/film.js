@@ -373,8 +373,9 @@ function drawPanel(sheet, area, panel, records, epoch) {
   const [low, high] = span(panel, values);
   const y = (value) => area.bottom - ((value - low) / (high - low)) * (area.bottom - area.top);
   write(sheet, panel.title, area.left, area.top - 7, { alpha: 1 });
-  const step = niceStep((high - low) / (panel.top ? 2 : 3));
   line(g, look.text, 1, [[area.left, area.bottom], [area.right, area.bottom]], { alpha: 0.5 });
+  if (!values.length) return;
+  const step = niceStep((high - low) / (panel.top ? 2 : 3));
   for (let v = Math.ceil(low / step - 1e-6) * step; v <= high + 1e-6; v += step) {
     line(g, look.text, 1, [[area.left, y(v)], [area.right, y(v)]], { alpha: 0.12 });
     write(sheet, panel.top ? `${Math.round(100 * v)} %` : tick(v, step), area.left - 6, y(v) + 4, { align: "right" });

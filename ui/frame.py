@@ -19,6 +19,7 @@ _CSS = """
 [data-testid="stMetricValue"], .lgm-num {font-variant-numeric: tabular-nums;}
 [data-testid="stMetricValue"] {font-size: 1.35rem;}
 [data-testid="stImage"] img {image-rendering: pixelated; border-radius: 4px;}
+[data-testid="stCaptionContainer"] {color: inherit; opacity: .8;}
 h1 {font-size: 1.7rem !important; padding: 0 0 .1rem 0 !important;}
 .lgm-lead {opacity: .85; margin: 0 0 .6rem 0; max-width: 62rem;}
 .lgm-chip {display: inline-block; padding: 0 .5rem; border-radius: 1rem; border: 2px solid;

@@ -82,13 +82,24 @@ def _network(loss: str, path: Poisons | None, points: tuple[np.ndarray, np.ndarr
         "cloud": _pack(cloud.z[some].astype(np.float32)),
         "labels": _pack(cloud.labels[some]),
         "means": features.means.tolist(),
-        "extent": _extent(cloud.z, base_z, target_z, *([path.z, path.path.reshape(-1, 2)] if path else [])),
+        "extent": _extent(cloud.z, *_always_seen(path, points, features.means if radius else None)),
         "cut": radius,
         "peak": float(features.peak[base_label]) if loss == "lgm" else None,
         "base_z": base_z.tolist(),
         "target_z": target_z.tolist(),
         "poisons": _poisons(path) if path else None,
     }
+
+
+def _always_seen(
+    path: Poisons | None, points: tuple[np.ndarray, np.ndarray], ringed: np.ndarray | None
+) -> list[np.ndarray]:
+    seen = [*points]
+    if path:
+        seen += [path.z, path.path.reshape(-1, path.z.shape[1])]
+    if ringed is not None:
+        seen += [ringed - 2, ringed + 2]  # the ring at two sigmas
+    return seen
 
 
 def _extent(cloud: np.ndarray, *always: np.ndarray) -> list[float]:

@@ -47,11 +47,18 @@ def sets_for(name: str) -> dict[str, Poisons]:
     weights = load.card(name).weights_sha256
     own = {key: found for key, found in _own_sets().items() if found.manifest["weights_sha256"] == weights}
     try:
-        return {SHIPPED: load.shipped_poisons(name), **own}
+        return {SHIPPED: _shipped(name, weights), **own}
     except CheckpointError:
         if not own:
             raise
         return own
+
+
+def _shipped(name: str, weights: str) -> Poisons:
+    found = load.shipped_poisons(name)
+    if found.manifest.get("weights_sha256") != weights:
+        raise CheckpointError(f"{name}: the poisons beside it were crafted on other weights; craft new ones below")
+    return found
 
 
 def choose_set(sets: dict[str, Poisons]) -> str:
@@ -82,7 +89,7 @@ def craft_panel(name: str) -> None:
         config, count, seed = _widgets()
         estimate = duration(count * config.iterations * _SECONDS)
         st.caption(f"About {estimate} or less: a poison that no longer improves stops early.")
-        if st.button("Craft", type="primary", icon=":material/play_arrow:", disabled=job is not None and job.active):
+        if st.button("Craft", icon=":material/play_arrow:", disabled=job is not None and job.active):
             job = _submit(name, config, count, seed)
         if job is not None:
             job_panel(job, "Crafting")

@@ -92,7 +92,7 @@ def axis(clean: np.ndarray, poison: np.ndarray, peak: float) -> tuple[float, flo
     floor = math.floor(smallest * 1000) / 1000 - 0.001
     high = math.ceil(max(peak, float(clean[-1]), float(poison[-1])) * 1000) / 1000
     wanted = min(_WIDEST, high - min(float(np.quantile(poison, 0.02)), float(np.quantile(clean, 0.002))))
-    width = 0.5 if wanted <= 26 else 1.0 if wanted <= 45 else 2.0
+    width = 0.25 if wanted <= 15 else 0.5 if wanted <= 30 else 1.0
     low = high - width * max(8, math.ceil(wanted / width))
     return min(floor, low), low, high, width
 
