@@ -91,7 +91,7 @@ def test_softmax_has_no_margin_no_likelihood_and_no_covariance(open_page: Callab
     app = open_page()
     of_lgm = [app.number_input(key="train_margin"), app.number_input(key="train_weight")]
     assert not any(widget.disabled for widget in [*of_lgm, app.selectbox(key="train_covariance")])
-    app.button_group(key="train_loss").set_value(["softmax"]).run()
+    app.button_group(key="train_loss").set_value("softmax").run()
     of_lgm = [app.number_input(key="train_margin"), app.number_input(key="train_weight")]
     assert all(widget.disabled for widget in [*of_lgm, app.selectbox(key="train_covariance")])
     assert "Trained before: **`mnist-softmax`**" in words(app)
