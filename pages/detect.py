@@ -123,10 +123,10 @@ def gallery(case: Case, threshold: float) -> Callable[[], None]:
     st.html(_GALLERY_CSS)
     left, middle, right = st.columns(3, gap="medium")
     with left:
-        heading("Caught", caught, "poisons")
+        heading("Caught", caught, "poisons", poisons.collided)
         show_poisons(poisons, nearest(poisons.score, caught, threshold))
     with middle:
-        heading("Missed", ~caught, "poisons")
+        heading("Missed", ~caught, "poisons", poisons.collided)
         show_poisons(poisons, nearest(poisons.score, ~caught, threshold))
     with right:
         heading("Wrongly thrown away", wrong, "clean")
@@ -140,10 +140,13 @@ def gallery(case: Case, threshold: float) -> Callable[[], None]:
     return fill
 
 
-def heading(what: str, members: np.ndarray, group: str) -> None:
+def heading(what: str, members: np.ndarray, group: str, collided: np.ndarray | None = None) -> None:
     count = int(members.sum())
-    shown = f" · {THUMBNAILS} nearest to T" if count > THUMBNAILS else ""
-    st.markdown(f"**{what}**: {count:,} of {len(members):,} {group}{shown}")
+    st.markdown(f"**{what}**: {count:,} of {len(members):,} {group}")
+    notes = [] if collided is None else [f"{int((members & collided).sum()):,} of them collide"]
+    if count > THUMBNAILS:
+        notes.append(f"here the {THUMBNAILS} nearest to T")
+    st.caption(" · ".join(notes) or "all of them, nearest to T first")
 
 
 def nearest(score: np.ndarray, members: np.ndarray, threshold: float) -> np.ndarray:
@@ -221,8 +224,8 @@ under the class that it claims. A poison claims the class it looks like but has 
 is low. The filter removes every image whose number is at most **T**.
 
 - **Histogram.** Clean images go up, poisons go down, each in shares of its own group and on a scale of its own. What is
-  removed is filled. *log-likelihood* is the number itself in nats; *likelihood* is relative to the peak of the
-  Gaussian, from 0 to 1, as in the paper. Scores too low for the axis share the bin at its left end. A bin with a single
+  removed is filled. *log-likelihood* is the number itself in nats, spaced by the distance from the class mean that it
+  stands for; *likelihood* is relative to the peak of the Gaussian, from 0 to 1, as in the paper. Scores too low for the axis share the bin at its left end. A bin with a single
   image is still drawn high enough to be seen.
 - **ROC.** Each T is a point: which share of the poisons it catches (TPR), and which share of the clean images it throws
   away (FPR). The knob is the current T; the dotted line is guessing. The logarithmic axis gives room to the costs that
@@ -230,7 +233,8 @@ is low. The filter removes every image whose number is at most **T**.
   the target's class: the others are harmless, and hard to tell from clean images for the same reason.
 - **Nominal FPR.** In a Gaussian of D features, −2 (log p − log p at the mean) is chi-squared with D degrees of freedom.
   With two features and equal covariances the nominal FPR *is* the relative likelihood. The dashed outline in the
-  histogram shows where clean images would then be; where they lie further left, the nominal FPR promises too much.
+  histogram shows where clean images would then be. Where they lie further right, closer to the means, the nominal FPR is
+  too pessimistic; where they lie further left, it promises too much.
 - **Precision** depends on how many poisons there are among the clean images; here it is that of the two groups shown.
 """
         )

@@ -175,9 +175,9 @@ def test_a_quick_threshold_is_short_and_removes_the_same_images(case: Case, rate
 
 def test_the_axis_holds_every_score_between_its_ends(case: Case) -> None:
     clean, poison = np.sort(case.clean.score), np.sort(case.poisons.score)
-    floor, low, high, width = axis(clean, poison, float(case.features.peak.max()))
+    floor, low, high, bins = axis(clean, poison, float(case.features.peak.max()))
     assert floor <= low < high
-    assert (high - low) / width == pytest.approx(round((high - low) / width))
+    assert bins >= 15
     assert outcome(clean, poison, floor).caught == outcome(clean, poison, floor).wrongly_removed == 0
     assert outcome(clean, poison, high).missed == outcome(clean, poison, high).kept == 0
 
@@ -186,7 +186,7 @@ def test_far_poisons_share_a_bin_and_do_not_stretch_the_axis() -> None:
     clean, poison = np.linspace(-9, -2, 500, dtype=np.float32), np.linspace(-900, -300, 50, dtype=np.float32)
     floor, low, high, _ = axis(clean, poison, -1.8)
     assert floor < -900
-    assert high - low <= 62
+    assert high - low <= 105
 
 
 def test_the_table_has_a_row_an_image(case: Case) -> None:

@@ -192,7 +192,7 @@ class View {
 
   move(t) {
     const { floor, high } = this.data;
-    this.t = Math.min(high, Math.max(floor, Math.round(t * 1000) / 1000)); // a value that survives the trip to the URL
+    this.t = Math.min(high, Math.max(floor, Math.round(t * 1e4) / 1e4)); // a value that survives the trip to the URL
     this.ask();
   }
 
@@ -260,7 +260,7 @@ function nominal({ nominal: table, peak }, t) {
 // Words.
 
 const count = (n) => n.toLocaleString("en-US");
-const plain = (t) => String(Math.round(t * 1000) / 1000);
+const plain = (t) => String(Math.round(t * 1e4) / 1e4);
 const nats = (t) => t.toFixed(2).replace("-", "−");
 const percent = (value, digits) => {
   const least = 10 ** -digits; // what is not nothing must not read as nothing
@@ -286,23 +286,32 @@ function share(hits, n) {
 
 // Axes: `to` gives a position in 0..1, `from` is its inverse.
 
+/**
+ * Log-likelihood, spaced by distance from the class mean, sqrt(2 (high - t)): in even steps of nats, all that matters
+ * would crowd at the right end.
+ */
 function natsAxis({ data, clean, poison }) {
-  const { floor, low, high, bin, peak } = data;
+  const { floor, low, high, bins } = data;
   const slot = floor < low ? SLOT : 0; // to the left of the axis, everything below `low`
+  const reach = Math.sqrt(2 * (high - low));
+  const at = (share) => high - (reach * (1 - share)) ** 2 / 2;
   const to = (t) =>
-    t < low ? (slot * (t - floor)) / (low - floor) : slot + ((1 - slot) * (t - low)) / (high - low);
-  const from = (u) =>
-    u < slot ? floor + (u / slot) * (low - floor) : low + ((u - slot) / (1 - slot)) * (high - low);
-  const edges = Array.from({ length: Math.round((high - low) / bin) + 1 }, (_, i) => low + i * bin);
+    t < low
+      ? (slot * (t - floor)) / (low - floor)
+      : slot + (1 - slot) * (1 - Math.sqrt(2 * Math.max(0, high - t)) / reach);
+  const from = (u) => (u < slot ? floor + (u / slot) * (low - floor) : at((u - slot) / (1 - slot)));
+  const edges = Array.from({ length: bins + 1 }, (_, i) => at(i / bins));
   const bars = histogramBars(data, clean, poison, edges, to);
   const [tail] = histogramBars(data, clean, poison, [-Infinity, low], to);
   if (slot) bars.unshift({ ...tail, left: 0, right: slot * 0.7 });
-  const step = high - low > 20 ? 5 : high - low > 8 ? 2 : 1;
-  const ticks = [];
   const whole = (t) => t.toFixed(0).replace("-", "−");
-  for (let t = Math.floor(peak / step) * step; t > low + step * 0.4; t -= step) ticks.push({ u: to(t), text: whole(t) });
+  const ticks = [];
+  for (let t = Math.floor(high); t > low; t--) {
+    const step = high - t < 6 ? 1 : high - t < 30 ? 5 : 10;
+    if (t % step === 0) ticks.push({ u: to(t), text: whole(t) });
+  }
   if (slot) ticks.push({ u: slot * 0.35, text: `< ${whole(low)}` });
-  return { to, from, bars, ticks, slot, title: "log p(f(x) | claimed label), nats" };
+  return { to, from, bars, ticks, slot, title: "log p(f(x) | claimed label), nats; spaced by distance from the mean" };
 }
 
 function likelihoodAxis({ data, clean, poison }) {
@@ -360,7 +369,7 @@ function nearestOnRoc(view, x, y) {
 function removing(sorted, rate, { floor, high }) {
   const n = Math.round(rate * sorted.length);
   if (n <= 0) return floor;
-  return n >= sorted.length ? high : Math.ceil(sorted[n - 1] * 1000) / 1000;
+  return n >= sorted.length ? high : Math.ceil(sorted[n - 1] * 1e4) / 1e4;
 }
 
 // Drawing.

@@ -15,7 +15,8 @@ from lgm.figures import ROLE
 from ui.case import Case, auc_text
 
 RATES = (0.01, 0.05, 0.1)  # false-positive rates with a button of their own
-_WIDEST = 60.0  # nats that the log-likelihood axis spans at most; poisons further down share a bin
+_WIDEST = 100.0  # nats that the log-likelihood axis spans at most; poisons further down share a bin
+_BIN = 0.2  # width of a bin, as a distance from the class mean in sigmas
 _TABLE = 200  # points of the table of nominal false-positive rates
 
 
@@ -53,8 +54,8 @@ def _scores(case: Case) -> dict[str, Any]:
     """What the browser needs to count and draw by itself; the same object while the scores are the same."""
     clean, poison = np.sort(case.clean.score), np.sort(case.poisons.score)
     peak = float(case.features.peak.max())
-    floor, low, high, width = axis(clean, poison, peak)
-    start = min(peak - 1, max(floor, peak - 1.2 * _WIDEST))
+    floor, low, high, bins = axis(clean, poison, peak)
+    start = min(peak - 1, max(floor, peak - _WIDEST))
     table = [nominal_fpr(t, case.features.peak, case.n_dim) for t in np.linspace(start, peak, _TABLE)]
     return {
         "id": "/".join(case.key),
@@ -66,7 +67,7 @@ def _scores(case: Case) -> dict[str, Any]:
         "floor": floor,
         "low": low,
         "high": high,
-        "bin": width,
+        "bins": bins,
         "nominal": {"start": start, "log": np.log(np.maximum(table, 1e-300)).round(6).tolist()},
         "auc": auc_text(case.report["auc"]),
         "auc_collided": auc_text(case.report["auc_collided"]),
@@ -80,21 +81,20 @@ def _encode(scores: np.ndarray) -> str:
     return base64.b64encode(scores.astype("<f4").tobytes()).decode("ascii")
 
 
-def axis(clean: np.ndarray, poison: np.ndarray, peak: float) -> tuple[float, float, float, float]:
+def axis(clean: np.ndarray, poison: np.ndarray, peak: float) -> tuple[float, float, float, int]:
     """Range of T and the log-likelihood axis, in nats, from ascending scores.
 
     Returns:
         floor: A T that removes nothing.
         low, high: Ends of the axis; ``high`` is a T that removes everything. Scores up to ``low`` share one bin.
-        width: Of a bin; the axis is a whole number of them long.
+        bins: Number of bins between them, of equal width in sqrt(2 (high - score)).
     """
-    smallest = float(min(clean[0], poison[0]))
-    floor = math.floor(smallest * 1000) / 1000 - 0.001
+    floor = math.floor(float(min(clean[0], poison[0])) * 1000) / 1000 - 0.001
     high = math.ceil(max(peak, float(clean[-1]), float(poison[-1])) * 1000) / 1000
-    wanted = min(_WIDEST, high - min(float(np.quantile(poison, 0.02)), float(np.quantile(clean, 0.002))))
-    width = 0.25 if wanted <= 15 else 0.5 if wanted <= 30 else 1.0
-    low = high - width * max(8, math.ceil(wanted / width))
-    return min(floor, low), low, high, width
+    wanted = min(_WIDEST, high - min(float(np.quantile(poison, 0.01)), float(np.quantile(clean, 0.001))))
+    bins = max(15, math.ceil(math.sqrt(2 * wanted) / _BIN))
+    low = high - (bins * _BIN) ** 2 / 2
+    return min(floor, low), low, high, bins
 
 
 def quick_thresholds(case: Case) -> list[dict[str, float]]:
