@@ -140,7 +140,7 @@ def bench(base: int, target: int, iterations: int) -> None:
                     iterations,
                     lambda share, loss=loss: bar.progress(share, f"Crafting {len(BETA_GRID)} poisons for {loss} …"),
                 )
-        st.rerun(scope="fragment")
+        st.rerun()  # of the whole page: in a full run, which is what picks a pair, a fragment cannot rerun alone
     path = found["lgm"]
     assert path is not None, "made above"
     if stop != nearest_stop(state.get("beta")):

@@ -225,16 +225,16 @@ is low. The filter removes every image whose number is at most **T**.
 
 - **Histogram.** Clean images go up, poisons go down, each in shares of its own group and on a scale of its own. What is
   removed is filled. *log-likelihood* is the number itself in nats, spaced by the distance from the class mean that it
-  stands for; *likelihood* is relative to the peak of the Gaussian, from 0 to 1, as in the paper. Scores too low for the axis share the bin at its left end. A bin with a single
-  image is still drawn high enough to be seen.
+  stands for; *likelihood* is relative to the peak of the Gaussian, from 0 to 1, as in the paper. Scores too low for the
+  axis share the bin at its left end. A bin with a single image is still drawn high enough to be seen.
 - **ROC.** Each T is a point: which share of the poisons it catches (TPR), and which share of the clean images it throws
   away (FPR). The knob is the current T; the dotted line is guessing. The logarithmic axis gives room to the costs that
   one can afford, 1 % and less. The dashed curve has only the poisons that collide, that is, which the network takes for
   the target's class: the others are harmless, and hard to tell from clean images for the same reason.
 - **Nominal FPR.** In a Gaussian of D features, −2 (log p − log p at the mean) is chi-squared with D degrees of freedom.
   With two features and equal covariances the nominal FPR *is* the relative likelihood. The dashed outline in the
-  histogram shows where clean images would then be. Where they lie further right, closer to the means, the nominal FPR is
-  too pessimistic; where they lie further left, it promises too much.
+  histogram shows where clean images would then be. Where they lie further right, closer to the means, the nominal FPR
+  is too pessimistic; where they lie further left, it promises too much.
 - **Precision** depends on how many poisons there are among the clean images; here it is that of the two groups shown.
 """
         )

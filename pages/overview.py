@@ -124,7 +124,7 @@ with guard():
     with right:
         steps(example)
     names = load.model_name("lgm"), load.model_name("softmax")
-    st.markdown("#### The paper's claims, and what this build measured")
+    st.markdown("## The paper's claims, and what this build measured")
     rows = claims(*names, (load.card(names[0]).weights_sha256, load.card(names[1]).weights_sha256))
     table = ["| Claim (section) | Measured here | Verdict |", "|---|---|---|"]
     st.markdown("\n".join(table + [f"| {claim} | {measured} | **{verdict}** |" for claim, measured, verdict in rows]))

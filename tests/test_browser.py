@@ -71,7 +71,10 @@ def test_dragging_beta_moves_the_poison_and_asks_the_server_nothing(page: Page, 
 
 
 def listen(socket: WebSocket, sent: list[object]) -> None:
-    socket.on("framesent", sent.append)
+    def on_frame(payload: object) -> None:  # Playwright takes no built-in as a listener
+        sent.append(payload)
+
+    socket.on("framesent", on_frame)
 
 
 def test_beta_moves_by_keyboard_and_the_link_opens_the_same_picture(page: Page, app_url: str) -> None:
@@ -112,7 +115,7 @@ def test_a_clicked_point_shows_its_image_and_likelihood(page: Page, app_url: str
     plot.locator(".nsewdrag").wait_for(timeout=60_000)
     x, y = plot.evaluate(
         """plot => {
-          const trace = plot.data.find(t => t.meta === 'bundled'), {xaxis, yaxis} = plot._fullLayout;
+          const trace = plot._fullData.find(t => t.meta === 'bundled'), {xaxis, yaxis} = plot._fullLayout;
           const box = plot.getBoundingClientRect();
           let best = 0;  // the lowest point of the cloud: nothing lies over it
           for (let i = 0; i < trace.y.length; i++) if (trace.y[i] < trace.y[best]) best = i;

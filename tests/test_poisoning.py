@@ -195,6 +195,19 @@ def test_poison_does_not_depend_on_its_batch(batch_size: int, tiny: Classifier, 
         assert np.abs(together.images[i] - alone.images[0]).mean() < 2e-3
 
 
+def test_step_and_beta_are_each_poisons_own(grey: tuple[Split, Split]):
+    # Early on, when far from any minimum and with betas far apart: one step size for all would show at once.
+    model, beta = linear_model(), np.geomspace(0.001, 500, N)
+    config = PoisonConfig(iterations=12, tolerance=0, batch_size=4)
+    together = craft_poisons(model, *grey, config, beta=beta)
+    for i in range(N):
+        one = np.array([i])
+        alone = craft_poisons(model, grey[0][one], grey[1][one], config, beta=beta[one])
+        np.testing.assert_allclose(together.images[i], alone.images[0], atol=1e-6)
+        np.testing.assert_allclose(together.path_objective[i], alone.path_objective[0], rtol=1e-3, atol=1e-7)
+    assert (together.perturbation > 0).sum() > 1
+
+
 def test_finished_poisons_do_not_hold_up_or_change_the_others(grey: tuple[Split, Split]):
     # Far different betas converge at different times; each must end where it ends alone.
     model, beta = linear_model(), np.geomspace(0.001, 50, N)

@@ -22,7 +22,7 @@ from ui.jobs import duration, runner
 from ui.runs import Run, Unfinished
 
 ROUTER = Path(__file__).resolve().parent.parent / "ui" / "router.py"
-QUICK = replace(runs.recipe("tiny-cnn", "lgm", split="bundled-train", epochs=1, seed=1), limit=40)
+QUICK = replace(runs.recipe("tiny-cnn", "lgm", split="bundled-train", epochs=2, seed=1), limit=100)
 
 
 @pytest.fixture(autouse=True)
@@ -172,7 +172,7 @@ def test_two_sessions_see_only_their_own_runs(
 
 
 def test_the_log_of_a_run_holds_what_each_epoch_looked_like(fresh_home: Path) -> None:
-    run = ended(runs.start(replace(QUICK, epochs=2), "logged"))
+    run = ended(runs.start(QUICK, "logged"))
     untrained, first, last = run.job.log
     assert untrained.record == {"epoch": 0}
     assert [epoch.record["epoch"] for epoch in (first, last)] == [1, 2]
@@ -186,7 +186,7 @@ def test_the_log_of_a_run_holds_what_each_epoch_looked_like(fresh_home: Path) ->
 
 
 def test_a_softmax_run_has_no_gaussians(fresh_home: Path) -> None:
-    config = replace(runs.recipe("tiny-cnn", "softmax", split="bundled-train", epochs=1, seed=1), limit=40)
+    config = replace(runs.recipe("tiny-cnn", "softmax", split="bundled-train", epochs=5, seed=1), limit=100)
     run = ended(runs.start(config, "plain"))
     assert {(epoch.means, epoch.sigmas) for epoch in run.job.log} == {(None, None)}
 

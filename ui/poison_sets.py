@@ -88,7 +88,7 @@ def craft_panel(name: str) -> None:
     with st.expander("Craft new poisons", icon=":material/science:", expanded=job is not None):
         config, count, seed = _widgets()
         estimate = duration(count * config.iterations * _SECONDS)
-        st.caption(f"About {estimate} or less: a poison that no longer improves stops early.")
+        st.caption(f"About {estimate} on two idle cores; less where poisons stop improving early.")
         if st.button("Craft", icon=":material/play_arrow:", disabled=job is not None and job.active):
             job = _submit(name, config, count, seed)
         if job is not None:

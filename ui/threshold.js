@@ -269,7 +269,7 @@ const percent = (value, digits) => {
 
 /** A positive number of any size in two significant digits. */
 function small(value) {
-  if (value >= 0.001) return String(+value.toPrecision(2));
+  if (value >= 0.001) return value.toPrecision(2);
   const [digits, power] = value.toExponential(1).split("e-");
   return `${digits} · 10⁻${[...power].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("")}`;
 }
@@ -321,7 +321,7 @@ function likelihoodAxis({ data, clean, poison }) {
   edges[0] = -Infinity;
   const bars = histogramBars(data, clean, poison, edges, to);
   const ticks = [0, 0.2, 0.4, 0.6, 0.8, 1].map((u) => ({ u, text: String(u) }));
-  return { to, from, bars, ticks, slot: 0, title: "likelihood relative to the peak, exp(log p − log p at the mean)" };
+  return { to, from, bars, ticks, slot: 0, title: "likelihood relative to the peak; exp(log p − log p at the mean)" };
 }
 
 /** Share of each group in (edges[i], edges[i + 1]], and the share of clean images were features exactly Gaussian. */
@@ -404,9 +404,10 @@ function drawHistogram(view, plot, axis) {
   drawBars(plot, axis.bars, "poison", view.poison, view.t, middle, poison.y);
   const expected = axis.bars.flatMap((bar) => [bar.left, bar.right].map((u) => [x(u), clean.y(bar.expected)]));
   line(g, look.text, 1.5, expected, { dash: [4, 3], alpha: MUTED });
-  key(plot, look.clean, `clean: share of ${count(view.clean.length)} in each bin`, top + 14);
-  key(plot, null, "if features were exactly Gaussian", top + 30);
-  key(plot, look.poison, `poisons: share of ${count(view.poison.length)} in each bin`, bottom - 8);
+  const inner = x(axis.slot) + 8;
+  key(plot, look.clean, `clean: share of ${count(view.clean.length)} in each bin`, inner, top + 14);
+  key(plot, null, "if features were exactly Gaussian", inner, top + 30);
+  key(plot, look.poison, `poisons: share of ${count(view.poison.length)} in each bin`, inner, bottom - 8);
   drawTicks(plot, axis.ticks, axis.title, false);
   drawLine(view, plot, cut, middle);
   if (view.data.own !== null) diamond(plot, x(axis.to(view.data.own)), middle, -8);
@@ -442,7 +443,7 @@ function drawBars({ g, look, x }, bars, group, scores, t, middle, y) {
       return Math.sign(exact) * Math.max(1.5, Math.abs(exact)); // a single image must not vanish
     };
     const removed = (upTo(scores, Math.min(t, bar.to)) - upTo(scores, bar.from)) / scores.length;
-    g.globalAlpha = 0.35;
+    g.globalAlpha = outlined ? 0.35 : 0.5;
     g.fillRect(left, middle, wide, height(bar[group]));
     g.globalAlpha = 1;
     if (removed > 0) g.fillRect(left, middle, wide, height(removed));
@@ -521,7 +522,8 @@ function drawTicks({ g, look, x, bottom, width }, ticks, title, thin) {
     write(g, look, text, center, bottom + 16, { align: "center" });
     free = center - half - (thin ? 4 : 8);
   }
-  write(g, look, title, (x(0) + x(1)) / 2, bottom + 34, { align: "center", alpha: 1 });
+  const fitting = g.measureText(title).width < x(1) - x(0) ? title : title.split(";")[0];
+  write(g, look, fitting, (x(0) + x(1)) / 2, bottom + 34, { align: "center", alpha: 1 });
 }
 
 function shade({ g, look, top, bottom }, left, right) {
@@ -553,8 +555,7 @@ function write(g, look, text, left, base, { align = "left", alpha = MUTED } = {}
 }
 
 /** A line of the key: a swatch of this colour, or a dashed line where there is none. */
-function key({ g, look, x }, colour, text, base) {
-  const left = x(0) + 8;
+function key({ g, look }, colour, text, left, base) {
   if (colour) {
     g.fillStyle = colour;
     g.fillRect(left, base - 9, 12, 10);
