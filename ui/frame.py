@@ -21,6 +21,8 @@ _CSS = """
 [data-testid="stImage"] img {image-rendering: pixelated; border-radius: 4px;}
 [data-testid="stCaptionContainer"] {color: inherit; opacity: .8;}
 h1 {font-size: 1.7rem !important; padding: 0 0 .1rem 0 !important;}
+/* In the dark no single colour can be both text on the page and ground for white text. */
+[data-testid="stBaseButton-primary"] {background-color: #0B6BB8; border-color: #0B6BB8; color: #FFFFFF;}
 h2 {font-size: 1.25rem !important; padding: .4rem 0 .2rem 0 !important;}
 .lgm-lead {opacity: .85; margin: 0 0 .6rem 0; max-width: 62rem;}
 .lgm-chip {display: inline-block; padding: 0 .5rem; border-radius: 1rem; border: 2px solid;

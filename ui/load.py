@@ -35,7 +35,8 @@ def choose_data() -> None:
 def _choice(title: str, name: str, options: list[str], current: str, titles: dict[str, str]) -> None:
     index = options.index(current) if current in options else 0
     shown = [titles.get(option, option) for option in options]
-    label = st.selectbox(title, shown, index=index, key=f"w_{name}_{shown}")
+    # A choice made elsewhere is part of the key: a widget that is already there would take it back.
+    label = st.selectbox(title, shown, index=index, key=f"w_{name}_{current}_{shown}")
     picked = options[shown.index(label)] if label else current
     if picked != current:
         state.put(name, picked)

@@ -89,7 +89,7 @@ def craft_panel(name: str) -> None:
         config, count, seed = _widgets()
         estimate = duration(count * config.iterations * _SECONDS)
         st.caption(f"About {estimate} on two idle cores; less where poisons stop improving early.")
-        if st.button("Craft", icon=":material/play_arrow:", disabled=job is not None and job.active):
+        if st.button("Craft", type="primary", icon=":material/play_arrow:", disabled=job is not None and job.active):
             job = _submit(name, config, count, seed)
         if job is not None:
             job_panel(job, "Crafting")
