@@ -120,6 +120,11 @@ def pair_bar(base: int, target: int) -> int:
     return int(picked or default)
 
 
+def keep_beta(beta: float) -> None:
+    """What the slider was let go at."""
+    state.put("beta", beta)
+
+
 @st.fragment
 def bench(base: int, target: int, iterations: int) -> None:
     """The picture: everything about this pair, at every β."""
@@ -129,7 +134,8 @@ def bench(base: int, target: int, iterations: int) -> None:
     pair = (split.images[base], int(split.labels[base]), split.images[target], int(split.labels[target]))
     features = {loss: load.embedded(name, load.clean_split()).z for loss, name in names.items()}
     points = {loss: (z[base], z[target]) for loss, z in features.items()}
-    stop = lab(found, pair, points, beta=state.get("beta"), key="lab")
+    beta = state.get("beta")
+    lab(found, pair, points, beta=beta, key="lab", on_release=keep_beta)
     if None in found.values():
         bar = st.progress(0.0)
         for loss, name in names.items():
@@ -143,9 +149,8 @@ def bench(base: int, target: int, iterations: int) -> None:
         st.rerun()  # of the whole page: in a full run, which is what picks a pair, a fragment cannot rerun alone
     path = found["lgm"]
     assert path is not None, "made above"
-    if stop != nearest_stop(state.get("beta")):
-        state.put("beta", BETA_GRID[stop])
     state.push()
+    stop = nearest_stop(beta)
     keep_poison(
         CurrentPoison(
             image=path.images[stop],

@@ -76,6 +76,7 @@ def test_beta_moves_by_keyboard_and_the_link_opens_the_same_picture(page: Page, 
     page.keyboard.press("ArrowLeft")
     settled(page)
     expect(page).to_have_url(re.compile("beta=0.005"))
+    expect(page.locator(".beta output")).to_have_text("0.005")  # the answer of the server must not take it back
     change = page.locator(".tile.lgm-d output").inner_text()
     link = page.url
     open_page(page, link)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import streamlit as st
 from streamlit.components.v2 import component
 
 from lgm.config import BETA_GRID
@@ -34,9 +35,9 @@ def lab(
     beta: float,
     story: bool = False,
     key: str,
-    on_release: Callable[[], None] | None = None,
-) -> int:
-    """Draw the bench; returns the stop of the beta slider at its last release.
+    on_release: Callable[[float], None] | None = None,
+) -> None:
+    """Draw the bench.
 
     Args:
         paths: Poisons by loss ("lgm", "softmax") over `BETA_GRID`, None while they are being made.
@@ -45,8 +46,14 @@ def lab(
         beta: Where the slider stands.
         story: The small, self-playing form of the Overview page.
         key: Identity of the component.
-        on_release: Called before the rerun that a release causes.
+        on_release: Called with beta once it is let go, before the rerun that draws the bench with it.
     """
+
+    def released() -> None:
+        index = st.session_state[key].get("index")
+        if on_release and isinstance(index, int) and 0 <= index < len(BETA_GRID):  # it comes from a browser
+            on_release(BETA_GRID[index])
+
     base, base_label, target, target_label = pair
     some = next(iter(paths.values()))
     data = {
@@ -62,12 +69,7 @@ def lab(
         "colors": _COLORS,
         "nets": {loss: _network(loss, path, points[loss], base_label) for loss, path in paths.items()},
     }
-    result = _bench(key=key, data=data, default={"index": data["index"]}, on_index_change=on_release or _ignore)
-    return int(result.index if result.index is not None else data["index"])
-
-
-def _ignore() -> None:
-    """A state change needs a callback to be reported."""
+    _bench(key=key, data=data, on_index_change=released)
 
 
 def _network(loss: str, path: Poisons | None, points: tuple[np.ndarray, np.ndarray], base_label: int) -> dict[str, Any]:
