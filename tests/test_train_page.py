@@ -154,7 +154,7 @@ def test_a_run_from_the_page_ends_as_a_network_to_use(
     assert app.session_state["s_lgm"] == "my-lgm"
     assert app.session_state["s_threshold"] is None
     assert "In use on all pages" in [button.label for button in app.button]
-    assert app.query_params["lgm"] == ["my-lgm"]
+    assert app.query_params["lgm"] == "my-lgm"
 
 
 def test_two_sessions_see_only_their_own_runs(
