@@ -5,6 +5,7 @@ torch is imported only where it is needed: it costs two seconds, and a page's fi
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -242,7 +243,8 @@ def _save_npz(path: Path, split: Split) -> None:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary neighbour, then move it into place: a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Threads of one server may write the same file: each has a part of its own.
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         write(part)
         os.replace(part, path)

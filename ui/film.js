@@ -58,8 +58,9 @@ class Film {
       const known = this.clouds.get(cloud.epoch);
       this.clouds.set(cloud.epoch, { ...(known ?? decode(cloud)), view: data.views[i] });
     });
-    this.first = Math.min(1, ...this.clouds.keys());
-    this.last = Math.max(this.first, data.records.at(-1)?.epoch ?? 0, ...this.clouds.keys());
+    const epochs = [...this.clouds.keys(), ...data.records.map((record) => record.epoch)];
+    this.first = epochs.length ? Math.min(...epochs) : 0;
+    this.last = Math.max(0, ...epochs);
     this.slide.min = this.first;
     this.slide.max = data.epochs;
     if (anew) this.at = this.goal = this.last;
@@ -188,7 +189,7 @@ function decode(cloud) {
 function legend({ loss, clouds }) {
   if (!clouds.length) return "";
   const where = loss === "lgm" ? "Rings: 1σ and 2σ around the learnt mean of each class." : "A number stands at the mean of its class.";
-  return `A dot is a held-out digit in the colour of its class, a cross one that is read as another. ${where}`;
+  return `A dot is a held-out digit in the colour of its class, a cross one read as another. ${where}`;
 }
 
 function numbers(data, epoch) {
@@ -355,7 +356,7 @@ function drawCurves(film) {
   const sheet = sharpen(film.curves, look);
   if (sheet.width < 100) return; // not laid out yet
   const panels = series(data);
-  const box = { left: 44, right: sheet.width - 62, first: Math.min(1, film.first), last: Math.max(data.epochs, film.first + 1) };
+  const box = { left: 44, right: sheet.width - 62, first: film.first, last: Math.max(data.epochs, film.first + 1) };
   const x = (epoch) => box.left + ((epoch - box.first) / (box.last - box.first)) * (box.right - box.left);
   film.plot = { epochAt: (px) => box.first + ((px - box.left) / (box.right - box.left)) * (box.last - box.first) };
   const high = (sheet.height - 34) / panels.length;
@@ -376,7 +377,7 @@ function drawPanel(sheet, area, panel, records, epoch) {
   line(g, look.text, 1, [[area.left, area.bottom], [area.right, area.bottom]], { alpha: 0.5 });
   if (!values.length) return;
   const step = niceStep((high - low) / (panel.top ? 2 : 3));
-  for (let v = Math.ceil(low / step - 1e-6) * step; v <= high + 1e-6; v += step) {
+  for (let v = low; v <= high + 1e-6; v += step) {
     line(g, look.text, 1, [[area.left, y(v)], [area.right, y(v)]], { alpha: 0.12 });
     write(sheet, panel.top ? `${Math.round(100 * v)} %` : tick(v, step), area.left - 6, y(v) + 4, { align: "right" });
   }
