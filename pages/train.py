@@ -40,14 +40,12 @@ network. With **softmax** there is no density: features grow along rays from the
 - **Networks.** The paper's CNN has 797,161 parameters before the last layer, the tiny one 53,797.
 - **From a terminal:** `python -m lgm train --help`.
 """
-FORMULA = r"""
-\begin{gathered}
-\mathcal L=-\frac1N\sum_i\log\frac{p(y_i)\,|\Sigma_{y_i}|^{-1/2}\,e^{-(1+\alpha)\,d_{y_i}}}
-{\sum_k p(k)\,|\Sigma_k|^{-1/2}\,e^{-(1+\alpha[k=y_i])\,d_k}}
-\;-\;\frac\lambda N\sum_i\log\mathcal N\big(f(x_i);\mu_{y_i},\Sigma_{y_i}\big)\\
-d_k=\tfrac12\,\big(f(x_i)-\mu_k\big)^{\top}\Sigma_k^{-1}\big(f(x_i)-\mu_k\big)
-\end{gathered}
-"""
+FORMULAS = (
+    r"\mathcal L=-\frac1N\sum_i\log\frac{p(y_i)\,|\Sigma_{y_i}|^{-1/2}\,e^{-(1+\alpha)\,d_{y_i}}}"
+    r"{\sum_k p(k)\,|\Sigma_k|^{-1/2}\,e^{-(1+\alpha[k=y_i])\,d_k}}"
+    r"-\frac\lambda N\sum_i\log\mathcal N\big(f(x_i);\mu_{y_i},\Sigma_{y_i}\big)",
+    r"d_k=\tfrac12\,\big(f(x_i)-\mu_k\big)^{\top}\Sigma_k^{-1}\big(f(x_i)-\mu_k\big)",
+)
 COLUMNS = {
     "name": "Name",
     "loss": "Loss",
@@ -69,6 +67,17 @@ _CSS = """
 .st-key-train_status p {font-variant-numeric: tabular-nums;}
 .st-key-train_controls {gap: .55rem;}
 </style>
+"""
+# Streamlit gives the place for dropped files a label and a role that denies it; without the role the label counts.
+_DROPZONES = """
+<script>
+const mend = () => {
+  for (const zone of document.querySelectorAll("[data-testid=stFileUploaderDropzone][role=presentation]"))
+    zone.setAttribute("role", "group");
+};
+mend();
+new MutationObserver(mend).observe(document.querySelector(".st-key-train_uploads"), { childList: true, subtree: true });
+</script>
 """
 
 
@@ -278,7 +287,8 @@ def more(run: Run | None) -> None:
         official_digits()
     with about:
         st.markdown(ABOUT)
-        st.latex(FORMULA)
+        for formula in FORMULAS:
+            st.latex(formula)
 
 
 def show_networks() -> None:
@@ -329,9 +339,15 @@ def add_network() -> None:
     if "train_added" in st.session_state:
         st.success(st.session_state.pop("train_added"), icon=":material/check:")
     count = st.session_state.setdefault("train_uploads", 0)  # part of the keys: a new number empties the fields
-    left, right = st.columns(2)
-    weights = left.file_uploader("Weights (.safetensors, .pt, .pth)", uploads.WEIGHTS, key=f"upload_weights_{count}")
-    card = right.file_uploader("Card (.json); the paper's own weights need none", "json", key=f"upload_card_{count}")
+    with st.container(key="train_uploads"):
+        left, right = st.columns(2)
+        weights = left.file_uploader(
+            "Weights (.safetensors, .pt, .pth)", uploads.WEIGHTS, key=f"upload_weights_{count}"
+        )
+        card = right.file_uploader(
+            "Card (.json); the paper's own weights need none", "json", key=f"upload_card_{count}"
+        )
+        st.html(_DROPZONES, unsafe_allow_javascript=True)
     suggested = runs.free_name("uploaded")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Name of the new network", placeholder=suggested, key=f"upload_name_{count}", width=260)

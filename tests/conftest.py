@@ -12,6 +12,8 @@ from lgm.cards import Card
 from lgm.config import PRESETS, ModelConfig, TrainConfig
 from lgm.data import Split, load_split, per_class
 
+pytest.register_assert_rewrite("tests.browser")  # so that a failed check there says what it found
+
 # Before anything loads torch: the networks here are too small to share among threads, and a run that was killed in
 # another process computes the same bits only with the same number of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

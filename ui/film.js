@@ -13,6 +13,7 @@ export default function ({ data, parentElement }) {
   const film = films.get(root);
   film.update(data);
   return () => {
+    if (root.isConnected) return; // a newer call has overtaken this one: the film goes on
     film.close();
     films.delete(root);
   };

@@ -51,7 +51,13 @@ export default function ({ data, parentElement, setStateValue }) {
   s.clouds.clear(); // the theme may have changed
   legends(root, data);
   ask();
-  return () => { stop(); cancelAnimationFrame(s.frame); s.watch.disconnect(); states.delete(root); };
+  return () => {
+    if (root.isConnected) return; // a newer call has overtaken this one: the bench goes on
+    stop();
+    cancelAnimationFrame(s.frame);
+    s.watch.disconnect();
+    states.delete(root);
+  };
 }
 
 function decode(data) {

@@ -14,6 +14,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const view = views.get(root);
   view.update(data, (t) => setTriggerValue("threshold", t));
   return () => {
+    if (root.isConnected) return; // a newer call has overtaken this one: the view goes on
     view.close();
     views.delete(root);
   };
