@@ -152,7 +152,7 @@ def _poison_marks(poisons: Poisons) -> go.Scattergl:
             "symbol": "diamond",
             "size": 11,
             "color": [CLASS[k] for k in poisons.labels],
-            "line": {"width": 2, "color": "#101010"},
+            "line": {"width": 2, "color": ROLE["poison"]},
         },
         customdata=np.column_stack([poisons.labels, poisons.target_labels, poisons.predicted]),
         hovertemplate="poison: claims %{customdata[0]}, target %{customdata[1]}, "

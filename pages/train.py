@@ -48,7 +48,6 @@ FORMULAS = (
 )
 COLUMNS = {
     "name": "Name",
-    "loss": "Loss",
     "recipe": "Recipe",
     "held_out": st.column_config.NumberColumn(
         "Held-out (%)", format="%.1f", help="Accuracy on the 1,000 bundled digits that no run here is trained on."
@@ -295,7 +294,11 @@ def show_networks() -> None:
     """All networks, and what can be done with each."""
     names = cards.list_checkpoints()
     st.dataframe(
-        pd.DataFrame([row(name) for name in names]), hide_index=True, column_config=COLUMNS, alt="All networks"
+        pd.DataFrame([row(name) for name in names]),
+        hide_index=True,
+        column_config=COLUMNS,
+        placeholder="–",
+        alt="All networks",
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.selectbox("Network to use", names, key="train_pick", width=260)
@@ -310,7 +313,6 @@ def row(name: str) -> dict[str, Any]:
     share, low, high = held_out_accuracy(name)
     return {
         "name": name,
-        "loss": LOSSES[card.config.model.loss],
         "recipe": describe(card.config),
         "held_out": 100 * share,
         "interval": f"{100 * low:.1f} to {100 * high:.1f}",
