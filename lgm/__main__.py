@@ -213,6 +213,12 @@ def _add_craft(commands: Any) -> None:
     _add_data(parser)
     parser.add_argument("--poisons", type=int, default=100, help="how many")
     parser.add_argument("--beta", type=float, default=default.beta, help="weight of looking like the base")
+    parser.add_argument(
+        "--method",
+        choices=["lm", "fbs"],
+        default=default.method,
+        help="lm: Levenberg-Marquardt, finds lower objectives; fbs: forward-backward splitting, as in the paper",
+    )
     parser.add_argument("--iterations", type=int, default=default.iterations, help="at most, a poison")
     parser.add_argument("--tolerance", type=float, default=default.tolerance, help="0: never stop before the limit")
     parser.add_argument("--seed", type=int, default=1, help="of the pairs")
@@ -235,7 +241,7 @@ def _craft(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.out.exists() and not args.force:
         raise ValueError(f"{args.out} exists already; choose another --out, or replace it with --force")
-    config = PoisonConfig(beta=args.beta, iterations=args.iterations, tolerance=args.tolerance)
+    config = PoisonConfig(beta=args.beta, method=args.method, iterations=args.iterations, tolerance=args.tolerance)
     model, card = load_checkpoint(args.model, args.device)
     split = _split(args)
     with tqdm(unit="poison-iteration", unit_scale=True, dynamic_ncols=True, disable=None) as bar:
@@ -253,6 +259,7 @@ def _craft(args: argparse.Namespace) -> dict[str, Any]:
         "model": card.name,
         "data": split.name,
         "poisons": len(poisons),
+        "method": args.method,
         "beta": [float(beta) for beta in poisons.beta] if args.pair else args.beta,
         "seed": None if args.pair else args.seed,
         "collided": float(poisons.collided.mean()),

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 Loss = Literal["lgm", "softmax"]
 Covariance = Literal["identity", "diagonal"]
+Method = Literal["lm", "fbs"]
 
 
 def _check(ok: bool, name: str, expected: str, got: object) -> None:
@@ -85,8 +86,8 @@ class TrainConfig:
         return TrainConfig(**{**values, "model": ModelConfig(**model)})
 
 
-# The stops of the beta slider: three a decade, with the paper's 8e-3 in the place of 1e-2.
-BETA_GRID = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 8e-3, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0)
+# The stops of the beta slider: five a decade, and the paper's 8e-3.
+BETA_GRID = tuple(sorted([float(f"{10 ** (k / 5):.2g}") for k in range(-25, 1)] + [8e-3]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,18 +95,21 @@ class PoisonConfig:
     """How poisons are crafted; the defaults are the paper's settings (section 4.3)."""
 
     beta: float = 8e-3  # eq. (1), for pixels in [0, 1] and features rescaled to [-1, 1]
-    iterations: int = 1000
-    method: Literal["fbs"] = "fbs"  # forward-backward splitting, as in Poison Frogs
-    growth: float = 1.2  # a poison's own step after a success ...
-    shrink: float = 0.5  # ... and after a failure
-    tolerance: float = 1e-3  # stop when `patience` iterations improved the objective by less than this share; 0: never
+    method: Method = "lm"  # Levenberg-Marquardt; "fbs": forward-backward splitting, as in Poison Frogs
+    iterations: int = 1000  # at most; lm: 100 at most
+    tolerance: float = 1e-3  # stop when the objective improves by less than this share; 0: never.
+    # fbs: in `patience` iterations, lm: in one, on the average over three
+    starts: int = 3  # lm: points to start from, from the base evenly to the target; 1: the base
+    growth: float = 1.2  # fbs: a poison's own step after a success ...
+    shrink: float = 0.5  # fbs: ... and after a failure
     patience: int = 50
     batch_size: int = 128  # poisons crafted together: beyond this only memory grows
 
     def __post_init__(self) -> None:
         _check(self.beta >= 0, "beta", "a number >= 0", self.beta)
         _check(self.iterations >= 1, "iterations", "at least 1", self.iterations)
-        _check(self.method == "fbs", "method", "fbs", self.method)
+        _check(self.method in ("lm", "fbs"), "method", "lm or fbs", self.method)
+        _check(self.starts >= 1, "starts", "at least 1", self.starts)
         _check(self.growth >= 1, "growth", "a factor >= 1", self.growth)
         _check(0 < self.shrink < 1, "shrink", "a factor in (0, 1)", self.shrink)
         _check(self.tolerance >= 0, "tolerance", "a share >= 0", self.tolerance)

@@ -1,6 +1,6 @@
-"""Crafting clean-label poisons: eq. (1) by forward-backward splitting, a batch at once."""
+"""Crafting clean-label poisons: eq. (1), a batch at once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
@@ -13,11 +13,12 @@ from lgm.cards import Card
 from lgm.config import BETA_GRID, PoisonConfig
 from lgm.data import Split
 from lgm.heads import LGMHead
-from lgm.networks import Classifier, autocast, check_images, device_of, embed, fast_precision
+from lgm.networks import Classifier, check_images, device_of, embed
 from lgm.poisons import Poisons, pick_pairs
+from lgm.solvers import ForwardBackward, LevenbergMarquardt, Problem, frame_iterations, longest
 
 OnStep = Callable[[int, int], bool | None]
-_FRAMES = 48  # points recorded on each poison's way, dense at the start where it moves
+_Solver = ForwardBackward | LevenbergMarquardt
 
 
 def craft_poisons(
@@ -27,13 +28,13 @@ def craft_poisons(
     config: PoisonConfig | None = None,
     *,
     beta: np.ndarray | None = None,
+    one_pair: bool = False,
     on_step: OnStep | None = None,
 ) -> Poisons:
     """Images that look like the bases and have the features of the targets.
 
-    Minimises ``|s (f(x) - f(t))|^2 + beta |x - b|^2`` over x in [0, 1], starting at b. Each poison has a step size of
-    its own that grows after a success and shrinks after a failure; only steps that do not raise the objective are
-    taken, so the last point is the best. A poison's way depends on no other poison in the batch.
+    Minimises ``|s (f(x) - f(t))|^2 + beta |x - b|^2`` over x in [0, 1] by the method in ``config``. Both methods take
+    only steps that do not raise the objective, so the last point is the best.
 
     Args:
         model: Frozen network with its ``feature_scale`` s set, as `load_checkpoint` returns it.
@@ -41,6 +42,8 @@ def craft_poisons(
         targets: N images, of other classes.
         config: Objective and iterations.
         beta: (N,) trade-offs, one a poison, instead of the single one in ``config``.
+        one_pair: All bases and all targets are the same: the poisons for different betas are crafted as one batch and
+            may take over each other's points. Otherwise a poison's way depends on no other poison.
         on_step: Called as (poison-iterations done, in all); returning False stops early with the points so far.
 
     Returns:
@@ -49,9 +52,8 @@ def craft_poisons(
     Raises:
         ValueError: lengths or shapes that do not fit.
 
-    Source: paper, eq. (1); Shafahi et al. 2018, algorithm 1. Deviations: features are rescaled by s (as in the
-    paper's own code) so that one beta means the same for every network; a step size per poison; the backward step
-    is the exact proximal map of the second term and the box.
+    Source: paper, eq. (1). Deviation: features are rescaled by s (as in the paper's own code) so that one beta means
+    the same for every network. The methods: `lgm.solvers`.
     """
     config = config or PoisonConfig()
     n = len(bases)
@@ -61,27 +63,44 @@ def craft_poisons(
     if betas.shape != (n,) or not (betas >= 0).all():  # NaN included
         raise ValueError(f"beta: expected {n} numbers >= 0, got shape {betas.shape}, smallest {betas.min(initial=0)}")
     check_images(bases.pixels(slice(0, 1)))
-    frames = _frame_iterations(config.iterations)
-    target_z = embed(model, targets.pixels())
-    parts: list[_Descent] = []
-    total, done, stopped = n * config.iterations, 0, False
-    for index in torch.arange(n).split(config.batch_size):
+    device, target_z = device_of(model), embed(model, targets.pixels())
+    parts: list[_Solver] = []
+    total, done, stopped = n * longest(config), 0, False
+    for index in torch.arange(n).split(n if one_pair else config.batch_size):
         i = index.numpy()
-        descent = _Descent(
-            model,
-            bases=bases.pixels(i),
-            target_z=target_z[index],
-            beta=torch.from_numpy(betas[i]),
-            config=config,
-            frames=frames,
+        b = bases.pixels(i).to(device)
+        problem = Problem(
+            model=model,
+            b=b,
+            start=_starts(b, targets.pixels(i).to(device), config, one_pair=one_pair),
+            target=target_z[index].to(device),
+            beta=torch.from_numpy(betas[i]).to(device),
+            shared=one_pair,
         )
-        descent.stop = stopped  # a later batch then stays at its bases
-        parts.append(descent)
-        for progress in descent.run():
+        solver = (ForwardBackward if config.method == "fbs" else LevenbergMarquardt)(problem, config)
+        solver.stop = stopped  # a later batch then stays where it starts
+        parts.append(solver)
+        for progress in solver.run():
             if on_step and on_step(done + progress, total) is False:
-                descent.stop = stopped = True
-        done += len(index) * config.iterations
-    return _collect(model, parts, bases=bases, targets=targets, target_z=target_z, betas=betas, frames=frames)
+                solver.stop = stopped = True
+        done += len(index) * longest(config)
+    return _collect(
+        model, parts, bases=bases, targets=targets, target_z=target_z, betas=betas, frames=frame_iterations(config)
+    )
+
+
+def _starts(b: torch.Tensor, t: torch.Tensor, config: PoisonConfig, *, one_pair: bool) -> torch.Tensor:
+    """(N, S, C, H, W): the base, or blends of base and target.
+
+    The poisons of one pair spread over the way between the two, and learn of better starts from each other.
+    """
+    if config.method == "fbs":
+        return b[:, None]
+    shares = torch.linspace(0, 1, config.starts, device=b.device)
+    if one_pair:
+        shares = shares[torch.arange(len(b)) % len(shares)][:, None]
+    shares = shares.expand(len(b), -1)[..., None, None, None]
+    return (1 - shares) * b[:, None] + shares * t[:, None]
 
 
 def craft_random(
@@ -128,7 +147,13 @@ def craft_path(
         raise ValueError(f"pair: expected two classes, got two images of class {split.labels[base]}")
     base_index, target_index = (np.full(len(betas), position) for position in pair)
     poisons = craft_poisons(
-        model, split[base_index], split[target_index], config, beta=np.asarray(betas, np.float32), on_step=on_step
+        model,
+        split[base_index],
+        split[target_index],
+        config,
+        beta=np.asarray(betas, np.float32),
+        one_pair=True,
+        on_step=on_step,
     )
     return replace(
         poisons, base_index=base_index, target_index=target_index, manifest=_manifest(card, split, config, pair=pair)
@@ -147,117 +172,10 @@ def _manifest(card: Card, split: Split, config: PoisonConfig, **origin: Any) -> 
     }
 
 
-def _frame_iterations(iterations: int) -> np.ndarray:
-    return np.unique(np.r_[0, np.geomspace(1, iterations, _FRAMES).round()]).astype(np.int64)
-
-
-class _Descent:
-    """Forward-backward splitting of one batch. Finished poisons leave the batch, so it gets cheaper."""
-
-    def __init__(
-        self,
-        model: Classifier,
-        *,
-        bases: Tensor,
-        target_z: Tensor,
-        beta: Tensor,
-        config: PoisonConfig,
-        frames: np.ndarray,
-    ) -> None:
-        device = device_of(model)
-        self.model = model
-        self.config = config
-        self.scale = model.feature_scale.to(device)
-        self.b = bases.to(device, memory_format=torch.channels_last)
-        self.target = target_z.to(device)
-        self.beta = beta.to(device)
-        self.x = self.b.clone()
-        self.used = torch.zeros(len(bases), dtype=torch.int64)
-        self.frames = frames
-        self.path: list[Tensor] = []
-        self.path_objective: list[Tensor] = []
-        self.stop = False
-
-    def run(self) -> Iterator[int]:
-        """Descend; yields poison-iterations done after each iteration."""
-        limit = self.config.iterations
-        fast = fast_precision(self.b.device)
-        # The bulk in the fast precision, the last tenth and all that is reported in float32.
-        switch = 0 if fast == torch.float32 else limit - max(1, limit // 10)
-        self.iteration = 0
-        progress = 0
-        for dtype, until in ((fast, switch), (torch.float32, limit)):
-            for done in self._phase(dtype, until):
-                progress = max(progress, done)  # a poison that seemed finished may move again in float32
-                yield progress
-        while len(self.path) < len(self.frames):
-            self._record()
-
-    def _phase(self, dtype: torch.dtype, until: int) -> Iterator[int]:
-        self.dtype = dtype
-        everyone = torch.arange(len(self.x), device=self.x.device)
-        self.z, self.terms, self.gradient = self._evaluate(self.x, everyone)
-        self.step = 1 / self.gradient.flatten(1).norm(dim=1).clamp(min=1e-12)  # first move: L2 length 1
-        active, before = everyone, self._objective()
-        while self.iteration < until and len(active) and not self.stop:
-            if self.iteration == self.frames[min(len(self.path), len(self.frames) - 1)]:
-                self._record()
-            self._advance(active)
-            self.iteration += 1
-            self.used[active.cpu()] = self.iteration
-            if self.iteration % self.config.patience == 0:
-                now = self._objective()
-                active = active[((before - now) >= self.config.tolerance * before)[active]]
-                before = now
-            finished = len(self.x) - len(active)
-            yield finished * until + len(active) * self.iteration
-
-    def _advance(self, active: Tensor) -> None:
-        """One forward-backward step of the active poisons, kept where the objective does not rise."""
-        b, x, beta = self.b[active], self.x[active], self.beta[active]
-        step = self.step[active]
-        forward = x - _per_image(step) * self.gradient[active]
-        pull = _per_image(2 * step * beta)
-        proposal = ((forward + pull * b) / (1 + pull)).clamp(0, 1)
-        z, terms, gradient = self._evaluate(proposal, active)
-        better = _weigh(terms, beta) <= _weigh(self.terms[active], beta)
-        kept = active[better]
-        self.x[kept], self.z[kept] = proposal[better], z[better]
-        self.terms[kept], self.gradient[kept] = terms[better], gradient[better]
-        self.step[active] = step * torch.where(better, self.config.growth, self.config.shrink)
-
-    def _evaluate(self, x: Tensor, active: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features (n, D), both terms (n, 2), gradient of the first term (n, C, H, W)."""
-        x = x.detach().requires_grad_()
-        with torch.enable_grad(), autocast(x.device, self.dtype):
-            z = self.model.embed(x)
-        with torch.enable_grad():
-            z = z.float()
-            collision = (self.scale * (z - self.target[active])).square().sum(-1)
-            (gradient,) = torch.autograd.grad(collision.sum(), x)
-        perturbation = (x.detach() - self.b[active]).square().flatten(1).sum(-1)
-        return z.detach(), torch.stack([collision.detach(), perturbation], dim=-1), gradient
-
-    def _objective(self) -> Tensor:
-        return _weigh(self.terms, self.beta)
-
-    def _record(self) -> None:
-        self.path.append(self.z.cpu().clone())
-        self.path_objective.append(self.terms.cpu().clone())
-
-
-def _weigh(terms: Tensor, beta: Tensor) -> Tensor:
-    return terms[:, 0] + beta * terms[:, 1]
-
-
-def _per_image(values: Tensor) -> Tensor:
-    return values[:, None, None, None]
-
-
 @torch.inference_mode()
 def _collect(
     model: Classifier,
-    parts: list[_Descent],
+    parts: list[_Solver],
     *,
     bases: Split,
     targets: Split,
@@ -274,6 +192,7 @@ def _collect(
         score = model.head.mixture.log_likelihood(on_device, labels).cpu()
     collision = (model.feature_scale.cpu() * (z - target_z)).square().sum(-1)
     perturbation = (images - bases.pixels()).square().flatten(1).sum(-1)
+    path = torch.cat([torch.stack(part.path, dim=1) for part in parts]).cpu()
     position = np.arange(len(bases), dtype=np.int64)
     return Poisons(
         images=images.numpy(),
@@ -292,7 +211,7 @@ def _collect(
         beta=betas,
         iterations=torch.cat([part.used for part in parts]).numpy(),
         path_iteration=frames,
-        path=torch.cat([torch.stack(part.path, dim=1) for part in parts]).numpy(),
-        path_objective=torch.cat([torch.stack(part.path_objective, dim=1) for part in parts]).numpy(),
+        path=path[..., :-2].numpy(),
+        path_objective=path[..., -2:].numpy(),
         manifest={},
     )

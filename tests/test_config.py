@@ -107,6 +107,8 @@ def test_configs_are_frozen_values():
         (PoisonConfig, "beta", float("nan")),
         (PoisonConfig, "iterations", 0),
         (PoisonConfig, "method", "sgd"),
+        (PoisonConfig, "starts", 0),
+        (PoisonConfig, "method", "sgd"),
         (PoisonConfig, "growth", 0.9),
         (PoisonConfig, "shrink", 1.0),
         (PoisonConfig, "shrink", 0.0),

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lgm.checkpoints import load_checkpoint
-from lgm.config import BETA_GRID, ModelConfig, PoisonConfig
+from lgm.config import BETA_GRID, Method, ModelConfig, PoisonConfig
 from lgm.data import Split
 from lgm.heads import LGMHead, SoftmaxHead
 from lgm.mixture import GaussianMixture
@@ -19,18 +19,19 @@ from lgm.poisoning import craft_path, craft_poisons, craft_random
 from lgm.poisons import Poisons, pick_pairs, read_poisons
 
 N, PIXELS = 6, 28 * 28
-EXACT = PoisonConfig(beta=0.5, iterations=100, tolerance=0)
+EXACT = PoisonConfig(method="fbs", beta=0.5, iterations=100, tolerance=0)
+both_methods = pytest.mark.parametrize("method", ["lm", "fbs"])
 
 
 @pytest.fixture(autouse=True)
 def float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever this machine multiplies fastest; the tests of bfloat16 say so."""
-    monkeypatch.setattr("lgm.poisoning.fast_precision", lambda device: torch.float32)
+    monkeypatch.setattr("lgm.solvers.fast_precision", lambda device: torch.float32)
 
 
 @pytest.fixture
 def bfloat16(float32: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lgm.poisoning.fast_precision", lambda device: torch.bfloat16)
+    monkeypatch.setattr("lgm.solvers.fast_precision", lambda device: torch.bfloat16)
 
 
 def linear_model(n_dim: int = 2) -> Classifier:
@@ -69,14 +70,15 @@ def closed_form(model: Classifier, bases: Split, targets: Split, beta: np.ndarra
     return np.stack(x).reshape(N, 1, 28, 28)
 
 
+@both_methods
 @pytest.mark.parametrize("n_dim", [2, 5])
-def test_linear_network_gives_the_closed_form(n_dim: int, grey: tuple[Split, Split]):
+def test_linear_network_gives_the_closed_form(method: Method, n_dim: int, grey: tuple[Split, Split]):
     model = linear_model(n_dim)
     beta = np.geomspace(0.05, 5, N)  # each poison its own
     best = closed_form(model, *grey, beta)
     assert best.min() > 0
     assert best.max() < 1  # or the box would be part of the problem
-    poisons = craft_poisons(model, *grey, EXACT, beta=beta)
+    poisons = craft_poisons(model, *grey, replace(EXACT, method=method), beta=beta)
     np.testing.assert_allclose(poisons.images, best, atol=2e-5)
     moved = np.abs(best - grey[0].images / 255).max()
     assert moved > 2e-3, "nothing to find: the bases are the minimisers"
@@ -90,25 +92,29 @@ def test_one_beta_for_all_is_the_configs(grey: tuple[Split, Split]):
     np.testing.assert_array_equal(one.beta, np.full(N, EXACT.beta, np.float32))
 
 
-def test_larger_beta_stays_closer_and_collides_less(grey: tuple[Split, Split]):
-    crafted = [craft_poisons(linear_model(), *grey, replace(EXACT, beta=beta)) for beta in (0.01, 0.1, 1.0, 10.0)]
+@both_methods
+def test_larger_beta_stays_closer_and_collides_less(method: Method, grey: tuple[Split, Split]):
+    configs = [replace(EXACT, method=method, beta=beta) for beta in (0.01, 0.1, 1.0, 10.0)]
+    crafted = [craft_poisons(linear_model(), *grey, config) for config in configs]
     for small, large in pairwise(crafted):
         assert (large.perturbation < small.perturbation).all()
         assert (large.collision > small.collision).all()
 
 
-def test_beta_0_collides(grey: tuple[Split, Split]):
-    poisons = craft_poisons(linear_model(), *grey, replace(EXACT, beta=0.0))
+@both_methods
+def test_beta_0_collides(method: Method, grey: tuple[Split, Split]):
+    poisons = craft_poisons(linear_model(), *grey, replace(EXACT, method=method, beta=0.0))
     assert (poisons.collision < 1e-9).all()
     np.testing.assert_allclose(poisons.z, poisons.target_z, atol=1e-4)
 
 
-def test_box_is_respected_and_its_minimum_found(rng: np.random.Generator):
+@both_methods
+def test_box_is_respected_and_its_minimum_found(method: Method, rng: np.random.Generator):
     # Bases near black and white: the minimiser lies on the boundary. Projected gradient in float64 is the judge.
     model = linear_model()
     images = np.r_[rng.integers(0, 4, (N, 1, 28, 28)), rng.integers(252, 256, (N, 1, 28, 28))].astype(np.uint8)
     bases, targets = (Split("edge", part, np.arange(N) % 10) for part in (images[:N], images[N:]))
-    poisons = craft_poisons(model, bases, targets, EXACT)
+    poisons = craft_poisons(model, bases, targets, replace(EXACT, method=method))
     assert poisons.images.min() >= 0
     assert poisons.images.max() <= 1
     linear = model.backbone[1]  # type: ignore[index]
@@ -130,8 +136,9 @@ def tiny(tiny_lgm: Path) -> Classifier:
     return load_checkpoint(tiny_lgm)[0]
 
 
-def test_objective_never_rises(tiny: Classifier, digits: tuple[Split, Split]):
-    poisons = craft_poisons(tiny, *digits, PoisonConfig(iterations=80))
+@both_methods
+def test_objective_never_rises(method: Method, tiny: Classifier, digits: tuple[Split, Split]):
+    poisons = craft_poisons(tiny, *digits, PoisonConfig(method=method, iterations=80, starts=1))
     terms = poisons.path_objective.astype(np.float64)
     objective = terms[..., 0] + poisons.beta[:, None] * terms[..., 1]
     assert (np.diff(objective, axis=1) <= 1e-6 * objective[:, :1]).all()
@@ -140,7 +147,7 @@ def test_objective_never_rises(tiny: Classifier, digits: tuple[Split, Split]):
 
 def test_path_leads_from_the_base_to_the_poison(tiny: Classifier, digits: tuple[Split, Split]):
     bases, _ = digits
-    poisons = craft_poisons(tiny, *digits, PoisonConfig(iterations=80))
+    poisons = craft_poisons(tiny, *digits, PoisonConfig(method="fbs", iterations=80))
     assert (poisons.path_iteration[0], poisons.path_iteration[-1]) == (0, 80)
     assert (np.diff(poisons.path_iteration) > 0).all()
     assert poisons.path.shape == (8, len(poisons.path_iteration), 2)
@@ -151,13 +158,13 @@ def test_path_leads_from_the_base_to_the_poison(tiny: Classifier, digits: tuple[
     np.testing.assert_allclose(poisons.path_objective[:, -1], last, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("method", "precision"), [("lm", "float32"), ("fbs", "float32"), ("fbs", "bfloat16")])
 def test_what_is_reported_is_what_the_images_give(
-    precision: str, tiny: Classifier, digits: tuple[Split, Split], request: pytest.FixtureRequest
+    method: Method, precision: str, tiny: Classifier, digits: tuple[Split, Split], request: pytest.FixtureRequest
 ):
     request.getfixturevalue(precision)
     bases, targets = digits
-    poisons = craft_poisons(tiny, bases, targets, PoisonConfig(iterations=40))
+    poisons = craft_poisons(tiny, bases, targets, PoisonConfig(method=method, iterations=40))
     images = torch.from_numpy(poisons.images)
     assert 0 <= float(images.min()) <= float(images.max()) <= 1
     z, target_z = embed(tiny, images), embed(tiny, targets.pixels())
@@ -186,7 +193,7 @@ def test_bfloat16_finds_as_good_a_poison(bfloat16: None, grey: tuple[Split, Spli
 
 @pytest.mark.parametrize("batch_size", [1, 3, 128])
 def test_poison_does_not_depend_on_its_batch(batch_size: int, tiny: Classifier, digits: tuple[Split, Split]):
-    config = PoisonConfig(iterations=25, batch_size=batch_size)
+    config = PoisonConfig(method="fbs", iterations=25, batch_size=batch_size)
     together = craft_poisons(tiny, *digits, config)
     # Matrix products of another size round otherwise, and a step may then be taken or not: compare what was reached.
     for i in (0, 5):
@@ -198,7 +205,7 @@ def test_poison_does_not_depend_on_its_batch(batch_size: int, tiny: Classifier, 
 def test_step_and_beta_are_each_poisons_own(grey: tuple[Split, Split]):
     # Early on, when far from any minimum and with betas far apart: one step size for all would show at once.
     model, beta = linear_model(), np.geomspace(0.001, 500, N)
-    config = PoisonConfig(iterations=12, tolerance=0, batch_size=4)
+    config = PoisonConfig(method="fbs", iterations=12, tolerance=0, batch_size=4)
     together = craft_poisons(model, *grey, config, beta=beta)
     for i in range(N):
         one = np.array([i])
@@ -211,7 +218,7 @@ def test_step_and_beta_are_each_poisons_own(grey: tuple[Split, Split]):
 def test_finished_poisons_do_not_hold_up_or_change_the_others(grey: tuple[Split, Split]):
     # Far different betas converge at different times; each must end where it ends alone.
     model, beta = linear_model(), np.geomspace(0.001, 50, N)
-    config = PoisonConfig(iterations=600, tolerance=1e-7, patience=10)
+    config = PoisonConfig(method="fbs", iterations=600, tolerance=1e-7, patience=10)
     together = craft_poisons(model, *grey, config, beta=beta)
     assert len(set(together.iterations.tolist())) > 1
     assert (together.iterations < 600).all()
@@ -228,7 +235,7 @@ def test_progress_never_goes_back_and_reaches_the_total(
     precision: str, tolerance: float, grey: tuple[Split, Split], request: pytest.FixtureRequest
 ):
     request.getfixturevalue(precision)
-    config = PoisonConfig(beta=0.5, iterations=60, tolerance=tolerance, patience=5, batch_size=4)
+    config = PoisonConfig(method="fbs", beta=0.5, iterations=60, tolerance=tolerance, patience=5, batch_size=4)
     seen: list[tuple[int, int]] = []
     poisons = craft_poisons(linear_model(), *grey, config, on_step=lambda done, total: seen.append((done, total)))
     done = [step for step, _ in seen]
@@ -267,7 +274,7 @@ def test_softmax_network_has_no_scores(grey: tuple[Split, Split]):
 
 def test_model_is_left_as_it_was(tiny: Classifier, digits: tuple[Split, Split]):
     before = {name: value.clone() for name, value in tiny.state_dict().items()}
-    craft_poisons(tiny, *digits, PoisonConfig(iterations=3))
+    craft_poisons(tiny, *digits, PoisonConfig(method="fbs", iterations=3))
     for name, value in tiny.state_dict().items():
         assert torch.equal(value, before[name])
     assert all(parameter.grad is None for parameter in tiny.parameters())
@@ -275,7 +282,7 @@ def test_model_is_left_as_it_was(tiny: Classifier, digits: tuple[Split, Split]):
 
 def test_no_poisons_at_all(tiny: Classifier, few: Split):
     nothing = few[np.arange(0)]
-    assert len(craft_poisons(tiny, nothing, nothing, PoisonConfig(iterations=3))) == 0
+    assert len(craft_poisons(tiny, nothing, nothing, PoisonConfig(method="fbs", iterations=3))) == 0
 
 
 @pytest.mark.parametrize(
@@ -303,7 +310,7 @@ def test_what_does_not_fit_is_refused(change: Callable[..., dict], message: str,
 
 def test_random_poisons_can_be_repeated_from_their_manifest(tiny_lgm: Path, few: Split, tmp_path: Path):
     model, card = load_checkpoint(tiny_lgm)
-    config = PoisonConfig(iterations=4, beta=0.02)
+    config = PoisonConfig(method="fbs", iterations=4, beta=0.02)
 
     def craft() -> Poisons:
         return craft_random(model, card, few, 5, config, seed=3)
@@ -359,7 +366,7 @@ def test_pair_of_one_class(tiny_lgm: Path, few: Split):
 def test_too_many_random_poisons(tiny_lgm: Path, few: Split):
     model, card = load_checkpoint(tiny_lgm)
     with pytest.raises(ValueError, match=r"poisons: expected 1\.\.50 .*got 51"):
-        craft_random(model, card, few, 51, PoisonConfig(iterations=1), seed=0)
+        craft_random(model, card, few, 51, PoisonConfig(method="fbs", iterations=1), seed=0)
 
 
 def test_features_of_any_dimension(few: Split):
@@ -367,6 +374,6 @@ def test_features_of_any_dimension(few: Split):
 
     model = build_model(ModelConfig(network="tiny-cnn", n_dim=5)).eval().requires_grad_(False)
     model.feature_scale = torch.ones(5)
-    poisons = craft_poisons(model, few[np.arange(3)], few[np.arange(47, 50)], PoisonConfig(iterations=10))
+    poisons = craft_poisons(model, few[np.arange(3)], few[np.arange(47, 50)], PoisonConfig(method="fbs", iterations=10))
     assert poisons.z.shape == (3, 5)
     assert (poisons.path_objective[:, -1, 0] < poisons.path_objective[:, 0, 0]).all()

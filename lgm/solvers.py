@@ -1,0 +1,314 @@
+"""Two ways to minimise eq. (1) for a batch: the paper's forward-backward splitting, and Levenberg-Marquardt."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lgm.config import PoisonConfig
+from lgm.networks import Classifier, autocast, fast_precision
+
+_FRAMES = 48  # points recorded on each poison's way, dense at the start where it moves
+_LONGEST = 100  # iterations of Levenberg-Marquardt: its steps need a fiftieth of the paper's number
+_MU = 1e-2  # damping of the first step, in the units of beta
+_MU_RANGE = (1e-6, 1e3)
+_MOMENTUM = 0.6  # share of the last move that goes into the next: the valleys are curved
+_BOX_STEPS = 30  # Newton steps for the multipliers of one step in the box; three usually do
+_STALL = 3  # iterations over which a poison's progress is judged
+
+
+@dataclass(frozen=True)
+class Problem:
+    """N poisons to craft on one network; tensors on its device.
+
+    Attributes:
+        b: (N, C, H, W) bases in [0, 1].
+        start: (N, S, C, H, W) where to start from; forward-backward splitting takes only the first.
+        target: (N, D) features of the targets.
+        beta: (N,) weights of looking like the base.
+        shared: Poisons of one and the same pair, for many betas: a point found for one may serve another.
+    """
+
+    model: Classifier
+    b: Tensor
+    start: Tensor
+    target: Tensor
+    beta: Tensor
+    shared: bool = False
+
+    @property
+    def scale(self) -> Tensor:
+        """(D,) factors that bring the features to [-1, 1]."""
+        return self.model.feature_scale.to(self.b.device)
+
+
+def longest(config: PoisonConfig) -> int:
+    """Iterations that a poison takes at most."""
+    return config.iterations if config.method == "fbs" else min(config.iterations, _LONGEST)
+
+
+def frame_iterations(config: PoisonConfig) -> np.ndarray:
+    """Iterations at which a poison's way is recorded, 0 and the last included."""
+    return np.unique(np.r_[0, np.geomspace(1, longest(config), _FRAMES).round()]).astype(np.int64)
+
+
+class _Solver:
+    """What both have in common: the record of the way, and the right to stop."""
+
+    def __init__(self, problem: Problem, config: PoisonConfig) -> None:
+        self.problem = problem
+        self.config = config
+        self.limit = longest(config)
+        self.frames = frame_iterations(config)
+        self.iteration = 0
+        self.stop = False
+        self.path: list[Tensor] = []  # a (candidates, D + 2) tensor a frame: features, both terms
+        self.z = self.terms = torch.empty(0)  # of the current points
+
+    def _record(self) -> None:
+        if len(self.path) < len(self.frames) and self.iteration == self.frames[len(self.path)]:
+            self.path.append(torch.cat([self.z, self.terms], dim=1))
+
+    def _fill_path(self) -> None:
+        """Who stopped early stays where it is."""
+        self.path += [torch.cat([self.z, self.terms], dim=1)] * (len(self.frames) - len(self.path))
+
+
+class ForwardBackward(_Solver):
+    """Forward-backward splitting, one step size a poison. Finished poisons leave the batch, so it gets cheaper.
+
+    Source: paper, eq. (1); Shafahi et al. 2018, algorithm 1. Deviations: a step size per poison that grows after a
+    success and shrinks after a failure, where nothing is kept; the backward step is the exact proximal map of the
+    second term and the box.
+    """
+
+    def __init__(self, problem: Problem, config: PoisonConfig) -> None:
+        super().__init__(problem, config)
+        self.x = problem.start[:, 0].clone(memory_format=torch.channels_last)
+        self.used = torch.zeros(len(self.x), dtype=torch.int64)
+
+    def run(self) -> Iterator[int]:
+        """Descend; yields poison-iterations done after each iteration."""
+        fast = fast_precision(self.x.device)
+        # The bulk in the fast precision, the last tenth and all that is reported in float32.
+        switch = 0 if fast == torch.float32 else self.limit - max(1, self.limit // 10)
+        progress = 0
+        for dtype, until in ((fast, switch), (torch.float32, self.limit)):
+            for done in self._phase(dtype, until):
+                progress = max(progress, done)  # a poison that seemed finished may move again in float32
+                yield progress
+        self._fill_path()
+
+    def _phase(self, dtype: torch.dtype, until: int) -> Iterator[int]:
+        self.dtype = dtype
+        everyone = torch.arange(len(self.x), device=self.x.device)
+        self.z, self.terms, self.gradient = self._evaluate(self.x, everyone)
+        self.step = 1 / self.gradient.flatten(1).norm(dim=1).clamp(min=1e-12)  # first move: L2 length 1
+        active, before = everyone, self._objective()
+        while self.iteration < until and len(active) and not self.stop:
+            self._record()
+            self._advance(active)
+            self.iteration += 1
+            self.used[active.cpu()] = self.iteration
+            if self.iteration % self.config.patience == 0:
+                now = self._objective()
+                active = active[((before - now) >= self.config.tolerance * before)[active]]
+                before = now
+            finished = len(self.x) - len(active)
+            yield finished * until + len(active) * self.iteration
+
+    def _advance(self, active: Tensor) -> None:
+        """One forward-backward step of the active poisons, kept where the objective does not rise."""
+        b, x, beta = self.problem.b[active], self.x[active], self.problem.beta[active]
+        step = self.step[active]
+        forward = x - _per_image(step) * self.gradient[active]
+        pull = _per_image(2 * step * beta)
+        proposal = ((forward + pull * b) / (1 + pull)).clamp(0, 1)
+        z, terms, gradient = self._evaluate(proposal, active)
+        better = _weigh(terms, beta) <= _weigh(self.terms[active], beta)
+        kept = active[better]
+        self.x[kept], self.z[kept] = proposal[better], z[better]
+        self.terms[kept], self.gradient[kept] = terms[better], gradient[better]
+        self.step[active] = step * torch.where(better, self.config.growth, self.config.shrink)
+
+    def _evaluate(self, x: Tensor, active: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (n, D), both terms (n, 2), gradient of the first term (n, C, H, W)."""
+        x = x.detach().requires_grad_()
+        with torch.enable_grad(), autocast(x.device, self.dtype):
+            z = self.problem.model.embed(x)
+        with torch.enable_grad():
+            z = z.float()
+            collision = (self.problem.scale * (z - self.problem.target[active])).square().sum(-1)
+            (gradient,) = torch.autograd.grad(collision.sum(), x)
+        perturbation = (x.detach() - self.problem.b[active]).square().flatten(1).sum(-1)
+        return z.detach(), torch.stack([collision.detach(), perturbation], dim=-1), gradient
+
+    def _objective(self) -> Tensor:
+        return _weigh(self.terms, self.problem.beta)
+
+
+class LevenbergMarquardt(_Solver):
+    """Damped Gauss-Newton steps on eq. (1), exact in the box, from several starts of which the best go on.
+
+    The residual r = s (f(x) - f(t)) has only D entries, so its Jacobian costs D backward passes and a step
+    ``argmin |r + J (p - x)|^2 + beta |p - b|^2 + mu |p - x|^2, p in [0, 1]`` only a D x D solve. mu follows the gain
+    ratio (Nielsen 1999 in spirit); a step is kept only if the objective falls.
+
+    Deviation from the paper: another minimiser of the same objective, which finds lower values; see
+    docs/performance.md. The valleys differ, so a poison is started from several points, and those that lag behind are
+    dropped after a few steps.
+    """
+
+    def __init__(self, problem: Problem, config: PoisonConfig) -> None:
+        super().__init__(problem, config)
+        n, starts = problem.start.shape[:2]
+        self.owner = torch.arange(n, device=problem.b.device).repeat_interleave(starts)  # which poison a point is for
+        self.x = problem.start.flatten(0, 1).clone(memory_format=torch.channels_last)
+        self.z, self.terms, self.jacobian = self._evaluate(self.x, self.owner)
+        self.mu = torch.full_like(self.terms[:, 0], _MU)
+        self.move = torch.zeros_like(self.x)  # the last one that was kept; 0 after one that was not
+        self.active = torch.ones(len(self.x), dtype=torch.bool, device=self.x.device)
+        self.used = torch.zeros(n, dtype=torch.int64)
+
+    def run(self) -> Iterator[int]:
+        """Descend; yields poison-iterations done after each iteration."""
+        n = len(self.problem.b)
+        self._record()
+        before, since = self._objective(), 0
+        while self.iteration < self.limit and self.active.any() and not self.stop:
+            self._advance(self.active.nonzero().squeeze(1))
+            self.iteration += 1
+            self.used[self.owner[self.active].cpu()] = self.iteration
+            self._record()
+            keep = _survivors(self.iteration, len(self.x) // n, shared=self.problem.shared)
+            if keep:
+                self._select(keep)
+                before, since = self._objective(), self.iteration
+            elif self.iteration == since + _STALL:
+                now = self._objective()
+                self.active &= (before - now) >= _STALL * self.config.tolerance * before
+                before, since = now, self.iteration
+            working = len(self.owner[self.active].unique())
+            yield (n - working) * self.limit + working * self.iteration
+        self._select(1)
+        self._fill_path()
+
+    def _advance(self, active: Tensor) -> None:
+        owner = self.owner[active]
+        b, beta = self.problem.b[owner], self.problem.beta[owner]
+        x, mu, old = self.x[active], self.mu[active], self.terms[active]
+        r = self.problem.scale * (self.z[active] - self.problem.target[owner])
+        proposal, promised = damped_step(x, b, self.jacobian[active], r, (beta, mu))
+        proposal = (proposal + _MOMENTUM * self.move[active]).clamp(0, 1)
+        z, terms, jacobian = self._evaluate(proposal, owner)
+        fall = _weigh(old, beta) - _weigh(terms, beta)
+        gain = fall / (_weigh(old, beta) - promised).clamp(min=1e-12)
+        better = fall > 0
+        kept = active[better]
+        self.move[active] = _per_image(better) * (proposal - x)
+        self.x[kept], self.z[kept] = proposal[better], z[better]
+        self.terms[kept], self.jacobian[kept] = terms[better], jacobian[better]
+        factor = torch.where(gain > 0.75, 0.25, torch.where(gain < 0.25, 3.0, 1.0))
+        self.mu[active] = (mu * factor).clamp(*_MU_RANGE)
+
+    def _evaluate(self, x: Tensor, owner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (n, D), both terms (n, 2), Jacobian of the rescaled features (n, D, pixels)."""
+        x = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+        with torch.enable_grad():
+            z = self.problem.model.embed(x)
+            *others, last = z.sum(0).unbind()
+            rows = [torch.autograd.grad(f, x, retain_graph=True)[0] for f in others]
+            rows += torch.autograd.grad(last, x)
+        z, scale = z.detach(), self.problem.scale
+        collision = (scale * (z - self.problem.target[owner])).square().sum(-1)
+        perturbation = (x.detach() - self.problem.b[owner]).square().flatten(1).sum(-1)
+        jacobian = torch.stack([row.flatten(1) for row in rows], dim=1) * scale[:, None]
+        return z, torch.stack([collision, perturbation], dim=-1), jacobian
+
+    def _objective(self) -> Tensor:
+        return _weigh(self.terms, self.problem.beta[self.owner])
+
+    def _select(self, keep: int) -> None:
+        """Go on with the best ``keep`` points of each poison: its own, or any of its pair's."""
+        n = len(self.problem.b)
+        if self.problem.shared:
+            scores = self.terms[None, :, 0] + self.problem.beta[:, None] * self.terms[None, :, 1]
+            chosen = scores.topk(keep, dim=1, largest=False).indices
+        else:
+            own = self._objective().view(n, -1).topk(keep, dim=1, largest=False).indices
+            chosen = own + torch.arange(n, device=own.device)[:, None] * (len(self.x) // n)
+        chosen = chosen.flatten()
+        owner = torch.arange(n, device=chosen.device).repeat_interleave(keep)
+        moved = self.owner[chosen] != owner
+        self.owner = owner
+        self.x, self.z, self.terms = self.x[chosen], self.z[chosen], self.terms[chosen]
+        self.jacobian, self.mu, self.move = self.jacobian[chosen], self.mu[chosen], self.move[chosen]
+        self.active = self.active[chosen] | moved
+        self.path = [frame[chosen] for frame in self.path]
+
+
+def _survivors(iteration: int, points: int, *, shared: bool) -> int:
+    """How many points each poison goes on with from here; 0: nothing changes."""
+    if shared:
+        return 1 if iteration in (4, 8, 12, 16, 20, 24) else 0
+    return 1 if points > 1 and iteration == 8 else 0
+
+
+def damped_step(
+    x: Tensor, b: Tensor, jacobian: Tensor, r: Tensor, weights: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Minimise the linearised objective over the box.
+
+    Solves ``min |r + J (p - x)|^2 + beta |p - b|^2 + mu |p - x|^2`` over p in [0, 1] through its D multipliers
+    l = r + J (p - x): for given l every pixel follows by itself, and l solves a piecewise linear equation by Newton's
+    method.
+
+    Args:
+        x: (n, C, H, W) current points.
+        b: (n, C, H, W) bases.
+        jacobian: (n, D, pixels) of the residuals.
+        r: (n, D) residuals at x.
+        weights: (n,) beta and (n,) mu; their sum must be > 0.
+
+    Returns:
+        The minimisers (n, C, H, W), and the objective of eq. (1) that the linear model promises there (n,).
+    """
+    beta, mu = weights
+    flat, base = x.flatten(1), b.flatten(1)
+    weight = (beta + mu)[:, None]
+    rest = (beta[:, None] * base + mu[:, None] * flat) / weight  # where p goes if features do not matter
+    pull = jacobian / weight[:, None]
+    identity = torch.eye(r.shape[1], dtype=r.dtype, device=r.device)
+    multipliers, direction, p = torch.zeros_like(r), torch.zeros_like(r), flat
+    share, smallest = torch.zeros_like(mu), torch.full_like(mu, torch.inf)
+    for _ in range(_BOX_STEPS):
+        tried = multipliers - share[:, None] * direction
+        free = rest - torch.einsum("ndp,nd->np", pull, tried)
+        p_tried = free.clamp(0, 1)
+        error = tried - r - torch.einsum("ndp,np->nd", jacobian, p_tried - flat)
+        size = error.norm(dim=1)
+        nearer = size < smallest
+        inside = (free == p_tried).to(r.dtype)
+        slope = identity + torch.einsum("ndp,nep->nde", jacobian * inside[:, None], pull)
+        newton = torch.linalg.solve(slope, error)
+        multipliers, direction = (
+            torch.where(nearer[:, None], *pair) for pair in ((tried, multipliers), (newton, direction))
+        )
+        p = torch.where(nearer[:, None], p_tried, p)
+        smallest = torch.where(nearer, size, smallest)
+        share = torch.where(nearer, 1.0, share / 2)  # Newton's method overshoots where many pixels meet a bound
+        if (smallest <= 1e-5 * (1 + r.norm(dim=1))).all():
+            break
+    linear = r + torch.einsum("ndp,np->nd", jacobian, p - flat)
+    promised = linear.square().sum(-1) + beta * (p - base).square().sum(-1)
+    return p.view_as(x), promised
+
+
+def _weigh(terms: Tensor, beta: Tensor) -> Tensor:
+    return terms[:, 0] + beta * terms[:, 1]
+
+
+def _per_image(values: Tensor) -> Tensor:
+    return values[:, None, None, None]
