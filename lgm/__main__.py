@@ -1,4 +1,4 @@
-"""The command line: python -m lgm train | evaluate | craft | detect.
+"""The command line: python -m lgm train | evaluate | craft | detect | bench.
 
 Results go to standard output (``--json``: one JSON object), progress and errors to standard error.
 Exit codes: 0 done, 1 the message says what was wrong, 2 bad usage, 130 interrupted.
@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lgm.cards import SHIPPED, CheckpointError, check_name, list_checkpoints, user_folder
-from lgm.config import PRESETS, PoisonConfig, TrainConfig
+from lgm.config import METHODS, PRESETS, PoisonConfig, TrainConfig
 from lgm.data import SPLITS, DataError, Split, default_split, download_mnist, load_split
 
 _EXAMPLES = """examples:
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 def _expected_errors() -> tuple[type[Exception], ...]:
     from lgm.training import TrainingError
 
-    return (DataError, CheckpointError, TrainingError, ValueError, OSError)
+    return (DataError, CheckpointError, TrainingError, ValueError, OSError, ImportError)
 
 
 def _table(result: dict[str, Any], indent: str = "") -> str:
@@ -64,11 +64,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES + "\nmodels: " + (", ".join(list_checkpoints()) or "none yet"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True, metavar="train | evaluate | craft | detect")
+    commands = parser.add_subparsers(required=True, metavar="train | evaluate | craft | detect | bench")
     _add_train(commands)
     _add_evaluate(commands)
     _add_craft(commands)
     _add_detect(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -215,7 +216,7 @@ def _add_craft(commands: Any) -> None:
     parser.add_argument("--beta", type=float, default=default.beta, help="weight of looking like the base")
     parser.add_argument(
         "--method",
-        choices=["lm", "fbs"],
+        choices=list(METHODS),
         default=default.method,
         help="lm: Levenberg-Marquardt, finds lower objectives; fbs: forward-backward splitting, as in the paper",
     )
@@ -270,6 +271,38 @@ def _craft(args: argparse.Namespace) -> dict[str, Any]:
         "iterations": float(poisons.iterations.mean()),
         "out": str(args.out),
     }
+
+
+def _add_bench(commands: Any) -> None:
+    parser = _command(
+        commands, "bench", _bench, "Time crafting against ART and against the paper's procedure, on the same pairs."
+    )
+    parser.add_argument("what", choices=["craft"])
+    parser.add_argument("--model", default="mnist-lgm", help="name of a checkpoint, or path to its weights")
+    _add_data(parser)
+    parser.add_argument("--pairs", type=int, default=10, help="random pairs to craft for")
+    parser.add_argument("--beta", type=float, default=PoisonConfig().beta, help="weight of looking like the base")
+    parser.add_argument("--iterations", type=int, default=1000, help="of the others, a poison")
+    parser.add_argument("--seed", type=int, default=1, help="of the pairs")
+
+
+def _bench(args: argparse.Namespace) -> dict[str, Any]:
+    from lgm.bench import bench_craft
+    from lgm.checkpoints import load_checkpoint
+
+    model, card = load_checkpoint(args.model, args.device)
+    split = _split(args)
+    with tqdm(bar_format="{desc} {elapsed}", dynamic_ncols=True, disable=None) as bar:
+        result = bench_craft(
+            model,
+            split,
+            pairs=args.pairs,
+            beta=args.beta,
+            iterations=args.iterations,
+            seed=args.seed,
+            progress=bar.set_description_str,
+        )
+    return {"model": card.name, "data": split.name, **result}
 
 
 def _add_detect(commands: Any) -> None:

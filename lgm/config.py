@@ -6,6 +6,7 @@ from typing import Any, Literal
 Loss = Literal["lgm", "softmax"]
 Covariance = Literal["identity", "diagonal"]
 Method = Literal["lm", "fbs"]
+METHODS: dict[str, str] = {"lm": "Levenberg–Marquardt", "fbs": "forward-backward splitting"}
 
 
 def _check(ok: bool, name: str, expected: str, got: object) -> None:
@@ -108,7 +109,7 @@ class PoisonConfig:
     def __post_init__(self) -> None:
         _check(self.beta >= 0, "beta", "a number >= 0", self.beta)
         _check(self.iterations >= 1, "iterations", "at least 1", self.iterations)
-        _check(self.method in ("lm", "fbs"), "method", "lm or fbs", self.method)
+        _check(self.method in METHODS, "method", " or ".join(METHODS), self.method)
         _check(self.starts >= 1, "starts", "at least 1", self.starts)
         _check(self.growth >= 1, "growth", "a factor >= 1", self.growth)
         _check(0 < self.shrink < 1, "shrink", "a factor in (0, 1)", self.shrink)

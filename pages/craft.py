@@ -1,24 +1,28 @@
 """Can an image look like *this* and mean *that*? Figure 3 of the paper."""
 
+from typing import cast
+
 import numpy as np
 import streamlit as st
 
-from lgm.config import BETA_GRID
+from lgm.config import BETA_GRID, METHODS, Method
 from lgm.figures import ROLE
 from ui import load, paths, state
 from ui.frame import CurrentPoison, guard, keep_poison, poison_strip, title
 from ui.lab import lab, nearest_stop
 from ui.picker import pick_image
 
-ITERATIONS = {60: "60 · seconds", 200: "200", 1000: "1,000 · as in the paper"}
 SHOWN = 12  # images offered per digit
 LEAD = "A poison must look like the base and have the target's features. Pick the two, then drag β between the aims."
-ABOUT = """Answers **figure 3** of the paper. The poison minimises the objective below by forward-backward splitting
-from the base: a gradient step towards the target's features, then a step back towards the base, pixels kept in [0, 1].
-A step is kept only if the objective does not rise. s rescales each feature so that the bundled digits span [−1, 1]; it
-makes one β mean the same for both networks. All stops of the slider are made together when a pair is picked, so that β
-moves at once. "Collides" means the network takes the poison for the target's class. The dashed ring is where the
-filter of the Detect page cuts: outside it, the claimed label is too unlikely. What stops early has converged."""
+ABOUT = """Answers **figure 3** of the paper. The poison minimises the objective below. **Levenberg–Marquardt** solves
+the problem that is linear in the features exactly, with pixels kept in [0, 1], again and again; it starts from base,
+target and half-way, and the poisons of all β take over each other's points, so that the way shown may begin anywhere
+between base and target. **Forward-backward splitting** is the paper's method: from the base, a gradient step towards
+the target's features, then a step back towards the base, 1,000 times at most. It often ends in a shallower valley, that
+is, with a weaker poison. Either keeps a step only if the objective does not rise. s rescales each feature so that the
+bundled digits span [−1, 1]; it makes one β mean the same for both networks. All stops of the slider are made together
+when a pair is picked, so that β moves at once. "Collides" means the network takes the poison for the target's class.
+The dashed ring is where the filter of the Detect page cuts: outside it, the claimed label is too unlikely."""
 
 
 def labels() -> np.ndarray:
@@ -38,7 +42,7 @@ def current_pair() -> tuple[int, int]:
 
 
 def choose(base: int, target: int) -> None:
-    """Set the pair; a new one starts with the quick number of iterations."""
+    """Set the pair."""
     state.put("base", int(base))
     state.put("target", int(target))
 
@@ -91,8 +95,8 @@ def shuffle(role: str) -> None:
     st.session_state[f"shuffle_{role}"] = st.session_state.get(f"shuffle_{role}", 0) + 1
 
 
-def pair_bar(base: int, target: int) -> int:
-    """The row above the bench: pickers, presets, iterations. Returns the iterations."""
+def pair_bar(base: int, target: int) -> Method:
+    """The row above the bench: pickers, presets, method. Returns the method."""
     y = labels()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for role, position, other in (("base", base, target), ("target", target, base)):
@@ -101,23 +105,18 @@ def pair_bar(base: int, target: int) -> int:
         st.button("Random pair", icon=":material/casino:", on_click=draw_pair, args=("any",))
         st.button("Easy", on_click=draw_pair, args=("near",), help="Classes with LGM means close together")
         st.button("Hard", on_click=draw_pair, args=("far",), help="Classes with LGM means far apart")
-        shipped = paths.ready(load.model_name("lgm"), (base, target), 1000)
-        options = list(ITERATIONS)
-        wanted = state.get("iterations")
-        default = wanted if wanted in options else (1000 if shipped is not None else 60)
+        methods = list(METHODS)
         picked = st.selectbox(
-            "Iterations",
-            options,
-            index=options.index(default),
-            format_func=lambda n: ITERATIONS[n] or "",
-            width=210,
-            key=f"iterations_{default}",
+            "Method",
+            methods,
+            index=methods.index(state.get("method")),
+            format_func=METHODS.__getitem__,
+            width=260,
             label_visibility="collapsed",
-            help="Iterations of forward-backward splitting",
+            help="How the poisons are made: see below",
         )
-        if picked != default:
-            state.put("iterations", picked)
-    return int(picked or default)
+        state.put("method", picked)
+    return cast(Method, picked)
 
 
 def keep_beta(beta: float) -> None:
@@ -126,10 +125,10 @@ def keep_beta(beta: float) -> None:
 
 
 @st.fragment
-def bench(base: int, target: int, iterations: int) -> None:
+def bench(base: int, target: int, method: Method) -> None:
     """The picture: everything about this pair, at every β."""
     names = {loss: load.model_name(loss) for loss in ("lgm", "softmax")}
-    found = {loss: paths.ready(name, (base, target), iterations) for loss, name in names.items()}
+    found = {loss: paths.ready(name, (base, target), method) for loss, name in names.items()}
     split = load.split(load.clean_split())
     pair = (split.images[base], int(split.labels[base]), split.images[target], int(split.labels[target]))
     features = {loss: load.embedded(name, load.clean_split()).z for loss, name in names.items()}
@@ -143,7 +142,7 @@ def bench(base: int, target: int, iterations: int) -> None:
                 paths.make(
                     name,
                     (base, target),
-                    iterations,
+                    method,
                     lambda share, loss=loss: bar.progress(share, f"Crafting {len(BETA_GRID)} poisons for {loss} …"),
                 )
         st.rerun()  # of the whole page: in a full run, which is what picks a pair, a fragment cannot rerun alone

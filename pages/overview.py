@@ -6,6 +6,7 @@ import streamlit as st
 from lgm.cards import FeatureMap
 from lgm.poisons import Poisons
 from ui import load, paths
+from ui.case import describe
 from ui.frame import guard, title
 from ui.lab import lab
 
@@ -130,9 +131,4 @@ with guard():
     st.markdown("\n".join(table + [f"| {claim} | {measured} | **{verdict}** |" for claim, measured, verdict in rows]))
     poisons = load.poisons_or_none(names[0])
     if poisons is not None:
-        config = poisons.manifest["config"]
-        st.caption(
-            f"From {len(poisons)} poisons a network, crafted on the {poisons.manifest['split']} digits with "
-            f"forward-backward splitting, β = {config['beta']:g}, at most {config['iterations']:,} iterations, "
-            f"seed {poisons.manifest['seed']}."
-        )
+        st.caption(f"From two sets like this: {describe(poisons)}.")

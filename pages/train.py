@@ -390,7 +390,7 @@ def official_digits() -> None:
         "The app works with the 5,000 digits that come with its packages. The official sets (70,000 digits, 11 MB) "
         "make its numbers comparable with the paper's. Each file is checked byte by byte."
     )
-    if job is not None:
+    if job is not None and (job.active or job.error is not None):
         job_panel(job, "Official MNIST")
     if job is None or not job.active:
         st.button("Download the official MNIST files", icon=":material/download:", on_click=download)

@@ -75,12 +75,12 @@ def test_beta_moves_by_keyboard_and_the_link_opens_the_same_picture(page: Page, 
     slider(page).focus()
     page.keyboard.press("ArrowLeft")
     settled(page)
-    expect(page).to_have_url(re.compile("beta=0.005"))
-    expect(page.locator(".beta output")).to_have_text("0.005")  # the answer of the server must not take it back
+    expect(page).to_have_url(re.compile("beta=0.0063"))
+    expect(page.locator(".beta output")).to_have_text("0.0063")  # the answer of the server must not take it back
     change = page.locator(".tile.lgm-d output").inner_text()
     link = page.url
     open_page(page, link)
-    expect(page.locator(".beta output")).to_have_text("0.005")
+    expect(page.locator(".beta output")).to_have_text("0.0063")
     assert page.locator(".tile.lgm-d output").inner_text() == change
 
 

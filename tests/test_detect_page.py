@@ -107,13 +107,12 @@ def test_the_current_poison_is_on_the_strip(open_page: Callable[..., AppTest]) -
 def test_crafting_makes_a_set_of_ones_own(open_page: Callable[..., AppTest]) -> None:
     app = open_page()
     app.slider(key="detect_count").set_value(10)
-    app.select_slider(key="detect_iterations").set_value(25)
     app.number_input(key="detect_seed").set_value(4)
     press(app, "Craft")
     finish(app)
     assert app.selectbox(key="poison_set").options[1] == "mine: 10, β = 0.008, seed 4"
     assert app.metric[0].delta == "all 10"
-    assert "10 poisons, forward-backward splitting, β = 0.008, 25 iterations at most" in words(app)
+    assert "10 poisons, Levenberg–Marquardt, β = 0.008, " in words(app)
 
     app.switch_page("../pages/overview.py").run()
     app.switch_page("../pages/detect.py").run()
@@ -125,7 +124,7 @@ def test_crafting_makes_a_set_of_ones_own(open_page: Callable[..., AppTest]) -> 
 def test_crafting_can_be_cancelled(open_page: Callable[..., AppTest]) -> None:
     app = open_page()
     app.slider(key="detect_count").set_value(200)
-    app.select_slider(key="detect_iterations").set_value(1000)
+    app.selectbox(key="detect_method").set_value("fbs")
     press(app, "Craft")
     press(app, "Cancel")
     finish(app)
@@ -158,7 +157,6 @@ def test_without_shipped_poisons_the_page_says_so_and_crafts(
     app = open_page()
     assert "has no poisons" in words(app)
     app.slider(key="detect_count").set_value(10)
-    app.select_slider(key="detect_iterations").set_value(25)
     press(app, "Craft")
     finish(app)
     assert app.metric[0].delta == "all 10"

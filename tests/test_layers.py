@@ -14,8 +14,9 @@ LAYERS = [  # from the ground up: a module imports from lower layers only
     {"networks", "cards"},
     {"poisons"},
     {"checkpoints"},
-    {"training", "poisoning", "detection"},
-    {"defense", "jobs", "figures"},
+    {"training", "solvers", "detection"},
+    {"poisoning"},
+    {"defense", "jobs", "figures", "bench"},
     {"__main__"},
 ]
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}

@@ -70,8 +70,7 @@ def test_the_craft_page_opens_on_the_shipped_example(bundled: object) -> None:
 def test_a_link_carries_pair_and_beta(bundled: object) -> None:
     example = read_shipped_poisons("mnist-lgm", "example")
     base, target = (str(int(index[0])) for index in (example.base_index, example.target_index))
-    iterations = str(example.manifest["config"]["iterations"])
-    app = opened("craft", base=base, target=target, beta="0.1", iterations=iterations)
+    app = opened("craft", base=base, target=target, beta="0.1")
     assert app.session_state["current_poison"].beta == pytest.approx(0.1)
     assert app.query_params["beta"] == "0.1"
     assert app.query_params["base"] == base
@@ -96,6 +95,6 @@ def test_every_beta_of_the_grid_is_its_own_stop(beta: float) -> None:
 
 
 def test_a_beta_between_two_stops_goes_to_the_nearer_by_ratio() -> None:
-    assert BETA_GRID[nearest_stop(0.0031)] == 2e-3  # 3.1 is nearer to 2 than to 5 by ratio
-    assert BETA_GRID[nearest_stop(0.0033)] == 5e-3
+    assert BETA_GRID[nearest_stop(0.0031)] == 2.5e-3  # 3.1 is nearer to 2.5 than to 4 by ratio
+    assert BETA_GRID[nearest_stop(0.0033)] == 4e-3
     assert BETA_GRID[nearest_stop(1e-9)] == BETA_GRID[0]

@@ -71,21 +71,18 @@ def test_the_stored_poisons_are_lossless_and_say_the_truth(name: str, bundled: S
 
 @pytest.mark.parametrize("name", MODELS)
 def test_crafting_again_reaches_the_stored_objective(name: str, bundled: Split) -> None:
-    """From the stored poisons' own bases: 60 iterations get close to, but rarely below, what 1,000 reached."""
     model, _ = load_checkpoint(name)
     stored = read_shipped_poisons(name)[np.arange(8)]
     again = craft_poisons(
         model,
         bundled[stored.base_index],
         bundled[stored.target_index],
-        PoisonConfig(iterations=60),
+        PoisonConfig(**stored.manifest["config"]),
     )
-    after_60 = int(np.searchsorted(stored.path_iteration, 60, side="right")) - 1
-    terms = stored.path_objective[:, after_60]
-    expected = terms[:, 0] + stored.beta * terms[:, 1]
-    # Rounding differs between machines and the way down is long: single poisons part, their median does not.
-    assert np.median(again.objective / expected) == pytest.approx(1, abs=0.05)
-    assert np.median(stored.objective / again.objective) <= 1.001
+    # Rounding differs between machines and may send a single poison into another valley, but not most of them.
+    ratio = again.objective / stored.objective
+    assert np.median(ratio) == pytest.approx(1, abs=0.01)
+    assert again.objective.mean() == pytest.approx(float(stored.objective.mean()), rel=0.1)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from lgm.cards import FeatureMap, Features
+from lgm.config import METHODS
 from lgm.detection import Outcome, Roc, is_removed, nominal_fpr, outcome
 from lgm.poisons import Poisons
 
-METHODS = {"fbs": "forward-backward splitting"}
 DATA = {"test": "the official test set", "bundled": "the bundled digits"}
 
 
@@ -102,7 +102,7 @@ def describe(poisons: Poisons) -> str:
     method = METHODS.get(config.get("method"), config.get("method", "unknown method"))
     return (
         f"{len(poisons)} poisons, {method}, β = {config.get('beta', float('nan')):g}, "
-        f"{config.get('iterations', 0):,} iterations at most, crafted on {DATA.get(split, split)}, "
+        f"{poisons.iterations.mean():.0f} iterations on average, crafted on {DATA.get(split, split)}, "
         f"seed {poisons.manifest.get('seed', '?')}"
     )
 

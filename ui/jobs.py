@@ -23,11 +23,14 @@ def runner() -> Runner:
 
 
 def job_panel(job: Job, label: str) -> None:
-    """Follow a job: progress with time left, place in the queue, Cancel; why it failed. Nothing once it is done.
+    """Follow a job that is active, or say why one failed: progress with time left, place in the queue, Cancel.
 
     The panel refreshes itself while the job is active and reruns the whole page once when it ends.
     """
-    st.fragment(_panel, run_every=_TICK if job.active else None)(job, label, job.active)
+    active = job.active
+    if not active and job.error is None:
+        st.rerun()  # it ended after the page had looked
+    st.fragment(_panel, run_every=_TICK if active else None)(job, label, active)
 
 
 def tick_while(active: bool) -> float | None:

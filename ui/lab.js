@@ -85,7 +85,7 @@ function draw(root, s) {
   say(tile("base"), `a ${data.base_label}: what the poison claims to be`);
   grey(tile("target"), decoded.target, data.colors.target);
   say(tile("target"), `a ${data.target_label}: what the attacker wants misread`);
-  root.querySelector(".beta output").textContent = data.betas[index].toPrecision(1);
+  root.querySelector(".beta output").textContent = String(data.betas[index]);
   root.querySelector("input").setAttribute("aria-valuetext", `beta ${data.betas[index]}`);
   for (const [name, net] of Object.entries(decoded.nets)) {
     const figure = tile(name);

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import streamlit as st
 
 from lgm.cards import CheckpointError
-from lgm.config import PoisonConfig
+from lgm.config import Method, PoisonConfig
 from lgm.poisons import Poisons, read_shipped_poisons
 from ui import load
 
-Key = tuple[str, str, str, int, int, int]
+Key = tuple[str, str, str, int, int, str]
 
 
 class PathStore:
@@ -40,8 +40,8 @@ def _store() -> PathStore:
     return PathStore()
 
 
-def _key(name: str, pair: tuple[int, int], iterations: int) -> Key:
-    return (name, load.card(name).weights_sha256, load.clean_split(), *pair, iterations)
+def _key(name: str, pair: tuple[int, int], method: Method) -> Key:
+    return (name, load.card(name).weights_sha256, load.clean_split(), *pair, method)
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
@@ -58,19 +58,19 @@ def example(name: str) -> Poisons | None:
     return _example(name, load.card(name).weights_sha256)
 
 
-def ready(name: str, pair: tuple[int, int], iterations: int) -> Poisons | None:
+def ready(name: str, pair: tuple[int, int], method: Method) -> Poisons | None:
     """A path that needs no work: kept from before, or shipped."""
-    kept = _store().get(_key(name, pair, iterations))
+    kept = _store().get(_key(name, pair, method))
     if kept is not None:
         return kept
     shipped = example(name)
     if shipped is not None and load.clean_split() == shipped.manifest["split"]:
-        same = pair == tuple(shipped.manifest["pair"]) and iterations == shipped.manifest["config"]["iterations"]
+        same = pair == tuple(shipped.manifest["pair"]) and method == shipped.manifest["config"]["method"]
         return shipped if same else None
     return None
 
 
-def make(name: str, pair: tuple[int, int], iterations: int, progress: Callable[[float], object]) -> Poisons:
+def make(name: str, pair: tuple[int, int], method: Method, progress: Callable[[float], object]) -> Poisons:
     """Craft a path now. ``progress`` gets the share done; if it raises, as a rerun does, nothing is kept."""
     from lgm.poisoning import craft_path
 
@@ -78,7 +78,7 @@ def make(name: str, pair: tuple[int, int], iterations: int, progress: Callable[[
         progress(done / total)
 
     split = load.split(load.clean_split())
-    config = PoisonConfig(iterations=iterations)
+    config = PoisonConfig(method=method)
     path = craft_path(load.model(name), load.card(name), split, pair, config, on_step=on_step)
-    _store().put(_key(name, pair, iterations), path)
+    _store().put(_key(name, pair, method), path)
     return path

@@ -11,6 +11,8 @@ from typing import Any
 
 import streamlit as st
 
+from lgm.config import METHODS
+
 
 @dataclass(frozen=True)
 class Field:
@@ -34,6 +36,12 @@ def _positive(text: str) -> float:
     return value
 
 
+def _method(text: str) -> str:
+    if text not in METHODS:
+        raise ValueError(text)
+    return text
+
+
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
@@ -49,7 +57,7 @@ FIELDS: dict[str, Field] = {
     "base": Field(_index, None),  # position in D_f; None: the page's own example
     "target": Field(_index, None),
     "beta": Field(_positive, 8e-3),
-    "iterations": Field(_index, None),  # None: the quick number, or the shipped example's
+    "method": Field(_method, "lm"),
     "threshold": Field(_finite, None),  # T in nats; None: the one for 1 % FPR
     "seed": Field(_index, 1),
 }
