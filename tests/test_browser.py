@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, WebSocket, expect
+from playwright.sync_api import Locator, Page, WebSocket, expect
 
 from tests.browser import assert_accessible, open_page, settled
 
@@ -35,8 +35,11 @@ def test_a_page_opens_by_its_link(page: Page, app_url: str, path: str, theme: An
     assert errors == []
 
 
-def slider(page: Page) -> Any:
-    return page.get_by_role("slider", name=re.compile("^beta"))
+def slider(page: Page) -> Locator:
+    """It can be moved once the poisons are there, and not before."""
+    found = page.get_by_role("slider", name=re.compile("^beta"))
+    expect(found).to_be_enabled(timeout=60_000)
+    return found
 
 
 def test_dragging_beta_moves_the_poison_and_asks_the_server_nothing(page: Page, app_url: str) -> None:

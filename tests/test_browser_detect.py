@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import FloatRect, Page, WebSocket, expect
+from playwright.sync_api import FloatRect, Locator, Page, WebSocket, expect
 
 from lgm.cards import read_features
 from lgm.detection import nominal_fpr, outcome, wilson_interval
@@ -20,7 +20,15 @@ def patience(page: Page) -> None:
     page.set_default_timeout(LATER)
 
 
+def threshold_slider(page: Page) -> Locator:
+    """It can be moved once the picture is drawn, and not before."""
+    slider = page.get_by_role("slider", name="Threshold T")
+    expect(slider).to_be_enabled(timeout=LATER)
+    return slider
+
+
 def box_of(page: Page, canvas: str) -> FloatRect:
+    threshold_slider(page)
     box = page.locator(canvas).bounding_box()
     assert box is not None
     return box
@@ -97,7 +105,7 @@ def test_the_point_on_the_roc_curve_drags_too(page: Page, app_url: str) -> None:
 
 def test_arrow_keys_move_the_threshold(page: Page, app_url: str) -> None:
     open_page(page, f"{app_url}/detect?threshold=-8")
-    slider = page.get_by_role("slider", name="Threshold T")
+    slider = threshold_slider(page)
     slider.focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")

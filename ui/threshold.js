@@ -77,6 +77,7 @@ class View {
     this.axis = axis;
     this.rates = rates;
     this.readOut();
+    this.slide.disabled = this.exact.disabled = false; // what is moved before now would start from anywhere
   }
 
   chosen(name) {
