@@ -15,7 +15,7 @@ test: $(VENV)/.dev $(CHROMIUM)
 	$(BIN)/pyright
 	CHROMIUM=$(CHROMIUM) $(BIN)/pytest
 
-# Trains both networks and crafts their poisons anew: about two hours on two cores. Needs the official MNIST files.
+# Trains both networks and crafts their poisons anew: about an hour on two cores. Needs the official MNIST files.
 checkpoints: $(VENV)/.app
 	for loss in lgm softmax; do \
 	  $(BIN)/python -m lgm train mnist-$$loss --out checkpoints --resume --force && \

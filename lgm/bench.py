@@ -99,7 +99,7 @@ def bench_craft(
     Returns:
         By method: seconds a poison, objectives, share that collide; and the ratios between them. A speed-up compares
         whole runs, whatever their objectives; ``time_to_objective`` the time that the other needs to come within 1 % of
-        its own best with the time after which this engine is as low, summed over pairs.
+        its own best with the time after which this engine is as low, summed over the pairs where it gets there.
 
     Raises:
         ImportError: ART is not installed; the message names the package.
@@ -152,7 +152,10 @@ def _summary(run: Run) -> dict[str, float]:
 
 
 def _time_ratio(ours: Run, theirs: Run) -> float | None:
-    """Their time to within 1 % of their best over our time to get as low; None if we never do for some pair."""
+    """Their time to within 1 % of their best over our time to get as low, summed over the pairs where we do.
+
+    None where we never do. The pairs left out are those that `bench_craft` counts as worse.
+    """
     theirs_seconds = our_seconds = 0.0
     for mine, other in zip(ours.curves, theirs.curves, strict=True):
         level = _NEAR * other[-1, 1]

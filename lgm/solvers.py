@@ -16,6 +16,8 @@ _MU = 1e-2  # damping of the first step, in the units of beta
 _MU_RANGE = (1e-6, 1e3)
 _MOMENTUM = 0.6  # share of the last move that goes into the next: the valleys are curved
 _BOX_STEPS = 30  # Newton steps for the multipliers of one step in the box; three usually do
+_RACE = 8  # iterations after which the best start goes on alone
+_EXCHANGE, _LAST_EXCHANGE = 4, 24  # how often, and until when, the poisons of one pair take over each other's points
 _STALL = 3  # iterations over which a poison's progress is judged
 
 
@@ -70,6 +72,12 @@ class _Solver:
     def _record(self) -> None:
         if len(self.path) < len(self.frames) and self.iteration == self.frames[len(self.path)]:
             self.path.append(torch.cat([self.z, self.terms], dim=1))
+
+    def _terms(self, z: Tensor, x: Tensor, owner: Tensor) -> Tensor:
+        """Both terms of the objective (n, 2) for features z (n, D) of points x, each for the poison ``owner``."""
+        collision = (self.problem.scale * (z - self.problem.target[owner])).square().sum(-1)
+        perturbation = (x - self.problem.b[owner]).square().flatten(1).sum(-1)
+        return torch.stack([collision, perturbation], dim=-1)
 
     def _fill_path(self) -> None:
         """Who stopped early stays where it is."""
@@ -140,10 +148,9 @@ class ForwardBackward(_Solver):
             z = self.problem.model.embed(x)
         with torch.enable_grad():
             z = z.float()
-            collision = (self.problem.scale * (z - self.problem.target[active])).square().sum(-1)
-            (gradient,) = torch.autograd.grad(collision.sum(), x)
-        perturbation = (x.detach() - self.problem.b[active]).square().flatten(1).sum(-1)
-        return z.detach(), torch.stack([collision.detach(), perturbation], dim=-1), gradient
+            terms = self._terms(z, x.detach(), active)
+            (gradient,) = torch.autograd.grad(terms[:, 0].sum(), x)
+        return z.detach(), terms.detach(), gradient
 
     def _objective(self) -> Tensor:
         return _weigh(self.terms, self.problem.beta)
@@ -221,11 +228,9 @@ class LevenbergMarquardt(_Solver):
             *others, last = z.sum(0).unbind()
             rows = [torch.autograd.grad(f, x, retain_graph=True)[0] for f in others]
             rows += torch.autograd.grad(last, x)
-        z, scale = z.detach(), self.problem.scale
-        collision = (scale * (z - self.problem.target[owner])).square().sum(-1)
-        perturbation = (x.detach() - self.problem.b[owner]).square().flatten(1).sum(-1)
-        jacobian = torch.stack([row.flatten(1) for row in rows], dim=1) * scale[:, None]
-        return z, torch.stack([collision, perturbation], dim=-1), jacobian
+        z = z.detach()
+        jacobian = torch.stack([row.flatten(1) for row in rows], dim=1) * self.problem.scale[:, None]
+        return z, self._terms(z, x.detach(), owner), jacobian
 
     def _objective(self) -> Tensor:
         return _weigh(self.terms, self.problem.beta[self.owner])
@@ -252,8 +257,8 @@ class LevenbergMarquardt(_Solver):
 def _survivors(iteration: int, points: int, *, shared: bool) -> int:
     """How many points each poison goes on with from here; 0: nothing changes."""
     if shared:
-        return 1 if iteration in (4, 8, 12, 16, 20, 24) else 0
-    return 1 if points > 1 and iteration == 8 else 0
+        return 1 if iteration % _EXCHANGE == 0 and iteration <= _LAST_EXCHANGE else 0
+    return 1 if points > 1 and iteration == _RACE else 0
 
 
 def damped_step(
