@@ -37,7 +37,8 @@ def main(argv: list[str] | None = None) -> int:
     except _expected_errors() as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(result) if args.json else _table(result))
+    if result is not None:  # only the first of several processes has something to say
+        print(json.dumps(result) if args.json else _table(result))
     return 0
 
 
@@ -73,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, run: Callable[..., dict[str, Any]], description: str) -> argparse.ArgumentParser:
+def _command(
+    commands: Any, name: str, run: Callable[..., dict[str, Any] | None], description: str
+) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         name,
         help=description.replace("%", "%%"),
@@ -234,27 +237,36 @@ def _add_craft(commands: Any) -> None:
     parser.add_argument("--force", action="store_true", help="replace an existing file")
 
 
-def _craft(args: argparse.Namespace) -> dict[str, Any]:
+def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
     import numpy as np
 
     from lgm.checkpoints import load_checkpoint
     from lgm.poisoning import craft_path, craft_random
+    from lgm.sharding import Team
 
     if args.out.exists() and not args.force:
         raise ValueError(f"{args.out} exists already; choose another --out, or replace it with --force")
     config = PoisonConfig(beta=args.beta, method=args.method, iterations=args.iterations, tolerance=args.tolerance)
-    model, card = load_checkpoint(args.model, args.device)
+    team = Team.join(args.device)
+    if args.pair and team.size > 1:
+        raise ValueError(f"pair: expected one process, for there is one batch, got {team.size}")
+    mine = team.share(args.poisons, config.batch_size)
+    model, card = load_checkpoint(args.model, team.device)
     split = _split(args)
-    with tqdm(unit="poison-iteration", unit_scale=True, dynamic_ncols=True, disable=None) as bar:
+    with tqdm(unit="poison-iteration", unit_scale=True, dynamic_ncols=True, disable=team.rank > 0 or None) as bar:
 
         def on_step(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
         if args.pair:
-            poisons = craft_path(model, card, split, tuple(args.pair), config, on_step=on_step)
+            part = craft_path(model, card, split, tuple(args.pair), config, on_step=on_step)
         else:
-            poisons = craft_random(model, card, split, args.poisons, config, seed=args.seed, on_step=on_step)
+            part = craft_random(model, card, split, args.poisons, config, seed=args.seed, only=mine, on_step=on_step)
+    poisons = team.gather(part, config.batch_size)
+    team.leave()
+    if poisons is None:
+        return None
     poisons.save(args.out)
     return {
         "model": card.name,

@@ -100,11 +100,11 @@ class PoisonConfig:
     iterations: int = 1000  # at most; lm: 100 at most
     tolerance: float = 1e-3  # stop when the objective improves by less than this share; 0: never.
     # fbs: in `patience` iterations, lm: in one, on the average over three
-    starts: int = 3  # lm: points to start from, from the base evenly to the target; 1: the base
+    starts: int = 2  # lm: points to start from, from the base on evenly towards the target; 1: the base
     growth: float = 1.2  # fbs: a poison's own step after a success ...
     shrink: float = 0.5  # fbs: ... and after a failure
     patience: int = 50
-    batch_size: int = 128  # poisons crafted together: beyond this only memory grows
+    batch_size: int = 64  # poisons crafted together: beyond this only memory grows
 
     def __post_init__(self) -> None:
         _check(self.beta >= 0, "beta", "a number >= 0", self.beta)

@@ -96,9 +96,9 @@ def _starts(b: torch.Tensor, t: torch.Tensor, config: PoisonConfig, *, one_pair:
     """
     if config.method == "fbs":
         return b[:, None]
-    shares = torch.linspace(0, 1, config.starts, device=b.device)
+    shares = torch.arange(config.starts, device=b.device) / config.starts
     if one_pair:
-        shares = shares[torch.arange(len(b)) % len(shares)][:, None]
+        shares = torch.linspace(0, 1, 3, device=b.device)[torch.arange(len(b)) % 3][:, None]
     shares = shares.expand(len(b), -1)[..., None, None, None]
     return (1 - shares) * b[:, None] + shares * t[:, None]
 
@@ -111,14 +111,19 @@ def craft_random(
     config: PoisonConfig,
     *,
     seed: int,
+    only: np.ndarray | None = None,
     on_step: OnStep | None = None,
 ) -> Poisons:
     """``count`` poisons from random pairs of a split, with a manifest that lets anyone repeat them.
+
+    ``only``: which of the ``count`` to craft, for a process that does a share of them.
 
     Raises:
         ValueError: see `pick_pairs` and `craft_poisons`.
     """
     base_index, target_index = pick_pairs(split.labels, count, seed)
+    if only is not None:
+        base_index, target_index = base_index[only], target_index[only]
     poisons = craft_poisons(model, split[base_index], split[target_index], config, on_step=on_step)
     return replace(
         poisons, base_index=base_index, target_index=target_index, manifest=_manifest(card, split, config, seed=seed)

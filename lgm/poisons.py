@@ -65,6 +65,13 @@ class Poisons:
         rows = {name: getattr(self, name)[index] for name in _ARRAYS if name not in shared}
         return Poisons(**rows, **shared)
 
+    @staticmethod
+    def concatenate(parts: "list[Poisons]") -> "Poisons":
+        """All poisons of these parts, which were crafted by the same configuration."""
+        shared = {"path_iteration": parts[0].path_iteration, "manifest": parts[0].manifest}
+        rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS if name not in shared}
+        return Poisons(**rows, **shared)
+
     @property
     def collided(self) -> np.ndarray:
         """(N,) bool: the network predicts the target's class, so the poison can do its work."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lgm.config import PoisonConfig
+from lgm.jacobian import jacobian_of
 from lgm.networks import Classifier, autocast, fast_precision
 
 _FRAMES = 48  # points recorded on each poison's way, dense at the start where it moves
@@ -16,7 +17,7 @@ _MU = 1e-2  # damping of the first step, in the units of beta
 _MU_RANGE = (1e-6, 1e3)
 _MOMENTUM = 0.6  # share of the last move that goes into the next: the valleys are curved
 _BOX_STEPS = 30  # Newton steps for the multipliers of one step in the box; three usually do
-_RACE = 8  # iterations after which the best start goes on alone
+_RACE = 10  # iterations after which the best start goes on alone
 _EXCHANGE, _LAST_EXCHANGE = 4, 24  # how often, and until when, the poisons of one pair take over each other's points
 _STALL = 3  # iterations over which a poison's progress is judged
 
@@ -171,6 +172,7 @@ class LevenbergMarquardt(_Solver):
     def __init__(self, problem: Problem, config: PoisonConfig) -> None:
         super().__init__(problem, config)
         n, starts = problem.start.shape[:2]
+        self.jacobian_at = jacobian_of(problem.model)
         self.owner = torch.arange(n, device=problem.b.device).repeat_interleave(starts)  # which poison a point is for
         self.x = problem.start.flatten(0, 1).clone(memory_format=torch.channels_last)
         self.z, self.terms, self.jacobian = self._evaluate(self.x, self.owner)
@@ -222,15 +224,8 @@ class LevenbergMarquardt(_Solver):
 
     def _evaluate(self, x: Tensor, owner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features (n, D), both terms (n, 2), Jacobian of the rescaled features (n, D, pixels)."""
-        x = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
-        with torch.enable_grad():
-            z = self.problem.model.embed(x)
-            *others, last = z.sum(0).unbind()
-            rows = [torch.autograd.grad(f, x, retain_graph=True)[0] for f in others]
-            rows += torch.autograd.grad(last, x)
-        z = z.detach()
-        jacobian = torch.stack([row.flatten(1) for row in rows], dim=1) * self.problem.scale[:, None]
-        return z, self._terms(z, x.detach(), owner), jacobian
+        z, jacobian = self.jacobian_at(x)
+        return z, self._terms(z, x, owner), jacobian * self.problem.scale[:, None]
 
     def _objective(self) -> Tensor:
         return _weigh(self.terms, self.problem.beta[self.owner])

@@ -13,7 +13,7 @@ LAYERS = [  # from the ground up: a module imports from lower layers only
     {"data", "heads"},
     {"networks", "cards"},
     {"poisons"},
-    {"checkpoints"},
+    {"checkpoints", "jacobian", "sharding"},
     {"training", "solvers", "detection"},
     {"poisoning"},
     {"defense", "jobs", "figures", "bench"},

@@ -1,0 +1,76 @@
+"""One craft shared among processes, on one machine or several, as `accelerate launch` or `torchrun` starts them."""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from lgm.poisons import Poisons
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that work together, and which of them this one is.
+
+    Attributes:
+        rank: Number of this process; 0 writes the file and prints.
+        size: How many there are.
+        device: Where this one computes.
+    """
+
+    rank: int
+    size: int
+    device: str
+
+    @classmethod
+    def join(cls, device: str) -> "Team":
+        """The team that the launcher's environment describes; a team of one without a launcher.
+
+        Raises:
+            ImportError: there are several processes, but accelerate is not installed.
+        """
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return cls(0, 1, device)
+        from accelerate import PartialState  # only here: it takes a second to import
+
+        state = PartialState(cpu=device == "cpu")
+        return cls(state.process_index, state.num_processes, device if device == "cpu" else str(state.device))
+
+    def share(self, count: int, batch_size: int) -> np.ndarray:
+        """Positions of the poisons that this process crafts: whole batches, dealt out in turn.
+
+        The batches are those of a single process, so that every number comes out the same.
+
+        Raises:
+            ValueError: more processes than batches.
+        """
+        batches = -(-count // batch_size)
+        if self.size > max(1, batches):
+            raise ValueError(
+                f"processes: expected at most {batches}, one for each batch of {batch_size} poisons, got {self.size}"
+            )
+        return _shares(count, batch_size, self.size)[self.rank]
+
+    def gather(self, part: Poisons, batch_size: int) -> Poisons | None:
+        """The poisons of all, in the order of a single process; None for all but the first. Waits for the slowest."""
+        if self.size == 1:
+            return part
+        from accelerate.utils import gather_object
+
+        parts: list[Poisons] = gather_object([part])
+        if self.rank:
+            return None
+        order = np.concatenate(_shares(sum(map(len, parts)), batch_size, self.size))
+        return Poisons.concatenate(parts)[np.argsort(order)]
+
+    def leave(self) -> None:
+        """Part in peace; a process that just ends makes the others complain."""
+        if self.size > 1:
+            from accelerate import PartialState
+
+            PartialState().destroy_process_group()
+
+
+def _shares(count: int, batch_size: int, size: int) -> list[np.ndarray]:
+    batches = np.split(np.arange(count), range(batch_size, count, batch_size))
+    return [np.concatenate(batches[rank::size]) for rank in range(size)]
