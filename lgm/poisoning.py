@@ -1,13 +1,15 @@
 """Crafting clean-label poisons: eq. (1), a batch at once."""
 
-from collections.abc import Callable
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lgm.cards import Card
 from lgm.config import BETA_GRID, PoisonConfig
@@ -15,7 +17,7 @@ from lgm.data import Split
 from lgm.heads import LGMHead
 from lgm.networks import Classifier, check_images, device_of, embed
 from lgm.poisons import Poisons, pick_pairs
-from lgm.solvers import ForwardBackward, LevenbergMarquardt, Problem, frame_iterations, longest
+from lgm.solvers import ForwardBackward, LevenbergMarquardt, Problem, longest
 
 OnStep = Callable[[int, int], bool | None]
 _Solver = ForwardBackward | LevenbergMarquardt
@@ -63,30 +65,71 @@ def craft_poisons(
     if betas.shape != (n,) or not (betas >= 0).all():  # NaN included
         raise ValueError(f"beta: expected {n} numbers >= 0, got shape {betas.shape}, smallest {betas.min(initial=0)}")
     check_images(bases.pixels(slice(0, 1)))
-    device, target_z = device_of(model), embed(model, targets.pixels())
-    parts: list[_Solver] = []
-    total, done, stopped = n * longest(config), 0, False
-    for index in torch.arange(n).split(n if one_pair else config.batch_size):
-        i = index.numpy()
-        b = bases.pixels(i).to(device)
+    device = device_of(model)
+    batches = torch.arange(n).split(n if one_pair else config.batch_size)
+    progress = _Progress([len(index) for index in batches], longest(config), on_step)
+
+    def craft(number: int) -> Poisons:
+        i = batches[number].numpy()
+        b, t = bases.pixels(i).to(device), targets.pixels(i).to(device)
         problem = Problem(
             model=model,
             b=b,
-            start=_starts(b, targets.pixels(i).to(device), config, one_pair=one_pair),
-            target=target_z[index].to(device),
+            start=_starts(b, t, config, one_pair=one_pair),
+            target=embed(model, t).to(device),
             beta=torch.from_numpy(betas[i]).to(device),
             shared=one_pair,
         )
         solver = (ForwardBackward if config.method == "fbs" else LevenbergMarquardt)(problem, config)
-        solver.stop = stopped  # a later batch then stays where it starts
-        parts.append(solver)
-        for progress in solver.run():
-            if on_step and on_step(done + progress, total) is False:
-                solver.stop = stopped = True
-        done += len(index) * longest(config)
-    return _collect(
-        model, parts, bases=bases, targets=targets, target_z=target_z, betas=betas, frames=frame_iterations(config)
-    )
+        solver.stop = progress.stop  # who comes later stays where it starts
+        for done in solver.run():
+            solver.stop = progress.report(number, done)
+        progress.report(number, len(i) * longest(config))
+        return _collect(solver, bases[i], targets[i])
+
+    parallel = device.type == "cpu" and len(batches) > 1
+    with _one_thread_each() if parallel else contextlib.nullcontext(map) as each:
+        try:
+            parts = list(each(craft, range(len(batches))))
+        except BaseException:  # an interruption too: those still at work end with their next iteration
+            progress.stop = True
+            raise
+    position = np.arange(n)
+    return replace(Poisons.concatenate(parts), base_index=position, target_index=position)
+
+
+class _Progress:
+    """Adds up what the batches report, from whatever thread, and tells all of them to stop."""
+
+    def __init__(self, sizes: list[int], limit: int, on_step: OnStep | None) -> None:
+        self.done = [0] * len(sizes)
+        self.total = sum(sizes) * limit
+        self.on_step = on_step
+        self.stop = False
+        self._lock = threading.Lock()
+
+    def report(self, number: int, done: int) -> bool:
+        """Batch ``number`` has done this many poison-iterations; returns whether to stop."""
+        with self._lock:
+            self.done[number] = done
+            if self.on_step and self.on_step(sum(self.done), self.total) is False:
+                self.stop = True
+        return self.stop
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[Callable[..., Iterator[Poisons]]]:
+    """A ``map`` that does as many batches at a time as there are cores, each on one.
+
+    Threads within a batch would wait for each other at every layer, long if the machine is busy, and their number would
+    change the order of sums: this way the poisons are the same, bit for bit, on any number of cores or processes.
+    """
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, "lgm-craft", torch.set_num_threads, (1,)) as pool:
+            yield pool.map
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _starts(b: torch.Tensor, t: torch.Tensor, config: PoisonConfig, *, one_pair: bool) -> torch.Tensor:
@@ -178,26 +221,18 @@ def _manifest(card: Card, split: Split, config: PoisonConfig, **origin: Any) -> 
 
 
 @torch.inference_mode()
-def _collect(
-    model: Classifier,
-    parts: list[_Solver],
-    *,
-    bases: Split,
-    targets: Split,
-    target_z: Tensor,
-    betas: np.ndarray,
-    frames: np.ndarray,
-) -> Poisons:
-    images = torch.cat([part.x.cpu() for part in parts]).contiguous()
-    z = embed(model, images)
-    on_device = z.to(device_of(model))
-    labels = torch.from_numpy(bases.labels).to(on_device.device)
+def _collect(solver: _Solver, bases: Split, targets: Split) -> Poisons:
+    """What a solver found for one batch."""
+    problem, model = solver.problem, solver.problem.model
+    images = solver.x.cpu().contiguous()
+    z = embed(model, images).to(device_of(model))
+    labels = torch.from_numpy(bases.labels).to(z.device)
     score = torch.full((len(z),), float("nan"))
     if isinstance(model.head, LGMHead):
-        score = model.head.mixture.log_likelihood(on_device, labels).cpu()
-    collision = (model.feature_scale.cpu() * (z - target_z)).square().sum(-1)
+        score = model.head.mixture.log_likelihood(z, labels).cpu()
+    collision = (problem.scale * (z - problem.target)).square().sum(-1)
     perturbation = (images - bases.pixels()).square().flatten(1).sum(-1)
-    path = torch.cat([torch.stack(part.path, dim=1) for part in parts]).cpu()
+    path = torch.stack(solver.path, dim=1).cpu()
     position = np.arange(len(bases), dtype=np.int64)
     return Poisons(
         images=images.numpy(),
@@ -207,15 +242,15 @@ def _collect(
         target_index=position,
         labels=bases.labels.astype(np.uint8),
         target_labels=targets.labels.astype(np.uint8),
-        predicted=model.head.logits(on_device).argmax(-1).cpu().numpy().astype(np.uint8),
-        z=z.numpy(),
-        target_z=target_z.numpy(),
+        predicted=model.head.logits(z).argmax(-1).cpu().numpy().astype(np.uint8),
+        z=z.cpu().numpy(),
+        target_z=problem.target.cpu().numpy(),
         score=score.numpy(),
-        collision=collision.numpy(),
+        collision=collision.cpu().numpy(),
         perturbation=perturbation.numpy(),
-        beta=betas,
-        iterations=torch.cat([part.used for part in parts]).numpy(),
-        path_iteration=frames,
+        beta=problem.beta.cpu().numpy(),
+        iterations=solver.used.numpy(),
+        path_iteration=solver.frames,
         path=path[..., :-2].numpy(),
         path_objective=path[..., -2:].numpy(),
         manifest={},
