@@ -422,6 +422,7 @@ const percent = (value, digits) => {
 
 /** A positive number of any size in two significant digits. */
 function small(value) {
+  if (value < 1e-300) return "< 10⁻³⁰⁰"; // of a T far below, nothing is left
   if (value >= 0.001) return value.toPrecision(2);
   const [digits, power] = value.toExponential(1).split("e-");
   return `${digits} · 10⁻${[...power].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("")}`;
