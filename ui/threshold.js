@@ -303,14 +303,12 @@ class Face {
   }
 
   paint() {
-    const g = this.canvas.getContext("2d");
+    const g = this.canvas.getContext("2d", { willReadFrequently: true }); // in main memory: too small for a GPU
     if (!this.pixels) return g.clearRect(0, 0, SIDE, SIDE);
     const image = g.createImageData(SIDE, SIDE);
-    const start = this.i * SIDE * SIDE;
-    for (let k = 0; k < SIDE * SIDE; k++) {
-      image.data.fill(this.pixels[start + k], 4 * k, 4 * k + 3);
-      image.data[4 * k + 3] = 255;
-    }
+    const grey = new Uint32Array(image.data.buffer); // opaque in the highest byte
+    const start = this.i * grey.length;
+    for (let k = 0; k < grey.length; k++) grey[k] = 0xff000000 | (this.pixels[start + k] * 0x10101);
     g.putImageData(image, 0, 0);
   }
 }
@@ -544,7 +542,7 @@ function sharpen(canvas, look) {
 
 function drawHistogram(view, plot, axis) {
   const { g, look, x, top, bottom } = plot;
-  const [from, cut] = [x(0), x(axis.to(view.t))];
+  const [from, cut] = [x(0), x(Math.min(1, Math.max(0, axis.to(view.t))))]; // a link's T may lie far outside
   const middle = top + (bottom - top) * 0.56;
   const clean = scale(Math.max(...axis.bars.map((bar) => Math.max(bar.clean, bar.expected))), middle, top + 40);
   const poison = scale(Math.max(...axis.bars.map((bar) => bar.poison)), middle, bottom - 20);
