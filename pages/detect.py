@@ -1,32 +1,16 @@
 """Where do I put the threshold, and what does it cost? Figures 1 and 5 of the paper."""
 
-import base64
 import json
-from collections.abc import Callable, Sequence
 
-import numpy as np
 import streamlit as st
 
-from lgm.detection import detection_report, is_removed, roc, wilson_interval
-from lgm.figures import ROLE
+from lgm.detection import detection_report, roc, wilson_interval
 from lgm.poisons import Poisons
 from ui import load, state
 from ui.case import DATA, Case, auc_text, describe
-from ui.frame import current_poison, guard, png, poison_strip, title
+from ui.frame import current_poison, guard, poison_strip, title
 from ui.poison_sets import adopt_finished, choose_set, craft_panel, sets_for
 from ui.threshold import threshold_picture
-
-THUMBNAILS = 12  # a group
-
-_GALLERY_CSS = """
-<style>
-.lgm-gallery {display: grid; grid-template-columns: repeat(auto-fill, minmax(8.1rem, 1fr)); gap: .4rem;}
-.lgm-gallery figure {margin: 0; display: flex; align-items: center; gap: .4rem;}
-.lgm-gallery img {width: 52px; height: 52px; image-rendering: pixelated; border-radius: 4px; border: 2px solid;
-  box-sizing: content-box; flex: none;}
-.lgm-gallery figcaption {font-size: .8rem; line-height: 1.3; font-variant-numeric: tabular-nums; white-space: nowrap;}
-</style>
-"""
 
 
 @st.cache_resource(show_spinner="Scoring clean data and poisons", max_entries=8)
@@ -90,98 +74,25 @@ def interval_text(share: float, n: int) -> str:
 
 @st.fragment
 def explore(case: Case, name: str) -> None:
-    """Everything that follows T; the last part waits for the images of the clean data."""
-    threshold = load.threshold(name)
+    """Everything that follows T. The first paint does not wait for the images of the clean data."""
+    threshold, split = load.threshold(name), case.key[2]
     own = current_poison(name)
+    complete = load.at_hand(split)
     threshold_picture(case, threshold, None if own is None else own.score, keep_threshold, key="detect_threshold")
-    st.caption(
-        "FPR is counted on clean images, so it needs some that you trust. Nominal FPR needs none, only T: it is the "
-        "share that would fall below T if the features of every class were exactly Gaussian. Intervals: 95 %."
-    )
-    fill_gallery = gallery(case, threshold)
+    trouble = st.container()
     downloads(case, threshold)
     craft_panel(name)
     explanation()
     poison_strip(name, threshold)
     state.push()
-    fill_gallery()
+    if not complete:
+        with trouble, guard():
+            load.split(split)
+            st.rerun()  # of the whole page: in a full run, which is the first, a fragment cannot rerun alone
 
 
 def keep_threshold(threshold: float) -> None:
     state.put("threshold", threshold)
-
-
-def gallery(case: Case, threshold: float) -> Callable[[], None]:
-    """Who is caught, missed and wrongly thrown away, nearest to T first.
-
-    Returns:
-        What draws the clean images: they may have to be read from disk first.
-    """
-    poisons, clean = case.poisons, case.clean
-    caught = is_removed(poisons.score, threshold)
-    wrong = is_removed(clean.score, threshold)
-    st.html(_GALLERY_CSS)
-    left, middle, right = st.columns(3, gap="medium")
-    with left:
-        heading("Caught", caught, "poisons", poisons.collided)
-        show_poisons(poisons, nearest(poisons.score, caught, threshold))
-    with middle:
-        heading("Missed", ~caught, "poisons", poisons.collided)
-        show_poisons(poisons, nearest(poisons.score, ~caught, threshold))
-    with right:
-        heading("Wrongly thrown away", wrong, "clean")
-        place = st.empty()
-        place.skeleton(height=240)
-
-    def fill() -> None:
-        with place.container(), guard():
-            show_clean(case, nearest(clean.score, wrong, threshold))
-
-    return fill
-
-
-def heading(what: str, members: np.ndarray, group: str, collided: np.ndarray | None = None) -> None:
-    count = int(members.sum())
-    st.markdown(f"**{what}**: {count:,} of {len(members):,} {group}")
-    notes = [] if collided is None else [f"{int((members & collided).sum()):,} of them collide"]
-    if count > THUMBNAILS:
-        notes.append(f"here the {THUMBNAILS} nearest to T")
-    st.caption(" · ".join(notes) or "all of them, nearest to T first")
-
-
-def nearest(score: np.ndarray, members: np.ndarray, threshold: float) -> np.ndarray:
-    """Positions of the members closest to T."""
-    found = np.flatnonzero(members)
-    return found[np.argsort(np.abs(score[found] - threshold), kind="stable")[:THUMBNAILS]]
-
-
-def show_poisons(poisons: Poisons, chosen: np.ndarray) -> None:
-    captions = [caption(poisons.labels[i], poisons.predicted[i], poisons.score[i]) for i in chosen]
-    thumbnails([poisons.images[i] for i in chosen], captions, "poison")
-
-
-def show_clean(case: Case, chosen: np.ndarray) -> None:
-    clean = case.clean
-    captions = [caption(clean.labels[i], clean.predicted[i], clean.score[i]) for i in chosen]
-    images = load.split(case.key[2]).images[chosen] if len(chosen) else []
-    thumbnails(list(images), captions, "clean")
-
-
-def caption(label: np.ndarray, predicted: np.ndarray, score: np.ndarray) -> tuple[str, str, str]:
-    return f"claims {label}", f"seen as {predicted}", f"{score:.2f} nats".replace("-", "−")
-
-
-def thumbnails(images: Sequence[np.ndarray], captions: list[tuple[str, str, str]], role: str) -> None:
-    if not images:
-        st.caption("None at this T.")
-        return
-    figures = [
-        f'<figure><img src="data:image/png;base64,{base64.b64encode(png(image)).decode()}" '
-        f'style="border-color:{ROLE[role]}" alt="{role}, {", ".join(lines)}">'
-        f"<figcaption>{'<br>'.join(lines)}</figcaption></figure>"
-        for image, lines in zip(images, captions, strict=True)
-    ]
-    st.html(f'<div class="lgm-gallery">{"".join(figures)}</div>')
 
 
 def downloads(case: Case, threshold: float) -> None:

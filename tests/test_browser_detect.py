@@ -1,12 +1,15 @@
 """The threshold in Chromium: dragged, moved by keys, typed, shared; its numbers are those of `lgm.detection`."""
 
 import re
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from playwright.sync_api import FloatRect, Locator, Page, WebSocket, expect
 
 from lgm.cards import read_features
+from lgm.data import Split
 from lgm.detection import nominal_fpr, outcome, wilson_interval
 from lgm.poisons import read_shipped_poisons
 from tests.browser import assert_accessible, open_page, settled
@@ -61,6 +64,156 @@ def assert_counts(page: Page, threshold: float) -> None:
     assert shown(page, "nominal") == (f"{nominal:.2f} %" if nominal >= 0.01 else "< 0.01 %")
 
 
+class Group(NamedTuple):
+    """Poisons or clean images, in no order."""
+
+    score: np.ndarray
+    labels: np.ndarray
+    predicted: np.ndarray
+
+
+class Column(NamedTuple):
+    """What a column of the gallery says."""
+
+    total: str
+    note: str
+    captions: list[str]
+
+
+def column(group: Group, members: np.ndarray, threshold: float, total: str, notes: list[str]) -> tuple[Column, Any]:
+    """What it has to say, and whose images it has to show."""
+    found = np.flatnonzero(members)
+    chosen = found[np.argsort(np.abs(group.score[found] - threshold), kind="stable")[:12]]
+    captions = [f"claims {group.labels[i]}|seen as {group.predicted[i]}|{group.score[i]:.2f} nats" for i in chosen]
+    if len(found) > 12:
+        notes = [*notes, "here the 12 nearest to T"]
+    return Column(total, " · ".join(notes), [text.replace("-", "−") for text in captions]), chosen
+
+
+@cache
+def groups() -> tuple[Group, Group, np.ndarray]:
+    """Poisons, clean images, and which of the poisons collide."""
+    clean, poisons = read_features("mnist-lgm").splits["bundled"], read_shipped_poisons("mnist-lgm")
+    return (
+        Group(poisons.score.astype(np.float64), poisons.labels, poisons.predicted),
+        Group(clean.score.astype(np.float64), clean.labels, clean.predicted),
+        poisons.collided,
+    )
+
+
+def gallery_at(threshold: float) -> list[tuple[Column, Any]]:
+    """Caught, missed, wrongly thrown away."""
+    poisons, clean, collided = groups()
+    caught, wrong = poisons.score <= threshold, clean.score <= threshold
+    columns = []
+    for members in (caught, ~caught):
+        total = f"{members.sum():,} of {len(members):,} poisons"
+        notes = [f"{(members & collided).sum():,} of them collide"]
+        columns.append(column(poisons, members, threshold, total, notes))
+    notes = ["all of them, nearest to T first"] if 0 < wrong.sum() <= 12 else []
+    return [*columns, column(clean, wrong, threshold, f"{wrong.sum():,} of {len(wrong):,} clean", notes)]
+
+
+READ_GALLERY = """root => ["caught", "missed", "wrong"].map((name) => {
+  const column = root.querySelector(`.gallery .${name}`);
+  const captions = [...column.querySelectorAll("figure:not(.absent) figcaption")].map(
+    (caption) => [...caption.children].map((line) => line.textContent).join("|"));
+  return [column.querySelector(".count").textContent, column.querySelector("small").textContent, captions];
+})"""
+READ_PIXELS = """canvases => canvases.map((canvas) =>
+  [...canvas.getContext("2d").getImageData(0, 0, 28, 28).data].filter((_, i) => i % 4 === 0))"""
+
+
+def columns_shown(page: Page) -> list[Column]:
+    return [Column(*shown) for shown in page.locator(".detect").evaluate(READ_GALLERY)]
+
+
+def assert_pixels(page: Page, name: str, expected: np.ndarray) -> None:
+    """The images of a column, which come a moment after the plots, are these: (N, 28, 28) uint8."""
+    canvases = page.locator(f".gallery .{name} figure:not(.absent) canvas")
+    drawn = np.empty(0)
+    for _ in range(120):
+        drawn = np.array(canvases.evaluate_all(READ_PIXELS)).reshape(-1, 28, 28)
+        if np.array_equal(drawn, expected):
+            return
+        page.wait_for_timeout(250)
+    np.testing.assert_array_equal(drawn, expected)
+
+
+@pytest.mark.parametrize("threshold", [-4.0, -7.25, -12.0, -9999.0])
+def test_thumbnails_are_those_nearest_to_the_threshold(
+    page: Page, app_url: str, bundled: Split, threshold: float
+) -> None:
+    open_page(page, f"{app_url}/detect?threshold={threshold}")
+    threshold_slider(page)
+    expected = gallery_at(threshold)
+    assert columns_shown(page) == [column for column, _ in expected]
+    images = (read_shipped_poisons("mnist-lgm").images[:, 0] * 255).round()
+    (_, caught), (_, missed), (wrong, removed) = expected
+    assert_pixels(page, "caught", images[caught])
+    assert_pixels(page, "missed", images[missed])
+    assert_pixels(page, "wrong", bundled.images[removed, 0])
+    assert page.get_by_text("None at this T.").filter(visible=True).count() == 2 * (threshold == -9999)
+    figures = page.locator(".gallery .wrong").get_by_role("img")
+    expect(figures).to_have_count(len(removed))
+    for place, caption in enumerate(wrong.captions):
+        expect(figures.nth(place)).to_have_accessible_name(", ".join(["clean", *caption.split("|")]))
+
+
+def test_a_gallery_that_is_cut_short_says_so(page: Page, app_url: str) -> None:
+    open_page(page, f"{app_url}/detect?threshold=-1.86")
+    threshold_slider(page)
+    _, clean, _ = groups()
+    assert (clean.score <= -1.86).sum() > 1000
+    shown = columns_shown(page)[2]
+    assert shown.note == "here the 12 nearest to T among the 1,000 least likely"
+    last = np.sort(clean.score)[999:987:-1]
+    assert [caption.split("|")[2] for caption in shown.captions] == [f"{s:.2f} nats".replace("-", "−") for s in last]
+
+
+WATCH = f"""root => {{
+  const read = {READ_GALLERY};
+  const look = () => JSON.stringify([root.querySelector(".exact").value, read(root)]);
+  let before = look();
+  window.seen = [];
+  const watch = () => {{
+    const now = look();
+    if (now !== before) window.seen.push(JSON.parse(now));
+    before = now;
+    requestAnimationFrame(watch);
+  }};
+  requestAnimationFrame(watch);
+}}"""
+DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
+def test_every_frame_of_a_drag_shows_who_is_nearest_and_asks_the_server_nothing(page: Page, app_url: str) -> None:
+    sent: list[object] = []
+    page.on("websocket", lambda socket: listen(socket, sent))
+    open_page(page, f"{app_url}/detect")
+    box = box_of(page, ".histogram")
+    y, start = box["y"] + 100, box["x"] + box["width"] * 0.9
+    page.mouse.move(start, y)
+    page.mouse.down()
+    page.evaluate(DRAWN)
+    page.locator(".detect").evaluate(WATCH)
+    before = len(sent)
+    for step in range(1, 61):
+        page.mouse.move(start - step * box["width"] / 80, y)
+        page.evaluate(DRAWN)
+    frames = page.evaluate("window.seen")
+    assert len(sent) == before, "a move went to the server before the release"
+    assert len(frames) >= 55, "the picture did not follow the line"
+    for threshold, shown in frames:
+        assert [Column(*column) for column in shown] == [column for column, _ in gallery_at(float(threshold))]
+    assert len({str(shown) for _, shown in frames}) > 40, "the gallery hardly changed"
+    (_, caught), *_ = gallery_at(float(frames[-1][0]))
+    assert_pixels(page, "caught", (read_shipped_poisons("mnist-lgm").images[caught, 0] * 255).round())
+    assert len(sent) == before
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("threshold="), timeout=LATER)
+
+
 def listen(socket: WebSocket, sent: list[object]) -> None:
     socket.on("framesent", lambda frame: sent.append(frame))  # noqa: PLW0108 Playwright cannot call list.append
 
@@ -84,9 +237,7 @@ def test_dragging_the_line_moves_everything_and_tells_the_server_once(page: Page
     settled(page)
     threshold = threshold_in(page.url)
     assert_counts(page, threshold)
-    poisons = read_shipped_poisons("mnist-lgm")
-    caught = int((poisons.score <= threshold).sum())
-    expect(page.get_by_text(f"Caught: {caught} of {len(poisons)} poisons")).to_be_visible(timeout=LATER)
+    assert columns_shown(page) == [column for column, _ in gallery_at(threshold)]
     assert errors == []
 
 
@@ -178,3 +329,6 @@ def test_poisons_crafted_here_come_onto_the_page(page: Page, app_url: str) -> No
     page.get_by_role("button", name="Craft", exact=True).click()
     expect(page.get_by_text("10 poisons, Levenberg–Marquardt, β = 0.008")).to_be_visible(timeout=2 * LATER)
     expect(page.locator("[data-out=caught]")).to_contain_text("of 10", timeout=LATER)
+    caught, missed, _ = columns_shown(page)
+    assert caught.total.endswith("of 10 poisons")
+    assert len(caught.captions) + len(missed.captions) == 10

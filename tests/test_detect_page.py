@@ -1,21 +1,26 @@
 """The Detect page without a browser: what it says follows from the scores, and every flow ends well."""
 
+import base64
 import json
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from lgm.cards import CheckpointError, read_card, read_features
-from lgm.detection import detection_report, is_removed, outcome, roc
+from lgm.data import DataError, Split
+from lgm.detection import detection_report, outcome, roc
 from lgm.poisons import Poisons, read_shipped_poisons
-from ui import load
+from ui import load, threshold
 from ui.case import Case, auc_text, describe
 from ui.frame import CurrentPoison
-from ui.threshold import RATES, axis, quick_thresholds
+from ui.threshold import LEAST_LIKELY, RATES, axis, pack, quick_thresholds
 
 ROUTER = Path(__file__).resolve().parent.parent / "ui" / "router.py"
 MODEL = "mnist-lgm"
@@ -59,6 +64,12 @@ def words(app: AppTest) -> str:
     return "\n".join(str(part.value) for part in [*app.markdown, *app.caption, *app.error, *app.warning])
 
 
+def sent(app: AppTest) -> dict[str, Any]:
+    """What the browser has to draw with."""
+    (component,) = app.get("bidi_component")
+    return json.loads(component.proto.json)
+
+
 def test_the_page_shows_the_report(open_page: Callable[..., AppTest], case: Case) -> None:
     app = open_page()
     values = [metric.value for metric in app.metric]
@@ -70,31 +81,84 @@ def test_the_page_shows_the_report(open_page: Callable[..., AppTest], case: Case
     assert not app.error
 
 
-@pytest.mark.parametrize("threshold", [-5.0, -7.25, -12.0])
-def test_the_link_sets_the_threshold(open_page: Callable[..., AppTest], case: Case, threshold: float) -> None:
-    app = open_page({"threshold": str(threshold)})
-    at = case.outcome(threshold)
-    n_clean, n_poisons = len(case.clean.score), len(case.poisons)
-    text = words(app)
-    assert f"**Caught**: {at.caught:,} of {n_poisons:,} poisons" in text
-    assert f"**Missed**: {at.missed:,} of {n_poisons:,} poisons" in text
-    assert f"**Wrongly thrown away**: {at.wrongly_removed:,} of {n_clean:,} clean" in text
+@pytest.mark.parametrize("cut", [-5.0, -7.25, -12.0])
+def test_the_link_sets_the_threshold(open_page: Callable[..., AppTest], cut: float) -> None:
+    assert sent(open_page({"threshold": str(cut)}))["threshold"] == cut
 
 
-def test_a_threshold_below_everything_catches_nobody(open_page: Callable[..., AppTest]) -> None:
-    app = open_page({"threshold": "-9999"})
-    assert words(app).count("None at this T.") == 2
+def test_images_come_in_the_order_of_their_scores(
+    open_page: Callable[..., AppTest], case: Case, bundled: Split
+) -> None:
+    data = sent(open_page())
+    poisons = case.poisons
+    by_score = sorted(range(len(poisons)), key=lambda i: (poisons.score[i], i))
+    np.testing.assert_array_equal(numbers(data["poison"], "<f4"), poisons.score[by_score])
+    np.testing.assert_array_equal(numbers(data["classes"]["poison"]["labels"], "u1"), poisons.labels[by_score])
+    np.testing.assert_array_equal(numbers(data["classes"]["poison"]["predicted"], "u1"), poisons.predicted[by_score])
+    images = unpacked(data["pictures"]["poison"])
+    assert np.abs(images / 255 - poisons.images[by_score, 0]).max() <= 0.5 / 255 + 1e-7
+
+    clean = case.clean
+    least = sorted(range(len(clean.score)), key=lambda i: (clean.score[i], i))[:LEAST_LIKELY]
+    np.testing.assert_array_equal(numbers(data["clean"], "<f4")[:LEAST_LIKELY], clean.score[least])
+    np.testing.assert_array_equal(numbers(data["classes"]["clean"]["labels"], "u1"), bundled.labels[least])
+    np.testing.assert_array_equal(numbers(data["classes"]["clean"]["predicted"], "u1"), clean.predicted[least])
+    np.testing.assert_array_equal(unpacked(data["pictures"]["clean"]), bundled.images[least, 0])
 
 
-def test_thumbnails_are_those_nearest_to_the_threshold(open_page: Callable[..., AppTest], case: Case) -> None:
-    app = open_page({"threshold": "-7.25"})
-    galleries = [part.proto.body for part in app.get("html") if "<figure>" in part.proto.body]
-    at = case.outcome(-7.25)
-    assert [gallery.count("<img") for gallery in galleries] == [
-        min(12, count) for count in (at.caught, at.missed, at.wrongly_removed)
-    ]
-    caught = case.poisons.score[is_removed(case.poisons.score, -7.25)]
-    assert f"{caught.max():.2f} nats".replace("-", "−") in galleries[0]
+def numbers(text: str, kind: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), kind)
+
+
+def unpacked(text: str) -> np.ndarray:
+    """What the browser makes of packed images."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8).reshape(-1, 28, 28)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_packed_images_are_the_images(kind: type, rng: np.random.Generator) -> None:
+    pixels = rng.integers(0, 256, (3, 1, 28, 28)).astype(np.uint8)
+    images = pixels if kind is np.uint8 else (pixels / 255).astype(np.float32)
+    np.testing.assert_array_equal(unpacked(pack(images)), pixels[:, 0])
+
+
+def test_a_release_packs_nothing_again(open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_page()
+    before = sent(app)
+    monkeypatch.setattr(threshold, "pack", lambda images: pytest.fail("packed again"))
+    app.session_state["s_threshold"] = -6.25
+    app.run()
+    assert not app.exception
+    assert sent(app) == {**before, "threshold": -6.25}
+
+
+def test_the_first_paint_does_not_wait_for_the_clean_images(
+    open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted, mount = [], threshold._mount
+
+    def watched(**given: Any) -> object:
+        mounted.append((load.at_hand("bundled"), given["data"]["pictures"]["clean"] is not None))
+        return mount(**given)
+
+    st.cache_resource.clear()
+    monkeypatch.setattr(threshold, "_mount", watched)
+    open_page()
+    assert mounted == [(False, False), (True, True)]
+
+
+def test_clean_images_that_cannot_be_read_leave_the_rest_of_the_page(
+    open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(name: str) -> Split:
+        raise DataError(f"{name} is damaged")
+
+    st.cache_resource.clear()
+    monkeypatch.setattr(load.data, "load_split", damaged)
+    app = open_page()
+    assert [error.value for error in app.error] == ["bundled is damaged"]
+    assert sent(app)["pictures"]["clean"] is None
+    assert sent(app)["pictures"]["poison"]
 
 
 def test_the_current_poison_is_on_the_strip(open_page: Callable[..., AppTest]) -> None:

@@ -81,10 +81,22 @@ def features(name: str) -> FeatureMap:
     return _features(name, card(name).weights_sha256)
 
 
+@st.cache_resource(show_spinner=False)
+def _in_memory() -> set[str]:
+    return set()
+
+
 @st.cache_resource(show_spinner=False, max_entries=8)
 def split(name: str) -> Split:
     """A split of the data (shared: do not change it)."""
-    return data.load_split(name)
+    found = data.load_split(name)
+    _in_memory().add(name)
+    return found
+
+
+def at_hand(name: str) -> bool:
+    """Whether `split` answers at once: the first time, the images have to be read from disk."""
+    return name in _in_memory()
 
 
 @st.cache_resource(show_spinner=False, max_entries=6)

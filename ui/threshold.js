@@ -1,11 +1,15 @@
-// Histogram and ROC curve with one threshold T through both. What moves while dragging is computed here, from the
-// scores themselves and by the filter's own rule (removed is score <= T); Python hears of T once, on release.
+// Histogram and ROC curve with one threshold T through both, and the images nearest to T. What moves while dragging is
+// computed here, from the scores themselves and by the filter's own rule (removed is score <= T); Python hears of T
+// once, on release.
 
 const PAD = { left: 46, right: 14, top: 26, bottom: 40 }; // px around both plots
 const SLOT = 0.07; // share of an axis set apart: for scores below it (histogram), for FPR 0 (logarithmic ROC)
 const BINS = 40; // of the likelihood axis
 const SETTLE = 400; // ms after the last key press at which T counts as released
 const MUTED = 0.78; // opacity of secondary text
+const THUMBNAILS = 12; // in each column of the gallery
+const SIDE = 28; // pixels of an image
+const ALL = "all of them, nearest to T first";
 const views = new WeakMap(); // this module runs again on every change of data or theme; the view stays
 
 export default function ({ data, parentElement, setTriggerValue }) {
@@ -27,6 +31,7 @@ class View {
     this.roc = root.querySelector(".roc");
     this.slide = root.querySelector(".slide");
     this.exact = root.querySelector(".exact");
+    this.gallery = new Gallery(root.querySelector(".gallery"));
     this.held = null; // the canvas or input that the hand is on
     this.observer = new ResizeObserver(() => this.ask());
     this.observer.observe(this.histogram);
@@ -41,7 +46,9 @@ class View {
       this.poison = decode(data.poison);
       this.collided = decode(data.collided);
       this.curves = [rocCurve(this.clean, this.poison), rocCurve(this.clean, this.collided)];
+      this.groups = { poison: group(data.classes.poison, this.poison), clean: group(data.classes.clean, this.clean) };
     }
+    for (const [role, packed] of Object.entries(data.pictures)) this.unpack(this.groups[role], packed);
     if (data.threshold !== this.data?.threshold && !this.held) this.t = data.threshold;
     this.data = data;
     this.showQuick();
@@ -49,7 +56,16 @@ class View {
     this.ask();
   }
 
+  /** The images come after the first picture; those of clean data perhaps with a later call, once they are read. */
+  async unpack(members, packed) {
+    if (!packed || members.asked) return;
+    members.asked = true;
+    members.pixels = await inflate(packed);
+    if (Object.values(this.groups).includes(members)) this.ask(); // else other data came meanwhile, or the end
+  }
+
   close() {
+    this.groups = {};
     cancelAnimationFrame(this.frame);
     clearTimeout(this.timer);
     this.observer.disconnect();
@@ -77,6 +93,7 @@ class View {
     this.axis = axis;
     this.rates = rates;
     this.readOut();
+    this.gallery.show(this);
     this.slide.disabled = this.exact.disabled = false; // what is moved before now would start from anywhere
   }
 
@@ -110,8 +127,7 @@ class View {
   }
 
   say(name, text) {
-    const place = this.root.querySelector(`[data-out=${name}]`);
-    if (place.textContent !== text) place.textContent = text;
+    tell(this.root.querySelector(`[data-out=${name}]`), text);
   }
 
   sentence() {
@@ -125,6 +141,7 @@ class View {
   describe() {
     const groups = `${count(this.clean.length)} clean images and ${count(this.poison.length)} poisons`;
     this.histogram.setAttribute("aria-label", `Histogram of the likelihood of ${groups}, cut by the threshold T`);
+    this.gallery.paint(this.data.colors);
     this.roc.setAttribute("aria-label", `ROC curve over ${groups}, AUC ${this.data.auc}, with T as a point`);
   }
 
@@ -210,11 +227,143 @@ class View {
   }
 }
 
+// The gallery.
+
+/** Three columns of images: the poisons caught and missed and the clean images thrown away, nearest to T first. */
+class Gallery {
+  constructor(root) {
+    const column = (name, role) => new Column(root.querySelector(`.${name}`), role);
+    this.caught = column("caught", "poison");
+    this.missed = column("missed", "poison");
+    this.wrong = column("wrong", "clean");
+  }
+
+  paint(colors) {
+    for (const { root, role } of [this.caught, this.missed, this.wrong]) root.style.setProperty("--role", colors[role]);
+  }
+
+  show({ t, poison, clean, collided, groups }) {
+    const [caught, wrong, harmful] = [poison, clean, collided].map((scores) => upTo(scores, t));
+    const missed = poison.length - caught;
+    this.caught.head(caught, poison.length, [`${count(harmful)} of them collide`, nearestOf(caught)]);
+    this.missed.head(missed, poison.length, [`${count(collided.length - harmful)} of them collide`, nearestOf(missed)]);
+    this.wrong.head(wrong, clean.length, [nearestOf(wrong, groups.clean.scores.length) ?? (wrong ? ALL : "")]);
+    this.caught.fill(groups.poison, lastOf(groups.poison.scores, caught));
+    this.missed.fill(groups.poison, firstOf(groups.poison.scores, caught));
+    this.wrong.fill(groups.clean, lastOf(groups.clean.scores, Math.min(wrong, groups.clean.scores.length)));
+  }
+}
+
+/** Its figures are made once and filled anew as T moves. */
+class Column {
+  constructor(root, role) {
+    this.root = root;
+    this.role = role;
+    this.total = root.querySelector(".count");
+    this.note = root.querySelector("small");
+    this.none = root.querySelector(".none");
+    this.faces = Array.from({ length: THUMBNAILS }, () => new Face(role));
+    root.querySelector(".faces").append(...this.faces.map((face) => face.figure));
+  }
+
+  head(hits, n, notes) {
+    tell(this.total, `${count(hits)} of ${count(n)} ${this.role === "poison" ? "poisons" : "clean"}`);
+    tell(this.note, notes.filter(Boolean).join(" · "));
+  }
+
+  fill(members, chosen) {
+    this.none.hidden = chosen.length > 0;
+    this.faces.forEach((face, place) => face.show(members, chosen[place]));
+  }
+}
+
+class Face {
+  constructor(role) {
+    this.role = role;
+    this.figure = document.createElement("figure");
+    this.canvas = document.createElement("canvas");
+    this.canvas.width = this.canvas.height = SIDE;
+    this.canvas.setAttribute("role", "img");
+    const caption = document.createElement("figcaption");
+    this.lines = Array.from({ length: 3 }, () => document.createElement("span"));
+    caption.append(...this.lines);
+    this.figure.append(this.canvas, caption);
+  }
+
+  /** The member at position i; nobody if it is undefined. */
+  show(members, i) {
+    if (this.members === members && this.i === i && this.pixels === members.pixels) return; // as in the last frame
+    [this.members, this.i, this.pixels] = [members, i, members.pixels];
+    this.figure.classList.toggle("absent", i === undefined);
+    if (i === undefined) return;
+    const words = [`claims ${members.labels[i]}`, `seen as ${members.predicted[i]}`, `${nats(members.scores[i])} nats`];
+    words.forEach((text, k) => tell(this.lines[k], text));
+    this.canvas.setAttribute("aria-label", [this.role, ...words].join(", "));
+    this.paint();
+  }
+
+  paint() {
+    const g = this.canvas.getContext("2d", { willReadFrequently: true }); // in main memory: too small for a GPU
+    if (!this.pixels) return g.clearRect(0, 0, SIDE, SIDE);
+    const image = g.createImageData(SIDE, SIDE);
+    const grey = new Uint32Array(image.data.buffer); // opaque in the highest byte
+    const start = this.i * grey.length;
+    for (let k = 0; k < grey.length; k++) grey[k] = 0xff000000 | (this.pixels[start + k] * 0x10101);
+    g.putImageData(image, 0, 0);
+  }
+}
+
+/** Those of a group that can be shown, by ascending score: poisons all, clean images only the least likely. */
+function group({ labels, predicted }, scores) {
+  const members = { labels: bytes(labels), predicted: bytes(predicted), pixels: null };
+  return { ...members, scores: scores.subarray(0, members.labels.length) };
+}
+
+/** Positions of the members up to `end` closest to T: the last ones, of equal scores the earlier first. */
+function lastOf(scores, end) {
+  const found = [];
+  while (end && found.length < THUMBNAILS) {
+    const start = below(scores, scores[end - 1]);
+    for (let i = start; i < end && found.length < THUMBNAILS; i++) found.push(i);
+    end = start;
+  }
+  return found;
+}
+
+/** Positions of the members from `start` closest to T: the first ones. */
+function firstOf(scores, start) {
+  return Array.from({ length: Math.min(THUMBNAILS, scores.length - start) }, (_, i) => start + i);
+}
+
+/** Which of so many are shown, if not all of them. */
+function nearestOf(hits, shown = hits) {
+  if (hits <= THUMBNAILS) return null;
+  const among = hits > shown ? ` among the ${count(shown)} least likely` : "";
+  return `here the ${THUMBNAILS} nearest to T${among}`;
+}
+
+/** Set a text; the same one again would cost a layout. */
+function tell(place, text) {
+  if (place.textContent !== text) place.textContent = text;
+}
+
 // Numbers.
+
+function bytes(text) {
+  const letters = atob(text);
+  const found = new Uint8Array(letters.length);
+  for (let i = 0; i < letters.length; i++) found[i] = letters.charCodeAt(i);
+  return found;
+}
 
 /** Ascending scores from base64 of little-endian float32. */
 function decode(text) {
-  return new Float32Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+  return new Float32Array(bytes(text).buffer);
+}
+
+async function inflate(text) {
+  const stream = new Blob([bytes(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
 /** How many of the ascending scores are at most t. */
@@ -271,6 +420,7 @@ const percent = (value, digits) => {
 
 /** A positive number of any size in two significant digits. */
 function small(value) {
+  if (value < 1e-300) return "< 10⁻³⁰⁰"; // of a T far below, nothing is left
   if (value >= 0.001) return value.toPrecision(2);
   const [digits, power] = value.toExponential(1).split("e-");
   return `${digits} · 10⁻${[...power].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("")}`;
@@ -392,7 +542,7 @@ function sharpen(canvas, look) {
 
 function drawHistogram(view, plot, axis) {
   const { g, look, x, top, bottom } = plot;
-  const [from, cut] = [x(0), x(axis.to(view.t))];
+  const [from, cut] = [x(0), x(Math.min(1, Math.max(0, axis.to(view.t))))]; // a link's T may lie far outside
   const middle = top + (bottom - top) * 0.56;
   const clean = scale(Math.max(...axis.bars.map((bar) => Math.max(bar.clean, bar.expected))), middle, top + 40);
   const poison = scale(Math.max(...axis.bars.map((bar) => bar.poison)), middle, bottom - 20);

@@ -1,7 +1,12 @@
-"""The browser component of the Detect page: histogram and ROC curve with one threshold to drag through both."""
+"""The browser component of the Detect page: one threshold to drag, and all that follows it.
+
+The browser has the scores, so that it can draw histogram and ROC curve, and the images, so that it can show who is
+caught, missed and wrongly thrown away. It needs nothing from here while T moves.
+"""
 
 import base64
 import math
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,14 +15,18 @@ import numpy as np
 import streamlit as st
 from streamlit.components.v2 import component
 
+from lgm.cards import Features
 from lgm.detection import nominal_fpr
 from lgm.figures import ROLE
+from lgm.poisons import Poisons
+from ui import load
 from ui.case import Case, auc_text
 
 RATES = (0.01, 0.05, 0.1)  # false-positive rates with a button of their own
 _WIDEST = 100.0  # nats that the log-likelihood axis spans at most; poisons further down share a bin
 _BIN = 0.2  # width of a bin, as a distance from the class mean in sigmas
 _TABLE = 200  # points of the table of nominal false-positive rates
+LEAST_LIKELY = 1000  # clean images that the browser can show: those that a sensible T throws away, and far more
 
 
 def _source(suffix: str) -> str:
@@ -30,7 +39,9 @@ _mount = component("lgm_threshold", html=_source(".html"), css=_source(".css"), 
 def threshold_picture(
     case: Case, threshold: float, own: float | None, on_release: Callable[[float], None], *, key: str
 ) -> None:
-    """Draw both plots and the numbers that go with T.
+    """Draw both plots, the numbers that go with T and the images nearest to it.
+
+    Clean images are blank as long as `load.at_hand` says that they have to be read from disk.
 
     Args:
         case: The scores to draw.
@@ -45,14 +56,19 @@ def threshold_picture(
         if isinstance(chosen, int | float) and math.isfinite(chosen):  # it comes from a browser
             on_release(float(chosen))
 
-    data = {**_scores(case), "threshold": threshold, "own": own}
+    pictures = {
+        "poison": _poison_pictures(case),
+        "clean": _clean_pictures(case) if load.at_hand(case.key[2]) else None,
+    }
+    data = {**_scores(case), "pictures": pictures, "threshold": threshold, "own": own}
     _mount(key=key, data=data, on_threshold_change=released)
 
 
 @st.cache_resource(show_spinner=False, max_entries=8, hash_funcs={Case: lambda case: case.key})
 def _scores(case: Case) -> dict[str, Any]:
     """What the browser needs to count and draw by itself; the same object while the scores are the same."""
-    clean, poison = np.sort(case.clean.score), np.sort(case.poisons.score)
+    poison_order, clean_order = ascending(case.poisons.score), ascending(case.clean.score)
+    clean, poison = case.clean.score[clean_order], case.poisons.score[poison_order]
     peak = float(case.features.peak.max())
     floor, low, high, bins = axis(clean, poison, peak)
     start = min(peak - 1, max(floor, peak - _WIDEST))
@@ -60,9 +76,13 @@ def _scores(case: Case) -> dict[str, Any]:
     return {
         "id": "/".join(case.key),
         "title": case.title,
-        "clean": _encode(clean),
-        "poison": _encode(poison),
-        "collided": _encode(np.sort(case.poisons.score[case.poisons.collided])),
+        "clean": _encode(clean, "<f4"),  # as it is, so that the browser counts with the numbers that Python counts with
+        "poison": _encode(poison, "<f4"),
+        "collided": _encode(np.sort(case.poisons.score[case.poisons.collided]), "<f4"),
+        "classes": {
+            "poison": _classes(case.poisons, poison_order),
+            "clean": _classes(case.clean, clean_order[:LEAST_LIKELY]),
+        },
         "peak": peak,
         "floor": floor,
         "low": low,
@@ -76,9 +96,34 @@ def _scores(case: Case) -> dict[str, Any]:
     }
 
 
-def _encode(scores: np.ndarray) -> str:
-    """Little-endian float32, so that the browser counts with exactly the numbers that Python counts with."""
-    return base64.b64encode(scores.astype("<f4").tobytes()).decode("ascii")
+def ascending(score: np.ndarray) -> np.ndarray:
+    """Positions, the lowest score first; of equal scores the earlier one."""
+    return np.argsort(score, kind="stable")
+
+
+def _classes(group: Features | Poisons, order: np.ndarray) -> dict[str, str]:
+    """What the captions say beside the score, in this order."""
+    return {"labels": _encode(group.labels[order], "u1"), "predicted": _encode(group.predicted[order], "u1")}
+
+
+@st.cache_resource(show_spinner=False, max_entries=8, hash_funcs={Case: lambda case: case.key})
+def _poison_pictures(case: Case) -> str:
+    return pack(case.poisons.images[ascending(case.poisons.score)])
+
+
+@st.cache_resource(show_spinner=False, max_entries=8, hash_funcs={Case: lambda case: case.key[:3]})
+def _clean_pictures(case: Case) -> str:
+    return pack(load.split(case.key[2]).images[ascending(case.clean.score)[:LEAST_LIKELY]])
+
+
+def pack(images: np.ndarray) -> str:
+    """Images as deflated bytes in base64, a third of their size. Floats are in [0, 1]; uint8 stays as it is."""
+    pixels = images if images.dtype == np.uint8 else (images * 255).round().astype(np.uint8)
+    return _encode(np.frombuffer(zlib.compress(pixels.tobytes()), np.uint8), "u1")
+
+
+def _encode(values: np.ndarray, kind: str) -> str:
+    return base64.b64encode(values.astype(kind).tobytes()).decode("ascii")
 
 
 def axis(clean: np.ndarray, poison: np.ndarray, peak: float) -> tuple[float, float, float, int]:
