@@ -43,7 +43,8 @@ def craft_poisons(
         config: Objective and iterations.
         beta: (N,) trade-offs, one a poison, instead of the single one in ``config``.
         one_pair: All bases and all targets are the same: the poisons for different betas are crafted as one batch and
-            may take over each other's points. Otherwise a poison's way depends on no other poison.
+            may take over each other's points, and their images on the way are kept. Otherwise a poison's way depends
+            on no other poison.
         on_step: Called as (poison-iterations done, in all); returning False stops early with the points so far.
 
     Returns:
@@ -187,12 +188,12 @@ def _collect(
     z = embed(model, images)
     on_device = z.to(device_of(model))
     labels = torch.from_numpy(bases.labels).to(on_device.device)
-    score = torch.full((len(z),), float("nan"))
-    if isinstance(model.head, LGMHead):
-        score = model.head.mixture.log_likelihood(on_device, labels).cpu()
+    score, predicted = _judge(model, on_device, labels)
     collision = (model.feature_scale.cpu() * (z - target_z)).square().sum(-1)
     perturbation = (images - bases.pixels()).square().flatten(1).sum(-1)
-    path = torch.cat([torch.stack(part.path, dim=1) for part in parts]).cpu()
+    path = torch.cat([torch.stack(part.path, dim=1) for part in parts])
+    judged = [_judge(model, frame[:, :-2], labels) for frame in path.unbind(1)]
+    path = path.cpu()
     position = np.arange(len(bases), dtype=np.int64)
     return Poisons(
         images=images.numpy(),
@@ -202,10 +203,10 @@ def _collect(
         target_index=position,
         labels=bases.labels.astype(np.uint8),
         target_labels=targets.labels.astype(np.uint8),
-        predicted=model.head.logits(on_device).argmax(-1).cpu().numpy().astype(np.uint8),
+        predicted=predicted,
         z=z.numpy(),
         target_z=target_z.numpy(),
-        score=score.numpy(),
+        score=score,
         collision=collision.numpy(),
         perturbation=perturbation.numpy(),
         beta=betas,
@@ -213,5 +214,23 @@ def _collect(
         path_iteration=frames,
         path=path[..., :-2].numpy(),
         path_objective=path[..., -2:].numpy(),
+        path_score=np.stack([score for score, _ in judged], axis=1),
+        path_predicted=np.stack([predicted for _, predicted in judged], axis=1),
+        path_images=torch.cat([_frames(part) for part in parts]).numpy(),
         manifest={},
     )
+
+
+def _judge(model: Classifier, z: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Log p(z | label) in nats (N,), NaN without a density, and the classes seen (N,) uint8, from features (N, D)."""
+    score = torch.full((len(z),), float("nan"))
+    if isinstance(model.head, LGMHead):
+        score = model.head.mixture.log_likelihood(z, labels).cpu()
+    return score.numpy(), model.head.logits(z).argmax(-1).cpu().numpy().astype(np.uint8)
+
+
+def _frames(solver: _Solver) -> Tensor:
+    """(N, F, C, H, W) uint8 images on the way; F = 0 where they were not kept."""
+    if not solver.images:
+        return torch.empty(len(solver.x), 0, *solver.x.shape[1:], dtype=torch.uint8)
+    return torch.stack(solver.images, dim=1).contiguous()
