@@ -199,7 +199,7 @@ def test_the_way_is_judged_like_the_poison(method: Method, tiny: Classifier, dig
     assert (poisons.path_predicted.dtype, poisons.path_predicted.shape) == (np.uint8, frames)
     means = tiny.head.mixture.means.numpy()
     for i, label in enumerate(poisons.labels):
-        expected = multivariate_normal.logpdf(poisons.path[i], means[label], np.eye(2))
+        expected = multivariate_normal.logpdf(poisons.path[i], means[label])  # covariance: identity
         np.testing.assert_allclose(poisons.path_score[i], expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(poisons.path_predicted, nearest_class(tiny.head, poisons.path))
     np.testing.assert_allclose(poisons.path_score[:, -1], poisons.score, atol=1e-3)

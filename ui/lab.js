@@ -117,10 +117,11 @@ function scrubber(root, s, ask) {
     ask();
   };
   const play = () => {
-    const from = s.at ?? 0, start = performance.now();
+    const from = s.at ?? 0;
+    let start = null; // the first frame that is drawn, however late
     const tick = (now) => {
-      const frame = from + Math.max(0, Math.floor(((now - start) / WAY_MS) * last()));
-      go(frame);
+      start ??= now;
+      go(from + Math.floor(((now - start) / WAY_MS) * last()));
       s.running = s.at === null ? 0 : requestAnimationFrame(tick);
       draw(root, s);
     };
