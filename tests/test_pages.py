@@ -127,8 +127,9 @@ def test_the_browser_gets_every_image_on_the_way_and_the_story_none() -> None:
     example = read_shipped_poisons("mnist-softmax", "example")
     shown = shown_iterations([example])
     way = _way(example, shown, images=True)
-    images = np.frombuffer(zlib.decompress(base64.b64decode(way["path_images"])), np.uint8)
-    np.testing.assert_array_equal(images.reshape(27, -1, 1, 28, 28), example.path_images[:, : len(shown)])
+    changes = np.frombuffer(zlib.decompress(base64.b64decode(way["path_images"])), np.uint8).reshape(27, -1, 1, 28, 28)
+    images = changes.cumsum(axis=1, dtype=np.uint8)
+    np.testing.assert_array_equal(images, example.path_images[:, : len(shown)])
     assert way["path_score"] is None
     assert set(_way(example, shown, images=False)) == {"path", "terms"}
 

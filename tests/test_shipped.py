@@ -106,7 +106,9 @@ def test_the_way_of_the_example_is_that_of_its_images(name: str) -> None:
     labels = torch.from_numpy(np.repeat(example.labels[::4], len(frames)))
     span = example.path.max((0, 1)) - example.path.min((0, 1))
     path = example.path[::4, frames].reshape(-1, 2)
-    np.testing.assert_allclose(embed(model, images) / span, path / span, atol=0.03)  # of images rounded to 8 bits
+    np.testing.assert_allclose(
+        embed(model, images).numpy() / span, path / span, atol=0.03
+    )  # of images rounded to 8 bits
     if name == "mnist-lgm":
         score = log_likelihood(model, images, labels)
         np.testing.assert_allclose(score, example.path_score[::4, frames].flatten(), atol=0.3)

@@ -47,7 +47,7 @@ export default function ({ data, parentElement, setStateValue }) {
   if (data.story && s.playing === null && !s.greeted) {
     s.greeted = true;
     play.textContent = "▶ play";
-    if (!matchMedia("(prefers-reduced-motion: reduce)").matches && s.decoded.ready) start();
+    if (!calm() && s.decoded.ready) start();
   }
   const anew = () => { s.clouds.clear(); s.look = null; ask(); };
   s.watch ??= new ResizeObserver(anew);
@@ -85,18 +85,27 @@ function decode(data) {
   return { nets, base: bytes(data.base), target: bytes(data.target), ready: Object.values(nets).every((n) => n.p) };
 }
 
-// The images on the way come deflated. Every answer of the server repeats them; they are unpacked once for each pair.
+// The images on the way come deflated, each as its change modulo 256. Every answer of the server repeats them; they are
+// unpacked once for each pair.
 async function unpack(s, done) {
   const packed = Object.entries(s.data.nets).map(([name, net]) => [name, net.poisons?.path_images]);
-  const id = packed.join();
+  const id = packed.join(), frames = s.data.iterations.length;
   if (s.packed === id) return;
   Object.assign(s, { packed: id, way: null, at: null });
   halt(s);
   if (!packed.every(([, text]) => text)) return;
   const images = await Promise.all(packed.map(([, text]) => inflate(text)));
   if (s.packed !== id) return; // another pair has come meanwhile
-  s.way = Object.fromEntries(packed.map(([name], i) => [name, images[i]]));
+  s.way = Object.fromEntries(packed.map(([name], i) => [name, summed(images[i], frames)]));
   done();
+}
+
+function summed(images, frames) {
+  for (let at = PIXELS; at < images.length; at += PIXELS) {
+    if ((at / PIXELS) % frames === 0) continue; // the first image of another beta
+    for (let i = at; i < at + PIXELS; i++) images[i] += images[i - PIXELS];
+  }
+  return images;
 }
 
 async function inflate(text) {

@@ -146,10 +146,12 @@ def _way(path: Poisons, iterations: np.ndarray, *, images: bool) -> dict[str, An
     way = {"path": _pack(path.path[:, frames]), "terms": _pack(path.path_objective[:, frames])}
     if not images:
         return way
+    # Each image as its change modulo 256, deflated: a tenth to a quarter, because pixels come to rest.
+    changes = np.diff(path.path_images[:, frames], axis=1, prepend=np.uint8(0))
     return way | {
         "path_score": _pack(path.path_score[:, frames]) if np.isfinite(path.score).all() else None,
         "path_predicted": _pack(path.path_predicted[:, frames]),
-        "path_images": _pack(path.path_images[:, frames], deflate=True),  # a tenth: most pixels are black or at rest
+        "path_images": _pack(changes, deflate=True),
     }
 
 
