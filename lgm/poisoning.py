@@ -45,7 +45,8 @@ def craft_poisons(
         config: Objective and iterations.
         beta: (N,) trade-offs, one a poison, instead of the single one in ``config``.
         one_pair: All bases and all targets are the same: the poisons for different betas are crafted as one batch and
-            may take over each other's points. Otherwise a poison's way depends on no other poison.
+            may take over each other's points, and their images on the way are kept. Otherwise a poison's way depends
+            on no other poison.
         on_step: Called as (poison-iterations done, in all); returning False stops early with the points so far.
 
     Returns:
@@ -227,12 +228,12 @@ def _collect(solver: _Solver, bases: Split, targets: Split) -> Poisons:
     images = solver.x.cpu().contiguous()
     z = embed(model, images).to(device_of(model))
     labels = torch.from_numpy(bases.labels).to(z.device)
-    score = torch.full((len(z),), float("nan"))
-    if isinstance(model.head, LGMHead):
-        score = model.head.mixture.log_likelihood(z, labels).cpu()
+    score, predicted = _judge(model, z, labels)
     collision = (problem.scale * (z - problem.target)).square().sum(-1)
     perturbation = (images - bases.pixels()).square().flatten(1).sum(-1)
-    path = torch.stack(solver.path, dim=1).cpu()
+    path = torch.stack(solver.path, dim=1)
+    judged = [_judge(model, frame[:, :-2], labels) for frame in path.unbind(1)]
+    path = path.cpu()
     position = np.arange(len(bases), dtype=np.int64)
     return Poisons(
         images=images.numpy(),
@@ -242,10 +243,10 @@ def _collect(solver: _Solver, bases: Split, targets: Split) -> Poisons:
         target_index=position,
         labels=bases.labels.astype(np.uint8),
         target_labels=targets.labels.astype(np.uint8),
-        predicted=model.head.logits(z).argmax(-1).cpu().numpy().astype(np.uint8),
+        predicted=predicted,
         z=z.cpu().numpy(),
         target_z=problem.target.cpu().numpy(),
-        score=score.numpy(),
+        score=score,
         collision=collision.cpu().numpy(),
         perturbation=perturbation.numpy(),
         beta=problem.beta.cpu().numpy(),
@@ -253,5 +254,23 @@ def _collect(solver: _Solver, bases: Split, targets: Split) -> Poisons:
         path_iteration=solver.frames,
         path=path[..., :-2].numpy(),
         path_objective=path[..., -2:].numpy(),
+        path_score=np.stack([score for score, _ in judged], axis=1),
+        path_predicted=np.stack([predicted for _, predicted in judged], axis=1),
+        path_images=_frames(solver).numpy(),
         manifest={},
     )
+
+
+def _judge(model: Classifier, z: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Log p(z | label) in nats (N,), NaN without a density, and the classes seen (N,) uint8, from features (N, D)."""
+    score = torch.full((len(z),), float("nan"))
+    if isinstance(model.head, LGMHead):
+        score = model.head.mixture.log_likelihood(z, labels).cpu()
+    return score.numpy(), model.head.logits(z).argmax(-1).cpu().numpy().astype(np.uint8)
+
+
+def _frames(solver: _Solver) -> Tensor:
+    """(N, F, C, H, W) uint8 images on the way; F = 0 where they were not kept."""
+    if not solver.images:
+        return torch.empty(len(solver.x), 0, *solver.x.shape[1:], dtype=torch.uint8)
+    return torch.stack(solver.images, dim=1).contiguous()

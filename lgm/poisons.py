@@ -33,6 +33,10 @@ class Poisons:
         path_iteration: (F,) iterations at which frames were recorded.
         path: (N, F, D) features on the way.
         path_objective: (N, F, 2) collision and perturbation on the way.
+        path_score: (N, F) log p(f(x) | claimed label) in nats on the way; NaN for softmax networks.
+        path_predicted: (N, F) uint8 classes that the network sees on the way.
+        path_images: (N, F, 1, 28, 28) uint8 images on the way, rounded to 8 bits; only the poisons of one pair have
+            them: others have (N, 0, 1, 28, 28).
         manifest: Model and its hash, split and its hash, seed, configuration, versions.
     """
 
@@ -54,6 +58,9 @@ class Poisons:
     path_iteration: np.ndarray
     path: np.ndarray
     path_objective: np.ndarray
+    path_score: np.ndarray
+    path_predicted: np.ndarray
+    path_images: np.ndarray
     manifest: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:

@@ -68,11 +68,18 @@ class _Solver:
         self.iteration = 0
         self.stop = False
         self.path: list[Tensor] = []  # a (candidates, D + 2) tensor a frame: features, both terms
-        self.z = self.terms = torch.empty(0)  # of the current points
+        self.images: list[Tensor] = []  # a (candidates, C, H, W) uint8 tensor a frame, on the CPU; if shared
+        self.x = self.z = self.terms = torch.empty(0)  # the current points
 
     def _record(self) -> None:
         if len(self.path) < len(self.frames) and self.iteration == self.frames[len(self.path)]:
-            self.path.append(torch.cat([self.z, self.terms], dim=1))
+            self._keep(1)
+
+    def _keep(self, frames: int) -> None:
+        """The current points, for so many frames."""
+        self.path += [torch.cat([self.z, self.terms], dim=1)] * frames
+        if self.problem.shared:  # a few: those of many pairs would fill the memory
+            self.images += [(255 * self.x).round().to(torch.uint8).cpu()] * frames
 
     def _terms(self, z: Tensor, x: Tensor, owner: Tensor) -> Tensor:
         """Both terms of the objective (n, 2) for features z (n, D) of points x, each for the poison ``owner``."""
@@ -82,7 +89,7 @@ class _Solver:
 
     def _fill_path(self) -> None:
         """Who stopped early stays where it is."""
-        self.path += [torch.cat([self.z, self.terms], dim=1)] * (len(self.frames) - len(self.path))
+        self._keep(len(self.frames) - len(self.path))
 
 
 class ForwardBackward(_Solver):
@@ -247,6 +254,7 @@ class LevenbergMarquardt(_Solver):
         self.jacobian, self.mu, self.move = self.jacobian[chosen], self.mu[chosen], self.move[chosen]
         self.active = self.active[chosen] | moved
         self.path = [frame[chosen] for frame in self.path]
+        self.images = [frame[chosen.cpu()] for frame in self.images]
 
 
 def _survivors(iteration: int, points: int, *, shared: bool) -> int:

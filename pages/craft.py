@@ -21,8 +21,10 @@ between base and target. **Forward-backward splitting** is the paper's method: f
 the target's features, then a step back towards the base, 1,000 times at most. It often ends in a shallower valley, that
 is, with a weaker poison. Either keeps a step only if the objective does not rise. s rescales each feature so that the
 bundled digits span [−1, 1]; it makes one β mean the same for both networks. All stops of the slider are made together
-when a pair is picked, so that β moves at once. "Collides" means the network takes the poison for the target's class.
-The dashed ring is where the filter of the Detect page cuts: outside it, the claimed label is too unlikely."""
+when a pair is picked, so that β moves at once. The second slider goes back along the way on which each poison was
+found, both networks at once; one that stopped early waits for the other. "Collides" means the network takes the poison
+for the target's class. The dashed ring is where the filter of the Detect page cuts: outside it, the claimed label is
+too unlikely."""
 
 
 def labels() -> np.ndarray:

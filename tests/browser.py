@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import ConsoleMessage, Page, expect
+from playwright.sync_api import ConsoleMessage, Page, WebSocket, expect
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH: dict[str, Any] = {
@@ -85,6 +85,20 @@ def console_errors(page: Page) -> list[str]:
     page.on("console", on_console)
     page.on("pageerror", lambda error: errors.append(str(error)))
     return errors
+
+
+def messages(page: Page) -> list[object]:
+    """A list that fills with everything the page tells the server; register before `goto`."""
+    sent: list[object] = []
+
+    def on_frame(payload: object) -> None:  # Playwright takes no built-in as a listener
+        sent.append(payload)
+
+    def on_socket(socket: WebSocket) -> None:
+        socket.on("framesent", on_frame)
+
+    page.on("websocket", on_socket)
+    return sent
 
 
 def assert_accessible(page: Page) -> None:

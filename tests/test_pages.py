@@ -1,5 +1,8 @@
 """Overview, Features and Craft without a browser, and the state that links carry."""
 
+import base64
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from lgm.cards import read_features
 from lgm.config import BETA_GRID
 from lgm.poisons import read_shipped_poisons
-from ui.lab import nearest_stop
+from ui.lab import _way, nearest_stop, shown_iterations
 from ui.state import FIELDS
 
 ROUTER = Path(__file__).resolve().parent.parent / "ui" / "router.py"
@@ -87,6 +90,48 @@ def test_a_link_to_two_images_of_one_class_opens_the_example(bundled: object) ->
     app = opened("craft", base="0", target="1")
     example = read_shipped_poisons("mnist-lgm", "example")
     assert app.session_state["current_poison"].label == example.labels[0]
+
+
+def test_the_iterations_on_show_end_where_nothing_moves_any_more() -> None:
+    paths = [read_shipped_poisons(f"mnist-{loss}", "example") for loss in ("lgm", "softmax")]
+    shown = shown_iterations(paths)
+    end = 0
+    for path in paths:
+        for images in path.path_images:
+            end = max([end, *(f for f in range(1, len(images)) if (images[f] != images[f - 1]).any())])
+    np.testing.assert_array_equal(shown, paths[0].path_iteration[: end + 1])
+    assert len(shown) < len(paths[0].path_iteration), "the example has no dead tail to leave out"
+    assert shown_iterations([]).tolist() == [0]
+
+
+def test_ways_recorded_at_different_iterations_are_shown_together() -> None:
+    example = read_shipped_poisons("mnist-lgm", "example")
+    every, some = np.array([0, 1, 2, 3, 4]), np.array([0, 3, 9])
+    one, other = (
+        replace(
+            example,
+            path_iteration=at,
+            path=np.broadcast_to(at[None, :, None].astype(np.float32), (27, len(at), 2)),
+            path_objective=np.broadcast_to(np.minimum(at, 3)[None, :, None].astype(np.float32), (27, len(at), 2)),
+        )
+        for at in (every, some)
+    )
+    shown = shown_iterations([one, other])
+    assert shown.tolist() == [0, 1, 2, 3]
+    for path, expected in ((one, [0, 1, 2, 3]), (other, [0, 0, 0, 3])):
+        sent = np.frombuffer(base64.b64decode(_way(path, shown, images=False)["path"]), np.float32).reshape(27, 4, 2)
+        np.testing.assert_array_equal(sent[5, :, 0], expected)
+
+
+def test_the_browser_gets_every_image_on_the_way_and_the_story_none() -> None:
+    example = read_shipped_poisons("mnist-softmax", "example")
+    shown = shown_iterations([example])
+    way = _way(example, shown, images=True)
+    changes = np.frombuffer(zlib.decompress(base64.b64decode(way["path_images"])), np.uint8).reshape(27, -1, 1, 28, 28)
+    images = changes.cumsum(axis=1, dtype=np.uint8)
+    np.testing.assert_array_equal(images, example.path_images[:, : len(shown)])
+    assert way["path_score"] is None
+    assert set(_way(example, shown, images=False)) == {"path", "terms"}
 
 
 @pytest.mark.parametrize("beta", BETA_GRID)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import multivariate_normal
 from torch import nn
 
 from lgm.checkpoints import load_checkpoint
@@ -183,6 +184,61 @@ def test_what_is_reported_is_what_the_images_give(
     np.testing.assert_array_equal(poisons.targets, targets.images)
 
 
+def nearest_class(head: LGMHead, z: np.ndarray) -> np.ndarray:
+    """The class that a mixture of equal round Gaussians sees in features (..., D)."""
+    means = head.mixture.means.numpy()
+    return np.linalg.norm(z[..., None, :] - means, axis=-1).argmin(-1)
+
+
+@both_methods
+def test_the_way_is_judged_like_the_poison(method: Method, tiny: Classifier, digits: tuple[Split, Split]):
+    assert isinstance(tiny.head, LGMHead)
+    poisons = craft_poisons(tiny, *digits, PoisonConfig(method=method, iterations=40))
+    frames = (8, len(poisons.path_iteration))
+    assert (poisons.path_score.dtype, poisons.path_score.shape) == (np.float32, frames)
+    assert (poisons.path_predicted.dtype, poisons.path_predicted.shape) == (np.uint8, frames)
+    means = tiny.head.mixture.means.numpy()
+    for i, label in enumerate(poisons.labels):
+        expected = multivariate_normal.logpdf(poisons.path[i], means[label])  # covariance: identity
+        np.testing.assert_allclose(poisons.path_score[i], expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(poisons.path_predicted, nearest_class(tiny.head, poisons.path))
+    np.testing.assert_allclose(poisons.path_score[:, -1], poisons.score, atol=1e-3)
+    np.testing.assert_array_equal(poisons.path_predicted[:, -1], poisons.predicted)
+    assert (np.diff(poisons.path_predicted.astype(int), axis=1) != 0).any(), "no prediction changed on the way"
+    assert poisons.path_images.shape == (8, 0, 1, 28, 28), "the images of many pairs are not kept"
+
+
+def test_images_on_the_way_are_those_of_shorter_runs(tiny_lgm: Path, few: Split):
+    model, card = load_checkpoint(tiny_lgm)
+    config, betas = PoisonConfig(method="fbs", iterations=30, tolerance=0), (0.001, 0.1)
+    long = craft_path(model, card, few, (4, 31), config, betas=betas)
+    assert (long.path_images.dtype, long.path_images.shape) == (np.uint8, (2, len(long.path_iteration), 1, 28, 28))
+    np.testing.assert_array_equal(long.path_images[:, 0], long.bases)
+    for iterations in (1, 5, 14):
+        short = craft_path(model, card, few, (4, 31), replace(config, iterations=iterations), betas=betas)
+        frame = long.path_iteration.tolist().index(iterations)
+        np.testing.assert_array_equal(long.path_images[:, frame], (255 * short.images).round())
+        np.testing.assert_allclose(long.path_score[:, frame], short.score, atol=1e-3)
+        np.testing.assert_array_equal(long.path_predicted[:, frame], short.predicted)
+
+
+@pytest.mark.parametrize("tolerance", [0, 1e-2])
+@both_methods
+def test_images_on_the_way_have_the_recorded_distance(method: Method, tolerance: float, tiny_lgm: Path, few: Split):
+    # Levenberg-Marquardt: poisons take over each other's ways, and the images must go with them.
+    model, card = load_checkpoint(tiny_lgm)
+    poisons = craft_path(model, card, few, (4, 31), PoisonConfig(method=method, iterations=60, tolerance=tolerance))
+    change = (poisons.path_images / 255 - poisons.bases[:, None] / 255).reshape(*poisons.path_score.shape, PIXELS)
+    rounding = np.abs(change).sum(-1) / 255 + PIXELS / 510**2  # each pixel is off by 1/510 at most
+    assert (np.abs((change**2).sum(-1) - poisons.path_objective[..., 1]) <= 1.01 * rounding).all()
+    features = embed(model, torch.from_numpy(poisons.path_images[:, ::5].reshape(-1, 1, 28, 28) / np.float32(255)))
+    expected = poisons.path[:, ::5].reshape(-1, 2)
+    np.testing.assert_allclose(features, expected, atol=0.05)
+    np.testing.assert_array_equal(poisons.path_images[:, -1], (255 * poisons.images).round())
+    np.testing.assert_allclose(poisons.path_score[:, -1], poisons.score, atol=1e-3)
+    np.testing.assert_array_equal(poisons.path_predicted[:, -1], poisons.predicted)
+
+
 def test_bfloat16_finds_as_good_a_poison(bfloat16: None, grey: tuple[Split, Split]):
     model = linear_model()
     beta = np.full(N, EXACT.beta)
@@ -269,6 +325,10 @@ def test_softmax_network_has_no_scores(grey: tuple[Split, Split]):
     model.head = SoftmaxHead(2, 10)
     poisons = craft_poisons(model, *grey, replace(EXACT, iterations=3))
     assert np.isnan(poisons.score).all()
+    assert np.isnan(poisons.path_score).all()
+    linear = model.head.classifier
+    seen = poisons.path @ linear.weight.detach().numpy().T + linear.bias.detach().numpy()
+    np.testing.assert_array_equal(poisons.path_predicted, seen.argmax(-1))
     assert np.isfinite(poisons.objective).all()
 
 

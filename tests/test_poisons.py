@@ -44,6 +44,9 @@ def poisons(rng: np.random.Generator) -> Poisons:
         path_iteration=np.arange(F),
         path=floats(N, F, 2),
         path_objective=floats(N, F, 2),
+        path_score=floats(N, F),
+        path_predicted=bytes_(N, F),
+        path_images=bytes_(N, F, 1, 28, 28),
         manifest={"model": "tiny", "seed": 3, "config": {"beta": 8e-3}, "note": "Größe ‖x‖"},
     )
 
@@ -57,6 +60,28 @@ def test_file_gives_back_every_bit(poisons: Poisons, tmp_path: Path):
         assert (mine.dtype, mine.shape, mine.tobytes()) == (theirs.dtype, theirs.shape, theirs.tobytes()), name
     assert back.manifest == poisons.manifest
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
+
+
+def test_file_without_images_on_the_way(poisons: Poisons, tmp_path: Path):
+    replace(poisons, path_images=poisons.path_images[:, :0]).save(tmp_path / "many")
+    back = read_poisons(tmp_path / "many")
+    assert (back.path_images.shape, back.path_images.dtype) == ((N, 0, 1, 28, 28), np.uint8)
+    assert back[np.array([2, 0])].path_images.shape == (2, 0, 1, 28, 28)
+
+
+@pytest.mark.parametrize("missing", ["path_score", "path_predicted", "path_images"])
+def test_file_of_an_older_version(poisons: Poisons, tmp_path: Path, missing: str):
+    path = tmp_path / "old.safetensors"
+    save_file({name: getattr(poisons, name) for name in ARRAYS if name != missing}, path)
+    with pytest.raises(CheckpointError, match=rf"{path}: expected poisons .*{missing}.*; craft them anew"):
+        read_poisons(path)
+
+
+def test_rows_keep_their_ways(poisons: Poisons):
+    some = poisons[np.array([3, 1])]
+    for row, old in enumerate((3, 1)):
+        for name in ("path", "path_objective", "path_score", "path_predicted", "path_images"):
+            np.testing.assert_array_equal(getattr(some, name)[row], getattr(poisons, name)[old])
 
 
 def test_derived_numbers(poisons: Poisons):

@@ -8,7 +8,7 @@ from lgm.cards import SHIPPED, read_card, read_features
 from lgm.checkpoints import embed_split, load_checkpoint, weights_sha256
 from lgm.config import BETA_GRID, PRESETS, PoisonConfig
 from lgm.data import Split
-from lgm.networks import embed
+from lgm.networks import embed, log_likelihood
 from lgm.poisoning import craft_poisons
 from lgm.poisons import pick_pairs, read_shipped_poisons
 
@@ -92,3 +92,24 @@ def test_the_example_is_one_pair_at_every_stop_of_the_slider(name: str) -> None:
     assert len(np.unique(example.base_index)) == len(np.unique(example.target_index)) == 1
     assert example.l2[0] > 2 * example.l2[-1], "a larger beta keeps the poison closer to its base"
     assert example.manifest["weights_sha256"] == read_card(name).weights_sha256
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_way_of_the_example_is_that_of_its_images(name: str) -> None:
+    model, _ = load_checkpoint(name)
+    example = read_shipped_poisons(name, "example")
+    np.testing.assert_array_equal(example.path_images[:, -1], (255 * example.images).round())
+    np.testing.assert_array_equal(example.path_predicted[:, -1], example.predicted)
+    np.testing.assert_allclose(example.path_score[:, -1], example.score, atol=1e-3)
+    frames = np.arange(0, len(example.path_iteration), 5)
+    images = torch.from_numpy(example.path_images[::4, frames].reshape(-1, 1, 28, 28) / np.float32(255))
+    labels = torch.from_numpy(np.repeat(example.labels[::4], len(frames)))
+    span = example.path.max((0, 1)) - example.path.min((0, 1))
+    path = example.path[::4, frames].reshape(-1, 2)
+    np.testing.assert_allclose(
+        embed(model, images).numpy() / span, path / span, atol=0.03
+    )  # of images rounded to 8 bits
+    if name == "mnist-lgm":
+        score = log_likelihood(model, images, labels)
+        np.testing.assert_allclose(score, example.path_score[::4, frames].flatten(), atol=0.3)
+    assert read_shipped_poisons(name).path_images.shape == (500, 0, 1, 28, 28)

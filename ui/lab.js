@@ -1,8 +1,11 @@
-// The crafting bench: receives the poisons of one pair for all betas once, and then answers every move of the slider
-// in the browser. Nothing goes to the server until the slider is released.
+// The crafting bench: receives the poisons of one pair for all betas and iterations once, and then answers every move of
+// both sliders in the browser. Nothing goes to the server until beta is released; of the iteration it never hears.
 
 const states = new WeakMap(); // survives re-invocation: this function is called again whenever data or theme change
 const DIFFERENCE_GAIN = 3;
+const PIXELS = 28 * 28;
+const WAY_MS = 1500; // a played way, from its first frame to its last
+const FAINT = 0.25; // opacity of the way that is still ahead
 
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 const floats = (text) => new Float32Array(bytes(text).buffer);
@@ -10,14 +13,14 @@ const floats = (text) => new Float32Array(bytes(text).buffer);
 export default function ({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".lab");
   let s = states.get(root);
-  if (!s) states.set(root, (s = { dragging: false, playing: null, frame: 0, clouds: new Map() }));
+  if (!s) states.set(root, (s = { dragging: false, playing: null, frame: 0, at: null, running: 0, clouds: new Map() }));
   if (s.data !== data) {
     s.data = data;
     s.decoded = decode(data);
     s.clouds.clear();
     if (!s.dragging) s.index = data.index;
   }
-  const range = root.querySelector("input");
+  const range = root.querySelector(".beta input");
   const play = root.querySelector(".play");
   range.max = data.betas.length - 1;
   range.value = s.index;
@@ -44,16 +47,20 @@ export default function ({ data, parentElement, setStateValue }) {
   if (data.story && s.playing === null && !s.greeted) {
     s.greeted = true;
     play.textContent = "▶ play";
-    if (!matchMedia("(prefers-reduced-motion: reduce)").matches && s.decoded.ready) start();
+    if (!calm() && s.decoded.ready) start();
   }
-  s.watch ??= new ResizeObserver(() => { s.clouds.clear(); ask(); });
+  const anew = () => { s.clouds.clear(); s.look = null; ask(); };
+  s.watch ??= new ResizeObserver(anew);
   s.watch.observe(root);
-  s.clouds.clear(); // the theme may have changed
+  scrubber(root, s, ask);
   legends(root, data);
-  ask();
+  pair(root, s);
+  anew(); // the theme may have changed
+  unpack(s, ask);
   return () => {
     if (root.isConnected) return; // a newer call has overtaken this one: the bench goes on
     stop();
+    halt(s);
     cancelAnimationFrame(s.frame);
     s.watch.disconnect();
     states.delete(root);
@@ -68,61 +75,166 @@ function decode(data) {
       ...net,
       cloud: floats(net.cloud),
       labels: bytes(net.labels),
-      p: p && { ...p, images: bytes(p.images), path: floats(p.path), terms: floats(p.terms) },
+      p: p && {
+        ...p,
+        images: bytes(p.images), path: floats(p.path), terms: floats(p.terms),
+        path_score: p.path_score && floats(p.path_score), path_predicted: p.path_predicted && bytes(p.path_predicted),
+      },
     };
   }
   return { nets, base: bytes(data.base), target: bytes(data.target), ready: Object.values(nets).every((n) => n.p) };
 }
 
-function draw(root, s) {
-  const { data, decoded, index } = s;
-  const tile = (name) => root.querySelector(`.tile.${name}`);
-  const say = (figure, text, label) => {
-    figure.querySelector("output").textContent = text;
-    figure.querySelector("canvas").setAttribute("aria-label", label ?? `${figure.querySelector("figcaption").textContent}: ${text}`);
+// The images on the way come deflated, each as its change modulo 256. Every answer of the server repeats them; they are
+// unpacked once for each pair.
+async function unpack(s, done) {
+  const packed = Object.entries(s.data.nets).map(([name, net]) => [name, net.poisons?.path_images]);
+  const id = packed.join(), frames = s.data.iterations.length;
+  if (s.packed === id) return;
+  Object.assign(s, { packed: id, way: null, at: null });
+  halt(s);
+  if (!packed.every(([, text]) => text)) return;
+  const images = await Promise.all(packed.map(([, text]) => inflate(text)));
+  if (s.packed !== id) return; // another pair has come meanwhile
+  s.way = Object.fromEntries(packed.map(([name], i) => [name, summed(images[i], frames)]));
+  done();
+}
+
+function summed(images, frames) {
+  for (let at = PIXELS; at < images.length; at += PIXELS) {
+    if ((at / PIXELS) % frames === 0) continue; // the first image of another beta
+    for (let i = at; i < at + PIXELS; i++) images[i] += images[i - PIXELS];
+  }
+  return images;
+}
+
+async function inflate(text) {
+  const stream = new Blob([bytes(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+// The second slider: over the frames of the way. s.at is the frame on show, null at the end, whatever beta is.
+function scrubber(root, s, ask) {
+  const range = root.querySelector(".scrub input"), button = root.querySelector(".run");
+  const last = () => s.data.iterations.length - 1;
+  const go = (frame) => { s.at = frame < last() ? frame : null; };
+  range.oninput = () => { halt(s); go(+range.value); ask(); };
+  button.onclick = () => {
+    if (s.running) halt(s);
+    else if (calm()) go((s.at ?? -1) + 1);
+    else play();
+    ask();
   };
-  grey(tile("base"), decoded.base, data.colors.base);
-  say(tile("base"), `a ${data.base_label}: what the poison claims to be`);
-  grey(tile("target"), decoded.target, data.colors.target);
-  say(tile("target"), `a ${data.target_label}: what the attacker wants misread`);
-  root.querySelector(".beta output").textContent = String(data.betas[index]);
-  root.querySelector("input").setAttribute("aria-valuetext", `beta ${data.betas[index]}`);
+  const play = () => {
+    const from = s.at ?? 0;
+    let start = null; // the first frame that is drawn, however late
+    const tick = (now) => {
+      start ??= now;
+      go(from + Math.floor(((now - start) / WAY_MS) * last()));
+      s.running = s.at === null ? 0 : requestAnimationFrame(tick);
+      draw(root, s);
+    };
+    s.running = requestAnimationFrame(tick);
+  };
+}
+
+const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+function halt(s) {
+  cancelAnimationFrame(s.running);
+  s.running = 0;
+}
+
+// What both sliders stand at, in words. The second one waits for the images on the way.
+function controls(root, s) {
+  const { betas, iterations } = s.data, last = iterations.length - 1, frame = s.at ?? last;
+  const beta = root.querySelector(".beta"), scrub = root.querySelector(".scrub"), button = scrub.querySelector("button");
+  beta.querySelector("output").textContent = String(betas[s.index]);
+  beta.querySelector("input").setAttribute("aria-valuetext", `beta ${betas[s.index]}`);
+  const range = scrub.querySelector("input"), words = `${iterations[frame]} of ${iterations[last]}`;
+  range.max = last;
+  range.value = frame;
+  range.setAttribute("aria-valuetext", `iteration ${words}`);
+  range.disabled = button.disabled = !s.way || !last;
+  scrub.querySelector("output").textContent = s.decoded.ready ? words : "";
+  button.textContent = s.running ? "❚❚ pause" : calm() ? "▶ step" : "▶ play";
+}
+
+const tile = (root, name) => root.querySelector(`.tile.${name}`);
+
+function say(figure, text) {
+  figure.querySelector("output").textContent = text;
+  figure.querySelector("canvas").setAttribute("aria-label", `${figure.querySelector("figcaption").textContent}: ${text}`);
+}
+
+// The two images that no slider changes.
+function pair(root, { data, decoded }) {
+  grey(tile(root, "base"), decoded.base, data.colors.base);
+  say(tile(root, "base"), `a ${data.base_label}: what the poison claims to be`);
+  grey(tile(root, "target"), decoded.target, data.colors.target);
+  say(tile(root, "target"), `a ${data.target_label}: what the attacker wants misread`);
+}
+
+function draw(root, s) {
+  const { data, decoded } = s;
+  s.look ??= look(root);
+  controls(root, s);
   for (const [name, net] of Object.entries(decoded.nets)) {
-    const figure = tile(name);
-    if (net.p) {
-      const image = net.p.images.subarray(index * 784, (index + 1) * 784);
-      grey(figure, image, data.colors.poison);
-      difference(tile(`${name}-d`), image, decoded.base);
-      say(figure, verdict(net.p, index, data), undefined);
-      say(tile(`${name}-d`), `L2 ${net.p.l2[index].toFixed(2)} · L∞ ${net.p.linf[index].toFixed(2)}`);
+    const figure = tile(root, name), poison = shown(s, name);
+    if (poison) {
+      grey(figure, poison.image, data.colors.poison);
+      difference(tile(root, `${name}-d`), poison.image, decoded.base);
+      say(figure, verdict(poison, data));
+      say(tile(root, `${name}-d`), `L2 ${poison.l2.toFixed(2)} · L∞ ${poison.linf.toFixed(2)}`);
     } else {
       grey(figure, decoded.base, "transparent");
       say(figure, "crafting …");
     }
-    plane(root.querySelector(`.plane.${name}`), s, name, net);
+    plane(root.querySelector(`.plane.${name}`), s, name, poison);
   }
   gauge(root.querySelector(".gauge"), s);
   if (decoded.ready) terms(root.querySelector(".terms canvas"), s);
 }
 
-function verdict(p, i, data) {
-  const seen = `seen as ${p.predicted[i]}${p.predicted[i] === data.target_label ? ", collides" : ""}`;
-  if (!p.score) return `${seen}; no density to filter by`;
-  return `${seen}; ${p.score[i] <= data.threshold ? "removed by the filter" : "passes the filter"}`;
+// The poison that both sliders ask for: at the end with its own numbers, before that as it was recorded on the way.
+function shown(s, name) {
+  const { p } = s.decoded.nets[name], i = s.index;
+  if (!p) return null;
+  if (s.at === null) {
+    const image = p.images.subarray(PIXELS * i, PIXELS * (i + 1));
+    return { image, z: p.z[i], score: p.score?.[i], predicted: p.predicted[i], l2: p.l2[i], linf: p.linf[i] };
+  }
+  const k = i * s.data.iterations.length + s.at, image = s.way[name].subarray(PIXELS * k, PIXELS * (k + 1));
+  return {
+    image, z: [...p.path.subarray(2 * k, 2 * k + 2)], score: p.path_score?.[k], predicted: p.path_predicted[k],
+    l2: Math.sqrt(p.terms[2 * k + 1]), linf: largestChange(image, s.decoded.base),
+  };
+}
+
+function largestChange(image, base) {
+  let largest = 0;
+  for (let i = 0; i < PIXELS; i++) largest = Math.max(largest, Math.abs(image[i] - base[i]));
+  return largest / 255;
+}
+
+function verdict(poison, data) {
+  const seen = `seen as ${poison.predicted}${poison.predicted === data.target_label ? ", collides" : ""}`;
+  if (poison.score === undefined) return `${seen}; no density to filter by`;
+  return `${seen}; ${poison.score <= data.threshold ? "removed by the filter" : "passes the filter"}`;
 }
 
 // log p(f(x) | claimed label) of the LGM poison in nats, against the threshold T. The scale is even in sigmas, the root of
 // nats below the peak: clean images crowd near the peak, and that is where T lies.
 function gauge(figure, s) {
-  const canvas = figure.querySelector("canvas"), { p, peak } = s.decoded.nets.lgm;
+  const canvas = figure.querySelector("canvas"), { peak } = s.decoded.nets.lgm, poison = shown(s, "lgm");
   if (!canvas.clientWidth) return;
-  const { g, width, height } = sharp(canvas), T = s.data.threshold, ink = css(canvas, "--st-text-color");
+  const { g, width, height } = sharp(canvas), T = s.data.threshold, { ink, font } = s.look;
   const low = Math.min(T - 8, -30), left = 6, right = width - 6, y = height * 0.52;
   const X = (v) => right - Math.sqrt((peak - Math.max(low, Math.min(peak, v))) / (peak - low)) * (right - left);
   g.clearRect(0, 0, width, height);
   g.fillStyle = s.data.colors.poison + "55"; g.fillRect(left, y - 9, X(T) - left, 18);
   g.fillStyle = s.data.colors.clean + "55"; g.fillRect(X(T), y - 9, right - X(T), 18);
-  g.font = "11px " + css(canvas, "--st-font"); g.fillStyle = ink; g.textBaseline = "top";
+  g.font = "11px " + font; g.fillStyle = ink; g.textBaseline = "top";
   const spot = (v, text, align) => { g.textAlign = align; g.fillText(text, X(v), y + 14); };
   spot(low, `≤ ${low.toFixed(0)}`, "left"); spot(peak, peak.toFixed(1), "right");
   g.strokeStyle = ink; g.lineWidth = 2;
@@ -132,25 +244,24 @@ function gauge(figure, s) {
   g.textAlign = "left"; g.fillText("removed", left, y - 13);
   g.textAlign = "right"; g.fillText("kept", right, y - 13);
   const output = figure.querySelector("output");
-  if (p) {
-    const score = p.score[s.index];
-    mark(g, X(score), y, "diamond", s.data.colors.poison, ink);
-    output.textContent = `log p(f(x) | ${s.data.base_label}) = ${score.toFixed(2)} nats`;
+  if (poison) {
+    mark(g, X(poison.score), y, "diamond", s.data.colors.poison, ink);
+    output.textContent = `log p(f(x) | ${s.data.base_label}) = ${poison.score.toFixed(2)} nats`;
   } else output.textContent = "";
   canvas.setAttribute("aria-label", `Likelihood gauge, threshold ${T.toFixed(1)} nats. ${output.textContent}`);
 }
 
 function grey(figure, pixels, border) {
   const canvas = figure.querySelector("canvas");
-  const image = new ImageData(28, 28);
-  for (let i = 0; i < 784; i++) image.data.set([pixels[i], pixels[i], pixels[i], 255], 4 * i);
+  const image = new ImageData(28, 28), words = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < PIXELS; i++) words[i] = 0xff000000 | (pixels[i] * 0x010101); // opaque grey
   canvas.getContext("2d").putImageData(image, 0, 0);
   canvas.style.borderColor = border;
 }
 
 function difference(figure, pixels, base) {
   const image = new ImageData(28, 28);
-  for (let i = 0; i < 784; i++) {
+  for (let i = 0; i < PIXELS; i++) {
     const d = (pixels[i] - base[i]) * DIFFERENCE_GAIN;
     image.data.set(d > 0 ? [255, 255 - Math.min(d, 255) * 0.63, 255 - Math.min(d, 255)] : [255 + Math.max(d, -255), 255 + Math.max(d, -255) * 0.55, 255], 4 * i);
     image.data[4 * i + 3] = 255;
@@ -170,31 +281,40 @@ function sharp(canvas) {
   return { g, width, height, ratio };
 }
 
-const css = (element, name) => getComputedStyle(element).getPropertyValue(name).trim();
+// Asked for once a theme: computed styles are slow to read while the page changes.
+function look(root) {
+  const styles = getComputedStyle(root), css = (name) => styles.getPropertyValue(name).trim();
+  return { ink: css("--st-text-color"), paper: css("--st-background-color"), font: css("--st-font") };
+}
 
-function plane(figure, s, name, net) {
-  const canvas = figure.querySelector("canvas");
+function plane(figure, s, name, poison) {
+  const canvas = figure.querySelector("canvas"), net = s.decoded.nets[name];
   if (!canvas.clientWidth) return;
   const { g, width, height, ratio } = sharp(canvas);
   const [left, right, bottom, top] = net.extent;
   const scale = Math.min(width / (right - left), height / (top - bottom));
   const X = (x) => width / 2 + (x - (left + right) / 2) * scale, Y = (y) => height / 2 - (y - (bottom + top) / 2) * scale;
-  if (!s.clouds.has(name)) s.clouds.set(name, cloud(figure, s.data, net, { X, Y, scale, width, height, ratio }));
+  if (!s.clouds.has(name)) s.clouds.set(name, cloud(s, net, { X, Y, scale, width, height, ratio }));
   g.clearRect(0, 0, width, height);
   g.drawImage(s.clouds.get(name), 0, 0, width, height);
-  if (net.p) {
-    const frames = s.data.iterations.length, at = s.index * frames * 2;
+  if (poison) {
+    const last = s.data.iterations.length - 1, at = s.index * (last + 1) * 2, here = s.at ?? last;
     g.strokeStyle = s.data.colors.poison;
     g.lineWidth = 2.5;
-    g.beginPath();
-    for (let f = 0; f < frames; f++) g.lineTo(X(net.p.path[at + 2 * f]), Y(net.p.path[at + 2 * f + 1]));
-    g.stroke();
+    const way = (from, to, opacity) => {
+      g.globalAlpha = opacity;
+      g.beginPath();
+      for (let f = from; f <= to; f++) g.lineTo(X(net.p.path[at + 2 * f]), Y(net.p.path[at + 2 * f + 1]));
+      g.stroke();
+    };
+    way(here, last, FAINT);
+    way(0, here, 1);
   }
-  const ink = css(figure, "--st-text-color"), paper = css(figure, "--st-background-color");
+  const { ink, paper } = s.look;
   mark(g, X(net.base_z[0]), Y(net.base_z[1]), "circle", s.data.colors.base, paper);
   mark(g, X(net.target_z[0]), Y(net.target_z[1]), "square", s.data.colors.target, paper);
-  if (net.p) mark(g, X(net.p.z[s.index][0]), Y(net.p.z[s.index][1]), "diamond", s.data.colors.poison, ink);
-  const words = net.p ? `poison at ${net.p.z[s.index].map((v) => v.toFixed(1)).join(", ")}` : "poison not made yet";
+  if (poison) mark(g, X(poison.z[0]), Y(poison.z[1]), "diamond", s.data.colors.poison, ink);
+  const words = poison ? `poison at ${poison.z.map((v) => v.toFixed(1)).join(", ")}` : "poison not made yet";
   canvas.setAttribute("aria-label", `${figure.querySelector("figcaption").textContent}: base at ${net.base_z.map((v) => v.toFixed(1)).join(", ")}, target at ${net.target_z.map((v) => v.toFixed(1)).join(", ")}, ${words}`);
 }
 
@@ -207,8 +327,8 @@ function mark(g, x, y, shape, fill, edge) {
   g.fill(); g.stroke();
 }
 
-// The background that does not move with beta: points, rings, class numbers, the ring at which the filter cuts.
-function cloud(figure, data, net, { X, Y, scale, width, height, ratio }) {
+// The background that no slider moves: points, rings, class numbers, the ring at which the filter cuts.
+function cloud({ data, look: { ink, font } }, net, { X, Y, scale, width, height, ratio }) {
   const canvas = new OffscreenCanvas(Math.max(1, width * ratio), Math.max(1, height * ratio)), g = canvas.getContext("2d");
   g.scale(ratio, ratio);
   g.globalAlpha = 0.5;
@@ -217,7 +337,6 @@ function cloud(figure, data, net, { X, Y, scale, width, height, ratio }) {
     g.fillRect(X(net.cloud[2 * i]) - 1, Y(net.cloud[2 * i + 1]) - 1, 2, 2);
   }
   g.globalAlpha = 1;
-  const ink = css(figure, "--st-text-color");
   const ring = (k, radius, dash, colour, wide) => {
     g.setLineDash(dash); g.strokeStyle = colour; g.lineWidth = wide;
     g.beginPath(); g.arc(X(net.means[k][0]), Y(net.means[k][1]), radius * scale, 0, 2 * Math.PI); g.stroke();
@@ -228,7 +347,7 @@ function cloud(figure, data, net, { X, Y, scale, width, height, ratio }) {
     ring(data.base_label, net.cut, [5, 4], data.colors.clean, 2);
   }
   g.setLineDash([]);
-  g.font = "700 12px " + css(figure, "--st-font");
+  g.font = "700 12px " + font;
   g.textAlign = "center"; g.textBaseline = "middle";
   net.means.forEach(([x, y], k) => {
     g.fillStyle = data.colors.classes[k];
@@ -240,14 +359,13 @@ function cloud(figure, data, net, { X, Y, scale, width, height, ratio }) {
 
 function terms(canvas, s) {
   if (!canvas.clientWidth) return;
-  const { g, width, height } = sharp(canvas), { data, decoded } = s;
-  const at = data.iterations, frames = at.length, last = Math.log1p(at[frames - 1]);
+  const { g, width, height } = sharp(canvas), { data, decoded, look: { ink, font } } = s;
+  const at = data.iterations, frames = at.length, last = Math.log1p(Math.max(1, at[frames - 1]));
   const box = { left: 44, right: width - 8, top: 8, bottom: height - 34 }, low = -5, high = 1;
   const X = (i) => box.left + (Math.log1p(i) / last) * (box.right - box.left);
   const Y = (v) => box.bottom - ((Math.min(high, Math.max(low, Math.log10(v))) - low) / (high - low)) * (box.bottom - box.top);
-  const ink = css(canvas, "--st-text-color");
   g.clearRect(0, 0, width, height);
-  g.font = "11px " + css(canvas, "--st-font"); g.fillStyle = ink; g.strokeStyle = ink + "33"; g.lineWidth = 1;
+  g.font = "11px " + font; g.fillStyle = ink; g.strokeStyle = ink + "33"; g.lineWidth = 1;
   g.textAlign = "right"; g.textBaseline = "middle";
   for (let power = low; power <= high; power++) {
     const y = Y(10 ** power);
@@ -255,7 +373,7 @@ function terms(canvas, s) {
     g.fillText(power === low ? "≤10⁻⁵" : `10${["⁻⁵", "⁻⁴", "⁻³", "⁻²", "⁻¹", "⁰", "¹"][power - low]}`, box.left - 6, y);
   }
   g.textAlign = "center"; g.textBaseline = "top";
-  for (const i of [0, 1, 10, 100, 1000]) if (i <= at[frames - 1]) g.fillText(i, X(i), box.bottom + 5);
+  for (const i of [0, 1, 3, 10, 30, 100, 300, 1000]) if (i <= at[frames - 1]) g.fillText(i, X(i), box.bottom + 5);
   g.fillText("iteration", (box.left + box.right) / 2, box.bottom + 19);
   for (const [name, net] of Object.entries(decoded.nets)) {
     g.strokeStyle = data.colors[name]; g.lineWidth = 2.5;
@@ -267,6 +385,10 @@ function terms(canvas, s) {
     });
   }
   g.setLineDash([]);
+  if (s.at !== null) {
+    g.strokeStyle = ink; g.lineWidth = 1.5;
+    g.beginPath(); g.moveTo(X(at[s.at]), box.top); g.lineTo(X(at[s.at]), box.bottom); g.stroke();
+  }
   canvas.setAttribute("aria-label", "Distance to the target's features and weighted distance to the base, by iteration, both networks");
 }
 

@@ -1,6 +1,7 @@
-"""The crafting bench: one browser component that shows a pair's poisons for all betas."""
+"""The crafting bench: one browser component that shows a pair's poisons for all betas, at every iteration."""
 
 import base64
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,12 +56,12 @@ def lab(
             on_release(BETA_GRID[index])
 
     base, base_label, target, target_label = pair
-    some = next(iter(paths.values()))
+    iterations = shown_iterations([path for path in paths.values() if path])
     data = {
         "story": story,
         "index": nearest_stop(beta),
         "betas": list(BETA_GRID),
-        "iterations": some.path_iteration.tolist() if some else [0],
+        "iterations": iterations.tolist(),
         "base": _pack(base),
         "target": _pack(target),
         "base_label": base_label,
@@ -69,7 +70,22 @@ def lab(
         "colors": _COLORS,
         "nets": {loss: _network(loss, path, points[loss], base_label) for loss, path in paths.items()},
     }
+    for loss, path in paths.items():
+        if path:
+            data["nets"][loss]["poisons"] = _poisons(path) | _way(path, iterations, images=not story)
     _bench(key=key, data=data, on_index_change=released)
+
+
+def shown_iterations(paths: list[Poisons]) -> np.ndarray:
+    """(F,) iterations at which any of these was recorded, up to the last one at which any poison still moved."""
+    if not paths:
+        return np.zeros(1, np.int64)
+    ends = []
+    for path in paths:
+        moved = (np.diff(path.path_objective, axis=1) != 0).any(axis=(0, 2))
+        ends.append(path.path_iteration[1:][moved].max(initial=0))
+    recorded = np.unique(np.concatenate([path.path_iteration for path in paths]))
+    return recorded[recorded <= max(ends)]
 
 
 def _network(loss: str, path: Poisons | None, points: tuple[np.ndarray, np.ndarray], base_label: int) -> dict[str, Any]:
@@ -89,7 +105,7 @@ def _network(loss: str, path: Poisons | None, points: tuple[np.ndarray, np.ndarr
         "peak": float(features.peak[base_label]) if loss == "lgm" else None,
         "base_z": base_z.tolist(),
         "target_z": target_z.tolist(),
-        "poisons": _poisons(path) if path else None,
+        "poisons": None,
     }
 
 
@@ -117,8 +133,6 @@ def _poisons(path: Poisons) -> dict[str, Any]:
     return {
         "images": _pack((path.images * 255).round().astype(np.uint8)),
         "z": path.z.tolist(),
-        "path": _pack(path.path),
-        "terms": _pack(path.path_objective),
         "predicted": path.predicted.tolist(),
         "score": path.score.tolist() if np.isfinite(path.score).all() else None,
         "l2": path.l2.tolist(),
@@ -126,5 +140,21 @@ def _poisons(path: Poisons) -> dict[str, Any]:
     }
 
 
-def _pack(array: np.ndarray) -> str:
-    return base64.b64encode(array.tobytes()).decode()
+def _way(path: Poisons, iterations: np.ndarray, *, images: bool) -> dict[str, Any]:
+    """Every poison at these iterations, as it was last recorded."""
+    frames = np.searchsorted(path.path_iteration, iterations, side="right") - 1
+    way = {"path": _pack(path.path[:, frames]), "terms": _pack(path.path_objective[:, frames])}
+    if not images:
+        return way
+    # Each image as its change modulo 256, deflated: a tenth to a quarter, because pixels come to rest.
+    changes = np.diff(path.path_images[:, frames], axis=1, prepend=np.uint8(0))
+    return way | {
+        "path_score": _pack(path.path_score[:, frames]) if np.isfinite(path.score).all() else None,
+        "path_predicted": _pack(path.path_predicted[:, frames]),
+        "path_images": _pack(changes, deflate=True),
+    }
+
+
+def _pack(array: np.ndarray, *, deflate: bool = False) -> str:
+    content = array.tobytes()
+    return base64.b64encode(zlib.compress(content) if deflate else content).decode()

@@ -15,9 +15,9 @@ Key = tuple[str, str, str, int, int, str]
 
 
 class PathStore:
-    """The most recent paths, shared by all sessions."""
+    """The most recent paths, shared by all sessions; each is about a megabyte."""
 
-    def __init__(self, limit: int = 128) -> None:
+    def __init__(self, limit: int = 64) -> None:
         self._paths: OrderedDict[Key, Poisons] = OrderedDict()
         self._lock = threading.Lock()
         self._limit = limit
