@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lgm.cards import Card
 from lgm.config import BETA_GRID, PoisonConfig
