@@ -98,8 +98,8 @@ class PoisonConfig:
     beta: float = 8e-3  # eq. (1), for pixels in [0, 1] and features rescaled to [-1, 1]
     method: Method = "lm"  # Levenberg-Marquardt; "fbs": forward-backward splitting, as in Poison Frogs
     iterations: int = 1000  # at most; lm: 100 at most
-    tolerance: float = 1e-3  # stop when the objective improves by less than this share; 0: never.
-    # fbs: in `patience` iterations, lm: in one, on the average over three
+    tolerance: float = 2e-3  # stop when the objective improves by less than this share; 0: never.
+    # fbs: in `patience` iterations, lm: in one, on the average over four
     starts: int = 2  # lm: points to start from, from the base on evenly towards the target; 1: the base
     growth: float = 1.2  # fbs: a poison's own step after a success ...
     shrink: float = 0.5  # fbs: ... and after a failure

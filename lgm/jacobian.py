@@ -157,24 +157,32 @@ class _MaxPool:
         plain = (module.padding, module.dilation, module.ceil_mode) == (0, 1, False)
         return plain and module.kernel_size == module.stride == 2
 
-    def forward(self, h: Tensor) -> tuple[Tensor, tuple[Tensor, torch.Size]]:
-        """The memo holds which of the four was largest, the first of equals as in torch."""
+    def forward(self, h: Tensor) -> tuple[Tensor, tuple[list[Tensor], torch.Size]]:
+        """The memo holds a mask for each corner of the windows: 255 where it was the largest, the first of equals."""
         out = F.max_pool2d(h, 2)
-        rows, columns = (2 * size for size in out.shape[-2:])
-        whole = h[..., :rows, :columns]
-        place = (whole[..., 1::2, ::2] != out).to(torch.uint8).add_(2)
-        place.masked_fill_(whole[..., ::2, 1::2] == out, 1)
-        place.masked_fill_(whole[..., ::2, ::2] == out, 0)
-        return out, (place.movedim(1, -1)[:, None], h.shape[-2:])
+        masks, open_ = [], torch.ones_like(out, dtype=torch.bool)
+        for corner in self._corners(h, out.shape[-2:]):
+            largest = (corner == out).logical_and_(open_)
+            open_ ^= largest
+            masks.append(largest.view(torch.uint8).neg_().movedim(1, -1)[:, None])
+        return out, (masks, h.shape[-2:])
 
-    def backward(self, rows: Tensor, scale: Tensor, memo: tuple[Tensor, torch.Size]) -> tuple[Tensor, Tensor]:
-        place, size = memo
+    def backward(self, rows: Tensor, scale: Tensor, memo: tuple[list[Tensor], torch.Size]) -> tuple[Tensor, Tensor]:
+        masks, size = memo
         rows, scale = _to_bytes(rows, scale)  # while they are few
-        wide = torch.full((*scale.shape, *size, rows.shape[-1]), _ZERO, dtype=torch.uint8)
-        whole = wide[:, :, : 2 * rows.shape[2], : 2 * rows.shape[3]]
-        for k in range(4):
-            whole[:, :, k // 2 :: 2, k % 2 :: 2] = torch.where(place == k, rows, _ZERO)
+        rows ^= _ZERO  # now 0 stands for 0
+        wide = torch.zeros((*scale.shape, *size, rows.shape[-1]), dtype=torch.uint8)
+        places = self._corners(wide.movedim(-1, 2), rows.shape[2:4])
+        for place, mask in zip(places, masks, strict=True):
+            torch.bitwise_and(rows, mask, out=place.movedim(2, -1))
+        wide ^= _ZERO
         return wide, scale
+
+    @staticmethod
+    def _corners(h: Tensor, windows: torch.Size) -> list[Tensor]:
+        """For each corner of the 2 x 2 windows, its pixel in all of them."""
+        whole = h[..., : 2 * windows[0], : 2 * windows[1]]
+        return [whole[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]
 
 
 class _Flatten:
@@ -218,7 +226,7 @@ _LAYERS: dict[type[nn.Module], type[_Layer]] = {
 
 def _to_bytes(rows: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Rows (N, D, H, W, C) as bytes, and the scale times what they were divided by."""
-    largest = torch.linalg.vector_norm(rows, ord=float("inf"), dim=(2, 3, 4)).clamp_(min=1e-30)
+    largest = rows.abs().amax((2, 3, 4)).clamp_(min=1e-30)
     factor = (_LARGEST / largest)[:, :, None, None, None]
     half_up = torch.tensor(_ZERO + 0.5)  # rounds, because what follows cuts off
     return torch.addcmul(half_up, rows, factor).to(torch.uint8), scale * largest

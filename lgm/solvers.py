@@ -17,9 +17,9 @@ _MU = 1e-2  # damping of the first step, in the units of beta
 _MU_RANGE = (1e-6, 1e3)
 _MOMENTUM = 0.6  # share of the last move that goes into the next: the valleys are curved
 _BOX_STEPS = 30  # Newton steps for the multipliers of one step in the box; three usually do
-_RACE = 10  # iterations after which the best start goes on alone
-_EXCHANGE, _LAST_EXCHANGE = 4, 24  # how often, and until when, the poisons of one pair take over each other's points
-_STALL = 3  # iterations over which a poison's progress is judged
+_RACE = 8  # iterations after which the best start goes on alone
+_EXCHANGE, _LAST_EXCHANGE = 6, 18  # how often, and until when, the poisons of one pair take over each other's points
+_STALL = 4  # iterations over which a poison's progress is judged
 
 
 @dataclass(frozen=True)

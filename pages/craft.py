@@ -137,16 +137,11 @@ def bench(base: int, target: int, method: Method) -> None:
     points = {loss: (z[base], z[target]) for loss, z in features.items()}
     beta = state.get("beta")
     lab(found, pair, points, beta=beta, key="lab", on_release=keep_beta)
-    if None in found.values():
-        bar = st.progress(0.0)
-        for loss, name in names.items():
-            if found[loss] is None:
-                paths.make(
-                    name,
-                    (base, target),
-                    method,
-                    lambda share, loss=loss: bar.progress(share, f"Crafting {len(BETA_GRID)} poisons for {loss} …"),
-                )
+    missing = [loss for loss in found if found[loss] is None]
+    if missing:
+        text = f"Crafting {len(BETA_GRID)} poisons for {' and '.join(missing)} …"
+        bar = st.progress(0.0, text)
+        paths.make([names[loss] for loss in missing], (base, target), method, lambda share: bar.progress(share, text))
         st.rerun()  # of the whole page: in a full run, which is what picks a pair, a fragment cannot rerun alone
     path = found["lgm"]
     assert path is not None, "made above"

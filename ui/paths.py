@@ -3,15 +3,21 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
-from lgm.cards import CheckpointError
+from lgm.cards import Card, CheckpointError
 from lgm.config import Method, PoisonConfig
+from lgm.data import Split
 from lgm.poisons import Poisons, read_shipped_poisons
 from ui import load
 
 Key = tuple[str, str, str, int, int, str]
+_GLANCE = 0.1  # seconds between two looks at the work
+_TOLERANCE: dict[Method, float] = {"lm": 1e-2, "fbs": 2e-3}  # lm: a shorter wait for 1 % in the median
 
 
 class PathStore:
@@ -70,15 +76,48 @@ def ready(name: str, pair: tuple[int, int], method: Method) -> Poisons | None:
     return None
 
 
-def make(name: str, pair: tuple[int, int], method: Method, progress: Callable[[float], object]) -> Poisons:
-    """Craft a path now. ``progress`` gets the share done; if it raises, as a rerun does, nothing is kept."""
-    from lgm.poisoning import craft_path
+def make(names: list[str], pair: tuple[int, int], method: Method, progress: Callable[[float], object]) -> None:
+    """Craft the paths of one pair for these networks now, side by side.
 
-    def on_step(done: int, total: int) -> None:
-        progress(done / total)
+    ``progress`` gets the share done, from this thread; if it raises, as a rerun does, nothing more is kept.
+    """
+    import torch  # not at the top: the page is drawn before it is needed
 
-    split = load.split(load.clean_split())
-    config = PoisonConfig(method=method)
-    path = craft_path(load.model(name), load.card(name), split, pair, config, on_step=on_step)
-    _store().put(_key(name, pair, method), path)
-    return path
+    split, threads, stop = load.split(load.clean_split()), torch.get_num_threads(), threading.Event()
+    sides = [_Side(load.model(name), load.card(name), _key(name, pair, method)) for name in names]
+    one_each = (max(1, threads // len(names)),)  # a core each is faster than all cores one after the other
+    try:
+        with ThreadPoolExecutor(len(names), "lgm-path", torch.set_num_threads, one_each) as pool:
+            work = [pool.submit(side.craft, split, pair, method, stop) for side in sides]
+            try:
+                while wait(work, timeout=_GLANCE).not_done:
+                    progress(sum(side.share for side in sides) / len(sides))
+            except BaseException:
+                stop.set()
+                raise
+            for done in work:
+                done.result()
+    finally:
+        torch.set_num_threads(threads)
+
+
+@dataclass
+class _Side:
+    """The work on one network."""
+
+    model: Any
+    card: Card
+    key: Key
+    share: float = 0.0
+
+    def craft(self, split: Split, pair: tuple[int, int], method: Method, stop: threading.Event) -> None:
+        from lgm.poisoning import craft_path
+
+        def on_step(done: int, total: int) -> bool:
+            self.share = done / total
+            return not stop.is_set()
+
+        config = PoisonConfig(method=method, tolerance=_TOLERANCE[method])
+        path = craft_path(self.model, self.card, split, pair, config, on_step=on_step)
+        if not stop.is_set():
+            _store().put(self.key, path)
