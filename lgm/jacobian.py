@@ -112,9 +112,9 @@ class _Conv:
         return self.module(h), h.shape[-2:]
 
     def backward(self, rows: Tensor, scale: Tensor, memo: torch.Size) -> tuple[Tensor, Tensor]:
-        if self.module.in_channels < 4:  # too few outputs for the integer kernel: a plain product is faster
-            return self._to_pixels(rows, memo), scale
-        if rows.dtype != torch.uint8:
+        if rows.is_floating_point():
+            if self.module.in_channels < 4:  # too few outputs for the integer kernel: a plain product is faster
+                return self._to_pixels(rows, memo), scale
             rows, scale = _to_bytes(rows, scale)
         out = torch.ops.onednn.qconv2d_pointwise(
             *(rows.flatten(0, 1).permute(0, 3, 1, 2), 1 / _LARGEST, _ZERO),

@@ -102,7 +102,7 @@ def test_more_starts_end_no_higher_than_one(tiny: Classifier, digits: tuple[Spli
 def test_the_recorded_way_is_that_of_the_start_that_won(tiny: Classifier, digits: tuple[Split, Split]):
     poisons = craft_poisons(tiny, *digits, CONFIG)
     bases, targets = (part.pixels() for part in digits)
-    starts = torch.stack([embed(tiny, (1 - share) * bases + share * targets) for share in (0.0, 0.5, 1.0)], dim=1)
+    starts = torch.stack([embed(tiny, (1 - share) * bases + share * targets) for share in (0.0, 0.5)], dim=1)
     gap = (starts - torch.from_numpy(poisons.path[:, :1])).abs().amax(-1).amin(-1)
     assert float(gap.max()) < 1e-3
     assert (np.diff(objective(poisons), axis=1) <= 1e-6).all()

@@ -1,0 +1,121 @@
+"""The Jacobian in integers against the exact one, and the exact one against finite differences."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lgm.checkpoints import load_checkpoint
+from lgm.config import ModelConfig
+from lgm.data import Split
+from lgm.jacobian import Int8Jacobian, exact_jacobian, jacobian_of
+from lgm.networks import Classifier, build_model
+
+needs_integers = pytest.mark.skipif(
+    not torch.cpu._is_vnni_supported(), reason="this processor has no 8-bit dot products: the exact way is used on it"
+)
+
+
+@pytest.fixture
+def digits(few: Split) -> Tensor:
+    return few.pixels(np.arange(0, 50, 4))
+
+
+def network(*layers: nn.Module) -> Classifier:
+    torch.manual_seed(0)
+    return Classifier(nn.Sequential(*layers), build_model(ModelConfig()).head).eval().requires_grad_(False)
+
+
+def relative_error(found: Tensor, exact: Tensor) -> Tensor:
+    return (found - exact).norm(dim=2) / exact.norm(dim=2)
+
+
+def test_exact_is_the_slope(tiny_lgm: Path, digits: Tensor):
+    model = load_checkpoint(tiny_lgm)[0].double()
+    x = digits.double()
+    z, jacobian = exact_jacobian(model, x)
+    torch.testing.assert_close(z, model.embed(x))
+    direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    step = 1e-7 * direction
+    slope = (model.embed(x + step) - model.embed(x - step)) / 2e-7
+    torch.testing.assert_close(torch.einsum("ndp,np->nd", jacobian, direction.flatten(1)), slope, rtol=1e-4, atol=1e-5)
+
+
+@needs_integers
+@pytest.mark.parametrize("name", ["mnist-lgm", "mnist-softmax"])
+def test_integers_point_the_same_way_on_the_shipped_networks(name: str, digits: Tensor):
+    model = load_checkpoint(name)[0]
+    assert Int8Jacobian.fits(model)
+    z, jacobian = Int8Jacobian(model)(digits)
+    exact_z, exact = exact_jacobian(model, digits)
+    torch.testing.assert_close(z, exact_z, rtol=1e-5, atol=1e-4)
+    error = relative_error(jacobian, exact)
+    assert 0 < float(error.mean()) < 0.04
+    assert float(error.max()) < 0.15
+
+
+@needs_integers
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: [nn.Flatten(), nn.Linear(784, 3)],
+        lambda: [nn.Conv2d(1, 8, 5, padding=2), nn.PReLU(), nn.Flatten(), nn.Linear(8 * 784, 2)],
+        lambda: [nn.Conv2d(1, 8, 3), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3), nn.Flatten(), nn.Linear(16 * 11 * 11, 2)],
+        lambda: [
+            *(nn.Conv2d(1, 16, 3, padding=1), nn.PReLU(init=0.1), nn.Conv2d(16, 8, 4), nn.PReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(8, 8, 3, padding=1), nn.PReLU(init=0.0), nn.MaxPool2d(2)),  # 25, 12, 6 pixels: one is left over
+            *(nn.Flatten(), nn.PReLU(), nn.Linear(8 * 6 * 6, 4), nn.PReLU(), nn.Linear(4, 2)),
+        ],
+    ],
+)
+def test_integers_for_every_chain_that_fits(layers: Callable[[], list[nn.Module]], digits: Tensor):
+    model = network(*layers())
+    assert Int8Jacobian.fits(model)
+    z, jacobian = Int8Jacobian(model)(digits)
+    exact_z, exact = exact_jacobian(model, digits)
+    torch.testing.assert_close(z, exact_z, rtol=1e-5, atol=1e-5)
+    assert float(relative_error(jacobian, exact).max()) < 0.1
+
+
+@needs_integers
+def test_the_first_of_equals_gets_the_slope_of_a_window():
+    # A constant picture makes all four pixels of every window equal.
+    layers = nn.Conv2d(1, 8, 1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 1), nn.Flatten(), nn.Linear(8 * 14 * 14, 2)
+    model, x = network(*layers), torch.full((2, 1, 28, 28), 0.5)
+    found, exact = (
+        evaluate(x)[1].view(2, 2, 28, 28) for evaluate in (Int8Jacobian(model), jacobian_by_autograd(model))
+    )
+    assert (exact[..., 1::2, :] == 0).all()
+    assert (found[..., 1::2, :] == 0).all()
+    assert (found[..., ::2, 1::2] == 0).all()
+
+
+def jacobian_by_autograd(model: Classifier) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    return lambda x: exact_jacobian(model, x)
+
+
+@needs_integers
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Conv2d(1, 4, 5, stride=2), nn.Flatten(), nn.Linear(4 * 12 * 12, 2)],
+        [nn.Conv2d(1, 4, 5), nn.PReLU(4), nn.Flatten(), nn.Linear(4 * 24 * 24, 2)],  # a slope for each channel
+        [nn.Conv2d(1, 4, 5), nn.PReLU(init=-0.1), nn.Flatten(), nn.Linear(4 * 24 * 24, 2)],  # falls: pooling goes first
+        [nn.Conv2d(1, 4, 5), nn.MaxPool2d(3), nn.Flatten(), nn.Linear(4 * 8 * 8, 2)],
+        [nn.Conv2d(1, 4, 5), nn.Sigmoid(), nn.Flatten(), nn.Linear(4 * 24 * 24, 2)],
+        [nn.Flatten(), nn.Linear(784, 2), nn.PReLU()],
+    ],
+)
+def test_what_does_not_fit_is_done_exactly(layers: list[nn.Module], digits: Tensor):
+    model = network(*layers)
+    assert not Int8Jacobian.fits(model)
+    torch.testing.assert_close(jacobian_of(model)(digits)[1], exact_jacobian(model, digits)[1], rtol=0, atol=0)
+
+
+def test_a_processor_without_the_instructions_is_exact(digits: Tensor, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    model = load_checkpoint("mnist-lgm")[0]
+    torch.testing.assert_close(jacobian_of(model)(digits)[1], exact_jacobian(model, digits)[1], rtol=0, atol=0)
