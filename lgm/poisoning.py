@@ -114,7 +114,7 @@ class _Progress:
         """Batch ``number`` has done this many poison-iterations; returns whether to stop."""
         with self._lock:
             self.done[number] = done
-            if self.on_step and self.on_step(sum(self.done), self.total) is False:
+            if not self.stop and self.on_step and self.on_step(sum(self.done), self.total) is False:
                 self.stop = True
         return self.stop
 

@@ -16,7 +16,7 @@ SHIPPED = "shipped"
 _CHOSEN = "poison_set"  # key of the widget that chooses a set
 _JOB = "craft_job"
 _KEPT = 5  # of one's own, in a session
-_SECONDS = {"lm": 0.14, "fbs": 0.75}  # a poison on two cores, on the average, measured
+_SECONDS = {"lm": 0.07, "fbs": 0.75}  # a poison on two cores, on the average, measured
 
 
 def _own_sets() -> dict[str, Poisons]:
