@@ -74,10 +74,12 @@ def craft_poisons(
     def craft(number: int) -> Poisons:
         i = batches[number].numpy()
         b, t = bases.pixels(i).to(device), targets.pixels(i).to(device)
+        start, owner = _starts(b, t, config, one_pair=one_pair)
         problem = Problem(
             model=model,
             b=b,
-            start=_starts(b, t, config, one_pair=one_pair),
+            start=start,
+            owner=owner,
             target=embed(model, t).to(device),
             beta=torch.from_numpy(betas[i]).to(device),
             shared=one_pair,
@@ -134,18 +136,23 @@ def _one_thread_each() -> Iterator[Callable[..., Iterator[Poisons]]]:
         torch.set_num_threads(threads)
 
 
-def _starts(b: torch.Tensor, t: torch.Tensor, config: PoisonConfig, *, one_pair: bool) -> torch.Tensor:
-    """(N, S, C, H, W): the base, or blends of base and target.
+def _starts(b: Tensor, t: Tensor, config: PoisonConfig, *, one_pair: bool) -> tuple[Tensor, Tensor]:
+    """Points (M, C, H, W), the base or blends of base and target, and for which poison each is (M,).
 
-    The poisons of one pair spread over the way between the two, and learn of better starts from each other.
+    Of the poisons of one pair every third begins, spread over the way between base and target; the others go on from
+    the points that these have found.
     """
+    everyone = torch.arange(len(b), device=b.device)
     if config.method == "fbs":
-        return b[:, None]
-    shares = torch.arange(config.starts, device=b.device) / config.starts
+        return b, everyone
     if one_pair:
-        shares = torch.linspace(0, 1, 3, device=b.device)[torch.arange(len(b)) % 3][:, None]
-    shares = shares.expand(len(b), -1)[..., None, None, None]
-    return (1 - shares) * b[:, None] + shares * t[:, None]
+        owner = everyone[::3]
+        shares = torch.linspace(0, 1, 3, device=b.device)[torch.arange(len(owner)) % 3]
+    else:
+        owner = everyone.repeat_interleave(config.starts)
+        shares = (torch.arange(config.starts, device=b.device) / config.starts).repeat(len(b))
+    shares = shares[:, None, None, None]
+    return (1 - shares) * b[owner] + shares * t[owner], owner
 
 
 def craft_random(

@@ -28,7 +28,8 @@ class Problem:
 
     Attributes:
         b: (N, C, H, W) bases in [0, 1].
-        start: (N, S, C, H, W) where to start from; forward-backward splitting takes only the first.
+        start: (M, C, H, W) points to start from; forward-backward splitting takes one for each poison, in order.
+        owner: (M,) which poison each of them is for, ascending; as many for each, unless ``shared``.
         target: (N, D) features of the targets.
         beta: (N,) weights of looking like the base.
         shared: Poisons of one and the same pair, for many betas: a point found for one may serve another.
@@ -37,6 +38,7 @@ class Problem:
     model: Classifier
     b: Tensor
     start: Tensor
+    owner: Tensor
     target: Tensor
     beta: Tensor
     shared: bool = False
@@ -102,7 +104,7 @@ class ForwardBackward(_Solver):
 
     def __init__(self, problem: Problem, config: PoisonConfig) -> None:
         super().__init__(problem, config)
-        self.x = problem.start[:, 0].clone(memory_format=torch.channels_last)
+        self.x = problem.start.clone(memory_format=torch.channels_last)
         self.used = torch.zeros(len(self.x), dtype=torch.int64)
 
     def run(self) -> Iterator[int]:
@@ -178,15 +180,14 @@ class LevenbergMarquardt(_Solver):
 
     def __init__(self, problem: Problem, config: PoisonConfig) -> None:
         super().__init__(problem, config)
-        n, starts = problem.start.shape[:2]
         self.jacobian_at = jacobian_of(problem.model)
-        self.owner = torch.arange(n, device=problem.b.device).repeat_interleave(starts)  # which poison a point is for
-        self.x = problem.start.flatten(0, 1).clone(memory_format=torch.channels_last)
+        self.owner = problem.owner  # which poison a point is for
+        self.x = problem.start.clone(memory_format=torch.channels_last)
         self.z, self.terms, self.jacobian = self._evaluate(self.x, self.owner)
         self.mu = torch.full_like(self.terms[:, 0], _MU)
         self.move = torch.zeros_like(self.x)  # the last one that was kept; 0 after one that was not
         self.active = torch.ones(len(self.x), dtype=torch.bool, device=self.x.device)
-        self.used = torch.zeros(n, dtype=torch.int64)
+        self.used = torch.zeros(len(problem.b), dtype=torch.int64)
 
     def run(self) -> Iterator[int]:
         """Descend; yields poison-iterations done after each iteration."""
@@ -206,7 +207,8 @@ class LevenbergMarquardt(_Solver):
                 now = self._objective()
                 self.active &= (before - now) >= _STALL * self.config.tolerance * before
                 before, since = now, self.iteration
-            working = len(self.owner[self.active].unique())
+            begun = len(self.x) >= n  # poisons of one pair may wait for the points of others
+            working = len(self.owner[self.active].unique()) if begun else n
             yield (n - working) * self.limit + working * self.iteration
         self._select(1)
         self._fill_path()

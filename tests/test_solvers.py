@@ -74,7 +74,9 @@ def test_a_step_is_the_minimum_in_the_box(n_dim: int):
 def test_the_jacobian_is_that_of_the_rescaled_features(tiny: Classifier, digits: tuple[Split, Split]):
     b, t = (part.pixels(np.arange(3)) for part in digits)
     beta = torch.full((3,), 0.01)
-    solver = LevenbergMarquardt(Problem(tiny, b=b, start=b[:, None], target=embed(tiny, t), beta=beta), CONFIG)
+    solver = LevenbergMarquardt(
+        Problem(tiny, b=b, start=b, owner=torch.arange(len(b)), target=embed(tiny, t), beta=beta), CONFIG
+    )
 
     def rescaled(image: Tensor) -> Tensor:
         return tiny.feature_scale * tiny.embed(image[None])[0]

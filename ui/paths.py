@@ -16,7 +16,7 @@ from lgm.poisons import Poisons, read_shipped_poisons
 from ui import load
 
 Key = tuple[str, str, str, int, int, str]
-_GLANCE = 0.1  # seconds between two looks at the work
+_GLANCE = 0.25  # seconds between two looks at the work
 _TOLERANCE: dict[Method, float] = {"lm": 1e-2, "fbs": 2e-3}  # lm: a shorter wait for 1 % in the median
 
 
