@@ -29,6 +29,7 @@ LAUNCH: dict[str, Any] = {
     ],
 }
 PATIENCE = 60_000  # milliseconds: machines are shared
+DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"  # a frame later
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from lgm.config import BETA_GRID
 from lgm.poisons import Poisons, read_shipped_poisons
-from tests.browser import assert_accessible, messages, open_page, settled
+from tests.browser import DRAWN, assert_accessible, messages, open_page, settled
 from ui.lab import nearest_stop, shown_iterations
 
 pytestmark = pytest.mark.browser
@@ -49,7 +49,6 @@ PLAYED = """lab => new Promise((done) => {
   button.click();
   requestAnimationFrame(look);
 })"""
-DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 @pytest.fixture(autouse=True)

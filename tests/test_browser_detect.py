@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from playwright.sync_api import FloatRect, Locator, Page, WebSocket, expect
+from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from lgm.cards import read_features
 from lgm.data import Split
 from lgm.detection import nominal_fpr, outcome, wilson_interval
 from lgm.poisons import read_shipped_poisons
-from tests.browser import assert_accessible, open_page, settled
+from tests.browser import DRAWN, assert_accessible, messages, open_page, settled
 
 pytestmark = pytest.mark.browser
 LATER = 60_000  # ms: machines are shared
@@ -184,12 +184,10 @@ WATCH = f"""root => {{
   }};
   requestAnimationFrame(watch);
 }}"""
-DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 def test_every_frame_of_a_drag_shows_who_is_nearest_and_asks_the_server_nothing(page: Page, app_url: str) -> None:
-    sent: list[object] = []
-    page.on("websocket", lambda socket: listen(socket, sent))
+    sent = messages(page)
     open_page(page, f"{app_url}/detect")
     box = box_of(page, ".histogram")
     y, start = box["y"] + 100, box["x"] + box["width"] * 0.9
@@ -214,13 +212,8 @@ def test_every_frame_of_a_drag_shows_who_is_nearest_and_asks_the_server_nothing(
     expect(page).to_have_url(re.compile("threshold="), timeout=LATER)
 
 
-def listen(socket: WebSocket, sent: list[object]) -> None:
-    socket.on("framesent", lambda frame: sent.append(frame))  # noqa: PLW0108 Playwright cannot call list.append
-
-
 def test_dragging_the_line_moves_everything_and_tells_the_server_once(page: Page, app_url: str) -> None:
-    sent: list[object] = []
-    page.on("websocket", lambda socket: listen(socket, sent))
+    sent = messages(page)
     errors = open_page(page, f"{app_url}/detect")
     box = box_of(page, ".histogram")
     y, start = box["y"] + 100, box["x"] + box["width"] * 0.75

@@ -191,8 +191,8 @@ function draw(root, s) {
       say(figure, "crafting …");
     }
     plane(root.querySelector(`.plane.${name}`), s, name, poison);
+    if (name === "lgm") gauge(root.querySelector(".gauge"), s, poison);
   }
-  gauge(root.querySelector(".gauge"), s);
   if (decoded.ready) terms(root.querySelector(".terms canvas"), s);
 }
 
@@ -225,8 +225,8 @@ function verdict(poison, data) {
 
 // log p(f(x) | claimed label) of the LGM poison in nats, against the threshold T. The scale is even in sigmas, the root of
 // nats below the peak: clean images crowd near the peak, and that is where T lies.
-function gauge(figure, s) {
-  const canvas = figure.querySelector("canvas"), { peak } = s.decoded.nets.lgm, poison = shown(s, "lgm");
+function gauge(figure, s, poison) {
+  const canvas = figure.querySelector("canvas"), { peak } = s.decoded.nets.lgm;
   if (!canvas.clientWidth) return;
   const { g, width, height } = sharp(canvas), T = s.data.threshold, { ink, font } = s.look;
   const low = Math.min(T - 8, -30), left = 6, right = width - 6, y = height * 0.52;
