@@ -46,9 +46,10 @@ class LGMHead(nn.Module):
 class SoftmaxHead(nn.Module):
     """A linear layer and cross-entropy: what the paper compares with ("Linear-19", appendix C.1)."""
 
-    def __init__(self, n_dim: int, n_classes: int) -> None:
+    def __init__(self, n_dim: int, n_classes: int, *, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.classifier = nn.Linear(n_dim, n_classes)
+        self.label_smoothing = label_smoothing
 
     def logits(self, z: Tensor) -> Tensor:
         """Unnormalised class scores, (N, D) -> (N, K)."""
@@ -57,7 +58,7 @@ class SoftmaxHead(nn.Module):
     def loss(self, z: Tensor, y: Tensor, ramp: float = 1.0) -> Tensor:
         """Scalar cross-entropy in nats, mean over the batch; ``ramp`` is for the shared interface only."""
         del ramp
-        return functional.cross_entropy(self.logits(z), y)
+        return functional.cross_entropy(self.logits(z), y, label_smoothing=self.label_smoothing)
 
 
 Head = LGMHead | SoftmaxHead
@@ -66,7 +67,7 @@ Head = LGMHead | SoftmaxHead
 def build_head(config: ModelConfig) -> Head:
     """The head a config asks for, freshly initialised."""
     if config.loss == "softmax":
-        return SoftmaxHead(config.n_dim, config.n_classes)
+        return SoftmaxHead(config.n_dim, config.n_classes, label_smoothing=config.label_smoothing)
     mixture = GaussianMixture.on_circle(
         config.n_classes,
         config.n_dim,

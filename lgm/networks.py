@@ -51,7 +51,34 @@ def tiny_cnn(n_dim: int = 2) -> nn.Sequential:
     )
 
 
-_BACKBONES: dict[str, Callable[[int], nn.Module]] = {"mnist-cnn": mnist_cnn, "tiny-cnn": tiny_cnn}
+_VGG19 = (2, 2, 4, 4, 4)  # convolutions a block; each block halves the image
+VGG19_WIDTH = 512
+
+
+def vgg19(n_dim: int = 2) -> nn.Sequential:
+    """VGG19 with batch norm for 32x32 images: (N, 3, 32, 32) -> (N, n_dim).
+
+    The convolutions of torchvision's ``vgg19_bn``; its three wide linear layers, made for 7x7 places, are one. With
+    ``n_dim`` 512 there is none: the features are the last block's own.
+    """
+    layers: list[nn.Module] = []
+    inputs = 3
+    for block, convolutions in enumerate(_VGG19):
+        outputs = min(64 << block, VGG19_WIDTH)
+        for _ in range(convolutions):
+            convolution = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1)
+            nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(convolution.bias)  # pyright: ignore[reportArgumentType] it has one
+            layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+            inputs = outputs
+        layers.append(nn.MaxPool2d(2, ceil_mode=True))  # smaller images, in early epochs, keep a last pixel
+    layers.append(nn.Flatten())
+    if n_dim != VGG19_WIDTH:
+        layers.append(nn.Linear(VGG19_WIDTH, n_dim))
+    return nn.Sequential(*layers)
+
+
+_BACKBONES: dict[str, Callable[[int], nn.Module]] = {"mnist-cnn": mnist_cnn, "tiny-cnn": tiny_cnn, "vgg19": vgg19}
 IMAGE_SHAPE = (1, 28, 28)
 
 

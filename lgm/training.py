@@ -174,7 +174,7 @@ class _Run:
         order = torch.randperm(len(self.train), generator=generator)
         loss_sum = correct = seen = 0.0
         for index in order.split(self.config.batch_size):
-            x = _shifted(self.train.pixels(index.numpy()), self.config.shift, generator)
+            x = self.augment(self.train.pixels(index.numpy()), generator)
             x = x.to(self.device, memory_format=torch.channels_last)
             y = self.train.targets(index.numpy()).to(self.device)
             step = self.epoch * self.steps_per_epoch + int(seen) // self.config.batch_size
@@ -190,6 +190,17 @@ class _Run:
         self.epoch += 1
         self.model.eval()
         return {"epoch": self.epoch, "loss": loss_sum / seen, "accuracy": correct / seen} | self.center_distance()
+
+    def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """What an image may also have looked like, (N, C, H, W) -> (N, C, H', W')."""
+        x = _shifted(x, self.config.shift, generator)
+        if self.config.flip:
+            mirrored = torch.rand(len(x), generator=generator) < 0.5
+            x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
+        if self.epoch < self.config.small_epochs:
+            size = (self.config.small_size, self.config.small_size)
+            x = functional.interpolate(x, size, mode="bilinear", antialias=True)
+        return x
 
     def step(self, x: Tensor, y: Tensor, step: int) -> tuple[float, int]:
         progress = step / self.total_steps
@@ -274,13 +285,15 @@ def _checksum(tensors: dict[str, Tensor], run: str) -> str:
 
 
 def _optimizer(model: Classifier, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW; the mixture has its own step and no decay, which would pull the means to the origin."""
+    """The mixture has its own step and no decay, which would pull the means to the origin."""
     mixture = {f"head.{n}" for n, _ in model.head.named_parameters()} if isinstance(model.head, LGMHead) else set()
     network = [p for n, p in model.named_parameters() if n not in mixture and p.requires_grad]
     centers = [p for n, p in model.named_parameters() if n in mixture and p.requires_grad]
     groups: list[dict[str, Any]] = [{"params": network, "lr": config.lr, "weight_decay": config.weight_decay}]
     if centers:
         groups.append({"params": centers, "lr": config.center_lr, "weight_decay": 0.0})
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=0.9, nesterov=True)
     return torch.optim.AdamW(groups)
 
 
