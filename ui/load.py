@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import streamlit as st
 
-from lgm import cards, data, poisons
+from lgm import cards, datasets, poisons
 from lgm.cards import Card, CheckpointError, FeatureMap, Features
 from lgm.data import Split
 from lgm.poisons import Poisons
@@ -22,9 +22,9 @@ SPLIT_TITLES = {"test": "MNIST official test set (10,000)", "bundled": "MNIST bu
 def choose_data() -> None:
     """The sidebar: which dataset, which clean fine-tuning data D_f, which two networks."""
     st.selectbox("Dataset", ["MNIST"], help="CIFAR-10 follows.")
-    splits = ["test", "bundled"] if data.has_official() else ["bundled"]
+    splits = ["test", "bundled"] if datasets.DATASETS["mnist"].at_hand("test") else ["bundled"]
     _choice("Fine-tuning data D_f", "data", splits, clean_split(), SPLIT_TITLES)
-    if not data.has_official():
+    if not datasets.DATASETS["mnist"].at_hand("test"):
         st.caption("The official MNIST files are not on this machine. The Train page can fetch them.")
     for loss, title in (("lgm", "LGM network"), ("softmax", "Softmax network")):
         names = [name for name in cards.list_checkpoints() if card(name).config.model.loss == loss]
@@ -49,9 +49,9 @@ def _choice(title: str, name: str, options: list[str], current: str, titles: dic
 def clean_split() -> str:
     """Name of D_f: the URL's if this machine has it, else the default."""
     wanted = state.get("data")
-    if wanted == "bundled" or (wanted == "test" and data.has_official()):
+    if wanted == "bundled" or (wanted == "test" and datasets.DATASETS["mnist"].at_hand("test")):
         return wanted
-    return data.default_split()
+    return datasets.default_split()
 
 
 def model_name(loss: str) -> str:
@@ -89,7 +89,7 @@ def _in_memory() -> set[str]:
 @st.cache_resource(show_spinner=False, max_entries=8)
 def split(name: str) -> Split:
     """A split of the data (shared: do not change it)."""
-    found = data.load_split(name)
+    found = datasets.load_split(name)
     _in_memory().add(name)
     return found
 
@@ -146,7 +146,7 @@ def poisons_or_none(name: str) -> Poisons | None:
 
 def image(split_name: str, index: int) -> np.ndarray | None:
     """One image, or None if the official files that hold it are not on this machine."""
-    if split_name in ("train", "test") and not data.has_official(train=split_name == "train"):
+    if split_name in ("train", "test") and not datasets.DATASETS["mnist"].at_hand(split_name):
         return None
     return split(split_name).images[index]
 
