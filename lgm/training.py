@@ -18,9 +18,10 @@ from torch.nn import functional
 from lgm.cards import Card, CheckpointError, Features, check_name
 from lgm.checkpoints import embed_split, save_measured, weights_sha256
 from lgm.config import TrainConfig
-from lgm.data import DataError, Split, load_split, per_class, validation_split, write_atomically
+from lgm.data import DataError, Split, per_class, write_atomically
+from lgm.datasets import DATASETS, load_split, validation_split
 from lgm.heads import LGMHead
-from lgm.networks import Classifier, autocast, build_model, device_of, fast_precision, to_device
+from lgm.networks import Classifier, autocast, build_model, check_images, device_of, fast_precision, to_device
 
 OnStep = Callable[[int, int, dict[str, float]], None]
 OnEpoch = Callable[[dict[str, Any], Features | None], None]
@@ -110,13 +111,15 @@ def train_checkpoint(
 
     Raises:
         DataError, TrainingError, CheckpointError: see `load_split` and `fit`.
+        ValueError: a network for images of another shape.
     """
     check_name(name)
-    train = load_split(config.split)
+    train = load_split(config.split, config.dataset)
     if config.limit is not None:
         train = train[per_class(train.labels, 0, config.limit)]
-    validation = load_split(validation_split(config.split))
+    validation = load_split(validation_split(config.split, config.dataset), config.dataset)
     model = to_device(build_model(config.model, config.seed), device)
+    check_images(train.pixels(slice(0, 1)), model.image_shape)
     state_path = folder / f"{name}.resume.safetensors"
     result = fit(
         model,
@@ -133,16 +136,16 @@ def train_checkpoint(
         return None
     card = Card(name=name, config=config, weights_sha256="", history=result.history)
     card.data_sha256["trained on"] = train.sha256
-    save_measured(model.eval(), card, list(_splits_at_hand()), folder)
+    save_measured(model.eval(), card, list(_splits_at_hand(config.dataset)), folder)
     state_path.unlink(missing_ok=True)
     return card
 
 
-def _splits_at_hand() -> Iterator[Split]:
-    yield load_split("bundled")
+def _splits_at_hand(dataset: str) -> Iterator[Split]:
+    yield load_split(DATASETS[dataset].held_out, dataset)
     for name in ("train", "test"):
         try:
-            yield load_split(name)
+            yield load_split(name, dataset)
         except DataError:
             continue  # not on this machine; the card says which splits were measured
 

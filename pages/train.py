@@ -6,10 +6,11 @@ from typing import Any, cast
 import pandas as pd
 import streamlit as st
 
-from lgm import cards, data
+from lgm import cards
 from lgm.cards import CheckpointError
 from lgm.config import Loss, TrainConfig
 from lgm.data import DataError
+from lgm.datasets import DATASETS
 from lgm.detection import wilson_interval
 from lgm.jobs import Job, QueueFull
 from ui import load, runs, state, uploads
@@ -88,7 +89,7 @@ def choose(run: Run | None) -> None:
     loss = cast(Loss, pick("Loss", LOSSES))
     network = cast(Network, pick("Network", NETWORKS))
     gaussian = choose_gaussian(disabled=loss != "lgm")
-    splits = [split for split in DATA if split != "train" or data.has_official(train=True)]
+    splits = [split for split in DATA if DATASETS["mnist"].at_hand(split)]
     split = st.selectbox("Training data", splits, format_func=DATA.__getitem__, key="train_split")
     left, right = st.columns(2)
     usual = 12 if network == "tiny-cnn" else 6
@@ -381,7 +382,7 @@ def list_stopped(waiting: list[Unfinished | CheckpointError], run: Run | None) -
 def official_digits() -> None:
     """The one download of this project, and only when it is asked for."""
     job = runner().jobs.get(DOWNLOAD)
-    if data.has_official() and data.has_official(train=True):
+    if DATASETS["mnist"].at_hand("test") and DATASETS["mnist"].at_hand("train"):
         st.markdown(
             "The official MNIST files are on this machine. Train on **D_C**, or choose the test set as D_f at the side."
         )
@@ -404,7 +405,7 @@ def download() -> None:
             if not job.report(done, total):
                 raise DataError("The download was stopped. Files that are complete are kept.")
 
-        data.download_mnist(on_file)
+        DATASETS["mnist"].download(on_file)
 
     try:
         runner().submit(DOWNLOAD, work)

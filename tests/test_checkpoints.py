@@ -26,7 +26,8 @@ from lgm.cards import (
 )
 from lgm.checkpoints import embed_split, load_checkpoint, measure, save_checkpoint, save_measured, weights_sha256
 from lgm.config import ModelConfig
-from lgm.data import Split, load_split, per_class
+from lgm.data import Split, per_class
+from lgm.datasets import load_split
 from lgm.networks import Classifier, build_model, embed, to_device
 
 

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lgm.cards import read_card
 from lgm.checkpoints import embed_split, load_checkpoint
 from lgm.config import BETA_GRID
 from lgm.data import DataError, Split
+from lgm.datasets import DATASETS
 from lgm.detection import nominal_fpr, outcome, roc, wilson_interval
 from lgm.networks import log_likelihood, require_mixture
 from lgm.poisons import read_poisons
@@ -241,7 +243,7 @@ def test_download_happens_only_when_asked(tiny_lgm: Path, monkeypatch: pytest.Mo
         asked.append("download")
         raise DataError("no mirror could be reached")
 
-    monkeypatch.setattr(cli, "download_mnist", download)
+    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], download=download))
     run(capsys, "evaluate", tiny_lgm, "--data", "bundled-val")
     assert not asked
     err = fails(capsys, "evaluate", tiny_lgm, "--data", "bundled-val", "--download")
@@ -310,7 +312,7 @@ def test_train_refuses_nonsense(arguments: list[str], message: str, fresh_home: 
 
 
 def test_interrupt_ends_with_130(tiny_lgm: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture):
-    def interrupt(name: str) -> Split:
+    def interrupt(name: str, dataset: str) -> Split:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "load_split", interrupt)
@@ -319,7 +321,7 @@ def test_interrupt_ends_with_130(tiny_lgm: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_mistake_in_the_program_is_not_hidden(tiny_lgm: Path, monkeypatch: pytest.MonkeyPatch):
-    def broken(name: str) -> Split:
+    def broken(name: str, dataset: str) -> Split:
         raise ZeroDivisionError
 
     monkeypatch.setattr(cli, "load_split", broken)

@@ -109,7 +109,7 @@ def test_logits_come_from_the_features(few: Split):
 def test_bad_images_are_refused(images: Tensor, message: str):
     model = build_model(TINY)
     with pytest.raises(ValueError, match=message):
-        check_images(images)
+        check_images(images, (1, 28, 28))
     with pytest.raises(ValueError, match=message):
         embed(model, images)
     with pytest.raises(ValueError, match=message):

@@ -226,7 +226,7 @@ def _threads(config: TrainConfig) -> Iterator[None]:
 def _untrained(config: TrainConfig) -> list[Epoch]:
     """Where the run starts from: the network that `train_checkpoint` will build from the same seed."""
     from lgm.checkpoints import embed_split
-    from lgm.data import load_split
+    from lgm.datasets import load_split
     from lgm.networks import build_model
 
     model = build_model(config.model, config.seed).eval()
