@@ -204,7 +204,9 @@ def _poison_marks(poisons: Poisons, seen: Projection, names: np.ndarray) -> go.S
             "color": [CLASS[k] for k in poisons.labels],
             "line": {"width": 2, "color": ROLE["poison"]},
         },
-        customdata=np.column_stack([names[group] for group in (poisons.labels, poisons.target_labels, poisons.predicted)]),
+        customdata=np.column_stack(
+            [names[group] for group in (poisons.labels, poisons.target_labels, poisons.predicted)]
+        ),
         hovertemplate="poison: claims %{customdata[0]}, target %{customdata[1]}, "
         "seen as %{customdata[2]}<extra></extra>",
     )

@@ -180,4 +180,6 @@ with guard():
     bench(base, target, pair_bar(base, target))
 with st.expander("What am I looking at?"):
     st.markdown(ABOUT)
-    st.latex(r"p=\arg\min_{x\in[0,1]^{C\times H\times W}}\;\lVert s\circ(f(x)-f(t))\rVert_2^2+\beta\,\lVert x-b\rVert_2^2")
+    st.latex(
+        r"p=\arg\min_{x\in[0,1]^{C\times H\times W}}\;\lVert s\circ(f(x)-f(t))\rVert_2^2+\beta\,\lVert x-b\rVert_2^2"
+    )

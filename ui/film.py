@@ -1,7 +1,6 @@
 """The browser component of the Train page: the cloud of features, epoch by epoch, beside the curves."""
 
 import base64
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -8,7 +8,6 @@ import base64
 import math
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -51,7 +51,9 @@ def add_model(file_name: str, weights: bytes, card: bytes | None, name: str) -> 
             note=f"Uploaded: {path.name}. {claims.note}"[:_LONGEST_NOTE],
         )
         dataset = DATASETS[claims.config.dataset]
-        splits = [load_split(split, dataset.name) for split in {dataset.held_out, *filter(dataset.at_hand, dataset.clean)}]
+        splits = [
+            load_split(split, dataset.name) for split in {dataset.held_out, *filter(dataset.at_hand, dataset.clean)}
+        ]
         ready = Path(folder) / "ready"
         save_measured(model, measured, splits, ready)
         with claimed(name):
