@@ -157,7 +157,7 @@ def embed(model: Classifier, images: Tensor, batch_size: int = 500) -> Tensor:
     """Features of any number of images, in float32.
 
     Args:
-        model: In eval mode or not: the networks here behave the same.
+        model: In eval mode: in training, batch norm makes an image's features depend on its neighbours.
         images: (N, 1, 28, 28) pixels in [0, 1].
         batch_size: Images at a time; bounds the memory, does not change the result beyond rounding.
 
