@@ -113,12 +113,18 @@ def _download_if_asked(args: argparse.Namespace, dataset: str) -> None:
 
 
 def _add_train(commands: Any) -> None:
-    parser = _command(commands, "train", _train, "Train a network from a preset and save it with its card.")
+    parser = _command(
+        commands,
+        "train",
+        _train,
+        "Train a network from a preset and save it with its card. Where the preset has a warm start, that comes first; "
+        "it is kept beside the model as warm-*.state.safetensors, for other heads to start from, and may be deleted.",
+    )
     parser.add_argument("preset", choices=list(PRESETS))
     parser.add_argument("--name", help="what to call it (default: the preset's name)")
     parser.add_argument("--out", type=Path, default=user_folder(), help="folder for weights, card and features")
     _add_data(parser, "what to train on", "the preset's")
-    parser.add_argument("--epochs", type=int, help="passes over the data (default: the preset's)")
+    parser.add_argument("--epochs", type=int, help="passes over the data, after a warm start (default: the preset's)")
     parser.add_argument("--margin", type=float, help="alpha of the LGM loss (default: the preset's)")
     parser.add_argument("--likelihood-weight", type=float, help="lambda of the LGM loss (default: the preset's)")
     parser.add_argument("--covariance", choices=["identity", "diagonal"], help="learnt if diagonal")
@@ -145,8 +151,9 @@ def _train_config(args: argparse.Namespace) -> TrainConfig:
             center_radius=args.center_radius,
         ),
     )
+    warm = preset.warm_start and replace(preset.warm_start, **given(seed=args.seed))
     chosen = given(split=args.data, epochs=args.epochs, limit=args.limit, seed=args.seed)
-    return replace(preset, model=model, **chosen)
+    return replace(preset, model=model, warm_start=warm, **chosen)
 
 
 def _train(args: argparse.Namespace) -> dict[str, Any]:

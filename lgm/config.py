@@ -29,7 +29,7 @@ class ModelConfig:
     likelihood_weight: float = 0.1  # lambda in eq. (5)
     covariance: Covariance = "identity"  # the paper fixes it to identity
     learn_priors: bool = False  # class priors p(k) of eq. (2); uniform unless learnt
-    center_radius: float = 3.0  # the class means start on a circle of this radius
+    center_radius: float = 3.0  # the class means start on a circle of this radius; a simplex, given enough dimensions
     center_order: tuple[int, ...] = ()  # classes in their order round the circle; (): by number
     label_smoothing: float = 0.0  # of the softmax loss: the share of each label that goes to all classes alike
 
@@ -54,7 +54,7 @@ class TrainConfig:
     """A model and how it is trained. Measured recipe: AdamW, ramped margin, centres on a circle."""
 
     model: ModelConfig = ModelConfig()
-    warm_start: "TrainConfig | None" = None  # a first phase, whose layers this one goes on from
+    warm_start: "TrainConfig | None" = None  # a first phase on the same images, whose layers this one goes on from
     dataset: str = "mnist"
     split: str = "train"  # which part of it: see `lgm.datasets.DATASETS`
     limit: int | None = None  # images per class, for quick tries
@@ -87,6 +87,10 @@ class TrainConfig:
         _check(0 <= self.small_epochs <= self.epochs, "small_epochs", "a number up to epochs", self.small_epochs)
         _check(self.small_size >= 1, "small_size", "at least 1 pixel", self.small_size)
         _check(0 <= self.seed < 2**31, "seed", "an integer in [0, 2**31)", self.seed)
+        if self.warm_start:
+            network = self.warm_start.model.network
+            _check(network == self.model.network, "warm_start", f"the same network ({self.model.network})", network)
+            _check(not self.warm_start.warm_start, "warm_start", "one phase", "another one before it")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON gives them back; `from_dict` is the way back."""
@@ -171,6 +175,22 @@ _CIFAR_WIDE = TrainConfig(
 )
 
 
+_CIFAR = TrainConfig(
+    dataset="cifar10",
+    warm_start=_CIFAR_WIDE,
+    model=ModelConfig(network="vgg19", center_radius=5.0, center_order=_CIFAR_BY_LOOK),
+    epochs=4,
+    batch_size=128,
+    optimizer="sgd",
+    lr=0.02,
+    center_lr=1e-3,
+    weight_decay=5e-4,
+    warmup=0.1,
+    margin_ramp=0.5,
+    shift=4,
+    flip=True,
+)
+
 PRESETS: dict[str, TrainConfig] = {
     "mnist-lgm": _MNIST,
     "mnist-softmax": _softmax(_MNIST),
@@ -178,4 +198,8 @@ PRESETS: dict[str, TrainConfig] = {
     "fashion-softmax": _softmax(_FASHION),
     "tiny-lgm": _TINY,
     "tiny-softmax": _softmax(_TINY),
+    "cifar10-lgm": _CIFAR,
+    # The order stays: the plane of the first phase is laid alike for both heads.
+    "cifar10-softmax": replace(_CIFAR, model=replace(_CIFAR.model, loss="softmax")),
+    "cifar10-lgm-10d": replace(_CIFAR, model=replace(_CIFAR.model, n_dim=10)),
 }

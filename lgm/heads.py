@@ -68,15 +68,17 @@ def build_head(config: ModelConfig) -> Head:
     """The head a config asks for, freshly initialised."""
     if config.loss == "softmax":
         return SoftmaxHead(config.n_dim, config.n_classes, label_smoothing=config.label_smoothing)
-    mixture = GaussianMixture.on_circle(
-        config.n_classes,
-        config.n_dim,
-        config.center_radius,
-        config.center_order,
-        learn_variance=config.covariance == "diagonal",
-        learn_priors=config.learn_priors,
+    return LGMHead(build_mixture(config), margin=config.margin, likelihood_weight=config.likelihood_weight)
+
+
+def build_mixture(config: ModelConfig) -> GaussianMixture:
+    """The Gaussians as they are before training: equally far apart where there is room, else on a circle."""
+    learnt = {"learn_variance": config.covariance == "diagonal", "learn_priors": config.learn_priors}
+    if config.n_dim > 2 and config.n_dim >= config.n_classes - 1:
+        return GaussianMixture.on_simplex(config.n_classes, config.n_dim, config.center_radius, **learnt)
+    return GaussianMixture.on_circle(
+        config.n_classes, config.n_dim, config.center_radius, config.center_order, **learnt
     )
-    return LGMHead(mixture, margin=config.margin, likelihood_weight=config.likelihood_weight)
 
 
 def posterior(head: Head, z: Tensor) -> Tensor:

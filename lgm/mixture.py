@@ -48,6 +48,18 @@ class GaussianMixture(nn.Module):
             means[:, 0] = torch.linspace(-radius, radius, n_classes)[place]
         return GaussianMixture(means, **options)
 
+    @staticmethod
+    def on_simplex(n_classes: int, n_dim: int, radius: float, **options: bool) -> "GaussianMixture":
+        """Means at the corners of a regular simplex round the origin, in the first K - 1 dimensions.
+
+        All are equally far from each other, so there is no order of the classes to choose.
+        """
+        corner = torch.arange(n_classes, dtype=torch.float64)[:, None]
+        axis = torch.arange(1, n_classes, dtype=torch.float64)  # j: corner j lies opposite to those before
+        means = torch.zeros(n_classes, n_dim)
+        means[:, : n_classes - 1] = ((corner < axis).double() - axis * (corner == axis)) / (axis * (axis + 1)).sqrt()
+        return GaussianMixture(radius * means / means.norm(dim=1, keepdim=True), **options)
+
     @property
     def _safe_log_variance(self) -> Tensor:
         return self.log_variance.clamp(min=_MIN_LOG_VARIANCE)

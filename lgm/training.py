@@ -1,30 +1,29 @@
 """One loop for all training, resumable to the bit."""
 
-import hashlib
-import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
+from lgm.augment import augment
 from lgm.cards import Card, CheckpointError, Features, check_name
-from lgm.checkpoints import embed_split, save_measured, weights_sha256
+from lgm.checkpoints import embed_split, save_measured
 from lgm.config import TrainConfig
-from lgm.data import DataError, Split, per_class, write_atomically
+from lgm.data import DataError, Split, per_class
 from lgm.datasets import DATASETS, load_split, validation_split
 from lgm.heads import LGMHead
 from lgm.networks import Classifier, autocast, build_model, check_images, device_of, fast_precision, to_device
+from lgm.states import read_state, write_state
+from lgm.warmstart import copy_layers, last_layer, lay_plane, phase_path
 
 OnStep = Callable[[int, int, dict[str, float]], None]
 OnEpoch = Callable[[dict[str, Any], Features | None], None]
+WARM_START = "warm start"  # the phase that its records belong to
 _COLLAPSED = 0.5  # sigmas: two classes this close together share one Gaussian
 
 
@@ -48,6 +47,7 @@ def fit(
     validation: Split | None = None,
     state_path: Path | None = None,
     resume: bool = False,
+    earlier: Sequence[dict[str, Any]] = (),
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -61,6 +61,7 @@ def fit(
         validation: Measured after each epoch.
         state_path: Where to keep the state after each epoch; None keeps none.
         resume: Go on from ``state_path`` if it exists.
+        earlier: Records of a phase before this one, which the history goes on from.
         on_step: Called after each step as (step, steps in all, running metrics).
         on_epoch: Called after each epoch as (record, features of the validation split).
         should_stop: Asked after each step; True ends the run at the last finished epoch's state on disk.
@@ -69,7 +70,7 @@ def fit(
         TrainingError: the loss is not finite, the features collapse, or the result is no better than guessing.
         CheckpointError: the state to resume from is damaged or belongs to another run.
     """
-    run = _Run(model, train, config)
+    run = _Run(model, train, config, earlier)
     if resume and state_path is not None and state_path.exists():
         run.load_state(state_path)
     elif state_path is not None:
@@ -106,12 +107,16 @@ def train_checkpoint(
 ) -> Card | None:
     """Train a config from scratch and save weights, card and features under ``name`` in ``folder``.
 
+    A warm start comes first. Its records are marked with a ``phase``, steps and epochs are counted over both phases,
+    and its last state stays in ``folder`` (see `phase_path`) for all heads that start from it: a run that finds it
+    there says so by a record marked ``kept``, without features.
+
     Returns:
         The card, or None if the caller stopped it: then the state of the last epoch waits for ``resume``.
 
     Raises:
         DataError, TrainingError, CheckpointError: see `load_split` and `fit`.
-        ValueError: a network for images of another shape.
+        ValueError: a network for images of another shape, or one that cannot start from another.
     """
     check_name(name)
     train = load_split(config.split, config.dataset)
@@ -121,16 +126,27 @@ def train_checkpoint(
     model = to_device(build_model(config.model, config.seed), device)
     check_images(train.pixels(slice(0, 1)), model.image_shape)
     state_path = folder / f"{name}.resume.safetensors"
+    told: dict[str, Any] = {"validation": validation, "should_stop": should_stop}
+    earlier: list[dict[str, Any]] | None = []
+    if config.warm_start:
+        rest = _steps(config, train)
+        if not (resume and state_path.exists()):
+            state_path.unlink(missing_ok=True)  # of another run: it must not be taken for this one's second phase
+            on_first = _counted(on_step, 0, rest)
+            earlier = _warm_up(model, config, train, folder, on_step=on_first, on_epoch=on_epoch, **told)
+        on_step = _counted(on_step, _steps(config.warm_start, train), 0)
+    if earlier is None:
+        return None
     result = fit(
         model,
         train,
         config,
-        validation=validation,
         state_path=state_path,
         resume=resume,
+        earlier=earlier,
         on_step=on_step,
         on_epoch=on_epoch,
-        should_stop=should_stop,
+        **told,
     )
     if not result.completed:
         return None
@@ -139,6 +155,50 @@ def train_checkpoint(
     save_measured(model.eval(), card, list(_splits_at_hand(config.dataset)), folder)
     state_path.unlink(missing_ok=True)
     return card
+
+
+def _warm_up(
+    model: Classifier,
+    config: TrainConfig,
+    train: Split,
+    folder: Path,
+    *,
+    on_epoch: OnEpoch | None,
+    **told: Any,
+) -> list[dict[str, Any]] | None:
+    """Train the first phase, or find it trained, and start ``model`` from it; its records, or None if stopped."""
+    first = config.warm_start
+    assert first is not None
+    last_layer(model)  # an error before the phase, not hours later
+    source = to_device(build_model(first.model, first.seed), str(device_of(model)))
+    path, ran = phase_path(first, train, folder), False
+
+    def on_warm_epoch(record: dict[str, Any], features: Features | None) -> None:
+        nonlocal ran
+        ran = True
+        if on_epoch:
+            on_epoch({**record, "phase": WARM_START}, features)
+
+    result = fit(source, train, first, state_path=path, resume=True, on_epoch=on_warm_epoch, **told)
+    if not result.completed:
+        return None
+    copy_layers(model, source)
+    lay_plane(model, train, config.model)
+    records = [{**record, "phase": WARM_START} for record in result.history]
+    if on_epoch and not ran:
+        on_epoch({**records[-1], "kept": path.name}, None)
+    return records
+
+
+def _steps(config: TrainConfig, train: Split) -> int:
+    return config.epochs * math.ceil(len(train) / config.batch_size)
+
+
+def _counted(on_step: OnStep | None, before: int, after: int) -> OnStep | None:
+    """``on_step`` of a phase that has other steps before and after it."""
+    if on_step is None:
+        return None
+    return lambda step, total, metrics: on_step(before + step, before + total + after, metrics)
 
 
 def _splits_at_hand(dataset: str) -> Iterator[Split]:
@@ -153,7 +213,9 @@ def _splits_at_hand(dataset: str) -> Iterator[Split]:
 class _Run:
     """The state of a training run: all that must survive a kill."""
 
-    def __init__(self, model: Classifier, train: Split, config: TrainConfig) -> None:
+    def __init__(
+        self, model: Classifier, train: Split, config: TrainConfig, earlier: Sequence[dict[str, Any]] = ()
+    ) -> None:
         self.model = model
         self.train = train
         self.config = config
@@ -162,12 +224,8 @@ class _Run:
         self.optimizer = _optimizer(model, config)
         self.base_lr = [group["lr"] for group in self.optimizer.param_groups]
         self.epoch = 0
-        self.history: list[dict[str, Any]] = []
-        self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
-
-    @property
-    def total_steps(self) -> int:
-        return self.config.epochs * self.steps_per_epoch
+        self.history = list(earlier)  # of all phases; `epoch` is counted in this one alone
+        self.total_steps = _steps(config, train)
 
     def train_epoch(self, on_step: OnStep | None, should_stop: Callable[[], bool] | None) -> dict[str, Any] | None:
         """One pass over the data; None if it was stopped."""
@@ -175,35 +233,25 @@ class _Run:
         # Order and shifts depend on seed and epoch alone, so a resumed run sees what an uninterrupted one sees.
         generator = torch.Generator().manual_seed(self.config.seed * 100_003 + self.epoch)
         order = torch.randperm(len(self.train), generator=generator)
+        number, first_step = len(self.history) + 1, self.epoch * (self.total_steps // self.config.epochs)
         loss_sum = correct = seen = 0.0
         for index in order.split(self.config.batch_size):
-            x = self.augment(self.train.pixels(index.numpy()), generator)
+            x = augment(self.train.pixels(index.numpy()), self.config, self.epoch, generator)
             x = x.to(self.device, memory_format=torch.channels_last)
             y = self.train.targets(index.numpy()).to(self.device)
-            step = self.epoch * self.steps_per_epoch + int(seen) // self.config.batch_size
+            step = first_step + int(seen) // self.config.batch_size
             loss, hits = self.step(x, y, step)
             if not math.isfinite(loss):
-                raise TrainingError(f"epoch {self.epoch + 1}: the loss is {loss}; lower lr (now {self.config.lr:g})")
+                raise TrainingError(f"epoch {number}: the loss is {loss}; lower lr (now {self.config.lr:g})")
             loss_sum, correct, seen = loss_sum + loss * len(y), correct + hits, seen + len(y)
             if on_step:
-                running = {"loss": loss_sum / seen, "accuracy": correct / seen, "epoch": float(self.epoch + 1)}
+                running = {"loss": loss_sum / seen, "accuracy": correct / seen, "epoch": float(number)}
                 on_step(step + 1, self.total_steps, running | self.center_distance())
             if should_stop and should_stop():
                 return None
         self.epoch += 1
         self.model.eval()
-        return {"epoch": self.epoch, "loss": loss_sum / seen, "accuracy": correct / seen} | self.center_distance()
-
-    def augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """What an image may also have looked like, (N, C, H, W) -> (N, C, H', W')."""
-        x = _shifted(x, self.config.shift, generator)
-        if self.config.flip:
-            mirrored = torch.rand(len(x), generator=generator) < 0.5
-            x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
-        if self.epoch < self.config.small_epochs:
-            size = (self.config.small_size, self.config.small_size)
-            x = functional.interpolate(x, size, mode="bilinear", antialias=True)
-        return x
+        return {"epoch": number, "loss": loss_sum / seen, "accuracy": correct / seen} | self.center_distance()
 
     def step(self, x: Tensor, y: Tensor, step: int) -> tuple[float, int]:
         progress = step / self.total_steps
@@ -232,44 +280,33 @@ class _Run:
         record, chance = self.history[-1], 1 / self.config.model.n_classes
         if record.get("closest_centers", math.inf) < _COLLAPSED and record["accuracy"] < 2 * chance:
             raise TrainingError(
-                f"the features have collapsed in epoch {self.epoch}: closest class means "
+                f"the features have collapsed in epoch {record['epoch']}: closest class means "
                 f"{record['closest_centers']:.2f} sigma apart (expected over {_COLLAPSED}), accuracy "
                 f"{record['accuracy']:.1%}. Start the centres wider (center_radius), ramp the margin more slowly "
                 "(margin_ramp) or lower likelihood_weight"
             )
 
     def raise_if_guessing(self) -> None:
-        accuracy, chance = self.history[-1]["accuracy"], 1 / self.config.model.n_classes
+        epochs, accuracy = len(self.history), self.history[-1]["accuracy"]
+        chance = 1 / self.config.model.n_classes
         if accuracy < 2 * chance:
             raise TrainingError(
-                f"after {self.epoch} epochs accuracy is {accuracy:.1%}, hardly better than guessing ({chance:.1%}); "
+                f"after {epochs} epochs accuracy is {accuracy:.1%}, hardly better than guessing ({chance:.1%}); "
                 "nothing was saved. Train longer, or change lr"
             )
 
     def save_state(self, path: Path) -> None:
-        """Weights, optimiser and history in one file, so that they can never disagree."""
-        tensors = {f"model.{name}": value.detach().cpu() for name, value in self.model.state_dict().items()}
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value.cpu() for name, value in slots.items()}
-        tensors = {name: value.contiguous().clone() for name, value in tensors.items()}
-        run = json.dumps({"epoch": self.epoch, "history": self.history, **self._identity()})
-        metadata = {"run": run, "sha256": _checksum(tensors, run)}
-        write_atomically(path, lambda part: save_file(tensors, part, metadata=metadata))
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
+        write_state(path, tensors, {"epoch": self.epoch, "history": self.history, **self._identity()})
 
     def load_state(self, path: Path) -> None:
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a dict
-            if metadata["sha256"] != _checksum(tensors, metadata["run"]):
-                raise ValueError("another SHA-256 than it was saved with")
-            meta = json.loads(metadata["run"])
-        except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
-            raise CheckpointError(f"{path}: expected the state of a training run, found {error}; delete it") from error
+        tensors, run = read_state(path)
         for what, mine in self._identity().items():
-            if meta.get(what) != mine:
+            if run.get(what) != mine:
                 raise CheckpointError(f"{path}: belongs to a run with another {what}; use that one, or delete the file")
-        self.epoch, self.history = meta["epoch"], meta["history"]
+        self.epoch, self.history = run["epoch"], run["history"]
         own = {name.removeprefix("model."): v for name, v in tensors.items() if name.startswith("model.")}
         self.model.load_state_dict(own)
         slots: dict[int, dict[str, Tensor]] = {}
@@ -281,10 +318,6 @@ class _Run:
 
     def _identity(self) -> dict[str, Any]:
         return {"config": self.config.to_dict(), "data": self.train.sha256}
-
-
-def _checksum(tensors: dict[str, Tensor], run: str) -> str:
-    return hashlib.sha256((weights_sha256(tensors) + run).encode()).hexdigest()
 
 
 def _optimizer(model: Classifier, config: TrainConfig) -> torch.optim.Optimizer:
@@ -305,17 +338,3 @@ def _schedule(progress: float, warmup: float) -> float:
     if progress < warmup:
         return (progress + 1e-3) / warmup if warmup else 1.0
     return (1 - progress) / (1 - warmup)
-
-
-def _shifted(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:
-    """Each image moved by up to ``shift`` pixels both ways, black moving in, (N, C, H, W) -> the same."""
-    if not shift:
-        return x
-    n, _, height, width = x.shape
-    padded = functional.pad(x, [shift] * 4)
-    offset = torch.randint(0, 2 * shift + 1, (2, n, 1), generator=generator)
-    rows = (offset[0] + torch.arange(height))[:, None, :, None]
-    columns = (offset[1] + torch.arange(width))[:, None, None, :]
-    images = torch.arange(n)[:, None, None, None]
-    channels = torch.arange(x.shape[1])[None, :, None, None]
-    return padded[images, channels, rows, columns]

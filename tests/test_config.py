@@ -4,6 +4,7 @@ from dataclasses import FrozenInstanceError, asdict, replace
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,6 +27,9 @@ def test_presets_of_one_network_differ_in_the_loss_alone():
         ours, theirs = PRESETS[f"{network}-lgm"], PRESETS[f"{network}-softmax"]
         assert ours.model.loss == "lgm"
         assert theirs == replace(ours, model=replace(ours.model, loss="softmax", center_order=()))
+    ours = PRESETS["cifar10-lgm"]
+    for name, change in {"cifar10-softmax": {"loss": "softmax"}, "cifar10-lgm-10d": {"n_dim": 10}}.items():
+        assert PRESETS[name] == replace(ours, model=replace(ours.model, **change))
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -34,9 +38,10 @@ def test_preset_builds_and_takes_a_step(name: str, few: Split):
     model = build_model(config.model, config.seed)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     losses: list[float] = []
+    images = few.images if config.dataset == "mnist" else np.resize(few.images, (len(few), 3, 32, 32))
     result = fit(
         model,
-        few,
+        Split("some", images, few.labels),
         config,
         on_step=lambda step, total, metrics: losses.append(metrics["loss"]),
         should_stop=lambda: True,
@@ -60,6 +65,16 @@ def test_cards_from_before_the_class_order_still_read():
     values = TrainConfig().to_dict()
     del values["model"]["center_order"]
     assert TrainConfig.from_dict(values) == TrainConfig()
+
+
+def test_a_warm_start_is_one_phase_of_the_same_network():
+    first = TrainConfig(model=ModelConfig(network="tiny-cnn"))
+    second = replace(first, warm_start=first)
+    assert TrainConfig.from_dict(json.loads(json.dumps(second.to_dict()))) == second
+    with pytest.raises(ValueError, match=r"^warm_start: expected the same network \(mnist-cnn\), got 'tiny-cnn'$"):
+        TrainConfig(warm_start=first)
+    with pytest.raises(ValueError, match=r"^warm_start: expected one phase, got"):
+        replace(first, warm_start=second)
 
 
 def test_unknown_fields_are_refused():

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lgm.config import ModelConfig
-from lgm.heads import LGMHead, SoftmaxHead, build_head, posterior
+from lgm.heads import LGMHead, SoftmaxHead, build_head, build_mixture, posterior
 from lgm.mixture import GaussianMixture
 
 N, D, K = 6, 3, 4
@@ -116,6 +116,10 @@ def test_config_builds_the_head_it_asks_for():
     assert head.mixture.log_variance.requires_grad
     assert head.mixture.prior_logits.requires_grad
     torch.testing.assert_close(head.mixture.means.norm(dim=1), torch.full((7,), 2.0))
+    for n_dim in (3, 8, 9, 10):  # nine dimensions have room for ten means that are equally far from each other
+        distances = torch.pdist(build_mixture(ModelConfig(n_dim=n_dim)).means.detach())
+        assert torch.allclose(distances, distances[0]) == (n_dim >= 9)
+    assert not build_mixture(ModelConfig(n_dim=8)).means[:, 2:].any()
     papers = build_head(ModelConfig())
     assert isinstance(papers, LGMHead)
     assert [name for name, p in papers.named_parameters() if p.requires_grad] == ["mixture.means"]

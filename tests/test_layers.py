@@ -10,13 +10,14 @@ import lgm
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up: a module imports from lower layers only
     {"config", "mixture"},
-    {"data", "heads"},
+    {"data", "heads", "augment"},
     {"mnist", "cifar"},
     {"datasets"},
     {"networks", "cards"},
     {"poisons"},
-    {"checkpoints", "jacobian", "sharding"},
-    {"training", "solvers", "detection"},
+    {"checkpoints", "jacobian", "sharding", "warmstart"},
+    {"states", "solvers", "detection"},
+    {"training"},
     {"poisoning"},
     {"defense", "jobs", "figures", "bench"},
     {"__main__"},

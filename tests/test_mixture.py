@@ -152,6 +152,16 @@ def test_means_start_on_a_circle():
     assert line[:, 0].tolist() == [-2.0, 0.0, 2.0]
 
 
+@pytest.mark.parametrize(("n_classes", "n_dim"), [(4, 3), (10, 9), (10, 12), (2, 5)])
+def test_means_on_a_simplex_are_all_equally_far_apart(n_classes: int, n_dim: int):
+    means = GaussianMixture.on_simplex(n_classes, n_dim, 5.0).means.detach()
+    torch.testing.assert_close(means.norm(dim=1), torch.full((n_classes,), 5.0))
+    torch.testing.assert_close(means.mean(0), torch.zeros(n_dim), atol=1e-6, rtol=0)
+    distances = torch.pdist(means)
+    torch.testing.assert_close(distances, torch.full_like(distances, 5.0 * math.sqrt(2 * n_classes / (n_classes - 1))))
+    assert not means[:, n_classes - 1 :].any()
+
+
 def test_means_need_two_dimensions():
     with pytest.raises(ValueError, match=r"means: expected shape \(K, D\), got \(3,\)"):
         GaussianMixture(torch.zeros(3))

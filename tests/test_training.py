@@ -22,7 +22,7 @@ from lgm.config import PRESETS, ModelConfig, TrainConfig
 from lgm.data import Split, per_class
 from lgm.heads import LGMHead
 from lgm.networks import Classifier, build_model, to_device
-from lgm.training import TrainingError, _optimizer, _schedule, _shifted, fit, train_checkpoint
+from lgm.training import TrainingError, _optimizer, _schedule, fit, train_checkpoint
 
 # On 200 digits: 4 steps an epoch, the last one smaller.
 QUICK = TrainConfig(
@@ -343,34 +343,6 @@ def test_learning_rate_reaches_the_optimiser(digits: Split, monkeypatch: pytest.
     trained(config, digits)
     expected = [[lr * _schedule(i / 8, 0.25) for lr in (config.lr, config.center_lr)] for i in range(8)]
     np.testing.assert_allclose(rates, expected)
-
-
-def moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
-    """One image moved with loops, black moving in."""
-    height, width = image.shape
-    out = np.zeros_like(image)
-    for row in range(height):
-        for column in range(width):
-            if 0 <= row - down < height and 0 <= column - right < width:
-                out[row, column] = image[row - down, column - right]
-    return out
-
-
-def test_shift_against_a_slow_loop(rng: np.random.Generator):
-    image = rng.random((6, 5), dtype=np.float32) + 0.1  # no pixel is black, so each move is told apart
-    x = torch.from_numpy(np.tile(image, (300, 1, 1, 1)))
-    shifted = _shifted(x, 2, torch.Generator().manual_seed(0)).numpy()
-    moves = {moved(image, d, r).tobytes(): (d, r) for d in range(-2, 3) for r in range(-2, 3)}
-    found = [moves[out.tobytes()] for out in shifted]  # KeyError: not a move by up to 2 pixels
-    assert set(found) == set(moves.values()), "some moves never happen"
-
-
-def test_shift_treats_channels_alike_and_0_changes_nothing(rng: np.random.Generator):
-    x = torch.from_numpy(rng.random((4, 1, 6, 5), dtype=np.float32)).repeat(1, 3, 1, 1)
-    shifted = _shifted(x, 1, torch.Generator().manual_seed(0))
-    assert shifted.shape == x.shape
-    assert torch.equal(shifted[:, 0], shifted[:, 2])
-    assert _shifted(x, 0, torch.Generator()) is x
 
 
 def test_bfloat16_trains_as_well(digits: Split, monkeypatch: pytest.MonkeyPatch):

@@ -184,7 +184,7 @@ def _submit(config: TrainConfig, name: str, kept: list[Epoch] | None) -> Run:
 
 def _train(job: Job, config: TrainConfig, name: str, kept: list[Epoch] | None) -> Card | None:
     """The work of the job: ``kept`` are the epochs of the run to resume, None for a new one."""
-    from lgm.training import train_checkpoint
+    from lgm.training import WARM_START, train_checkpoint
 
     job.log.extend(_untrained(config) if kept is None else kept)
     before: int | None = None  # steps that were done before this job, known from its first report
@@ -195,7 +195,9 @@ def _train(job: Job, config: TrainConfig, name: str, kept: list[Epoch] | None) -
         job.report(step - before, total - before, metrics)
 
     def on_epoch(record: dict[str, Any], features: Features | None) -> None:
-        assert features is not None  # train_checkpoint always validates
+        if features is None or record.get("phase") == WARM_START:  # not yet the features that the run is about
+            job.log.append(Epoch(record))
+            return
         job.log.append(Epoch(record, held_out(features), *read_gaussians(_state_path(name), "model.")))
 
     with _threads(config):

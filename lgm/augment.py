@@ -1,0 +1,33 @@
+"""What an image may also have looked like: moved, mirrored, smaller."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lgm.config import TrainConfig
+
+
+def augment(x: Tensor, config: TrainConfig, epoch: int, generator: torch.Generator) -> Tensor:
+    """A batch as the network meets it in an epoch, counted from 0: (N, C, H, W) -> (N, C, H', W')."""
+    x = shifted(x, config.shift, generator)
+    if config.flip:
+        mirrored = torch.rand(len(x), generator=generator) < 0.5
+        x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
+    if epoch < config.small_epochs:
+        size = (config.small_size, config.small_size)
+        x = functional.interpolate(x, size, mode="bilinear", antialias=True)
+    return x
+
+
+def shifted(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:
+    """Each image moved by up to ``shift`` pixels both ways, black moving in, (N, C, H, W) -> the same."""
+    if not shift:
+        return x
+    n, _, height, width = x.shape
+    padded = functional.pad(x, [shift] * 4)
+    offset = torch.randint(0, 2 * shift + 1, (2, n, 1), generator=generator)
+    rows = (offset[0] + torch.arange(height))[:, None, :, None]
+    columns = (offset[1] + torch.arange(width))[:, None, None, :]
+    images = torch.arange(n)[:, None, None, None]
+    channels = torch.arange(x.shape[1])[None, :, None, None]
+    return padded[images, channels, rows, columns]
