@@ -27,8 +27,9 @@ EPOCHS: dict[Network, int] = {"tiny-cnn": 12, "mnist-cnn": 6, "vgg19": 3}  # tha
 COVARIANCES = {"identity": "Identity, as in the paper", "diagonal": "Diagonal, learnt"}
 LEAD = "Press Train and watch ten classes find their places in the plane. Then go back through the epochs."
 ABOUT = """
-Answers **figure 2** of the paper. Each dot is an image that no run here is trained on, at its two penultimate features f(x). With the **LGM** loss each class owns a Gaussian, whose mean is learnt together with the
-network. With **softmax** there is no density: features grow along rays from the centre.
+Answers **figure 2** of the paper. Each dot is an image that no run here is trained on, at its two penultimate features
+f(x). With the **LGM** loss each class owns a Gaussian, whose mean is learnt together with the network. With **softmax**
+there is no density: features grow along rays from the centre.
 
 - **α, the margin.** While training, the distance to the true class counts (1 + α)-fold: being right is not enough. α
   rises from 0 over the first 30 % of the steps: at full strength from the start all classes fall onto one point.
@@ -89,9 +90,10 @@ new MutationObserver(mend).observe(document.querySelector(".st-key-train_uploads
 
 def choose(run: Run | None) -> None:
     """Everything a run can be told, and the button that starts it."""
-    loss = cast(Loss, pick("Loss", LOSSES))
+    loss = cast(Loss, pick("Loss", LOSSES, "train_loss"))
     dataset = load.dataset()
-    network = cast(Network, pick("Network", {name: NETWORKS[name] for name in runs.NETWORKS[dataset.name]}))
+    networks = {name: NETWORKS[name] for name in runs.NETWORKS[dataset.name]}
+    network = cast(Network, pick("Network", networks, f"train_network_{dataset.name}"))
     gaussian = choose_gaussian(disabled=loss != "lgm")
     names = [name for name in ("bundled-train", "train") if name in dataset.splits]
     splits = [name for name in names if dataset.at_hand(name)]
@@ -123,8 +125,8 @@ def data_text(split: str, dataset: str | None = None) -> str:
     return f"D_C: {runs.IMAGES[chosen.name]:,} official images" if split == "train" else f"{chosen.title}, {split}"
 
 
-def pick(label: str, titles: dict[str, str]) -> str:
-    first, key = next(iter(titles)), f"train_{label.lower()}" + ("" if label == "Loss" else f"_{load.dataset().name}")
+def pick(label: str, titles: dict[str, str], key: str) -> str:
+    first = next(iter(titles))
     chosen = st.segmented_control(
         label,
         list(titles),
@@ -416,19 +418,16 @@ def official_files() -> None:
     job = runner().jobs.get(key)
     if all(dataset.at_hand(name) for name in dataset.splits):
         st.markdown(
-            f"The official {dataset.title} files are on this machine. Train on **D_C**, or choose the test set as D_f at "
-            "the side."
+            f"The official {dataset.title} files are on this machine. Train on **D_C**, or choose the test set as D_f "
+            "at the side."
         )
         return
-    have = "the app works with the 5,000 digits that come with its packages, and the official sets make its numbers "
-    have += "comparable with the paper's" if dataset.name == "mnist" else ""
-    lack = (
-        "the app shows the numbers and poisons that come with its networks; for images, crafting and training it needs "
-    )
-    lack += "the official files"
-    st.markdown(
-        f"Without them {have if dataset.name == 'mnist' else lack} ({dataset.download_size}). Every file is checked."
-    )
+    without = "shows the numbers and the poisons that come with its networks; images, crafting and training need the files"
+    if dataset.name == "mnist":
+        without = "works with the 5,000 digits that come with its packages; the files make its numbers comparable with the "
+        without += "paper's"
+    size = dataset.download_size
+    st.markdown(f"Without the official {dataset.title} files ({size}) the app {without}. Each file is checked.")
     if job is not None and (job.active or job.error is not None):
         job_panel(job, f"Official {dataset.title}")
     if job is None or not job.active:
