@@ -58,21 +58,6 @@ def archive(arrays: Arrays, tmp_path: Path) -> Path:
     return path
 
 
-class OldArray:
-    """Pickles as the official files of 2009 do: their dtype says 0 and 1 where NumPy now says False and True."""
-
-    def __init__(self, array: np.ndarray):
-        self.array = array
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return np.ndarray, (self.array.shape, OldType(), self.array.tobytes())
-
-
-class OldType:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return np.dtype, ("u1", 0, 1)
-
-
 def write_batches(arrays: Arrays, folder: Path) -> dict[str, str]:
     """The files of the official folder: a row an image, channel by channel. Returns the MD5 of each."""
     folder.mkdir(parents=True)
@@ -82,10 +67,7 @@ def write_batches(arrays: Arrays, folder: Path) -> dict[str, str]:
         zip(names, zip(np.split(rows["train"], 5), np.split(arrays["train_labels"], 5), strict=True), strict=True)
     )
     parts["test_batch"] = (rows["test"], arrays["test_labels"])
-    content = {
-        name: pickle.dumps({"data": OldArray(data), "labels": labels.tolist()})
-        for name, (data, labels) in parts.items()
-    }
+    content = {name: pickle.dumps({"data": data, "labels": labels.tolist()}) for name, (data, labels) in parts.items()}
     content["batches.meta"] = pickle.dumps({"label_names": list(DATASETS["cifar10"].classes)})
     for name, data in content.items():
         (folder / name).write_bytes(data)
