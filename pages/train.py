@@ -98,7 +98,7 @@ def choose(run: Run | None) -> None:
     names = [name for name in ("bundled-train", "train") if name in dataset.splits]
     splits = [name for name in names if dataset.at_hand(name)]
     split = st.selectbox(
-        "Training data", splits or names, format_func=data_text, key=f"train_split_{dataset.name}_{len(splits)}"
+        "Training data", splits or names, format_func=data_text, key=f"train_split_{dataset.name}"
     )
     left, right = st.columns(2)
     usual = EPOCHS[network]
@@ -422,9 +422,13 @@ def official_files() -> None:
             "at the side."
         )
         return
-    without = "shows the numbers and the poisons that come with its networks; images, crafting and training need the files"
+    without = (
+        "shows the numbers and the poisons that come with its networks; images, crafting and training need the files"
+    )
     if dataset.name == "mnist":
-        without = "works with the 5,000 digits that come with its packages; the files make its numbers comparable with the "
+        without = (
+            "works with the 5,000 digits that come with its packages; the files make its numbers comparable with the "
+        )
         without += "paper's"
     size = dataset.download_size
     st.markdown(f"Without the official {dataset.title} files ({size}) the app {without}. Each file is checked.")

@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from lgm.cards import CheckpointError, read_card, read_features
 from lgm.data import DataError, Split
+from lgm.datasets import DATASETS
 from lgm.detection import detection_report, outcome, roc
 from lgm.poisons import Poisons, read_shipped_poisons
 from ui import load, threshold
@@ -38,6 +39,7 @@ def case() -> Case:
         poisons=poisons,
         n_dim=card.config.model.n_dim,
         roc=roc(clean.score, poisons.score),
+        dataset=DATASETS["mnist"],
         report=detection_report(clean.score, poisons.score, poisons.collided, 0.01),
     )
 
@@ -76,7 +78,7 @@ def test_the_page_shows_the_report(open_page: Callable[..., AppTest], case: Case
     rates = case.report["tpr_at_fpr"]["0.01"], case.report["tpr_at_fpr_collided"]["0.01"]
     assert values[:2] == [auc_text(case.report["auc"]), auc_text(case.report["auc_collided"])]
     assert values[2:] == [f"{100 * rate:.1f} %" for rate in rates]
-    assert describe(case.poisons) in words(app)
+    assert describe(case.poisons, case.dataset) in words(app)
     assert len(app.get("bidi_component")) == 1
     assert not app.error
 
@@ -138,7 +140,7 @@ def test_the_first_paint_does_not_wait_for_the_clean_images(
     mounted, mount = [], threshold._mount
 
     def watched(**given: Any) -> object:
-        mounted.append((load.at_hand("bundled"), given["data"]["pictures"]["clean"] is not None))
+        mounted.append((load.in_memory("bundled"), given["data"]["pictures"]["clean"] is not None))
         return mount(**given)
 
     st.cache_resource.clear()
@@ -150,11 +152,11 @@ def test_the_first_paint_does_not_wait_for_the_clean_images(
 def test_clean_images_that_cannot_be_read_leave_the_rest_of_the_page(
     open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def damaged(name: str) -> Split:
+    def damaged(name: str, of: str) -> Split:
         raise DataError(f"{name} is damaged")
 
     st.cache_resource.clear()
-    monkeypatch.setattr(load.datasets, "load_split", damaged)
+    monkeypatch.setattr(load, "load_split", damaged)
     app = open_page()
     assert [error.value for error in app.error] == ["bundled is damaged"]
     assert sent(app)["pictures"]["clean"] is None
@@ -163,7 +165,7 @@ def test_clean_images_that_cannot_be_read_leave_the_rest_of_the_page(
 
 def test_the_current_poison_is_on_the_strip(open_page: Callable[..., AppTest]) -> None:
     image = np.zeros((1, 28, 28), np.float32)
-    mine = CurrentPoison(image, MODEL, label=3, target_label=7, predicted=7, score=-11.5, beta=0.01)
+    mine = CurrentPoison(image, MODEL, label="3", target_label="7", predicted="7", score=-11.5, beta=0.01)
     app = open_page({"threshold": "-8"}, current_poison=mine)
     assert "**-11.50** nats, T = -8.00" in words(app)
 

@@ -11,10 +11,12 @@ from streamlit.testing.v1 import AppTest
 
 from lgm.cards import read_features
 from lgm.config import BETA_GRID
+from lgm.figures import projection
 from lgm.poisons import read_shipped_poisons
 from ui.lab import _way, nearest_stop, shown_iterations
 from ui.state import FIELDS
 
+EXACT = projection(read_features("mnist-lgm"))
 ROUTER = Path(__file__).resolve().parent.parent / "ui" / "router.py"
 
 
@@ -89,7 +91,7 @@ def test_what_a_link_gets_wrong_falls_back(bundled: object, name: str, value: st
 def test_a_link_to_two_images_of_one_class_opens_the_example(bundled: object) -> None:
     app = opened("craft", base="0", target="1")
     example = read_shipped_poisons("mnist-lgm", "example")
-    assert app.session_state["current_poison"].label == example.labels[0]
+    assert app.session_state["current_poison"].label == str(example.labels[0])
 
 
 def test_the_iterations_on_show_end_where_nothing_moves_any_more() -> None:
@@ -119,19 +121,20 @@ def test_ways_recorded_at_different_iterations_are_shown_together() -> None:
     shown = shown_iterations([one, other])
     assert shown.tolist() == [0, 1, 2, 3]
     for path, expected in ((one, [0, 1, 2, 3]), (other, [0, 0, 0, 3])):
-        sent = np.frombuffer(base64.b64decode(_way(path, shown, images=False)["path"]), np.float32).reshape(27, 4, 2)
+        packed = _way(path, shown, EXACT, images=False)["path"]
+        sent = np.frombuffer(base64.b64decode(packed), np.float32).reshape(27, 4, 2)
         np.testing.assert_array_equal(sent[5, :, 0], expected)
 
 
 def test_the_browser_gets_every_image_on_the_way_and_the_story_none() -> None:
     example = read_shipped_poisons("mnist-softmax", "example")
     shown = shown_iterations([example])
-    way = _way(example, shown, images=True)
+    way = _way(example, shown, EXACT, images=True)
     changes = np.frombuffer(zlib.decompress(base64.b64decode(way["path_images"])), np.uint8).reshape(27, -1, 1, 28, 28)
     images = changes.cumsum(axis=1, dtype=np.uint8)
     np.testing.assert_array_equal(images, example.path_images[:, : len(shown)])
     assert way["path_score"] is None
-    assert set(_way(example, shown, images=False)) == {"path", "terms"}
+    assert set(_way(example, shown, EXACT, images=False)) == {"path", "terms"}
 
 
 @pytest.mark.parametrize("beta", BETA_GRID)

@@ -23,7 +23,7 @@ from ui.jobs import duration, runner
 from ui.runs import Run, Unfinished
 
 ROUTER = Path(__file__).resolve().parent.parent / "ui" / "router.py"
-QUICK = replace(runs.recipe("tiny-cnn", "lgm", split="bundled-train", epochs=2, seed=1), limit=100)
+QUICK = replace(runs.recipe("mnist", "tiny-cnn", "lgm", split="bundled-train", epochs=2, seed=1), limit=100)
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def test_the_page_shows_the_shipped_network_before_any_run(open_page: Callable[[
     app = open_page()
     assert "Trained before: **`mnist-lgm`**" in words(app)
     assert not app.error
-    seen = runs.held_out(read_features("mnist-lgm").splits["bundled"])
+    seen = runs.held_out(read_features("mnist-lgm").splits["bundled"], "mnist")
     assert f"held-out accuracy **{100 * (seen.predicted == seen.labels).mean():.1f} %**" in words(app)
 
 
@@ -111,10 +111,10 @@ def test_a_name_that_is_bad_or_taken_starts_nothing(open_page: Callable[[], AppT
 def test_official_digits_to_train_on_are_offered_only_where_they_are(
     open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert open_page().selectbox(key="train_split").options == ["4,000 bundled digits"]
+    assert open_page().selectbox(key="train_split_mnist").options == ["4,000 bundled digits"]
     monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], at_hand=lambda split: True))
     monkeypatch.setattr("ui.load.clean_split", lambda: "bundled")
-    assert len(open_page().selectbox(key="train_split").options) == 2
+    assert len(open_page().selectbox(key="train_split_mnist").options) == 2
 
 
 # Names.
@@ -182,12 +182,12 @@ def test_the_log_of_a_run_holds_what_each_epoch_looked_like(fresh_home: Path) ->
     saved = read_features("logged")
     np.testing.assert_allclose(last.means, saved.means)
     np.testing.assert_allclose(last.sigmas, 1)
-    np.testing.assert_allclose(last.features.z, runs.held_out(saved.splits["bundled"]).z, atol=1e-4)
+    np.testing.assert_allclose(last.features.z, runs.held_out(saved.splits["bundled"], "mnist").z, atol=1e-4)
     assert np.abs(first.means - last.means).max() > 0.01
 
 
 def test_a_softmax_run_has_no_gaussians(fresh_home: Path) -> None:
-    config = replace(runs.recipe("tiny-cnn", "softmax", split="bundled-train", epochs=5, seed=1), limit=100)
+    config = replace(runs.recipe("mnist", "tiny-cnn", "softmax", split="bundled-train", epochs=5, seed=1), limit=100)
     run = ended(runs.start(config, "plain"))
     assert {(epoch.means, epoch.sigmas) for epoch in run.job.log} == {(None, None)}
 
@@ -377,6 +377,6 @@ def test_durations_are_as_precise_as_an_estimate(seconds: float, text: str) -> N
 
 def test_held_out_digits_are_the_ones_nobody_trains_on(bundled: Split) -> None:
     features = read_features("mnist-lgm").splits["bundled"]
-    seen = runs.held_out(features)
+    seen = runs.held_out(features, "mnist")
     np.testing.assert_array_equal(seen.labels, load_split("bundled-val").labels)
-    assert runs.held_out(seen) is seen
+    assert runs.held_out(seen, "mnist") is seen

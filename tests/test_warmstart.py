@@ -16,7 +16,8 @@ from lgm.__main__ import main
 from lgm.cards import CheckpointError, read_card
 from lgm.checkpoints import embed_split, weights_sha256
 from lgm.config import PRESETS, ModelConfig, TrainConfig
-from lgm.data import Split, load_split, per_class
+from lgm.data import Split, per_class
+from lgm.datasets import load_split
 from lgm.heads import LGMHead, SoftmaxHead, build_mixture, posterior
 from lgm.networks import Classifier, build_model, to_device
 from lgm.training import fit, train_checkpoint
