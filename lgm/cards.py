@@ -96,7 +96,7 @@ def list_checkpoints() -> list[str]:
     """Names of all usable checkpoints, shipped ones first."""
     found: dict[str, None] = {}
     for folder in (SHIPPED, user_folder()):
-        cards = sorted(folder.glob("*.json"))
+        cards = sorted(folder.glob("*.json"), key=lambda card: card.stem)
         found.update({card.stem: None for card in cards if card.with_suffix(".safetensors").is_file()})
     return list(found)
 

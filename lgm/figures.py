@@ -48,15 +48,21 @@ class Projection:
 
 
 def projection(features: FeatureMap) -> Projection:
-    """The plane itself for D = 2, else the two principal axes of the class means, along which classes differ most."""
+    """The plane itself for D = 2, else the one in which the class means lie round a circle, in the order of the labels.
+
+    Classes that are all equally far apart, as a trained mixture has them where there is room, have no principal axes:
+    any two are as good, and would put most class means on top of each other.
+    """
     means = features.means
     if means.shape[1] == 2:
         return Projection(np.eye(2), ("feature 1", "feature 2"), "", exact=True)
-    _, spread, axes = np.linalg.svd(means - means.mean(0), full_matrices=False)
-    share = spread[:2] ** 2 / (spread**2).sum()
-    names = tuple(f"principal axis {i + 1} of the class means ({s:.0%} of their spread)" for i, s in enumerate(share))
-    title = f"{means.shape[1]} dimensions seen along the two principal axes of the class means"
-    return Projection(axes[:2].T, (names[0], names[1]), title, exact=False)
+    angle = 2 * np.pi * np.arange(len(means)) / len(means)
+    circle = np.column_stack([np.cos(angle), np.sin(angle)])
+    towards = np.linalg.pinv(means - means.mean(0)) @ circle  # (D, 2): least squares
+    left, _, right = np.linalg.svd(towards, full_matrices=False)
+    title = f"{means.shape[1]} of them, seen with class means round a circle"
+    names = tuple(f"{means.shape[1]} features, seen with class means round a circle: axis {i}" for i in (1, 2))
+    return Projection(left @ right, (names[0], names[1]), title, exact=False)
 
 
 def feature_plane(

@@ -97,9 +97,7 @@ def choose(run: Run | None) -> None:
     gaussian = choose_gaussian(disabled=loss != "lgm")
     names = [name for name in ("bundled-train", "train") if name in dataset.splits]
     splits = [name for name in names if dataset.at_hand(name)]
-    split = st.selectbox(
-        "Training data", splits or names, format_func=data_text, key=f"train_split_{dataset.name}"
-    )
+    split = st.selectbox("Training data", splits or names, format_func=data_text, key=f"train_split_{dataset.name}")
     left, right = st.columns(2)
     usual = EPOCHS[network]
     epochs = left.number_input("Epochs", 1, 200, usual, key=f"train_epochs_{network}", persist_state="session")

@@ -156,7 +156,7 @@ class Film {
     this.sentence = sentence;
     this.epoch.textContent = text;
     this.slide.setAttribute("aria-valuetext", sentence);
-    this.cloud.setAttribute("aria-label", `Features of ${this.labels.length.toLocaleString("en")} held-out digits, ${sentence}`);
+    this.cloud.setAttribute("aria-label", `Features of ${this.labels.length.toLocaleString("en")} held-out images, ${sentence}`);
     this.curves.setAttribute("aria-label", `Curves over the epochs; ${sentence}`);
   }
 
@@ -170,7 +170,7 @@ class Film {
     }
     this.tip.hidden = found < 0;
     if (found < 0) return;
-    this.tip.textContent = `a ${this.labels[found]}, read as ${shown.predicted[found]}`;
+    this.tip.textContent = `${this.data.classes[this.labels[found]]}, read as ${this.data.classes[shown.predicted[found]]}`;
     const left = Math.min(event.offsetX + 14, plane.width - this.tip.offsetWidth - 4);
     this.tip.style.translate = `${left}px ${event.offsetY - 34}px`;
     this.tip.style.top = `${this.cloud.offsetTop}px`;
@@ -186,7 +186,7 @@ function decode(cloud) {
 function legend({ loss, clouds }) {
   if (!clouds.length) return "";
   const where = loss === "lgm" ? "Rings: 1σ and 2σ around the learnt mean of each class." : "A number stands at the mean of its class.";
-  return `A dot is a held-out digit in the colour of its class, a cross one read as another. ${where}`;
+  return `A dot is a held-out image in the colour of its class, a cross one read as another. ${where}`;
 }
 
 function numbers(data, epoch) {
@@ -252,7 +252,7 @@ function drawCloud(film) {
   g.clip();
   drawPoints(plane, shown, labels, film.data.colors.classes);
   if (shown.sigmas) drawRings(plane, shown, scale);
-  shown.means.forEach((mean, k) => drawDigit(plane, k, mean));
+  shown.means.forEach((mean, k) => drawName(plane, film.data.classes[k], mean));
   g.restore();
 }
 
@@ -321,8 +321,8 @@ function drawRings({ g, look, x, y }, { means, sigmas }, scale) {
   g.globalAlpha = 1;
 }
 
-/** A digit with a halo: it must not hide the dots around it. */
-function drawDigit({ g, look, x, y }, digit, [mx, my]) {
+/** A class's name with a halo: it must not hide the dots around it. */
+function drawName({ g, look, x, y }, name, [mx, my]) {
   g.save();
   g.font = `700 15px ${look.font}`;
   g.textAlign = "center";
@@ -330,8 +330,8 @@ function drawDigit({ g, look, x, y }, digit, [mx, my]) {
   g.lineWidth = 3.5;
   g.strokeStyle = look.back;
   g.fillStyle = look.text;
-  g.strokeText(digit, x(mx), y(my) + 5);
-  g.fillText(digit, x(mx), y(my) + 5);
+  g.strokeText(name, x(mx), y(my) + 5);
+  g.fillText(name, x(mx), y(my) + 5);
   g.restore();
 }
 
@@ -461,11 +461,11 @@ function saveCurves({ data }) {
   saveTable("train-curves.csv", columns, data.records.map((record) => columns.map((name) => record[name])));
 }
 
-/** One row a digit at the epoch shown. */
+/** One row an image at the epoch shown. */
 function saveFeatures({ clouds, goal, labels }) {
   const cloud = clouds.get(Math.round(goal));
   const rows = Array.from(cloud ? labels : [], (label, i) => [goal, i, label, cloud.predicted[i], ...cloud.z.slice(2 * i, 2 * i + 2)]);
-  saveTable("train-features.csv", ["epoch", "digit", "label", "predicted", "feature_1", "feature_2"], rows);
+  saveTable("train-features.csv", ["epoch", "image", "label", "predicted", "feature_1", "feature_2"], rows);
 }
 
 function saveTable(name, columns, rows) {

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from lgm.config import TrainConfig
+from lgm.datasets import DATASETS
 from lgm.figures import CLASS, ROLE
 from ui.component import declare
 from ui.runs import Epoch
@@ -33,6 +34,7 @@ def film(epochs: list[Epoch], config: TrainConfig, *, title: str, identity: str,
         "epochs": config.epochs,
         "unit": "σ" if config.model.covariance == "identity" else "",
         "records": [epoch.record for epoch in epochs if "loss" in epoch.record],
+        "classes": DATASETS[config.dataset].classes,
         "labels": _pack(first.labels if first else np.empty(0), np.uint8),
         "clouds": [_cloud(epoch) for epoch in clouds],
         "views": _views(clouds, common=config.model.loss == "lgm"),
@@ -57,7 +59,7 @@ def _cloud(epoch: Epoch) -> dict[str, Any]:
 
 
 def _class_means(epoch: Epoch) -> np.ndarray:
-    """Where each digit is written: at the learnt mean, or at the mean of its features where none is learnt."""
+    """Where each class is written: at the learnt mean, or at the mean of its features where none is learnt."""
     if epoch.means is not None:
         return epoch.means[:, :2]
     assert epoch.features is not None

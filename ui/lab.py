@@ -100,7 +100,7 @@ def _network(loss: str, path: Poisons | None, points: tuple[np.ndarray, np.ndarr
     round_classes = loss == "lgm" and config.covariance == "identity" and config.n_dim == 2
     radius = cut_radius(load.threshold(name), features.peak[base_label]) if round_classes else None
     return {
-        "seen": "" if seen.exact else f", {seen.title}",
+        "seen": "" if seen.exact else f": {seen.title}",
         "cloud": _pack(seen(cloud.z[some]).astype(np.float32)),
         "labels": _pack(cloud.labels[some]),
         "means": means.tolist(),
