@@ -13,7 +13,7 @@ LAYERS = [  # from the ground up: a module imports from lower layers only
     {"data", "heads", "augment"},
     {"networks", "cards"},
     {"poisons"},
-    {"checkpoints", "jacobian", "sharding", "warmstart"},
+    {"checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
     {"states", "solvers", "detection"},
     {"training"},
     {"poisoning"},
