@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lgm.data import load_split
+from lgm.datasets import load_split
 
 
 class QuietProbes:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lgm.config import PoisonConfig as PoisonConfig
     from lgm.config import TrainConfig as TrainConfig
     from lgm.data import DataError as DataError
-    from lgm.data import load_split as load_split
+    from lgm.datasets import load_split as load_split
     from lgm.detection import outcome as outcome
     from lgm.detection import roc as roc
     from lgm.mixture import GaussianMixture as GaussianMixture
@@ -40,7 +40,7 @@ _HOME = {
     "PoisonConfig": "config",
     "TrainConfig": "config",
     "DataError": "data",
-    "load_split": "data",
+    "load_split": "datasets",
     "outcome": "detection",
     "roc": "detection",
     "GaussianMixture": "mixture",

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from lgm.cards import SHIPPED, CheckpointError, check_name, list_checkpoints, user_folder
 from lgm.config import METHODS, PRESETS, PoisonConfig, TrainConfig
-from lgm.data import SPLITS, DataError, Split, default_split, download_mnist, load_split
+from lgm.data import DataError, Split
+from lgm.datasets import DATASETS, default_split, load_split
 
 _EXAMPLES = """examples:
   python -m lgm evaluate mnist-lgm                     accuracy on the bundled digits
@@ -86,23 +87,29 @@ def _command(
     parser.set_defaults(run=run)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, cuda:1, ...")
-    parser.add_argument("--download", action="store_true", help="fetch the official MNIST files first (11 MB)")
+    sizes = ", ".join(f"{dataset.title}: {dataset.download_size}" for dataset in DATASETS.values())
+    parser.add_argument("--download", action="store_true", help=f"fetch the official data first ({sizes})")
     return parser
 
 
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    named = "; ".join(f"{name}: {what}" for name, what in SPLITS.items())
-    parser.add_argument("--data", choices=list(SPLITS), help=f"{named} (default: test if it is on disk, else bundled)")
+def _add_data(parser: argparse.ArgumentParser, which: str, default: str) -> None:
+    """``--data`` takes any split that some dataset has; whether it is one of the model's is known when that is."""
+    named = ". ".join(
+        f"{dataset.title}: " + "; ".join(f"{name}, {what}" for name, what in dataset.splits.items())
+        for dataset in DATASETS.values()
+    )
+    choices = list(dict.fromkeys(name for dataset in DATASETS.values() for name in dataset.splits))
+    parser.add_argument("--data", choices=choices, help=f"{which}. {named}. (default: {default})")
 
 
-def _split(args: argparse.Namespace) -> Split:
-    _download_if_asked(args)
-    return load_split(args.data or default_split())
+def _split(args: argparse.Namespace, dataset: str) -> Split:
+    _download_if_asked(args, dataset)
+    return load_split(args.data or default_split(dataset), dataset)
 
 
-def _download_if_asked(args: argparse.Namespace) -> None:
+def _download_if_asked(args: argparse.Namespace, dataset: str) -> None:
     if args.download:
-        download_mnist(lambda done, total, name: print(f"download {done}/{total} {name}", file=sys.stderr))
+        DATASETS[dataset].download(lambda done, total, name: print(f"download {done}/{total} {name}", file=sys.stderr))
 
 
 def _add_train(commands: Any) -> None:
@@ -119,7 +126,7 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("preset", choices=list(PRESETS))
     parser.add_argument("--name", help="what to call it (default: the preset's name)")
     parser.add_argument("--out", type=Path, default=user_folder(), help="folder for weights, card and features")
-    parser.add_argument("--data", choices=list(SPLITS), help="what to train on (default: the preset's)")
+    _add_data(parser, "what to train on", "the preset's")
     parser.add_argument("--epochs", type=int, help="passes over the data, after a warm start (default: the preset's)")
     parser.add_argument("--margin", type=float, help="alpha of the LGM loss (default: the preset's)")
     parser.add_argument("--likelihood-weight", type=float, help="lambda of the LGM loss (default: the preset's)")
@@ -162,8 +169,8 @@ def _train(args: argparse.Namespace) -> dict[str, Any] | None:
         raise CheckpointError(
             f"a model named {name!r} exists already; choose another --name, or replace it with --force"
         )
-    team = Team.join(args.device)
-    team.only_first(lambda: _download_if_asked(args))
+    config, team = _train_config(args), Team.join(args.device)
+    team.only_first(lambda: _download_if_asked(args, config.dataset))
     with tqdm(unit="step", dynamic_ncols=True, disable=team.rank > 0 or None) as bar:
 
         def on_step(step: int, total: int, metrics: dict[str, float]) -> None:
@@ -172,7 +179,7 @@ def _train(args: argparse.Namespace) -> dict[str, Any] | None:
             bar.update(step - bar.n)
 
         card = train_checkpoint(
-            _train_config(args),
+            config,
             name,
             args.out,
             resume=args.resume,
@@ -200,7 +207,7 @@ def _is_shipped(name: str) -> bool:
 def _add_evaluate(commands: Any) -> None:
     parser = _command(commands, "evaluate", _evaluate, "Accuracy of a model, with a 95 % Wilson interval.")
     parser.add_argument("model", help="name of a checkpoint, or path to its weights")
-    _add_data(parser)
+    _add_data(parser, "clean data of the model's dataset", "test if it is on disk, else what is held out")
 
 
 def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
@@ -208,7 +215,7 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     from lgm.detection import wilson_interval
 
     model, card = load_checkpoint(args.model, args.device)
-    split = _split(args)
+    split = _split(args, card.config.dataset)
     features = embed_split(model, split)
     hits = int((features.predicted == features.labels).sum())
     low, high = wilson_interval(hits, len(split))
@@ -228,7 +235,7 @@ def _add_craft(commands: Any) -> None:
     default = PoisonConfig()
     parser = _command(commands, "craft", _craft, "Craft poisons from random pairs (eq. 1) and save them losslessly.")
     parser.add_argument("model", help="name of a checkpoint, or path to its weights")
-    _add_data(parser)
+    _add_data(parser, "clean data of the model's dataset", "test if it is on disk, else what is held out")
     parser.add_argument("--poisons", type=int, default=100, help="how many")
     parser.add_argument("--beta", type=float, default=default.beta, help="weight of looking like the base")
     parser.add_argument(
@@ -266,7 +273,7 @@ def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
         raise ValueError(f"pair: expected one process, for there is one batch, got {team.size}")
     mine = team.share(args.poisons, config.batch_size)
     model, card = load_checkpoint(args.model, team.device)
-    split = _split(args)
+    split = _split(args, card.config.dataset)
     with tqdm(unit="poison-iteration", unit_scale=True, dynamic_ncols=True, disable=team.rank > 0 or None) as bar:
 
         def on_step(done: int, total: int) -> None:
@@ -305,7 +312,7 @@ def _add_bench(commands: Any) -> None:
     )
     parser.add_argument("what", choices=["craft"])
     parser.add_argument("--model", default="mnist-lgm", help="name of a checkpoint, or path to its weights")
-    _add_data(parser)
+    _add_data(parser, "clean data of the model's dataset", "test if it is on disk, else what is held out")
     parser.add_argument("--pairs", type=int, default=10, help="random pairs to craft for")
     parser.add_argument("--beta", type=float, default=PoisonConfig().beta, help="weight of looking like the base")
     parser.add_argument("--iterations", type=int, default=1000, help="of the others, a poison")
@@ -317,7 +324,7 @@ def _bench(args: argparse.Namespace) -> dict[str, Any]:
     from lgm.checkpoints import load_checkpoint
 
     model, card = load_checkpoint(args.model, args.device)
-    split = _split(args)
+    split = _split(args, card.config.dataset)
     with tqdm(bar_format="{desc} {elapsed}", dynamic_ncols=True, disable=None) as bar:
         result = bench_craft(
             model,
@@ -335,7 +342,7 @@ def _add_detect(commands: Any) -> None:
     parser = _command(commands, "detect", _detect, "Score clean data and poisons; AUC, TPR and FPR of the filter.")
     parser.add_argument("model", help="name of an LGM checkpoint, or path to its weights")
     parser.add_argument("poisons", type=Path, help="file made by craft")
-    _add_data(parser)
+    _add_data(parser, "clean data of the model's dataset", "test if it is on disk, else what is held out")
     parser.add_argument("--fpr", type=float, default=0.01, help="false-positive rate at which to set the threshold")
 
 
@@ -350,7 +357,7 @@ def _detect(args: argparse.Namespace) -> dict[str, Any]:
     poisons = read_poisons(args.poisons)
     model, card = load_checkpoint(args.model, args.device)
     mixture = require_mixture(model).mixture
-    split = _split(args)
+    split = _split(args, card.config.dataset)
     crafted_from = poisons.manifest.get("split_sha256", split.sha256)
     if crafted_from != split.sha256:
         print(f"note: these poisons were crafted from other data than {split.name!r}", file=sys.stderr)

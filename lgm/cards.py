@@ -29,10 +29,11 @@ class Card:
     Attributes:
         name: What `load_checkpoint` finds it by.
         config: The training run that made it.
-        weights_sha256: Hash of the weights, checked on loading.
+        weights_sha256: Hash of the weights as they are stored, checked on loading.
         data_sha256: Hash of each split used, by name.
-        accuracy: Share of digits classified correctly in [0, 1], by split.
-        feature_min, feature_max: Range of each feature over the bundled digits, (D,); gives s of the objective.
+        accuracy: Share of images classified correctly in [0, 1], by split.
+        feature_min, feature_max: Range of each feature over the dataset's held-out split, (D,); gives s of the
+            objective.
         closest_centers: Smallest distance between class means, in sigmas; None for softmax.
         history: One record per epoch.
         versions: Of the libraries that made it.
@@ -53,7 +54,7 @@ class Card:
 
     @property
     def feature_scale(self) -> np.ndarray:
-        """S of the objective, (D,): multiplies features so that the bundled digits span a length of 2."""
+        """S of the objective, (D,): multiplies features so that the held-out images span a length of 2."""
         span = np.asarray(self.feature_max) - np.asarray(self.feature_min)
         return (2 / np.maximum(span, 1e-12)).astype(np.float32)
 
@@ -155,7 +156,7 @@ class FeatureMap:
 
     Attributes:
         splits: By name.
-        means: (K, D) class means (LGM), or the mean feature of each class on the bundled digits (softmax).
+        means: (K, D) class means (LGM), or the mean feature of each class on the held-out split (softmax).
         peak: (K,) log-density at each mean in nats; NaN for softmax.
         regions: (G, G) uint8 class predicted at each grid point, row = second feature; empty unless D = 2.
         extent: (4,) left, right, bottom, top of the grid.

@@ -22,12 +22,13 @@ from lgm.cards import (
     write_features,
 )
 from lgm.config import ModelConfig, TrainConfig
-from lgm.data import Split, load_split, write_atomically
+from lgm.data import Split, write_atomically
+from lgm.datasets import DATASETS, load_split
 from lgm.heads import LGMHead
 from lgm.networks import Classifier, build_model, device_of, embed, to_device
 
 _GRID = 240  # points a side of the stored decision regions
-_RANGE_SPLIT = "bundled"  # D_f for the feature range: the one that every machine has
+_HALF = ("vgg19",)  # networks whose matrices are stored in half precision: 40 MB instead of 80
 
 
 def weights_sha256(state: dict[str, Tensor]) -> str:
@@ -40,9 +41,15 @@ def weights_sha256(state: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def _is_half(name: str, value: Tensor, config: ModelConfig) -> bool:
+    """Only what is large: biases, the head, and the statistics of batch norm, which may be tiny, stay float32."""
+    return config.network in _HALF and name.startswith("backbone.") and value.ndim > 1
+
+
 def save_checkpoint(model: Classifier, card: Card, folder: Path) -> Path:
     """Write `<name>.safetensors` and `<name>.json`, each whole or not at all; returns the weights' path."""
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    state = {name: value.half() if _is_half(name, value, card.config.model) else value for name, value in state.items()}
     card.weights_sha256 = weights_sha256(state)
     path = folder / f"{check_name(card.name)}.safetensors"
     write_atomically(path, lambda part: save_file(state, part))
@@ -135,7 +142,7 @@ def _from_paper(path: Path, state: dict[str, Tensor]) -> tuple[Classifier, Card]
         weights_sha256=weights_sha256(model.state_dict()),
         note="Weights in the layout of the paper's own code; training data and recipe are unknown.",
     )
-    measure(model, card, [load_split(_RANGE_SPLIT)])
+    measure(model, card, [load_split("bundled")])
     return model, card
 
 
@@ -155,12 +162,13 @@ def embed_split(model: Classifier, split: Split) -> Features:
 def measure(model: Classifier, card: Card, splits: list[Split]) -> FeatureMap:
     """Embed the splits, and write accuracy, feature range and centre distance into the card.
 
-    ``splits`` must contain the bundled digits: the feature range is theirs, so that it is the same everywhere.
+    ``splits`` must contain the held-out one of the card's dataset: the feature range is its, so that it is the same
+    everywhere.
     """
     embedded = {split.name: embed_split(model, split) for split in splits}
     card.accuracy |= {name: float((f.predicted == f.labels).mean()) for name, f in embedded.items()}
     card.data_sha256 |= {split.name: split.sha256 for split in splits}
-    reference = embedded[_RANGE_SPLIT]
+    reference = embedded[DATASETS[card.config.dataset].held_out]
     card.feature_min = [float(v) for v in reference.z.min(0)]
     card.feature_max = [float(v) for v in reference.z.max(0)]
     card.versions = {name: version(name) for name in ("torch", "torchvision", "numpy")}
@@ -190,7 +198,13 @@ def _decision_regions(model: Classifier, features: list[np.ndarray]) -> tuple[np
 
 
 def save_measured(model: Classifier, card: Card, splits: list[Split], folder: Path) -> Path:
-    """Measure the model on the splits, then write weights, card and embedded features."""
+    """Measure the model on the splits, then write weights, card and embedded features.
+
+    Weights that are stored in half precision are rounded in the model first: what is measured is what loads again.
+    """
+    for name, value in model.state_dict().items():  # they share their memory with the model
+        if _is_half(name, value, card.config.model):
+            value.copy_(value.half())
     features = measure(model, card, splits)
     write_features(card.name, features, folder)
     return save_checkpoint(model, card, folder)

@@ -1,5 +1,7 @@
 """Arrays in, plotly figures out. Colours of roles and classes live here and nowhere else."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import plotly.graph_objects as go
 
@@ -16,54 +18,99 @@ ROLE = {
     "lgm": "#B87A00",
     "softmax": "#7A8594",
 }
-# Ten classes cannot be told apart by hue alone: plots also carry the digit.
+# Ten classes cannot be told apart by hue alone: plots also carry their names.
 CLASS = ["#4477AA", "#EE6677", "#228833", "#B8A520", "#2FA7CE", "#AA3377", "#8C8C8C", "#E07B39", "#2BA084", "#9A6F3F"]
 
 _STEPS = [[edge, colour] for k, colour in enumerate(CLASS) for edge in (k / len(CLASS), (k + 1) / len(CLASS))]
 _GREY = "rgba(128,128,128,0.28)"  # lines that must be seen on a light and on a dark page
-SPLIT_LABELS = {"train": "D_C, training", "test": "D_f, test set", "bundled": "D_f, bundled digits"}
+_SPLITS = {"train": "D_C, training", "test": "D_f, test set", "bundled": "D_f, bundled digits"}
 
 
-def feature_plane(features: FeatureMap, shown: list[str], *, poisons: Poisons | None, has_density: bool) -> go.Figure:
-    """The 2-D features of a network: clouds, class means, rings, decision regions, poisons (figures 2 and 4).
+@dataclass(frozen=True)
+class Projection:
+    """How features of any dimension D are drawn in the plane.
+
+    Attributes:
+        axes: (D, 2) orthonormal columns.
+        names: Of both axes.
+        title: What it is, in a few words, for a plot that is not exact.
+        exact: Whether nothing is lost: D = 2.
+    """
+
+    axes: np.ndarray
+    names: tuple[str, str]
+    title: str
+    exact: bool
+
+    def __call__(self, z: np.ndarray) -> np.ndarray:
+        """(..., D) features to (..., 2) places."""
+        return z if self.exact else (z @ self.axes).astype(z.dtype)
+
+
+def projection(features: FeatureMap) -> Projection:
+    """The plane itself for D = 2, else the two principal axes of the class means, along which classes differ most."""
+    means = features.means
+    if means.shape[1] == 2:
+        return Projection(np.eye(2), ("feature 1", "feature 2"), "", exact=True)
+    _, spread, axes = np.linalg.svd(means - means.mean(0), full_matrices=False)
+    share = spread[:2] ** 2 / (spread**2).sum()
+    names = tuple(f"principal axis {i + 1} of the class means ({s:.0%} of their spread)" for i, s in enumerate(share))
+    title = f"{means.shape[1]} dimensions seen along the two principal axes of the class means"
+    return Projection(axes[:2].T, (names[0], names[1]), title, exact=False)
+
+
+def feature_plane(
+    features: FeatureMap,
+    shown: list[str],
+    classes: tuple[str, ...],
+    *,
+    poisons: Poisons | None,
+    has_density: bool,
+) -> go.Figure:
+    """The features of a network in the plane: clouds, class means, rings, decision regions, poisons (figures 2, 4).
 
     Everything is in the figure from the start and switched in its legend, so that a switch keeps the zoom.
 
     Args:
-        features: What the network makes of each split; D = 2.
+        features: What the network makes of each split; seen along `projection`.
         shown: Splits to draw, the largest first.
+        classes: Their names.
         poisons: Coloured by the class of their base, as in figure 4.
         has_density: Whether to draw rings at 1 and 2 sigma (LGM with identity covariance).
     """
     figure = go.Figure()
+    seen = projection(features)
+    means = seen(features.means)
+    names = np.array(classes)
     _add_regions(figure, features)
     for split in shown:
-        _add_cloud(figure, split, features.splits[split])
+        _add_cloud(figure, split, features.splits[split], seen, names)
     if has_density:
-        figure.add_trace(_rings(features.means))
+        figure.add_trace(_rings(means))
     if poisons is not None:
-        figure.add_trace(_poison_marks(poisons))
+        figure.add_trace(_poison_marks(poisons, seen, names))
     figure.update_layout(
         height=480,
-        annotations=_digits(features.means),
+        annotations=_tags(means, classes),
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
         legend={"orientation": "h", "y": -0.17, "yanchor": "top", "itemsizing": "constant"},
         dragmode="pan",
         uirevision="plane",
-        xaxis={"title": "feature 1", "zeroline": False, "gridcolor": _GREY},
-        yaxis={"title": "feature 2", "zeroline": False, "gridcolor": _GREY, "scaleanchor": "x"},
+        xaxis={"title": seen.names[0], "zeroline": False, "gridcolor": _GREY},
+        yaxis={"title": seen.names[1], "zeroline": False, "gridcolor": _GREY, "scaleanchor": "x"},
     )
     return figure
 
 
-def _add_cloud(figure: go.Figure, split: str, features: Features) -> None:
+def _add_cloud(figure: go.Figure, split: str, features: Features, seen: Projection, names: np.ndarray) -> None:
     big = len(features.z) > 20_000
+    x, y = seen(features.z).T
     figure.add_trace(
         go.Scattergl(
-            x=features.z[:, 0],
-            y=features.z[:, 1],
+            x=x,
+            y=y,
             mode="markers",
-            name=f"{SPLIT_LABELS.get(split, split)} ({len(features.z):,})",
+            name=f"{_SPLITS.get(split, f'D_f, {split}')} ({len(features.z):,})",
             meta=split,
             marker={
                 "size": 2.5 if big else 4,
@@ -73,7 +120,9 @@ def _add_cloud(figure: go.Figure, split: str, features: Features) -> None:
                 "cmin": -0.5,
                 "cmax": len(CLASS) - 0.5,
             },
-            customdata=np.column_stack([features.labels, features.predicted, features.score.round(2)]),
+            customdata=np.column_stack(
+                [names[features.labels], names[features.predicted], features.score.round(2).astype(object)]
+            ),
             hovertemplate=_hover(bool(np.isfinite(features.score).all())),
             unselected={"marker": {"opacity": 0.35 if big else 0.6}},
         )
@@ -82,7 +131,7 @@ def _add_cloud(figure: go.Figure, split: str, features: Features) -> None:
 
 def _hover(has_density: bool) -> str:
     score = "<br>log p(f(x)|label) %{customdata[2]:.2f} nats" if has_density else ""
-    return "label %{customdata[0]:.0f}, predicted %{customdata[1]:.0f}" + score + "<extra></extra>"
+    return "label %{customdata[0]}, predicted %{customdata[1]}" + score + "<extra></extra>"
 
 
 def _add_regions(figure: go.Figure, features: FeatureMap) -> None:
@@ -124,27 +173,28 @@ def _rings(means: np.ndarray) -> go.Scattergl:
     return go.Scattergl(x=x, y=y, mode="lines", line=line, name="rings at 1σ and 2σ", hoverinfo="skip")
 
 
-def _digits(means: np.ndarray) -> list[dict[str, object]]:
-    """The class number at each mean, as annotations: text in a trace would lie under the WebGL points."""
+def _tags(means: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, object]]:
+    """The class name at each mean, as annotations: text in a trace would lie under the WebGL points."""
     return [
         {
             "x": float(x),
             "y": float(y),
-            "text": f"<b>{k}</b>",
+            "text": f"<b>{classes[k]}</b>",
             "showarrow": False,
             "font": {"size": 12, "color": "white"},
             "bgcolor": CLASS[k],
             "bordercolor": "white",
             "borderpad": 2,
         }
-        for k, (x, y) in enumerate(means[:, :2])
+        for k, (x, y) in enumerate(means)
     ]
 
 
-def _poison_marks(poisons: Poisons) -> go.Scattergl:
+def _poison_marks(poisons: Poisons, seen: Projection, names: np.ndarray) -> go.Scattergl:
+    x, y = seen(poisons.z).T
     return go.Scattergl(
-        x=poisons.z[:, 0],
-        y=poisons.z[:, 1],
+        x=x,
+        y=y,
         mode="markers",
         meta="poisons",
         name=f"{len(poisons)} poisons (colour: base class)",
@@ -154,7 +204,9 @@ def _poison_marks(poisons: Poisons) -> go.Scattergl:
             "color": [CLASS[k] for k in poisons.labels],
             "line": {"width": 2, "color": ROLE["poison"]},
         },
-        customdata=np.column_stack([poisons.labels, poisons.target_labels, poisons.predicted]),
+        customdata=np.column_stack(
+            [names[group] for group in (poisons.labels, poisons.target_labels, poisons.predicted)]
+        ),
         hovertemplate="poison: claims %{customdata[0]}, target %{customdata[1]}, "
         "seen as %{customdata[2]}<extra></extra>",
     )

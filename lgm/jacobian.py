@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lgm.networks import Classifier, device_of
 
@@ -36,19 +37,20 @@ def exact_jacobian(model: Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Int8Jacobian:
-    """Reverse mode by hand through a chain of convolutions, PReLU and pooling, the convolutions in 8-bit integers.
+    """Reverse mode by hand through a chain of convolutions, ReLU and pooling, the convolutions in 8-bit integers.
 
-    Each row of each image is divided by its own largest entry before it becomes integers, and multiplied by it in the
-    end; that is exact, for the backward pass is linear. Relative error of a row on the shipped networks: 2 to 3 %.
+    Batch norm with fixed statistics is linear: it becomes part of the convolution before it. Each row of each image is
+    divided by its own largest entry before it becomes integers, and multiplied by it in the end; that is exact, for
+    the backward pass is linear. Relative error of a row: 2 to 3 % on the shipped CNNs, 5 % on VGG19.
     """
 
     def __init__(self, model: Classifier) -> None:
         self.normalise = model.normalise
         self.layers: list[_Layer] = []
-        modules = list(model.backbone.children())
+        modules = _without_batch_norm(model)
         for i, module in enumerate(modules):
-            pooled = i and isinstance(module, nn.MaxPool2d) and isinstance(modules[i - 1], nn.PReLU)
-            # PReLU rises, so the largest of a window stays the largest: pool first, and have less to do.
+            pooled = i and isinstance(module, nn.MaxPool2d) and isinstance(modules[i - 1], nn.PReLU | nn.ReLU)
+            # It rises, so the largest of a window stays the largest: pool first, and have less to do.
             self.layers.insert(len(self.layers) - (1 if pooled else 0), _LAYERS[type(module)](module))
 
     @staticmethod
@@ -56,7 +58,7 @@ class Int8Jacobian:
         """Whether this machine has the instructions and this network only layers that are written out here."""
         if device_of(model).type != "cpu" or not torch.cpu._is_vnni_supported():
             return False
-        modules = list(model.backbone.children())
+        modules = _without_batch_norm(model)
         return isinstance(modules[-1], nn.Linear) and all(
             type(module) in _LAYERS and _LAYERS[type(module)].fits(module) for module in modules
         )
@@ -74,6 +76,17 @@ class Int8Jacobian:
         for layer, memo in zip(reversed(self.layers), reversed(memos), strict=True):
             rows, scale = layer.backward(rows, scale, memo)
         return z, rows.flatten(2) * scale[..., None]
+
+
+def _without_batch_norm(model: Classifier) -> list[nn.Module]:
+    """The backbone's layers; one that cannot be folded stays, and fits nothing."""
+    modules: list[nn.Module] = []
+    for module in model.backbone.children():
+        if isinstance(module, nn.BatchNorm2d) and modules and isinstance(modules[-1], nn.Conv2d) and not model.training:
+            modules[-1] = fuse_conv_bn_eval(modules[-1], module)
+        else:
+            modules.append(module)
+    return modules
 
 
 class _Layer(Protocol):
@@ -131,13 +144,13 @@ class _Conv:
         return pixels.unflatten(0, rows.shape[:2])
 
 
-class _PReLU:
-    def __init__(self, module: nn.PReLU) -> None:
-        self.slope = float(module.weight)
+class _ReLU:
+    def __init__(self, module: nn.PReLU | nn.ReLU) -> None:
+        self.slope = float(module.weight) if isinstance(module, nn.PReLU) else 0.0
 
     @staticmethod
-    def fits(module: nn.PReLU) -> bool:
-        return module.num_parameters == 1 and float(module.weight) >= 0
+    def fits(module: nn.PReLU | nn.ReLU) -> bool:
+        return isinstance(module, nn.ReLU) or (module.num_parameters == 1 and float(module.weight) >= 0)
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
         h = F.leaky_relu_(h, self.slope)  # nobody else holds the output of the layer before
@@ -150,33 +163,36 @@ class _PReLU:
 
 class _MaxPool:
     def __init__(self, module: nn.MaxPool2d) -> None:
-        pass
+        self.ceil_mode = module.ceil_mode
 
     @staticmethod
     def fits(module: nn.MaxPool2d) -> bool:
-        plain = (module.padding, module.dilation, module.ceil_mode) == (0, 1, False)
-        return plain and module.kernel_size == module.stride == 2
+        return (module.padding, module.dilation) == (0, 1) and module.kernel_size == module.stride == 2
 
     def forward(self, h: Tensor) -> tuple[Tensor, tuple[list[Tensor], torch.Size]]:
         """The memo holds a mask for each corner of the windows: 255 where it was the largest, the first of equals."""
+        size = h.shape[-2:]
+        if self.ceil_mode and any(n % 2 for n in size):  # windows that reach over the edge see nothing there
+            h = F.pad(h, (0, size[1] % 2, 0, size[0] % 2), value=-torch.inf)
         out = F.max_pool2d(h, 2)
         masks, open_ = [], torch.ones_like(out, dtype=torch.bool)
         for corner in self._corners(h, out.shape[-2:]):
             largest = (corner == out).logical_and_(open_)
             open_ ^= largest
             masks.append(largest.view(torch.uint8).neg_().movedim(1, -1)[:, None])
-        return out, (masks, h.shape[-2:])
+        return out, (masks, size)
 
     def backward(self, rows: Tensor, scale: Tensor, memo: tuple[list[Tensor], torch.Size]) -> tuple[Tensor, Tensor]:
         masks, size = memo
         rows, scale = _to_bytes(rows, scale)  # while they are few
         rows ^= _ZERO  # now 0 stands for 0
-        wide = torch.zeros((*scale.shape, *size, rows.shape[-1]), dtype=torch.uint8)
+        whole = [max(n, 2 * windows) for n, windows in zip(size, rows.shape[2:4], strict=True)]
+        wide = torch.zeros((*scale.shape, *whole, rows.shape[-1]), dtype=torch.uint8)
         places = self._corners(wide.movedim(-1, 2), rows.shape[2:4])
         for place, mask in zip(places, masks, strict=True):
             torch.bitwise_and(rows, mask, out=place.movedim(2, -1))
         wide ^= _ZERO
-        return wide, scale
+        return wide[:, :, : size[0], : size[1]].contiguous(), scale
 
     @staticmethod
     def _corners(h: Tensor, windows: torch.Size) -> list[Tensor]:
@@ -206,7 +222,8 @@ class _Linear:
 
     @staticmethod
     def fits(module: nn.Linear) -> bool:
-        return module.in_features > 0
+        del module
+        return True
 
     def forward(self, h: Tensor) -> tuple[Tensor, None]:
         return self.module(h), None
@@ -217,7 +234,8 @@ class _Linear:
 
 _LAYERS: dict[type[nn.Module], type[_Layer]] = {
     nn.Conv2d: _Conv,
-    nn.PReLU: _PReLU,
+    nn.PReLU: _ReLU,
+    nn.ReLU: _ReLU,
     nn.MaxPool2d: _MaxPool,
     nn.Flatten: _Flatten,
     nn.Linear: _Linear,

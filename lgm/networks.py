@@ -78,8 +78,12 @@ def vgg19(n_dim: int = 2) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-_BACKBONES: dict[str, Callable[[int], nn.Module]] = {"mnist-cnn": mnist_cnn, "tiny-cnn": tiny_cnn, "vgg19": vgg19}
-IMAGE_SHAPE = (1, 28, 28)
+Shape = tuple[int, int, int]  # (C, H, W)
+_NETWORKS: dict[str, tuple[Callable[[int], nn.Module], Shape]] = {
+    "mnist-cnn": (mnist_cnn, (1, 28, 28)),
+    "tiny-cnn": (tiny_cnn, (1, 28, 28)),
+    "vgg19": (vgg19, (3, 32, 32)),
+}
 
 
 class Classifier(nn.Module):
@@ -87,8 +91,9 @@ class Classifier(nn.Module):
 
     feature_scale: Tensor
 
-    def __init__(self, backbone: nn.Module, head: Head) -> None:
+    def __init__(self, backbone: nn.Module, head: Head, image_shape: Shape = (1, 28, 28)) -> None:
         super().__init__()
+        self.image_shape = image_shape
         self.normalise = Normalise()
         self.backbone = backbone
         self.head = head
@@ -108,7 +113,8 @@ def build_model(config: ModelConfig, seed: int = 0) -> Classifier:
     """A freshly initialised network; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Classifier(_BACKBONES[config.network](config.n_dim), build_head(config))
+        backbone, image_shape = _NETWORKS[config.network]
+        return Classifier(backbone(config.n_dim), build_head(config), image_shape)
 
 
 def fast_precision(device: torch.device) -> torch.dtype:
@@ -142,10 +148,10 @@ def device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def check_images(images: Tensor) -> None:
-    """Raise ValueError unless ``images`` is (N, 1, 28, 28) float with pixels in [0, 1]."""
-    if images.ndim != 4 or tuple(images.shape[1:]) != IMAGE_SHAPE:
-        raise ValueError(f"images: expected shape (N, 1, 28, 28), got {tuple(images.shape)}")
+def check_images(images: Tensor, shape: Shape) -> None:
+    """Raise ValueError unless ``images`` is (N, *shape) float with pixels in [0, 1]."""
+    if images.ndim != 4 or tuple(images.shape[1:]) != shape:
+        raise ValueError(f"images: expected shape (N, {', '.join(map(str, shape))}), got {tuple(images.shape)}")
     if not images.is_floating_point():
         raise ValueError(f"images: expected floating-point pixels in [0, 1], got {images.dtype}; divide by 255")
     if images.numel() and not (float(images.min()) >= 0 and float(images.max()) <= 1):
@@ -157,17 +163,19 @@ def embed(model: Classifier, images: Tensor, batch_size: int = 500) -> Tensor:
     """Features of any number of images, in float32.
 
     Args:
-        model: In eval mode: in training, batch norm makes an image's features depend on its neighbours.
-        images: (N, 1, 28, 28) pixels in [0, 1].
+        model: In eval mode, as batch norm must be: else an image's features depend on its batch, and change the model.
+        images: (N, C, H, W) pixels in [0, 1], of the model's ``image_shape``.
         batch_size: Images at a time; bounds the memory, does not change the result beyond rounding.
 
     Returns:
         (N, D) float32 on the CPU.
 
     Raises:
-        ValueError: wrong shape, type or pixel range.
+        ValueError: wrong shape, type or pixel range, or batch norm in training mode.
     """
-    check_images(images)
+    check_images(images, model.image_shape)
+    if any(module.training for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+        raise ValueError("model: expected batch norm in eval mode, got training mode; call model.eval() first")
     device = device_of(model)
     parts = [
         model.embed(part.to(device, memory_format=torch.channels_last)).float().cpu()
@@ -189,7 +197,7 @@ def log_likelihood(model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         model: Trained with the LGM loss.
-        images: (N, 1, 28, 28) pixels in [0, 1].
+        images: (N, C, H, W) pixels in [0, 1], of the model's ``image_shape``.
         labels: (N,) claimed labels.
 
     Returns:

@@ -66,7 +66,7 @@ def craft_poisons(
     betas = np.full(n, config.beta, np.float32) if beta is None else np.asarray(beta, np.float32)
     if betas.shape != (n,) or not (betas >= 0).all():  # NaN included
         raise ValueError(f"beta: expected {n} numbers >= 0, got shape {betas.shape}, smallest {betas.min(initial=0)}")
-    check_images(bases.pixels(slice(0, 1)))
+    check_images(bases.pixels(slice(0, 1)), model.image_shape)
     device = device_of(model)
     batches = torch.arange(n).split(n if one_pair else config.batch_size)
     progress = _Progress([len(index) for index in batches], longest(config), on_step)

@@ -18,8 +18,8 @@ class Poisons:
     """N poisons and how each came about. Arrays are NumPy; F is the number of recorded frames.
 
     Attributes:
-        images: (N, 1, 28, 28) float32 poisons, pixels in [0, 1].
-        bases, targets: (N, 1, 28, 28) uint8 images b and t of eq. (1).
+        images: (N, C, H, W) float32 poisons, pixels in [0, 1].
+        bases, targets: (N, C, H, W) uint8 images b and t of eq. (1).
         base_index, target_index: (N,) positions in the split they were drawn from.
         labels: (N,) uint8 claimed labels: the class of the base.
         target_labels: (N,) uint8 classes of the targets.
@@ -35,8 +35,8 @@ class Poisons:
         path_objective: (N, F, 2) collision and perturbation on the way.
         path_score: (N, F) log p(f(x) | claimed label) in nats on the way; NaN for softmax networks.
         path_predicted: (N, F) uint8 classes that the network sees on the way.
-        path_images: (N, F, 1, 28, 28) uint8 images on the way, rounded to 8 bits; only the poisons of one pair have
-            them: others have (N, 0, 1, 28, 28).
+        path_images: (N, F, C, H, W) uint8 images on the way, rounded to 8 bits; only the poisons of one pair have
+            them: others have (N, 0, C, H, W).
         manifest: Model and its hash, split and its hash, seed, configuration, versions.
     """
 

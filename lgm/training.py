@@ -15,9 +15,10 @@ from lgm.augment import augment
 from lgm.cards import Card, CheckpointError, Features, check_name
 from lgm.checkpoints import embed_split, save_measured
 from lgm.config import TrainConfig
-from lgm.data import DataError, Split, load_split, per_class, validation_split
+from lgm.data import DataError, Split, per_class
+from lgm.datasets import DATASETS, load_split, validation_split
 from lgm.heads import LGMHead
-from lgm.networks import Classifier, build_model, device_of, fast_precision, to_device
+from lgm.networks import Classifier, build_model, check_images, device_of, fast_precision, to_device
 from lgm.sharding import Team
 from lgm.states import read_state, write_state
 from lgm.warmstart import copy_layers, last_layer, lay_plane, phase_path
@@ -118,15 +119,16 @@ def train_checkpoint(
 
     Raises:
         DataError, TrainingError, CheckpointError: see `load_split` and `fit`.
-        ValueError: the network cannot start from another.
+        ValueError: a network for images of another shape, or one that cannot start from another.
     """
     check_name(name)
-    train = load_split(config.split)
+    train = load_split(config.split, config.dataset)
     if config.limit is not None:
         train = train[per_class(train.labels, 0, config.limit)]
-    validation = load_split(validation_split(config.split))
+    validation = load_split(validation_split(config.split, config.dataset), config.dataset)
     team = Team.join(device)
     model = to_device(build_model(config.model, config.seed), team.device)
+    check_images(train.pixels(slice(0, 1)), model.image_shape)
     state_path = folder / f"{name}.resume.safetensors"
     told: dict[str, Any] = {"validation": validation, "should_stop": should_stop}
     earlier: list[dict[str, Any]] | None = []
@@ -155,7 +157,7 @@ def train_checkpoint(
         return None
     card = Card(name=name, config=config, weights_sha256="", history=result.history)
     card.data_sha256["trained on"] = train.sha256
-    save_measured(model.eval(), card, list(_splits_at_hand()), folder)
+    save_measured(model.eval(), card, list(_splits_at_hand(config.dataset)), folder)
     state_path.unlink(missing_ok=True)
     return card
 
@@ -205,11 +207,11 @@ def _counted(on_step: OnStep | None, before: int, after: int) -> OnStep | None:
     return lambda step, total, metrics: on_step(before + step, before + total + after, metrics)
 
 
-def _splits_at_hand() -> Iterator[Split]:
-    yield load_split("bundled")
+def _splits_at_hand(dataset: str) -> Iterator[Split]:
+    yield load_split(DATASETS[dataset].held_out, dataset)
     for name in ("train", "test"):
         try:
-            yield load_split(name)
+            yield load_split(name, dataset)
         except DataError:
             continue  # not on this machine; the card says which splits were measured
 

@@ -7,12 +7,13 @@ import streamlit as st
 
 from lgm.config import BETA_GRID, METHODS, Method
 from lgm.figures import ROLE
+from lgm.poisons import Poisons
 from ui import load, paths, state
 from ui.frame import CurrentPoison, guard, keep_poison, poison_strip, title
 from ui.lab import lab, nearest_stop
 from ui.picker import pick_image
 
-SHOWN = 12  # images offered per digit
+SHOWN = 12  # images offered per class
 LEAD = "A poison must look like the base and have the target's features. Pick the two, then drag β between the aims."
 ABOUT = """Answers **figure 3** of the paper. The poison minimises the objective below. **Levenberg–Marquardt** solves
 the problem that is linear in the features exactly, with pixels kept in [0, 1], again and again; it starts from base,
@@ -20,7 +21,7 @@ target and half-way, and the poisons of all β take over each other's points, so
 between base and target. **Forward-backward splitting** is the paper's method: from the base, a gradient step towards
 the target's features, then a step back towards the base, 1,000 times at most. It often ends in a shallower valley, that
 is, with a weaker poison. Either keeps a step only if the objective does not rise. s rescales each feature so that the
-bundled digits span [−1, 1]; it makes one β mean the same for both networks. All stops of the slider are made together
+held-out images span [−1, 1]; it makes one β mean the same for both networks. All stops of the slider are made together
 when a pair is picked, so that β moves at once. The second slider goes back along the way on which each poison was
 found, both networks at once; one that stopped early waits for the other. "Collides" means the network takes the poison
 for the target's class. The dashed ring is where the filter of the Detect page cuts: outside it, the claimed label is
@@ -63,18 +64,22 @@ def draw_pair(kind: str) -> None:
 
 
 def choose_image(role: str, position: int, other: int) -> None:
-    """One column of the pickers: the digit, then the image."""
+    """One column of the pickers: the class, then the image."""
     y = labels()
-    digit = int(y[position])
-    digits = [k for k in range(10) if k != int(y[other])]
+    shown = int(y[position])
+    classes = [k for k in range(len(load.dataset().classes)) if k != int(y[other])]
     picked = st.segmented_control(
-        f"{role.capitalize()} digit", digits, default=digit, key=f"digit_{role}_{position}_{other}"
+        f"{role.capitalize()} class",
+        classes,
+        default=shown,
+        format_func=load.class_name,
+        key=f"class_{role}_{position}_{other}",
     )
-    if picked is not None and picked != digit:
+    if picked is not None and picked != shown:
         replace_one(role, int(np.flatnonzero(y == picked)[0]))
         st.rerun()
     rng = np.random.default_rng(st.session_state.get(f"shuffle_{role}", 0))
-    offered = rng.permutation(np.flatnonzero(y == digit))[:SHOWN]
+    offered = rng.permutation(np.flatnonzero(y == shown))[:SHOWN]
     if position not in offered:
         offered[0] = position
     offered = np.sort(offered)
@@ -93,7 +98,7 @@ def replace_one(role: str, position: int) -> None:
 
 
 def shuffle(role: str) -> None:
-    """Offer other images of the same digit."""
+    """Offer other images of the same class."""
     st.session_state[f"shuffle_{role}"] = st.session_state.get(f"shuffle_{role}", 0) + 1
 
 
@@ -102,7 +107,8 @@ def pair_bar(base: int, target: int) -> Method:
     y = labels()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for role, position, other in (("base", base, target), ("target", target, base)):
-            with st.popover(f"{role.capitalize()}: a {y[position]}", icon=":material/image_search:"):
+            shown = f"{role.capitalize()}: {load.class_name(y[position])}"
+            with st.popover(shown, icon=":material/image_search:"), guard():  # the images may not be on this machine
                 choose_image(role, position, other)
         st.button("Random pair", icon=":material/casino:", on_click=draw_pair, args=("any",))
         st.button("Easy", on_click=draw_pair, args=("near",), help="Classes with LGM means close together")
@@ -126,16 +132,23 @@ def keep_beta(beta: float) -> None:
     state.put("beta", beta)
 
 
+def images_of(path: Poisons | None, base: int, target: int) -> tuple[np.ndarray, int, np.ndarray, int]:
+    """Both images with their labels; a path brings them along, on a machine without the data too."""
+    if path is not None:
+        return path.bases[0], int(path.labels[0]), path.targets[0], int(path.target_labels[0])
+    split = load.split(load.clean_split())
+    return split.images[base], int(split.labels[base]), split.images[target], int(split.labels[target])
+
+
 @st.fragment
 def bench(base: int, target: int, method: Method) -> None:
     """The picture: everything about this pair, at every β."""
     names = {loss: load.model_name(loss) for loss in ("lgm", "softmax")}
     found = {loss: paths.ready(name, (base, target), method) for loss, name in names.items()}
-    split = load.split(load.clean_split())
-    pair = (split.images[base], int(split.labels[base]), split.images[target], int(split.labels[target]))
     features = {loss: load.embedded(name, load.clean_split()).z for loss, name in names.items()}
     points = {loss: (z[base], z[target]) for loss, z in features.items()}
     beta = state.get("beta")
+    pair = images_of(found["lgm"], base, target)
     lab(found, pair, points, beta=beta, key="lab", on_release=keep_beta)
     missing = [loss for loss in found if found[loss] is None]
     if missing:
@@ -151,9 +164,9 @@ def bench(base: int, target: int, method: Method) -> None:
         CurrentPoison(
             image=path.images[stop],
             model=names["lgm"],
-            label=int(path.labels[stop]),
-            target_label=int(path.target_labels[stop]),
-            predicted=int(path.predicted[stop]),
+            label=load.class_name(path.labels[stop]),
+            target_label=load.class_name(path.target_labels[stop]),
+            predicted=load.class_name(path.predicted[stop]),
             score=float(path.score[stop]),
             beta=float(path.beta[stop]),
         )
@@ -167,4 +180,6 @@ with guard():
     bench(base, target, pair_bar(base, target))
 with st.expander("What am I looking at?"):
     st.markdown(ABOUT)
-    st.latex(r"p=\arg\min_{x\in[0,1]^{784}}\;\lVert s\circ(f(x)-f(t))\rVert_2^2+\beta\,\lVert x-b\rVert_2^2")
+    st.latex(
+        r"p=\arg\min_{x\in[0,1]^{C\times H\times W}}\;\lVert s\circ(f(x)-f(t))\rVert_2^2+\beta\,\lVert x-b\rVert_2^2"
+    )

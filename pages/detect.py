@@ -7,7 +7,7 @@ import streamlit as st
 from lgm.detection import detection_report, roc, wilson_interval
 from lgm.poisons import Poisons
 from ui import load, state
-from ui.case import DATA, Case, auc_text, describe
+from ui.case import Case, auc_text, describe
 from ui.frame import current_poison, guard, poison_strip, title
 from ui.poison_sets import adopt_finished, choose_set, craft_panel, sets_for
 from ui.threshold import threshold_picture
@@ -25,6 +25,7 @@ def case_of(key: tuple[str, str, str, str], _poisons: Poisons) -> Case:
         n_dim=load.card(name).config.model.n_dim,
         roc=roc(clean.score, _poisons.score),
         report=detection_report(clean.score, _poisons.score, _poisons.collided, 0.01),
+        dataset=load.dataset(),
     )
 
 
@@ -36,7 +37,8 @@ def choose_case(name: str) -> Case:
         split = load.clean_split()
         case = case_of((name, load.card(name).weights_sha256, split, picked), sets[picked])
         show_metrics(case)
-    st.caption(f"{describe(case.poisons)}. Clean: {DATA[split]} ({len(case.clean.score):,}). Network: `{name}`.")
+    clean = f"{load.describe_split(split)}, {len(case.clean.score):,} images"
+    st.caption(f"{describe(case.poisons, case.dataset)}. Clean: {clean}. Network: `{name}`.")
     return case
 
 
@@ -77,7 +79,7 @@ def explore(case: Case, name: str) -> None:
     """Everything that follows T. The first paint does not wait for the images of the clean data."""
     threshold, split = load.threshold(name), case.key[2]
     own = current_poison(name)
-    complete = load.at_hand(split)
+    complete = load.in_memory(split)
     threshold_picture(case, threshold, None if own is None else own.score, keep_threshold, key="detect_threshold")
     trouble = st.container()
     downloads(case, threshold)

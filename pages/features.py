@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 SHOWN_POISONS = 20  # as many as in figure 4
-LEAD = """Same network, same digits, two losses. LGM gathers each class in a round Gaussian of its own; with softmax,
+LEAD = """Same network, same images, two losses. LGM gathers each class in a round Gaussian of its own; with softmax,
 classes grow outward without limit. Diamonds are poisons: coloured by the class they claim, lying near the class they
 imitate. Hover or click a point; the legend switches layers."""
-ABOUT = """Answers **figures 2 and 4** of the paper. Each dot is one digit at its two penultimate features f(x). A boxed
-number marks the mean of a class: a learnt parameter of the mixture for LGM, the average over the bundled digits for
+ABOUT = """Answers **figures 2 and 4** of the paper. Each dot is one image at its penultimate features f(x). A boxed
+name marks the mean of a class: a learnt parameter of the mixture for LGM, the average over held-out images for
 softmax. Rings are at one and two standard deviations: a Gaussian in the plane holds 39 % of its points within 1σ and
 86 % within 2σ. The two planes have different units; crafting rescales features so that one β fits both."""
 
@@ -36,7 +36,7 @@ def plane(name: str, weights_sha256: str, split: str, seed: int) -> "tuple[go.Fi
         poisons = poisons[np.random.default_rng(seed).permutation(len(poisons))[:SHOWN_POISONS]]
     config = load.card(name).config.model
     rings = config.loss == "lgm" and config.covariance == "identity"
-    figure = feature_plane(features, shown, poisons=poisons, has_density=rings)
+    figure = feature_plane(features, shown, load.dataset().classes, poisons=poisons, has_density=rings)
     return figure, [_holds(trace, name, poisons) for trace in figure.data]
 
 
@@ -64,7 +64,7 @@ def explore(loss: str, heading: str) -> None:
         on_select="rerun",
         selection_mode="points",
         config={"scrollZoom": True, "displaylogo": False},
-        alt=f"Two-dimensional features of {name}, coloured by class, with class means and poisons",
+        alt=f"Features of {name} in the plane, coloured by class, with class means and poisons",
     )
     points = (event or {}).get("selection", {}).get("points", [])
     with st.container(border=True, height=150):
@@ -83,18 +83,19 @@ def details(name: str, held: dict[str, Any], index: int) -> None:
     image = held["images"][index] if is_poison else load.image(held["split"], index)
     left, right = st.columns([1, 4], vertical_alignment="center")
     if image is None:
-        left.caption("The image is in the official training set, which is not on this machine.")
+        left.caption("The image is in the official files, which are not on this machine.")
     else:
-        left.image(picture(image, 104), width=104, alt=f"label {label}")
+        left.image(picture(image, 104), width=104, alt=f"label {load.class_name(label)}")
     posterior, score = load.posterior(name, z, label)
-    what = (
-        f"Poison: claims {label}, target {held['targets'][index]}" if is_poison else f"Label {label}, digit {index:,}"
-    )
+    claimed = load.class_name(label)
+    what = f"Label {claimed}, image {index:,}"
+    if is_poison:
+        what = f"Poison: claims {claimed}, target {load.class_name(held['targets'][index])}"
     best = np.argsort(posterior)[::-1][:3]
-    likelihood = f"log p(f(x)|{label}) = **{score:.2f}** nats" if np.isfinite(score) else "no density under softmax"
+    likelihood = f"log p(f(x)|{claimed}) = **{score:.2f}** nats" if np.isfinite(score) else "no density under softmax"
     right.markdown(
-        f"**{what}** · f(x) = ({z[0]:.2f}, {z[1]:.2f})  \n{likelihood}  \nposterior: "
-        + " · ".join(f"**{k}** {posterior[k]:.2%}" for k in best)
+        f"**{what}** · f(x) = ({', '.join(f'{value:.2f}' for value in z)})  \n{likelihood}  \nposterior: "
+        + " · ".join(f"**{load.class_name(k)}** {posterior[k]:.2%}" for k in best)
     )
 
 

@@ -10,13 +10,14 @@ from ui.case import describe
 from ui.frame import guard, title
 from ui.lab import lab
 
-LEAD = "It looks like one digit and means another, so its label seems right. Its features give it away."
+LEAD = "It looks like one thing and means another, so its label seems right. Its features give it away."
 STEPS = (
     (
         "pages/craft.py",
         "The attack",
-        "Somebody adds an image to the data you fine-tune on. To people it is a {base}, and it says {base}; to the "
-        "network it is a {target}. Training on it pulls the network's idea of a {base} over a chosen {target}.",
+        "Somebody adds an image to the data you fine-tune on. To people it shows **{base}**, and it says "
+        "{base}; the network sees **{target}**. Training on it pulls the network's idea of {base} over a chosen "
+        "{target}.",
         "Craft one",
     ),
     (
@@ -51,7 +52,8 @@ def story() -> Poisons | None:
 
 def steps(path: Poisons | None) -> None:
     """Three steps that lead on to the other pages."""
-    base, target = (path.labels[0], path.target_labels[0]) if path else (4, 9)
+    labels = (path.labels[0], path.target_labels[0]) if path else (4, 9)
+    base, target = (load.class_name(label) for label in labels)
     for number, (page, heading, text, link) in enumerate(STEPS, start=1):
         with st.container(border=True):
             st.markdown(f"**{number} · {heading}**  \n{text.format(base=base, target=target)}")
@@ -59,10 +61,10 @@ def steps(path: Poisons | None) -> None:
 
 
 def separation(features: FeatureMap) -> float:
-    """Closest class means over the average spread within a class (root mean square a feature), bundled digits."""
-    bundled = features.splits["bundled"]
-    means = np.stack([bundled.z[bundled.labels == k].mean(0) for k in range(len(features.means))])
-    spread = np.sqrt(np.mean((bundled.z - means[bundled.labels]) ** 2))
+    """Closest class means over the average spread within a class (root mean square a feature), on held-out images."""
+    held_out = features.splits[load.dataset().held_out]
+    means = np.stack([held_out.z[held_out.labels == k].mean(0) for k in range(len(features.means))])
+    spread = np.sqrt(np.mean((held_out.z - means[held_out.labels]) ** 2))
     distance = np.linalg.norm(means[:, None] - means[None], axis=-1)
     return float(distance[~np.eye(len(means), dtype=bool)].min() / spread)
 
@@ -131,4 +133,4 @@ with guard():
     st.markdown("\n".join(table + [f"| {claim} | {measured} | **{verdict}** |" for claim, measured, verdict in rows]))
     poisons = load.poisons_or_none(names[0])
     if poisons is not None:
-        st.caption(f"From two sets like this: {describe(poisons)}.")
+        st.caption(f"From two sets like this: {describe(poisons, load.dataset())}.")

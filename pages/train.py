@@ -1,43 +1,48 @@
 """How does a feature space form? Figure 2 of the paper, epoch by epoch."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pandas as pd
 import streamlit as st
 
-from lgm import cards, data
+from lgm import cards
 from lgm.cards import CheckpointError
-from lgm.config import Loss, TrainConfig
-from lgm.data import DataError
+from lgm.config import Loss, Network, TrainConfig
+from lgm.data import DataError, Dataset
+from lgm.datasets import DATASETS
 from lgm.detection import wilson_interval
+from lgm.figures import projection
 from lgm.jobs import Job, QueueFull
 from ui import load, runs, state, uploads
 from ui.film import film
 from ui.frame import guard, title
 from ui.jobs import duration, job_panel, runner, tick_while
-from ui.runs import Epoch, Network, Run, Unfinished
+from ui.runs import Epoch, Run, Unfinished
 
 LOSSES = {"lgm": "LGM", "softmax": "Softmax"}
-NETWORKS = {"tiny-cnn": "Tiny", "mnist-cnn": "The paper's"}
+NETWORKS = {"tiny-cnn": "Tiny", "mnist-cnn": "The paper's", "vgg19": "VGG19"}
+EPOCHS: dict[Network, int] = {"tiny-cnn": 12, "mnist-cnn": 6, "vgg19": 3}  # that are usually enough
 COVARIANCES = {"identity": "Identity, as in the paper", "diagonal": "Diagonal, learnt"}
-DATA = {"bundled-train": "4,000 bundled digits", "train": "D_C: 55,000 official digits"}
-DOWNLOAD = "download-mnist"  # key of the job: one for all sessions, because they share the folder
 LEAD = "Press Train and watch ten classes find their places in the plane. Then go back through the epochs."
 ABOUT = """
-Answers **figure 2** of the paper. Each dot is one of 1,000 digits that no run here is trained on, at its two
-penultimate features f(x). With the **LGM** loss each class owns a Gaussian, whose mean is learnt together with the
-network. With **softmax** there is no density: features grow along rays from the centre.
+Answers **figure 2** of the paper. Each dot is an image that no run here is trained on, at its two penultimate features
+f(x). With the **LGM** loss each class owns a Gaussian, whose mean is learnt together with the network. With **softmax**
+there is no density: features grow along rays from the centre.
 
 - **α, the margin.** While training, the distance to the true class counts (1 + α)-fold: being right is not enough. α
   rises from 0 over the first 30 % of the steps: at full strength from the start all classes fall onto one point.
-- **λ, the likelihood weight.** Asks each digit to be likely under its own class, not only likelier than under the
+- **λ, the likelihood weight.** Asks each image to be likely under its own class, not only likelier than under the
   others. The filter on the Detect page lives on that.
-- **Curves.** Training accuracy is counted while the weights still move, and on shifted digits, so it may lie below the
+- **Curves.** Training accuracy is counted while the weights still move, and on shifted images, so it may lie below the
   held-out one. The two closest means are those of the two classes nearest to each other: near 0 all has collapsed.
 - **Runs.** This server trains one network at a time; other runs wait in line. A run stops when nobody has looked at
   this page for three minutes. *Resume* goes on after the last finished epoch, to the weights of a run never stopped.
-- **Networks.** The paper's CNN has 797,161 parameters before the last layer, the tiny one 53,797.
+- **Networks.** The paper's CNN has 797,161 parameters before the last layer, the tiny one 53,797, VGG19 20 million.
+- **Warm start.** VGG19 learns next to nothing through a plane. So it first learns through all its 512 features, half of
+  that on small images; then a plane is laid through them, and the epochs chosen above follow. The first phase is kept,
+  and serves every network that is trained after it.
 - **From a terminal:** `python -m lgm train --help`.
 """
 FORMULAS = (
@@ -50,7 +55,7 @@ COLUMNS = {
     "name": "Name",
     "recipe": "Recipe",
     "held_out": st.column_config.NumberColumn(
-        "Held-out (%)", format="%.1f", help="Accuracy on the 1,000 bundled digits that no run here is trained on."
+        "Held-out (%)", format="%.1f", help="Accuracy on images that no run here is trained on."
     ),
     "interval": st.column_config.TextColumn("95 % interval", help="Wilson interval of the held-out accuracy."),
     "test": st.column_config.NumberColumn("Test set (%)", format="%.2f", help="Accuracy on the official test set."),
@@ -85,26 +90,43 @@ new MutationObserver(mend).observe(document.querySelector(".st-key-train_uploads
 
 def choose(run: Run | None) -> None:
     """Everything a run can be told, and the button that starts it."""
-    loss = cast(Loss, pick("Loss", LOSSES))
-    network = cast(Network, pick("Network", NETWORKS))
+    loss = cast(Loss, pick("Loss", LOSSES, "train_loss"))
+    dataset = load.dataset()
+    networks = {name: NETWORKS[name] for name in runs.NETWORKS[dataset.name]}
+    network = cast(Network, pick("Network", networks, f"train_network_{dataset.name}"))
     gaussian = choose_gaussian(disabled=loss != "lgm")
-    splits = [split for split in DATA if split != "train" or data.has_official(train=True)]
-    split = st.selectbox("Training data", splits, format_func=DATA.__getitem__, key="train_split")
+    names = [name for name in ("bundled-train", "train") if name in dataset.splits]
+    splits = [name for name in names if dataset.at_hand(name)]
+    split = st.selectbox(
+        "Training data", splits or names, format_func=data_text, key=f"train_split_{dataset.name}_{len(splits)}"
+    )
     left, right = st.columns(2)
-    usual = 12 if network == "tiny-cnn" else 6
+    usual = EPOCHS[network]
     epochs = left.number_input("Epochs", 1, 200, usual, key=f"train_epochs_{network}", persist_state="session")
     seed = right.number_input("Seed", 0, 99_999, 1, key="train_seed", persist_state="session")
     suggested = runs.free_name(f"my-{loss}")
     name = st.text_input("Save as", placeholder=suggested, key="train_name", max_chars=64).strip() or suggested
-    config = runs.recipe(network, loss, split=split, epochs=epochs, seed=seed, **(gaussian if loss == "lgm" else {}))
-    busy = run is not None and run.job.active
+    own = gaussian if loss == "lgm" else {}
+    config = runs.recipe(dataset.name, network, loss, split=split, epochs=epochs, seed=seed, **own)
+    busy = not splits or (run is not None and run.job.active)
     if st.button("Train", type="primary", icon=":material/play_arrow:", disabled=busy, width="stretch"):
         begin(lambda: runs.start(config, name))
-    st.caption(f"About {duration(runs.expected_seconds(config))} on two idle cores.")
+    if splits:
+        st.caption(f"About {duration(runs.expected_seconds(config))} on two idle cores.")
+    else:
+        st.caption(f"{dataset.title} is not on this machine: see *Official files* below.")
 
 
-def pick(label: str, titles: dict[str, str]) -> str:
-    first, key = next(iter(titles)), f"train_{label.lower()}"
+def data_text(split: str, dataset: str | None = None) -> str:
+    """Training data in a few words; of the chosen dataset unless one is named."""
+    chosen = DATASETS[dataset] if dataset else load.dataset()
+    if split == "bundled-train":
+        return "4,000 bundled digits"
+    return f"D_C: {runs.IMAGES[chosen.name]:,} official images" if split == "train" else f"{chosen.title}, {split}"
+
+
+def pick(label: str, titles: dict[str, str], key: str) -> str:
+    first = next(iter(titles))
     chosen = st.segmented_control(
         label,
         list(titles),
@@ -204,9 +226,10 @@ def use_button(name: str, key: str) -> None:
 
 
 def use(loss: str, name: str) -> None:
-    state.put(loss, name)
-    for field in ("base", "target", "threshold"):  # they belong to the network they were chosen on
-        state.put(field, None)
+    of = load.card(name).config.dataset
+    if of != load.dataset().name:
+        state.choose("dataset", of)
+    state.choose(loss, name)
 
 
 # What is shown.
@@ -227,13 +250,21 @@ def show_run(run: Run) -> None:
 
 def show_model(name: str) -> None:
     """A trained network's history, and where it ended."""
-    card = load.card(name)
+    card, features = load.card(name), load.features(name)
+    dataset = card.config.dataset
+    seen = projection(features)
+    split = runs.held_out(features.splits[DATASETS[dataset].held_out], dataset)
+    means, sigmas = runs.read_gaussians(cards.locate(name))
+    if not seen.exact:
+        means, sigmas = None if means is None else seen(means), None  # orthonormal axes keep a round Gaussian round
     ended = Epoch(
         card.history[-1] if card.history else {"epoch": card.config.epochs},
-        runs.held_out(load.features(name).splits["bundled"]),
-        *runs.read_gaussians(cards.locate(name)),
+        replace(split, z=seen(split.z)),
+        means,
+        sigmas,
     )
     epochs = [*map(Epoch, card.history[:-1]), ended]
+    name = name if seen.exact else f"{name}, {seen.title}"
     film(epochs, card.config, title=name, identity=f"{name} {card.weights_sha256}", key="film")
 
 
@@ -243,12 +274,13 @@ def describe(config: TrainConfig) -> str:
     if model.loss == "lgm":
         parts.append(f"α = {model.margin:g}, λ = {model.likelihood_weight:g}")
         parts += ["diagonal covariance"] if model.covariance == "diagonal" else []
-    parts.append("tiny network" if model.network == "tiny-cnn" else "the paper's network")
-    return ", ".join([*parts, DATA.get(config.split, config.split), f"seed {config.seed}"])
+    parts.append({"tiny-cnn": "tiny network", "mnist-cnn": "the paper's network"}.get(model.network, "VGG19"))
+    parts += [f"{model.n_dim} features"] if model.n_dim != 2 else []
+    return ", ".join([*parts, data_text(config.split, config.dataset), f"seed {config.seed}"])
 
 
 def accuracy_text(name: str) -> str:
-    """How good a saved network is, with the uncertainty that 1,000 digits leave."""
+    """How good a saved network is, with the uncertainty that so many images leave."""
     card, (share, low, high) = load.card(name), held_out_accuracy(name)
     text = f"held-out accuracy **{percent(share)}** ({100 * low:.1f} to {percent(high)})"
     if "test" in card.accuracy:
@@ -259,8 +291,9 @@ def accuracy_text(name: str) -> str:
 
 
 def held_out_accuracy(name: str) -> tuple[float, float, float]:
-    """Share of the 1,000 digits that no run here trains on, and its 95 % interval."""
-    seen = runs.held_out(load.features(name).splits["bundled"])
+    """Share of the images that no run here trains on, and its 95 % interval."""
+    dataset = load.card(name).config.dataset
+    seen = runs.held_out(load.features(name).splits[DATASETS[dataset].held_out], dataset)
     hits = int((seen.predicted == seen.labels).sum())
     return hits / len(seen.labels), *wilson_interval(hits, len(seen.labels))
 
@@ -274,7 +307,7 @@ def percent(share: float) -> str:
 
 def more(run: Run | None) -> None:
     waiting = runs.unfinished()
-    titles = ["Networks", "Add a network", f"Stopped runs ({len(waiting)})", "Official digits", "What am I looking at?"]
+    titles = ["Networks", "Add a network", f"Stopped runs ({len(waiting)})", "Official files", "What am I looking at?"]
     networks, add, stopped_runs, official, about = st.tabs(titles, key="train_more")
     with networks, guard():
         show_networks()
@@ -283,7 +316,7 @@ def more(run: Run | None) -> None:
     with stopped_runs, guard():
         list_stopped(waiting, run)
     with official, guard():
-        official_digits()
+        official_files()
     with about:
         st.markdown(ABOUT)
         for formula in FORMULAS:
@@ -378,25 +411,31 @@ def list_stopped(waiting: list[Unfinished | CheckpointError], run: Run | None) -
             )
 
 
-def official_digits() -> None:
-    """The one download of this project, and only when it is asked for."""
-    job = runner().jobs.get(DOWNLOAD)
-    if data.has_official() and data.has_official(train=True):
+def official_files() -> None:
+    """The one download of a dataset, and only when it is asked for."""
+    dataset = load.dataset()
+    key = f"download-{dataset.name}"  # one job for all sessions, because they share the folder
+    job = runner().jobs.get(key)
+    if all(dataset.at_hand(name) for name in dataset.splits):
         st.markdown(
-            "The official MNIST files are on this machine. Train on **D_C**, or choose the test set as D_f at the side."
+            f"The official {dataset.title} files are on this machine. Train on **D_C**, or choose the test set as D_f "
+            "at the side."
         )
         return
-    st.markdown(
-        "The app works with the 5,000 digits that come with its packages. The official sets (70,000 digits, 11 MB) "
-        "make its numbers comparable with the paper's. Each file is checked byte by byte."
-    )
+    without = "shows the numbers and the poisons that come with its networks; images, crafting and training need the files"
+    if dataset.name == "mnist":
+        without = "works with the 5,000 digits that come with its packages; the files make its numbers comparable with the "
+        without += "paper's"
+    size = dataset.download_size
+    st.markdown(f"Without the official {dataset.title} files ({size}) the app {without}. Each file is checked.")
     if job is not None and (job.active or job.error is not None):
-        job_panel(job, "Official MNIST")
+        job_panel(job, f"Official {dataset.title}")
     if job is None or not job.active:
-        st.button("Download the official MNIST files", icon=":material/download:", on_click=download)
+        label = f"Download the official {dataset.title} files"
+        st.button(label, icon=":material/download:", on_click=download, args=(dataset, key))
 
 
-def download() -> None:
+def download(dataset: Dataset, key: str) -> None:
     state.put("data", load.clean_split())  # the data on all pages stays what it is until somebody chooses
 
     def work(job: Job) -> None:
@@ -404,10 +443,10 @@ def download() -> None:
             if not job.report(done, total):
                 raise DataError("The download was stopped. Files that are complete are kept.")
 
-        data.download_mnist(on_file)
+        dataset.download(on_file)
 
     try:
-        runner().submit(DOWNLOAD, work)
+        runner().submit(key, work)
     except QueueFull as error:
         st.toast(str(error), icon=":material/hourglass:")
 

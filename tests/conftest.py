@@ -10,7 +10,8 @@ import pytest
 
 from lgm.cards import Card
 from lgm.config import PRESETS, ModelConfig, TrainConfig
-from lgm.data import Split, load_split, per_class
+from lgm.data import Split, per_class
+from lgm.datasets import load_split
 
 pytest.register_assert_rewrite("tests.browser")  # so that a failed check there says what it found
 

@@ -25,8 +25,9 @@ from lgm.cards import (
     write_features,
 )
 from lgm.checkpoints import embed_split, load_checkpoint, measure, save_checkpoint, save_measured, weights_sha256
-from lgm.config import ModelConfig
-from lgm.data import Split, load_split, per_class
+from lgm.config import ModelConfig, TrainConfig
+from lgm.data import Split, per_class
+from lgm.datasets import load_split
 from lgm.networks import Classifier, build_model, embed, to_device
 
 
@@ -404,6 +405,50 @@ def test_features_of_more_dimensions_have_no_regions(blank_card: Card, few: Spli
     path = save_measured(build_model(config.model), card, [Split("bundled", few.images, few.labels)], tmp_path)
     assert read_features(path).regions.size == 0
     assert load_checkpoint(path)[0].feature_scale.shape == (5,)
+
+
+@pytest.fixture
+def colours(rng: np.random.Generator) -> Split:
+    """Twenty images of noise, two of each class, as CIFAR-10's held-out split."""
+    images = rng.integers(0, 256, (20, 3, 32, 32), dtype=np.uint8)
+    return Split("held-out", images, np.arange(20) % 10, "cifar10")
+
+
+def test_large_networks_are_stored_in_half_precision_and_measured_so(colours: Split, tmp_path: Path):
+    config = TrainConfig(model=ModelConfig(network="vgg19", n_dim=10), dataset="cifar10")
+    model = build_model(config.model, seed=3).eval()
+    model.state_dict()["backbone.1.running_var"].fill_(1e-9)  # below what half precision can tell from 0
+    path = save_measured(model, Card(name="big", config=config, weights_sha256=""), [colours], tmp_path)
+    assert path.stat().st_size < 45e6
+    stored = load_file(path)
+    for name, value in stored.items():
+        large = name.startswith("backbone.") and name.endswith(".weight") and value.ndim > 1
+        assert (value.dtype == torch.float16) == large, name
+    assert stored["backbone.1.running_var"].min() == np.float32(1e-9)
+
+    loaded, card = load_checkpoint(path)
+    assert card.weights_sha256 == weights_sha256(stored)
+    for name, value in loaded.state_dict().items():
+        assert value.dtype in (torch.float32, torch.int64), name
+        assert torch.equal(value, stored[name].to(value.dtype)), name
+        assert torch.equal(value, model.state_dict()[name]), "what was measured is not what loads"
+    features, z = read_features(path).splits["held-out"], embed(loaded, colours.pixels())
+    np.testing.assert_allclose(features.z, z, rtol=1e-3, atol=1e-4 * float(z.abs().max()))
+    assert card.accuracy == {"held-out": float((features.predicted == colours.labels).mean())}
+
+    again = save_measured(loaded, replace(card, name="again"), [colours], tmp_path)
+    assert read_card(again).weights_sha256 == card.weights_sha256
+
+
+def test_the_feature_range_is_that_of_the_datasets_held_out_split(few: Split):
+    clothes = TrainConfig(model=ModelConfig(network="tiny-cnn"), dataset="fashion-mnist")
+    model, card = build_model(clothes.model, seed=3), Card(name="clothes", config=clothes, weights_sha256="")
+    held_out, test = replace(few[np.arange(9)], name="held-out"), replace(few, name="test")
+    measure(model, card, [test, held_out])
+    z = embed(model, held_out.pixels())
+    np.testing.assert_allclose(card.feature_min, z.amin(0), rtol=1e-5)
+    np.testing.assert_allclose(card.feature_max, z.amax(0), rtol=1e-5)
+    assert set(card.data_sha256) == {"test", "held-out"}
 
 
 def test_damaged_features(saved: Path):

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import torch
 
 import lgm.__main__ as cli
 from lgm.__main__ import main
-from lgm.cards import read_card
-from lgm.checkpoints import embed_split, load_checkpoint
-from lgm.config import BETA_GRID
-from lgm.data import DataError, Split
+from lgm.cards import Card, read_card, read_features
+from lgm.checkpoints import embed_split, load_checkpoint, save_checkpoint
+from lgm.config import BETA_GRID, PRESETS, ModelConfig, TrainConfig
+from lgm.data import DataError, Dataset, Split, part
+from lgm.datasets import DATASETS
 from lgm.detection import nominal_fpr, outcome, roc, wilson_interval
-from lgm.networks import log_likelihood, require_mixture
+from lgm.networks import build_model, describe, log_likelihood, require_mixture
 from lgm.poisons import read_poisons
 
 ROOT = Path(__file__).parent.parent
@@ -241,13 +243,88 @@ def test_download_happens_only_when_asked(tiny_lgm: Path, monkeypatch: pytest.Mo
         asked.append("download")
         raise DataError("no mirror could be reached")
 
-    monkeypatch.setattr(cli, "download_mnist", download)
+    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], download=download))
     run(capsys, "evaluate", tiny_lgm, "--data", "bundled-val")
     assert not asked
     err = fails(capsys, "evaluate", tiny_lgm, "--data", "bundled-val", "--download")
     assert asked
     assert "download 0/4 train-images-idx3-ubyte" in err
     assert "error: no mirror could be reached" in err
+
+
+@pytest.fixture
+def clothes(bundled: Split, monkeypatch: pytest.MonkeyPatch) -> Dataset:
+    """Digits in the place of Fashion-MNIST: a dataset that is not the default one, wherever the tests run."""
+    ranges = {"held-out": (0, 20), "train": (20, 120), "test": (120, 150)}
+
+    def load(name: str) -> Split:
+        return replace(part(bundled, name, *ranges[name]), dataset="fashion-mnist")
+
+    dataset = replace(DATASETS["fashion-mnist"], load=load, at_hand=lambda name: True)
+    monkeypatch.setitem(DATASETS, "fashion-mnist", dataset)
+    return dataset
+
+
+def test_another_dataset_in_ten_dimensions_from_training_to_detection(
+    clothes: Dataset, fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+):
+    preset = replace(PRESETS["tiny-lgm"], dataset="fashion-mnist", split="train", limit=None, epochs=12)
+    monkeypatch.setitem(PRESETS, "tiny-lgm", replace(preset, model=replace(preset.model, n_dim=10)))
+    trained = run(capsys, "train", "tiny-lgm", "--name", "clothes", "--out", tmp_path)
+    assert set(trained["accuracy"]) == {"held-out", "train", "test"}
+    model = tmp_path / "clothes.safetensors"
+    features = read_features(model)
+    assert (features.means.shape, features.regions.size) == ((10, 10), 0)
+    assert len(read_card(model).feature_max) == 10
+
+    result = run(capsys, "evaluate", model)
+    assert (result["data"], result["n"]) == ("test", 300)
+    assert result["accuracy"] == pytest.approx(trained["accuracy"]["test"], abs=1 / 150)
+    assert run(capsys, "evaluate", model, "--data", "held-out")["n"] == 200
+    message = "error: unknown data 'bundled': expected one of train, test, held-out, which Fashion-MNIST has"
+    assert message in fails(capsys, "evaluate", model, "--data", "bundled")
+
+    out = tmp_path / "poisons.safetensors"
+    crafted = run(capsys, "craft", model, "--poisons", 6, "--iterations", 20, "--out", out)
+    poisons = read_poisons(out)
+    assert (crafted["data"], poisons.manifest["split_sha256"]) == ("test", clothes.load("test").sha256)
+    assert (poisons.z.shape, poisons.path.shape[::2]) == ((6, 10), (6, 10))
+    assert (poisons.objective < poisons.path_objective[:, 0, 0]).all(), "they came no nearer to their targets"
+    detected = run(capsys, "detect", model, out)
+    assert (detected["data"], detected["clean"], detected["poisons"]) == ("test", 300, 6)
+    network, _ = load_checkpoint(model)
+    posterior, score = describe(network, poisons.z[0], int(poisons.labels[0]))
+    assert posterior.sum() == pytest.approx(1, abs=1e-5)
+    assert score == pytest.approx(poisons.score[0], abs=1e-3)
+
+
+def test_evaluate_a_network_for_colour_images(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+):
+    images = rng.integers(0, 256, (20, 3, 32, 32), dtype=np.uint8)
+    asked = []
+    dataset = replace(
+        DATASETS["cifar10"],
+        load=lambda name: Split(name, images, np.arange(20) % 10, "cifar10"),
+        at_hand=lambda name: True,
+        download=asked.append,
+    )
+    monkeypatch.setitem(DATASETS, "cifar10", dataset)
+    config = TrainConfig(model=ModelConfig(network="vgg19"), dataset="cifar10")
+    card = Card(name="colours", config=config, weights_sha256="", feature_min=[-1.0, -1.0], feature_max=[1.0, 1.0])
+    path = save_checkpoint(build_model(config.model), card, tmp_path)
+    result = run(capsys, "evaluate", path, "--data", "test", "--download")
+    assert (result["model"], result["data"], result["n"]) == ("colours", "test", 20)
+    assert len(asked) == 1, "it is the model's dataset that is fetched"
+
+
+def test_train_refuses_images_of_another_shape(
+    clothes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+):
+    model = ModelConfig(network="vgg19")
+    monkeypatch.setitem(PRESETS, "tiny-lgm", TrainConfig(model=model, dataset="fashion-mnist"))
+    err = fails(capsys, "train", "tiny-lgm", "--out", tmp_path)
+    assert "images: expected shape (N, 3, 32, 32), got (1, 1, 28, 28)" in err
 
 
 def test_train_follows_its_options(fresh_home: Path, tmp_path: Path, capsys: Capture):
@@ -310,7 +387,7 @@ def test_train_refuses_nonsense(arguments: list[str], message: str, fresh_home: 
 
 
 def test_interrupt_ends_with_130(tiny_lgm: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture):
-    def interrupt(name: str) -> Split:
+    def interrupt(name: str, dataset: str) -> Split:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "load_split", interrupt)
@@ -319,7 +396,7 @@ def test_interrupt_ends_with_130(tiny_lgm: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_mistake_in_the_program_is_not_hidden(tiny_lgm: Path, monkeypatch: pytest.MonkeyPatch):
-    def broken(name: str) -> Split:
+    def broken(name: str, dataset: str) -> Split:
         raise ZeroDivisionError
 
     monkeypatch.setattr(cli, "load_split", broken)

@@ -23,7 +23,7 @@ def test_defaults_are_the_papers_settings():
 
 
 def test_presets_of_one_network_differ_in_the_loss_alone():
-    for network in ("mnist", "tiny"):
+    for network in ("mnist", "tiny", "fashion"):
         ours, theirs = PRESETS[f"{network}-lgm"], PRESETS[f"{network}-softmax"]
         assert ours.model.loss == "lgm"
         assert theirs == replace(ours, model=replace(ours.model, loss="softmax", center_order=()))
@@ -38,7 +38,7 @@ def test_preset_builds_and_takes_a_step(name: str, few: Split):
     model = build_model(config.model, config.seed)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     losses: list[float] = []
-    images = few.images if config.dataset == "mnist" else np.resize(few.images, (len(few), 3, 32, 32))
+    images = np.resize(few.images, (len(few), *model.image_shape))
     result = fit(
         model,
         Split("some", images, few.labels),
@@ -59,6 +59,12 @@ def test_train_config_survives_json(name: str):
     values = json.loads(json.dumps(config.to_dict()))
     assert values == config.to_dict(), "a state on disk would not be known again"
     assert TrainConfig.from_dict(values) == config
+
+
+def test_cards_from_before_there_were_datasets_are_of_mnist():
+    values = TrainConfig().to_dict()
+    del values["dataset"]
+    assert TrainConfig.from_dict(values).dataset == "mnist"
 
 
 def test_cards_from_before_the_class_order_still_read():
@@ -109,6 +115,7 @@ def test_configs_are_frozen_values():
         (ModelConfig, "center_radius", -1.0),
         (ModelConfig, "center_order", (0, 1, 2)),
         (ModelConfig, "center_order", (0, 0, 2, 3, 4, 5, 6, 7, 8, 9)),
+        (TrainConfig, "dataset", "svhn"),
         (TrainConfig, "epochs", 0),
         (TrainConfig, "batch_size", 0),
         (TrainConfig, "limit", 0),

@@ -154,7 +154,7 @@ def test_clean_images_that_cannot_be_read_leave_the_rest_of_the_page(
         raise DataError(f"{name} is damaged")
 
     st.cache_resource.clear()
-    monkeypatch.setattr(load.data, "load_split", damaged)
+    monkeypatch.setattr(load.datasets, "load_split", damaged)
     app = open_page()
     assert [error.value for error in app.error] == ["bundled is damaged"]
     assert sent(app)["pictures"]["clean"] is None

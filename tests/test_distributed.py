@@ -22,7 +22,8 @@ from lgm.acceleration import prepare
 from lgm.cards import read_card
 from lgm.checkpoints import weights_sha256
 from lgm.config import ModelConfig, TrainConfig
-from lgm.data import Split, load_split
+from lgm.data import Split
+from lgm.datasets import load_split
 from lgm.networks import Classifier, build_model, to_device
 from lgm.sharding import Team, launched_device
 from lgm.training import TrainingError, fit, train_checkpoint

@@ -29,6 +29,15 @@ def network(*layers: nn.Module) -> Classifier:
     return Classifier(nn.Sequential(*layers), build_model(ModelConfig()).head).eval().requires_grad_(False)
 
 
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """One that has seen data: nothing in it is 0 or 1."""
+    module = nn.BatchNorm2d(channels)
+    for values in (module.weight, module.bias, module.running_mean, module.running_var):
+        assert values is not None
+        nn.init.uniform_(values, 0.2, 0.8)
+    return module
+
+
 def relative_error(found: Tensor, exact: Tensor) -> Tensor:
     return (found - exact).norm(dim=2) / exact.norm(dim=2)
 
@@ -69,6 +78,11 @@ def test_integers_point_the_same_way_on_the_shipped_networks(name: str, digits: 
             *(nn.Conv2d(8, 8, 3, padding=1), nn.PReLU(init=0.0), nn.MaxPool2d(2)),  # 25, 12, 6 pixels: one is left over
             *(nn.Flatten(), nn.PReLU(), nn.Linear(8 * 6 * 6, 4), nn.PReLU(), nn.Linear(4, 2)),
         ],
+        lambda: [
+            *(nn.Conv2d(1, 8, 3, padding=1), batch_norm(8), nn.ReLU(inplace=True), nn.MaxPool2d(2, ceil_mode=True)),
+            *(nn.Conv2d(8, 8, 4), batch_norm(8), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)),  # 11 pixels become 6
+            *(nn.Flatten(), nn.Linear(8 * 6 * 6, 2)),
+        ],
     ],
 )
 def test_integers_for_every_chain_that_fits(layers: Callable[[], list[nn.Module]], digits: Tensor):
@@ -107,6 +121,7 @@ def jacobian_by_autograd(model: Classifier) -> Callable[[Tensor], tuple[Tensor, 
         [nn.Conv2d(1, 4, 5), nn.MaxPool2d(3), nn.Flatten(), nn.Linear(4 * 8 * 8, 2)],
         [nn.Conv2d(1, 4, 5), nn.Sigmoid(), nn.Flatten(), nn.Linear(4 * 24 * 24, 2)],
         [nn.Flatten(), nn.Linear(784, 2), nn.PReLU()],
+        [nn.Conv2d(1, 4, 5), nn.ReLU(), batch_norm(4), nn.Flatten(), nn.Linear(4 * 24 * 24, 2)],  # not behind it
     ],
 )
 def test_what_does_not_fit_is_done_exactly(layers: list[nn.Module], digits: Tensor):

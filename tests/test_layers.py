@@ -11,6 +11,8 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up: a module imports from lower layers only
     {"config", "mixture"},
     {"data", "heads", "augment"},
+    {"mnist", "cifar"},
+    {"datasets"},
     {"networks", "cards"},
     {"poisons"},
     {"checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
@@ -82,7 +84,7 @@ def test_pages_never_import_torch(path: Path):
 def test_what_the_first_paint_needs_does_not_load_torch():
     code = """
 import sys
-import lgm, lgm.cards, lgm.poisons, lgm.data, lgm.detection
+import lgm, lgm.cards, lgm.poisons, lgm.datasets, lgm.detection
 heavy = {"torch", "torchvision", "sklearn", "mlxtend", "streamlit"} & set(sys.modules)
 assert not heavy, heavy
 lgm.PRESETS, lgm.load_split, lgm.read_poisons, lgm.outcome, lgm.list_checkpoints()

@@ -20,6 +20,7 @@ from lgm.networks import (
 )
 
 TINY = ModelConfig(network="tiny-cnn")
+VGG = ModelConfig(network="vgg19")
 
 # Paper, appendix C.1: layer, output shape, parameters.
 TABLE: list[tuple[type[nn.Module], tuple[int, ...], int]] = [
@@ -109,11 +110,31 @@ def test_logits_come_from_the_features(few: Split):
 def test_bad_images_are_refused(images: Tensor, message: str):
     model = build_model(TINY)
     with pytest.raises(ValueError, match=message):
-        check_images(images)
+        check_images(images, (1, 28, 28))
     with pytest.raises(ValueError, match=message):
         embed(model, images)
     with pytest.raises(ValueError, match=message):
         log_likelihood(model, images, torch.zeros(2, dtype=torch.int64))
+
+
+def test_vgg19_takes_colour_images_of_its_size_only():
+    model = build_model(VGG).eval()
+    assert model.image_shape == (3, 32, 32)
+    assert embed(model, torch.rand(2, 3, 32, 32)).shape == (2, 2)
+    with pytest.raises(ValueError, match=r"expected shape \(N, 3, 32, 32\), got \(2, 1, 28, 28\)"):
+        embed(model, torch.rand(2, 1, 28, 28))
+
+
+def test_batch_norm_has_to_be_in_eval_mode(rng: np.random.Generator):
+    model = build_model(VGG)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x = torch.from_numpy(rng.random((4, 3, 32, 32), np.float32))
+    with pytest.raises(ValueError, match=r"expected batch norm in eval mode, got training mode; call model\.eval\(\)"):
+        embed(model, x)
+    z = embed(model.eval(), x)
+    torch.testing.assert_close(embed(model, x[:1]), z[:1], rtol=0, atol=1e-5)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
 
 
 def test_log_likelihood_is_the_gaussian_of_the_claimed_label(few: Split):

@@ -13,9 +13,10 @@ import pytest
 from safetensors.numpy import load_file
 from streamlit.testing.v1 import AppTest
 
-from lgm import cards, data
+from lgm import cards
 from lgm.cards import CheckpointError, read_card, read_features
 from lgm.data import DataError, Split
+from lgm.datasets import DATASETS, load_split
 from lgm.jobs import Job
 from ui import runs, uploads
 from ui.jobs import duration, runner
@@ -111,7 +112,7 @@ def test_official_digits_to_train_on_are_offered_only_where_they_are(
     open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert open_page().selectbox(key="train_split").options == ["4,000 bundled digits"]
-    monkeypatch.setattr(data, "has_official", lambda train=False: True)
+    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], at_hand=lambda split: True))
     monkeypatch.setattr("ui.load.clean_split", lambda: "bundled")
     assert len(open_page().selectbox(key="train_split").options) == 2
 
@@ -351,7 +352,7 @@ def test_a_download_that_fails_says_why(open_page: Callable[[], AppTest], monkey
         on_file(0, 4, "train-images-idx3-ubyte")
         raise DataError("train-images-idx3-ubyte: no mirror could be reached")
 
-    monkeypatch.setattr(data, "download_mnist", fails)
+    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], download=fails))
     app = press(open_page(), "Download the official MNIST files")
     wait(runner().jobs["download-mnist"])
     app.run()
@@ -368,7 +369,7 @@ def test_a_download_stops_between_two_files(open_page: Callable[[], AppTest], mo
             files.append(done)
             runner().jobs["download-mnist"].cancel()
 
-    monkeypatch.setattr(data, "download_mnist", slow)
+    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], download=slow))
     press(open_page(), "Download the official MNIST files")
     wait(runner().jobs["download-mnist"])
     assert files == [0]
@@ -383,8 +384,6 @@ def test_durations_are_as_precise_as_an_estimate(seconds: float, text: str) -> N
 
 
 def test_held_out_digits_are_the_ones_nobody_trains_on(bundled: Split) -> None:
-    from lgm.data import load_split
-
     features = read_features("mnist-lgm").splits["bundled"]
     seen = runs.held_out(features)
     np.testing.assert_array_equal(seen.labels, load_split("bundled-val").labels)

@@ -8,10 +8,9 @@ import pandas as pd
 
 from lgm.cards import FeatureMap, Features
 from lgm.config import METHODS
+from lgm.data import Dataset
 from lgm.detection import Outcome, Roc, is_removed, nominal_fpr, outcome
 from lgm.poisons import Poisons
-
-DATA = {"test": "the official test set", "bundled": "the bundled digits"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,7 @@ class Case:
         n_dim: Number of features, D.
         roc: Over all poisons.
         report: `lgm.detection.detection_report` at 1 % FPR.
+        dataset: What all of it is about.
     """
 
     key: tuple[str, str, str, str]
@@ -35,12 +35,13 @@ class Case:
     n_dim: int
     roc: Roc
     report: dict[str, Any]
+    dataset: Dataset
 
     @property
     def title(self) -> str:
         """Which experiment it is, for a picture that travels alone."""
         model, _, split, _ = self.key
-        return f"Network {model}; clean: {DATA.get(split, split)}; {describe(self.poisons)}."
+        return f"Network {model}; clean: {self.dataset.splits[split]}; {describe(self.poisons, self.dataset)}."
 
     def outcome(self, threshold: float) -> Outcome:
         """What T (nats) does."""
@@ -95,14 +96,14 @@ class Case:
         }
 
 
-def describe(poisons: Poisons) -> str:
+def describe(poisons: Poisons, dataset: Dataset) -> str:
     """How a set of poisons was made, in a line."""
     config = poisons.manifest.get("config", {})
     split = poisons.manifest.get("split", "unknown data")
     method = METHODS.get(config.get("method"), config.get("method", "unknown method"))
     return (
         f"{len(poisons)} poisons, {method}, β = {config.get('beta', float('nan')):g}, "
-        f"{poisons.iterations.mean():.0f} iterations on average, crafted on {DATA.get(split, split)}, "
+        f"{poisons.iterations.mean():.0f} iterations on average, crafted on {dataset.splits.get(split, split)}, "
         f"seed {poisons.manifest.get('seed', '?')}"
     )
 

@@ -178,10 +178,6 @@ class Film {
   }
 }
 
-function bytes(text) {
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-}
-
 function decode(cloud) {
   const z = Float32Array.from(new Int16Array(bytes(cloud.z).buffer), (value) => value * cloud.scale);
   return { z, predicted: bytes(cloud.predicted), means: cloud.means, sigmas: cloud.sigmas };
@@ -233,22 +229,9 @@ function series({ loss, unit, records }) {
     .filter((panel) => panel.lines.length);
 }
 
-/** A canvas at the screen's own resolution, wiped; the context, and the size in CSS pixels. */
-function sharpen(canvas, look) {
-  const ratio = window.devicePixelRatio || 1;
-  const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-  const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
-  if (canvas.width !== wide || canvas.height !== high) Object.assign(canvas, { width: wide, height: high });
-  const g = canvas.getContext("2d");
-  g.setTransform(ratio, 0, 0, ratio, 0, 0);
-  g.clearRect(0, 0, width, height);
-  g.font = `12px ${look.font}`;
-  return { g, look, width, height };
-}
-
 function drawCloud(film) {
   const { shown, look, labels } = film;
-  const plane = sharpen(film.cloud, look);
+  const plane = { ...sharpen(film.cloud, look.font), look };
   film.plane = plane;
   const { g, width, height } = plane;
   if (width < 100) return; // not laid out yet
@@ -354,7 +337,7 @@ function drawDigit({ g, look, x, y }, digit, [mx, my]) {
 
 function drawCurves(film) {
   const { data, look, at, last } = film;
-  const sheet = sharpen(film.curves, look);
+  const sheet = { ...sharpen(film.curves, look.font), look };
   if (sheet.width < 100) return; // not laid out yet
   const panels = series(data);
   const box = { left: 44, right: sheet.width - 62, first: film.first, last: Math.max(data.epochs, film.first + 1) };

@@ -1,18 +1,16 @@
 """The browser component of the Train page: the cloud of features, epoch by epoch, beside the curves."""
 
 import base64
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from streamlit.components.v2 import component
 
 from lgm.config import TrainConfig
 from lgm.figures import CLASS, ROLE
+from ui.component import declare
 from ui.runs import Epoch
 
-_html, _css, _js = (Path(__file__).with_suffix(end).read_text(encoding="utf-8") for end in (".html", ".css", ".js"))
-_mount = component("lgm_film", html=_html, css=_css, js=_js)
+_mount = declare("film")
 _MARGIN = 1.06  # room around the outermost point
 
 

@@ -32,7 +32,7 @@ h2 {font-size: 1.25rem !important; padding: .4rem 0 .2rem 0 !important;}
 
 
 def style() -> None:
-    """Spacing, tabular numbers, crisp enlarged digits."""
+    """Spacing, tabular numbers, crisp enlarged images."""
     st.html(_CSS)
 
 
@@ -52,29 +52,32 @@ def guard() -> Iterator[None]:
 
 
 def picture(image: np.ndarray, size: int = 140) -> Image.Image:
-    """A digit enlarged without blur. ``image`` is (1, H, W) or (H, W), uint8 or float in [0, 1]."""
-    pixels = image.reshape(image.shape[-2:])
+    """An image enlarged without blur. ``image`` is (1, H, W) or (3, H, W), uint8 or float in [0, 1]."""
+    pixels = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
     if pixels.dtype != np.uint8:
         pixels = (pixels * 255).round().astype(np.uint8)
-    return Image.fromarray(pixels).resize((size, size), Image.Resampling.NEAREST)
+    return Image.fromarray(np.ascontiguousarray(pixels)).resize((size, size), Image.Resampling.NEAREST)
 
 
-def png(image: np.ndarray, size: int = 28) -> bytes:
-    """The same as PNG bytes."""
+def png(image: np.ndarray) -> bytes:
+    """An image at its own size, as PNG bytes."""
     buffer = BytesIO()
-    picture(image, size).save(buffer, "PNG")
+    picture(image, image.shape[-1]).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 @dataclass(frozen=True)
 class CurrentPoison:
-    """The poison that goes along from page to page; ``image`` is (1, 28, 28) float32 in [0, 1]."""
+    """The poison that goes along from page to page; ``image`` is (C, H, W) float32 in [0, 1].
+
+    Labels are the names of classes.
+    """
 
     image: np.ndarray
     model: str
-    label: int
-    target_label: int
-    predicted: int
+    label: str
+    target_label: str
+    predicted: str
     score: float
     beta: float
 

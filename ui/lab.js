@@ -3,11 +3,9 @@
 
 const states = new WeakMap(); // survives re-invocation: this function is called again whenever data or theme change
 const DIFFERENCE_GAIN = 3;
-const PIXELS = 28 * 28;
 const WAY_MS = 1500; // a played way, from its first frame to its last
 const FAINT = 0.25; // opacity of the way that is still ahead
 
-const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 const floats = (text) => new Float32Array(bytes(text).buffer);
 
 export default function ({ data, parentElement, setStateValue }) {
@@ -52,6 +50,8 @@ export default function ({ data, parentElement, setStateValue }) {
   const anew = () => { s.clouds.clear(); s.look = null; ask(); };
   s.watch ??= new ResizeObserver(anew);
   s.watch.observe(root);
+  for (const [name, net] of Object.entries(data.nets))
+    root.querySelector(`.plane.${name} figcaption`).textContent = `${name === "lgm" ? "LGM" : "Softmax"} features${net.seen}`;
   scrubber(root, s, ask);
   legends(root, data);
   pair(root, s);
@@ -82,7 +82,11 @@ function decode(data) {
       },
     };
   }
-  return { nets, base: bytes(data.base), target: bytes(data.target), ready: Object.values(nets).every((n) => n.p) };
+  const [channels, height, width] = data.shape;
+  return {
+    nets, values: channels * height * width, // of an image
+    base: bytes(data.base), target: bytes(data.target), ready: Object.values(nets).every((n) => n.p),
+  };
 }
 
 // The images on the way come deflated, each as its change modulo 256. Every answer of the server repeats them; they are
@@ -96,21 +100,16 @@ async function unpack(s, done) {
   if (!packed.every(([, text]) => text)) return;
   const images = await Promise.all(packed.map(([, text]) => inflate(text)));
   if (s.packed !== id) return; // another pair has come meanwhile
-  s.way = Object.fromEntries(packed.map(([name], i) => [name, summed(images[i], frames)]));
+  s.way = Object.fromEntries(packed.map(([name], i) => [name, summed(images[i], frames, s.decoded.values)]));
   done();
 }
 
-function summed(images, frames) {
-  for (let at = PIXELS; at < images.length; at += PIXELS) {
-    if ((at / PIXELS) % frames === 0) continue; // the first image of another beta
-    for (let i = at; i < at + PIXELS; i++) images[i] += images[i - PIXELS];
+function summed(images, frames, size) {
+  for (let at = size; at < images.length; at += size) {
+    if ((at / size) % frames === 0) continue; // the first image of another beta
+    for (let i = at; i < at + size; i++) images[i] += images[i - size];
   }
   return images;
-}
-
-async function inflate(text) {
-  const stream = new Blob([bytes(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
 // The second slider: over the frames of the way. s.at is the frame on show, null at the end, whatever beta is.
@@ -169,10 +168,10 @@ function say(figure, text) {
 
 // The two images that no slider changes.
 function pair(root, { data, decoded }) {
-  grey(tile(root, "base"), decoded.base, data.colors.base);
-  say(tile(root, "base"), `a ${data.base_label}: what the poison claims to be`);
-  grey(tile(root, "target"), decoded.target, data.colors.target);
-  say(tile(root, "target"), `a ${data.target_label}: what the attacker wants misread`);
+  picture(tile(root, "base"), decoded.base, data.shape, data.colors.base);
+  say(tile(root, "base"), `${data.classes[data.base_label]}: what the poison claims to be`);
+  picture(tile(root, "target"), decoded.target, data.shape, data.colors.target);
+  say(tile(root, "target"), `${data.classes[data.target_label]}: what the attacker wants misread`);
 }
 
 function draw(root, s) {
@@ -182,12 +181,12 @@ function draw(root, s) {
   for (const [name, net] of Object.entries(decoded.nets)) {
     const figure = tile(root, name), poison = shown(s, name);
     if (poison) {
-      grey(figure, poison.image, data.colors.poison);
-      difference(tile(root, `${name}-d`), poison.image, decoded.base);
+      picture(figure, poison.image, data.shape, data.colors.poison);
+      difference(tile(root, `${name}-d`), poison.image, decoded.base, data.shape);
       say(figure, verdict(poison, data));
       say(tile(root, `${name}-d`), `L2 ${poison.l2.toFixed(2)} · L∞ ${poison.linf.toFixed(2)}`);
     } else {
-      grey(figure, decoded.base, "transparent");
+      picture(figure, decoded.base, data.shape, "transparent");
       say(figure, "crafting …");
     }
     plane(root.querySelector(`.plane.${name}`), s, name, poison);
@@ -198,13 +197,13 @@ function draw(root, s) {
 
 // The poison that both sliders ask for: at the end with its own numbers, before that as it was recorded on the way.
 function shown(s, name) {
-  const { p } = s.decoded.nets[name], i = s.index;
+  const { nets, values } = s.decoded, { p } = nets[name], i = s.index;
   if (!p) return null;
   if (s.at === null) {
-    const image = p.images.subarray(PIXELS * i, PIXELS * (i + 1));
+    const image = p.images.subarray(values * i, values * (i + 1));
     return { image, z: p.z[i], score: p.score?.[i], predicted: p.predicted[i], l2: p.l2[i], linf: p.linf[i] };
   }
-  const k = i * s.data.iterations.length + s.at, image = s.way[name].subarray(PIXELS * k, PIXELS * (k + 1));
+  const k = i * s.data.iterations.length + s.at, image = s.way[name].subarray(values * k, values * (k + 1));
   return {
     image, z: [...p.path.subarray(2 * k, 2 * k + 2)], score: p.path_score?.[k], predicted: p.path_predicted[k],
     l2: Math.sqrt(p.terms[2 * k + 1]), linf: largestChange(image, s.decoded.base),
@@ -213,12 +212,12 @@ function shown(s, name) {
 
 function largestChange(image, base) {
   let largest = 0;
-  for (let i = 0; i < PIXELS; i++) largest = Math.max(largest, Math.abs(image[i] - base[i]));
+  for (let i = 0; i < base.length; i++) largest = Math.max(largest, Math.abs(image[i] - base[i]));
   return largest / 255;
 }
 
 function verdict(poison, data) {
-  const seen = `seen as ${poison.predicted}${poison.predicted === data.target_label ? ", collides" : ""}`;
+  const seen = `seen as ${data.classes[poison.predicted]}${poison.predicted === data.target_label ? ", collides" : ""}`;
   if (poison.score === undefined) return `${seen}; no density to filter by`;
   return `${seen}; ${poison.score <= data.threshold ? "removed by the filter" : "passes the filter"}`;
 }
@@ -228,10 +227,9 @@ function verdict(poison, data) {
 function gauge(figure, s, poison) {
   const canvas = figure.querySelector("canvas"), { peak } = s.decoded.nets.lgm;
   if (!canvas.clientWidth) return;
-  const { g, width, height } = sharp(canvas), T = s.data.threshold, { ink, font } = s.look;
+  const { ink, font } = s.look, { g, width, height } = sharpen(canvas, font), T = s.data.threshold;
   const low = Math.min(T - 8, -30), left = 6, right = width - 6, y = height * 0.52;
   const X = (v) => right - Math.sqrt((peak - Math.max(low, Math.min(peak, v))) / (peak - low)) * (right - left);
-  g.clearRect(0, 0, width, height);
   g.fillStyle = s.data.colors.poison + "55"; g.fillRect(left, y - 9, X(T) - left, 18);
   g.fillStyle = s.data.colors.clean + "55"; g.fillRect(X(T), y - 9, right - X(T), 18);
   g.font = "11px " + font; g.fillStyle = ink; g.textBaseline = "top";
@@ -246,39 +244,29 @@ function gauge(figure, s, poison) {
   const output = figure.querySelector("output");
   if (poison) {
     mark(g, X(poison.score), y, "diamond", s.data.colors.poison, ink);
-    output.textContent = `log p(f(x) | ${s.data.base_label}) = ${poison.score.toFixed(2)} nats`;
+    output.textContent = `log p(f(x) | ${s.data.classes[s.data.base_label]}) = ${poison.score.toFixed(2)} nats`;
   } else output.textContent = "";
   canvas.setAttribute("aria-label", `Likelihood gauge, threshold ${T.toFixed(1)} nats. ${output.textContent}`);
 }
 
-function grey(figure, pixels, border) {
+function picture(figure, pixels, shape, border) {
   const canvas = figure.querySelector("canvas");
-  const image = new ImageData(28, 28), words = new Uint32Array(image.data.buffer);
-  for (let i = 0; i < PIXELS; i++) words[i] = 0xff000000 | (pixels[i] * 0x010101); // opaque grey
-  canvas.getContext("2d").putImageData(image, 0, 0);
+  paint(canvas, pixels, shape);
   canvas.style.borderColor = border;
 }
 
-function difference(figure, pixels, base) {
-  const image = new ImageData(28, 28);
-  for (let i = 0; i < PIXELS; i++) {
-    const d = (pixels[i] - base[i]) * DIFFERENCE_GAIN;
-    image.data.set(d > 0 ? [255, 255 - Math.min(d, 255) * 0.63, 255 - Math.min(d, 255)] : [255 + Math.max(d, -255), 255 + Math.max(d, -255) * 0.55, 255], 4 * i);
-    image.data[4 * i + 3] = 255;
-  }
-  figure.querySelector("canvas").getContext("2d").putImageData(image, 0, 0);
-}
-
-// A canvas at the screen's own resolution, its context, and its size in CSS pixels.
-function sharp(canvas) {
-  const ratio = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
-  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(height * ratio);
-  }
-  const g = canvas.getContext("2d");
-  g.setTransform(ratio, 0, 0, ratio, 0, 0);
-  return { g, width, height, ratio };
+// Grey images: white where nothing changed, orange where brighter, blue where darker. Colour: grey where nothing changed.
+function difference(figure, pixels, base, shape) {
+  const [channels, ...sides] = shape, shown = new Uint8ClampedArray(3 * pixels.length / channels);
+  if (channels === 1) {
+    const size = pixels.length;
+    for (let i = 0; i < size; i++) {
+      const d = Math.max(-255, Math.min(255, (pixels[i] - base[i]) * DIFFERENCE_GAIN));
+      const colour = d > 0 ? [255, 255 - d * 0.63, 255 - d] : [255 + d, 255 + d * 0.55, 255];
+      colour.forEach((value, c) => { shown[c * size + i] = value; });
+    }
+  } else for (let i = 0; i < pixels.length; i++) shown[i] = 128 + (pixels[i] - base[i]) * DIFFERENCE_GAIN;
+  paint(figure.querySelector("canvas"), shown, [3, ...sides]);
 }
 
 // Asked for once a theme: computed styles are slow to read while the page changes.
@@ -290,12 +278,11 @@ function look(root) {
 function plane(figure, s, name, poison) {
   const canvas = figure.querySelector("canvas"), net = s.decoded.nets[name];
   if (!canvas.clientWidth) return;
-  const { g, width, height, ratio } = sharp(canvas);
+  const { g, width, height, ratio } = sharpen(canvas, s.look.font);
   const [left, right, bottom, top] = net.extent;
   const scale = Math.min(width / (right - left), height / (top - bottom));
   const X = (x) => width / 2 + (x - (left + right) / 2) * scale, Y = (y) => height / 2 - (y - (bottom + top) / 2) * scale;
   if (!s.clouds.has(name)) s.clouds.set(name, cloud(s, net, { X, Y, scale, width, height, ratio }));
-  g.clearRect(0, 0, width, height);
   g.drawImage(s.clouds.get(name), 0, 0, width, height);
   if (poison) {
     const last = s.data.iterations.length - 1, at = s.index * (last + 1) * 2, here = s.at ?? last;
@@ -348,23 +335,17 @@ function cloud({ data, look: { ink, font } }, net, { X, Y, scale, width, height,
   }
   g.setLineDash([]);
   g.font = "700 12px " + font;
-  g.textAlign = "center"; g.textBaseline = "middle";
-  net.means.forEach(([x, y], k) => {
-    g.fillStyle = data.colors.classes[k];
-    g.beginPath(); g.arc(X(x), Y(y), 9, 0, 2 * Math.PI); g.fill();
-    g.fillStyle = "white"; g.fillText(k, X(x), Y(y) + 1);
-  });
+  net.means.forEach(([x, y], k) => tag(g, data.classes[k], data.colors.classes[k], X(x), Y(y)));
   return canvas;
 }
 
 function terms(canvas, s) {
   if (!canvas.clientWidth) return;
-  const { g, width, height } = sharp(canvas), { data, decoded, look: { ink, font } } = s;
+  const { data, decoded, look: { ink, font } } = s, { g, width, height } = sharpen(canvas, font);
   const at = data.iterations, frames = at.length, last = Math.log1p(Math.max(1, at[frames - 1]));
   const box = { left: 44, right: width - 8, top: 8, bottom: height - 34 }, low = -5, high = 1;
   const X = (i) => box.left + (Math.log1p(i) / last) * (box.right - box.left);
   const Y = (v) => box.bottom - ((Math.min(high, Math.max(low, Math.log10(v))) - low) / (high - low)) * (box.bottom - box.top);
-  g.clearRect(0, 0, width, height);
   g.font = "11px " + font; g.fillStyle = ink; g.strokeStyle = ink + "33"; g.lineWidth = 1;
   g.textAlign = "right"; g.textBaseline = "middle";
   for (let power = low; power <= high; power++) {

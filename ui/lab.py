@@ -3,22 +3,19 @@
 import base64
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
-from streamlit.components.v2 import component
 
 from lgm.config import BETA_GRID
 from lgm.detection import cut_radius
-from lgm.figures import CLASS, ROLE
+from lgm.figures import CLASS, ROLE, Projection, projection
 from lgm.poisons import Poisons
 from ui import load
+from ui.component import declare
 
-_HERE = Path(__file__).parent
-_html, _css, _js = ((_HERE / f"lab.{kind}").read_text() for kind in ("html", "css", "js"))
-_bench = component("lgm_lab", html=_html, css=_css, js=_js)
+_bench = declare("lab")
 _CLOUD = 1500  # points of D_f behind the path: enough to see the classes
 _COLORS = {**ROLE, "classes": CLASS}
 
@@ -62,6 +59,8 @@ def lab(
         "index": nearest_stop(beta),
         "betas": list(BETA_GRID),
         "iterations": iterations.tolist(),
+        "shape": base.shape,
+        "classes": load.dataset().classes,
         "base": _pack(base),
         "target": _pack(target),
         "base_label": base_label,
@@ -72,7 +71,8 @@ def lab(
     }
     for loss, path in paths.items():
         if path:
-            data["nets"][loss]["poisons"] = _poisons(path) | _way(path, iterations, images=not story)
+            seen = projection(load.features(load.model_name(loss)))
+            data["nets"][loss]["poisons"] = _poisons(path, seen) | _way(path, iterations, seen, images=not story)
     _bench(key=key, data=data, on_index_change=released)
 
 
@@ -93,14 +93,18 @@ def _network(loss: str, path: Poisons | None, points: tuple[np.ndarray, np.ndarr
     features = load.features(name)
     cloud = load.embedded(name, load.clean_split())
     some = np.random.default_rng(0).permutation(len(cloud.z))[:_CLOUD]
-    base_z, target_z = points
-    round_classes = loss == "lgm" and load.card(name).config.model.covariance == "identity"
+    seen = projection(features)
+    base_z, target_z = (seen(z) for z in points)
+    means = seen(features.means)
+    config = load.card(name).config.model
+    round_classes = loss == "lgm" and config.covariance == "identity" and config.n_dim == 2
     radius = cut_radius(load.threshold(name), features.peak[base_label]) if round_classes else None
     return {
-        "cloud": _pack(cloud.z[some].astype(np.float32)),
+        "seen": "" if seen.exact else f", {seen.title}",
+        "cloud": _pack(seen(cloud.z[some]).astype(np.float32)),
         "labels": _pack(cloud.labels[some]),
-        "means": features.means.tolist(),
-        "extent": _extent(cloud.z, *_always_seen(path, points, features.means if radius else None)),
+        "means": means.tolist(),
+        "extent": _extent(seen(cloud.z), base_z, target_z, *_always_seen(path, seen, means if radius else None)),
         "cut": radius,
         "peak": float(features.peak[base_label]) if loss == "lgm" else None,
         "base_z": base_z.tolist(),
@@ -109,15 +113,13 @@ def _network(loss: str, path: Poisons | None, points: tuple[np.ndarray, np.ndarr
     }
 
 
-def _always_seen(
-    path: Poisons | None, points: tuple[np.ndarray, np.ndarray], ringed: np.ndarray | None
-) -> list[np.ndarray]:
-    seen = [*points]
+def _always_seen(path: Poisons | None, seen: Projection, ringed: np.ndarray | None) -> list[np.ndarray]:
+    points = []
     if path:
-        seen += [path.z, path.path.reshape(-1, path.z.shape[1])]
+        points += [seen(path.z), seen(path.path).reshape(-1, 2)]
     if ringed is not None:
-        seen += [ringed - 2, ringed + 2]  # the ring at two sigmas
-    return seen
+        points += [ringed - 2, ringed + 2]  # the ring at two sigmas
+    return points
 
 
 def _extent(cloud: np.ndarray, *always: np.ndarray) -> list[float]:
@@ -129,10 +131,10 @@ def _extent(cloud: np.ndarray, *always: np.ndarray) -> list[float]:
     return [float(v) for v in (low[0] - pad[0], high[0] + pad[0], low[1] - pad[1], high[1] + pad[1])]
 
 
-def _poisons(path: Poisons) -> dict[str, Any]:
+def _poisons(path: Poisons, seen: Projection) -> dict[str, Any]:
     return {
         "images": _pack((path.images * 255).round().astype(np.uint8)),
-        "z": path.z.tolist(),
+        "z": seen(path.z).tolist(),
         "predicted": path.predicted.tolist(),
         "score": path.score.tolist() if np.isfinite(path.score).all() else None,
         "l2": path.l2.tolist(),
@@ -140,10 +142,10 @@ def _poisons(path: Poisons) -> dict[str, Any]:
     }
 
 
-def _way(path: Poisons, iterations: np.ndarray, *, images: bool) -> dict[str, Any]:
+def _way(path: Poisons, iterations: np.ndarray, seen: Projection, *, images: bool) -> dict[str, Any]:
     """Every poison at these iterations, as it was last recorded."""
     frames = np.searchsorted(path.path_iteration, iterations, side="right") - 1
-    way = {"path": _pack(path.path[:, frames]), "terms": _pack(path.path_objective[:, frames])}
+    way = {"path": _pack(seen(path.path[:, frames])), "terms": _pack(path.path_objective[:, frames])}
     if not images:
         return way
     # Each image as its change modulo 256, deflated: a tenth to a quarter, because pixels come to rest.

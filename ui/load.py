@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import streamlit as st
 
-from lgm import cards, data, poisons
+from lgm import cards, poisons
 from lgm.cards import Card, CheckpointError, FeatureMap, Features
-from lgm.data import Split
+from lgm.data import Dataset, Split
+from lgm.datasets import DATASETS, load_split
 from lgm.poisons import Poisons
 from ui import state
 
@@ -16,20 +17,20 @@ if TYPE_CHECKING:
     from lgm.networks import Classifier
 
 PAGES = Path(__file__).resolve().parent.parent / "pages"
-SPLIT_TITLES = {"test": "MNIST official test set (10,000)", "bundled": "MNIST bundled digits (5,000)"}
+LOSSES = {"lgm": "LGM network", "softmax": "Softmax network"}
 
 
 def choose_data() -> None:
     """The sidebar: which dataset, which clean fine-tuning data D_f, which two networks."""
-    st.selectbox("Dataset", ["MNIST"], help="CIFAR-10 follows.")
-    splits = ["test", "bundled"] if data.has_official() else ["bundled"]
-    _choice("Fine-tuning data D_f", "data", splits, clean_split(), SPLIT_TITLES)
-    if not data.has_official():
-        st.caption("The official MNIST files are not on this machine. The Train page can fetch them.")
-    for loss, title in (("lgm", "LGM network"), ("softmax", "Softmax network")):
-        names = [name for name in cards.list_checkpoints() if card(name).config.model.loss == loss]
-        if names:
-            _choice(title, loss, names, model_name(loss), {})
+    titles = {name: DATASETS[name].title for name in _usable()}
+    _choice("Dataset", "dataset", list(titles), dataset().name, titles)
+    chosen = dataset()
+    wording = {name: f"{chosen.title} {what}" for name, what in chosen.splits.items()}
+    _choice("Fine-tuning data D_f", "data", clean_splits(), clean_split(), wording)
+    if not chosen.at_hand(chosen.clean[0]):
+        st.caption(f"The official {chosen.title} files are not on this machine. The Train page can fetch them.")
+    for loss, title in LOSSES.items():
+        _choice(title, loss, networks(loss, chosen.name), model_name(loss), {})
 
 
 def _choice(title: str, name: str, options: list[str], current: str, titles: dict[str, str]) -> None:
@@ -39,29 +40,54 @@ def _choice(title: str, name: str, options: list[str], current: str, titles: dic
     label = st.selectbox(title, shown, index=index, key=f"w_{name}_{current}_{shown}")
     picked = options[shown.index(label)] if label else current
     if picked != current:
-        state.put(name, picked)
-        state.put("base", None)  # positions and thresholds belong to the data and the network they were chosen on
-        state.put("target", None)
-        state.put("threshold", None)
+        state.choose(name, picked)
         st.rerun()
 
 
+def networks(loss: str, of: str) -> list[str]:
+    """Names of the usable networks of one loss, trained on the dataset ``of``; shipped ones first."""
+    configs = {name: card(name).config for name in cards.list_checkpoints()}
+    return [name for name, config in configs.items() if config.model.loss == loss and config.dataset == of]
+
+
+def _usable() -> list[str]:
+    """Datasets with a network of either loss."""
+    return [name for name in DATASETS if all(networks(loss, name) for loss in LOSSES)]
+
+
+def dataset() -> Dataset:
+    """The URL's dataset if there are networks for it, else MNIST."""
+    wanted = state.get("dataset")
+    return DATASETS[wanted if wanted in _usable() else "mnist"]
+
+
+def class_name(label: int) -> str:
+    """What a label means."""
+    return dataset().classes[label]
+
+
+def clean_splits() -> list[str]:
+    """What may serve as D_f: what is on this machine, else what is stored with the network, without its images."""
+    chosen = dataset()
+    at_hand = [name for name in chosen.clean if chosen.at_hand(name)]
+    return at_hand or [name for name in chosen.clean if name in features(model_name("lgm")).splits]
+
+
 def clean_split() -> str:
-    """Name of D_f: the URL's if this machine has it, else the default."""
-    wanted = state.get("data")
-    if wanted == "bundled" or (wanted == "test" and data.has_official()):
-        return wanted
-    return data.default_split()
+    """Name of D_f: the URL's if this machine has it, else the first that it has."""
+    wanted, options = state.get("data"), clean_splits()
+    return wanted if wanted in options else options[0]
+
+
+def describe_split(name: str) -> str:
+    """A split of the chosen dataset in words; its own name if there is no such split."""
+    return dataset().splits.get(name, name)
 
 
 def model_name(loss: str) -> str:
-    """The chosen LGM or softmax network; the shipped one if the URL names one that is not here or of another loss."""
-    wanted = state.get(loss)
-    shipped = f"mnist-{loss}"
-    try:
-        return wanted if card(wanted).config.model.loss == loss else shipped
-    except CheckpointError:
-        return shipped
+    """The chosen LGM or softmax network; the first if the URL names one that is not here, or of another kind."""
+    wanted, options = state.get(loss), networks(loss, dataset().name)
+    return wanted if wanted in options else options[0]
 
 
 @st.cache_data(show_spinner=False, max_entries=64, ttl=10)
@@ -82,21 +108,25 @@ def features(name: str) -> FeatureMap:
 
 
 @st.cache_resource(show_spinner=False)
-def _in_memory() -> set[str]:
+def _in_memory() -> set[tuple[str, str]]:
     return set()
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def split(name: str) -> Split:
-    """A split of the data (shared: do not change it)."""
-    found = data.load_split(name)
-    _in_memory().add(name)
+def _split(name: str, of: str) -> Split:
+    found = load_split(name, of)
+    _in_memory().add((name, of))
     return found
 
 
-def at_hand(name: str) -> bool:
+def split(name: str) -> Split:
+    """A split of the chosen dataset (shared: do not change it)."""
+    return _split(name, dataset().name)
+
+
+def in_memory(name: str) -> bool:
     """Whether `split` answers at once: the first time, the images have to be read from disk."""
-    return name in _in_memory()
+    return (name, dataset().name) in _in_memory()
 
 
 @st.cache_resource(show_spinner=False, max_entries=6)
@@ -145,10 +175,8 @@ def poisons_or_none(name: str) -> Poisons | None:
 
 
 def image(split_name: str, index: int) -> np.ndarray | None:
-    """One image, or None if the official files that hold it are not on this machine."""
-    if split_name in ("train", "test") and not data.has_official(train=split_name == "train"):
-        return None
-    return split(split_name).images[index]
+    """One image, or None if the files that hold it are not on this machine."""
+    return split(split_name).images[index] if dataset().at_hand(split_name) else None
 
 
 def posterior(name: str, z: np.ndarray, label: int) -> tuple[np.ndarray, float]:

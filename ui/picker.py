@@ -1,4 +1,4 @@
-"""A grid of digits to pick one from: real buttons with images, so that mouse, touch and keyboard all work."""
+"""A grid of images to pick one from: real buttons with images, so that mouse, touch and keyboard all work."""
 
 import base64
 from collections.abc import Callable
@@ -26,7 +26,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   grid.replaceChildren(...data.images.map((image, i) => {
     const button = document.createElement("button"), picture = document.createElement("img");
     picture.src = "data:image/png;base64," + image;
-    picture.alt = `${data.title}: digit ${data.positions[i]}`;
+    picture.alt = `${data.title}: number ${data.positions[i]}`;
     button.type = "button";
     button.setAttribute("aria-pressed", data.positions[i] === data.picked);
     button.onclick = () => setTriggerValue("pick", data.positions[i]);
@@ -45,7 +45,7 @@ def pick_image(
 
     Args:
         title: What is being picked, for screen readers.
-        images: (N, 1, 28, 28) uint8.
+        images: (N, C, H, W) uint8.
         positions: What each stands for.
         picked: The current choice, which is outlined in ``color``.
         color: A role's colour.

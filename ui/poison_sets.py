@@ -6,7 +6,7 @@ import streamlit as st
 
 from lgm.cards import CheckpointError
 from lgm.config import BETA_GRID, METHODS, Method, PoisonConfig
-from lgm.data import load_split
+from lgm.datasets import load_split
 from lgm.jobs import Job, QueueFull
 from lgm.poisons import Poisons
 from ui import load, state

@@ -7,25 +7,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from lgm.cards import SHIPPED, Card, CheckpointError, Features, check_name, user_folder
-from lgm.config import PRESETS, Loss, TrainConfig
+from lgm.config import PRESETS, Loss, Network, TrainConfig
 from lgm.data import per_class
+from lgm.datasets import load_split, validation_split
 from lgm.jobs import Job
 from ui.jobs import runner
-
-Network = Literal["tiny-cnn", "mnist-cnn"]
 
 _STATE = ".resume.safetensors"
 _JOB = "train"  # keys of training jobs: this, the model's name, and a token of their own
 _start = threading.Lock()  # between looking whether a name is free and taking it
 
-IMAGES = {"bundled-train": 4_000, "train": 55_000}
-_SECONDS_PER_IMAGE = {"tiny-cnn": 2e-4, "mnist-cnn": 3e-3}  # two idle cores without matrix units
+NETWORKS: dict[str, tuple[Network, ...]] = {  # that can be trained on each dataset
+    "mnist": ("tiny-cnn", "mnist-cnn"),
+    "fashion-mnist": ("tiny-cnn", "mnist-cnn"),
+    "cifar10": ("vgg19",),
+}
+IMAGES = {"bundled-train": 4_000, "mnist": 55_000, "fashion-mnist": 55_000, "cifar10": 45_000}
+# Two idle cores without matrix units; of images at half the size, VGG19 sees three in the same time.
+_SECONDS_PER_IMAGE: dict[Network, float] = {"tiny-cnn": 2e-4, "mnist-cnn": 3e-3, "vgg19": 1.6e-2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +39,7 @@ class Epoch:
 
     Attributes:
         record: Of `lgm.fit`; of the untrained network only its epoch, 0.
-        features: Of the 1,000 digits that no run is trained on; None where they were not kept.
+        features: (N, 2) of the images that no run is trained on; None where they were not kept.
         means, sigmas: Of the class Gaussians, (K, D) each; None for softmax.
     """
 
@@ -44,9 +49,11 @@ class Epoch:
     sigmas: np.ndarray | None = None
 
 
-def recipe(network: Network, loss: Loss, *, split: str, epochs: int, seed: int, **gaussian: Any) -> TrainConfig:
+def recipe(
+    dataset: str, network: Network, loss: Loss, *, split: str, epochs: int, seed: int, **gaussian: Any
+) -> TrainConfig:
     """A recipe that trains well, with the user's choices; ``gaussian``: fields of `ModelConfig` that only LGM has."""
-    base = PRESETS[f"mnist-{loss}"]
+    base = next(c for c in PRESETS.values() if (c.dataset, c.model.loss, c.split) == (dataset, loss, "train"))
     radius = base.model.center_radius
     if network == "tiny-cnn":  # 95 % of the held-out digits after 12 epochs of the bundled ones
         base, radius = replace(base, batch_size=50, lr=5e-3, shift=1), 5.0
@@ -57,8 +64,11 @@ def recipe(network: Network, loss: Loss, *, split: str, epochs: int, seed: int, 
 
 
 def expected_seconds(config: TrainConfig) -> float:
-    """A rough guess for two idle cores."""
-    return IMAGES[config.split] * config.epochs * _SECONDS_PER_IMAGE[config.model.network]
+    """A rough guess for two idle cores, a warm start included even if it is kept from before."""
+    images = IMAGES.get(config.split, IMAGES[config.dataset])
+    whole = config.epochs - config.small_epochs * 2 / 3
+    own = images * whole * _SECONDS_PER_IMAGE[config.model.network]
+    return own + (expected_seconds(config.warm_start) if config.warm_start else 0)
 
 
 # Names: a model never replaces another.
@@ -195,10 +205,12 @@ def _train(job: Job, config: TrainConfig, name: str, kept: list[Epoch] | None) -
         job.report(step - before, total - before, metrics)
 
     def on_epoch(record: dict[str, Any], features: Features | None) -> None:
-        if features is None or record.get("phase") == WARM_START:  # not yet the features that the run is about
+        # A warm start does not have the features that the run is about yet; only a plane can be drawn.
+        if features is None or record.get("phase") == WARM_START or features.z.shape[1] != 2:
             job.log.append(Epoch(record))
             return
-        job.log.append(Epoch(record, held_out(features), *read_gaussians(_state_path(name), "model.")))
+        seen = held_out(features, config.dataset)
+        job.log.append(Epoch(record, seen, *read_gaussians(_state_path(name), "model.")))
 
     with _threads(config):
         return train_checkpoint(
@@ -228,17 +240,19 @@ def _threads(config: TrainConfig) -> Iterator[None]:
 def _untrained(config: TrainConfig) -> list[Epoch]:
     """Where the run starts from: the network that `train_checkpoint` will build from the same seed."""
     from lgm.checkpoints import embed_split
-    from lgm.data import load_split
     from lgm.networks import build_model
 
+    if config.warm_start or config.model.n_dim != 2:
+        return []
     model = build_model(config.model, config.seed).eval()
     state = {name: value.numpy() for name, value in model.state_dict().items()}
-    return [Epoch({"epoch": 0}, embed_split(model, load_split("bundled-val")), *_gaussians(state.get))]
+    split = load_split(validation_split(config.split, config.dataset), config.dataset)
+    return [Epoch({"epoch": 0}, held_out(embed_split(model, split), config.dataset), *_gaussians(state.get))]
 
 
-def held_out(features: Features) -> Features:
-    """The 1,000 bundled digits that no run here is trained on, out of all 5,000 (or of themselves)."""
-    if len(features.z) == 1_000:
+def held_out(features: Features, dataset: str) -> Features:
+    """The images that no run here is trained on: of MNIST 1,000 of the 5,000 bundled digits (or of themselves)."""
+    if dataset != "mnist" or len(features.z) == 1_000:
         return features
     index = per_class(features.labels, 400, None)
     return Features(*(values[index] for values in vars(features).values()))

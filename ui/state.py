@@ -51,15 +51,22 @@ def _finite(text: str) -> float:
 
 FIELDS: dict[str, Field] = {
     "dataset": Field(str, "mnist"),
-    "data": Field(str, None),  # D_f; None: the official test set if it is on disk, else the bundled digits
-    "lgm": Field(str, "mnist-lgm"),
-    "softmax": Field(str, "mnist-softmax"),
+    "data": Field(str, None),  # D_f; None: the dataset's best that is at hand
+    "lgm": Field(str, None),  # None: the dataset's first
+    "softmax": Field(str, None),
     "base": Field(_index, None),  # position in D_f; None: the page's own example
     "target": Field(_index, None),
     "beta": Field(_positive, 8e-3),
     "method": Field(_method, "lm"),
     "threshold": Field(_finite, None),  # T in nats; None: the one for 1 % FPR
     "seed": Field(_index, 1),
+}
+# What a choice puts back to its default: positions and thresholds belong to the data and the network they were made on.
+DEPENDENTS = {
+    "dataset": ("data", "lgm", "softmax", "base", "target", "threshold"),
+    "data": ("base", "target", "threshold"),
+    "lgm": ("base", "target", "threshold"),
+    "softmax": ("base", "target", "threshold"),
 }
 
 
@@ -86,6 +93,13 @@ def get(name: str) -> Any:
 def put(name: str, value: Any) -> None:
     """Set one of `FIELDS`; `push` makes it visible in the URL."""
     st.session_state[f"s_{name}"] = value
+
+
+def choose(name: str, value: Any) -> None:
+    """Set one of `FIELDS` that others depend on, and put these back."""
+    put(name, value)
+    for other in DEPENDENTS[name]:
+        put(other, FIELDS[other].default)
 
 
 def push() -> None:

@@ -8,7 +8,6 @@ const BINS = 40; // of the likelihood axis
 const SETTLE = 400; // ms after the last key press at which T counts as released
 const MUTED = 0.78; // opacity of secondary text
 const THUMBNAILS = 12; // in each column of the gallery
-const SIDE = 28; // pixels of an image
 const ALL = "all of them, nearest to T first";
 const views = new WeakMap(); // this module runs again on every change of data or theme; the view stays
 
@@ -46,7 +45,10 @@ class View {
       this.poison = decode(data.poison);
       this.collided = decode(data.collided);
       this.curves = [rocCurve(this.clean, this.poison), rocCurve(this.clean, this.collided)];
-      this.groups = { poison: group(data.classes.poison, this.poison), clean: group(data.classes.clean, this.clean) };
+      this.groups = {
+        poison: group(data.classes.poison, this.poison, data),
+        clean: group(data.classes.clean, this.clean, data),
+      };
     }
     for (const [role, packed] of Object.entries(data.pictures)) this.unpack(this.groups[role], packed);
     if (data.threshold !== this.data?.threshold && !this.held) this.t = data.threshold;
@@ -88,8 +90,8 @@ class View {
     };
     const axis = this.chosen("scale") === "nats" ? natsAxis(this) : likelihoodAxis(this);
     const rates = rateAxis(this.chosen("rates") === "log", this.clean.length);
-    drawHistogram(this, sharpen(this.histogram, look), axis);
-    drawRoc(this, sharpen(this.roc, look), rates);
+    drawHistogram(this, sheet(this.histogram, look), axis);
+    drawRoc(this, sheet(this.roc, look), rates);
     this.axis = axis;
     this.rates = rates;
     this.readOut();
@@ -282,7 +284,6 @@ class Face {
     this.role = role;
     this.figure = document.createElement("figure");
     this.canvas = document.createElement("canvas");
-    this.canvas.width = this.canvas.height = SIDE;
     this.canvas.setAttribute("role", "img");
     const caption = document.createElement("figcaption");
     this.lines = Array.from({ length: 3 }, () => document.createElement("span"));
@@ -296,26 +297,17 @@ class Face {
     [this.members, this.i, this.pixels] = [members, i, members.pixels];
     this.figure.classList.toggle("absent", i === undefined);
     if (i === undefined) return;
-    const words = [`claims ${members.labels[i]}`, `seen as ${members.predicted[i]}`, `${nats(members.scores[i])} nats`];
+    const [claimed, seen] = [members.labels, members.predicted].map((group) => members.names[group[i]]);
+    const words = [`claims ${claimed}`, `seen as ${seen}`, `${nats(members.scores[i])} nats`];
     words.forEach((text, k) => tell(this.lines[k], text));
     this.canvas.setAttribute("aria-label", [this.role, ...words].join(", "));
-    this.paint();
-  }
-
-  paint() {
-    const g = this.canvas.getContext("2d", { willReadFrequently: true }); // in main memory: too small for a GPU
-    if (!this.pixels) return g.clearRect(0, 0, SIDE, SIDE);
-    const image = g.createImageData(SIDE, SIDE);
-    const grey = new Uint32Array(image.data.buffer); // opaque in the highest byte
-    const start = this.i * grey.length;
-    for (let k = 0; k < grey.length; k++) grey[k] = 0xff000000 | (this.pixels[start + k] * 0x10101);
-    g.putImageData(image, 0, 0);
+    paint(this.canvas, this.pixels, members.shape, i);
   }
 }
 
 /** Those of a group that can be shown, by ascending score: poisons all, clean images only the least likely. */
-function group({ labels, predicted }, scores) {
-  const members = { labels: bytes(labels), predicted: bytes(predicted), pixels: null };
+function group({ labels, predicted }, scores, { names, shape }) {
+  const members = { labels: bytes(labels), predicted: bytes(predicted), pixels: null, names, shape };
   return { ...members, scores: scores.subarray(0, members.labels.length) };
 }
 
@@ -349,21 +341,9 @@ function tell(place, text) {
 
 // Numbers.
 
-function bytes(text) {
-  const letters = atob(text);
-  const found = new Uint8Array(letters.length);
-  for (let i = 0; i < letters.length; i++) found[i] = letters.charCodeAt(i);
-  return found;
-}
-
 /** Ascending scores from base64 of little-endian float32. */
 function decode(text) {
   return new Float32Array(bytes(text).buffer);
-}
-
-async function inflate(text) {
-  const stream = new Blob([bytes(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
 /** How many of the ascending scores are at most t. */
@@ -526,16 +506,9 @@ function removing(sorted, rate, { floor, high }) {
 
 // Drawing.
 
-/** A context in CSS pixels for a canvas of the screen's own resolution. */
-function sharpen(canvas, look) {
-  const ratio = window.devicePixelRatio || 1;
-  const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-  const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
-  if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
-  const g = canvas.getContext("2d");
-  g.setTransform(ratio, 0, 0, ratio, 0, 0);
-  g.clearRect(0, 0, width, height);
-  g.font = `12px ${look.font}`;
+/** A canvas to plot on: a context, and the ways from shares of the axis to CSS pixels. */
+function sheet(canvas, look) {
+  const { g, width, height } = sharpen(canvas, look.font);
   const x = (u) => PAD.left + u * (width - PAD.left - PAD.right);
   return { g, look, width, x, top: PAD.top, bottom: height - PAD.bottom };
 }

@@ -8,12 +8,10 @@ import base64
 import math
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
-from streamlit.components.v2 import component
 
 from lgm.cards import Features
 from lgm.detection import nominal_fpr
@@ -21,6 +19,7 @@ from lgm.figures import ROLE
 from lgm.poisons import Poisons
 from ui import load
 from ui.case import Case, auc_text
+from ui.component import declare
 
 RATES = (0.01, 0.05, 0.1)  # false-positive rates with a button of their own
 _WIDEST = 100.0  # nats that the log-likelihood axis spans at most; poisons further down share a bin
@@ -29,11 +28,7 @@ _TABLE = 200  # points of the table of nominal false-positive rates
 LEAST_LIKELY = 1000  # clean images that the browser can show: those that a sensible T throws away, and far more
 
 
-def _source(suffix: str) -> str:
-    return Path(__file__).with_suffix(suffix).read_text(encoding="utf-8")
-
-
-_mount = component("lgm_threshold", html=_source(".html"), css=_source(".css"), js=_source(".js"))
+_mount = declare("threshold")
 
 
 def threshold_picture(
@@ -41,7 +36,7 @@ def threshold_picture(
 ) -> None:
     """Draw both plots, the numbers that go with T and the images nearest to it.
 
-    Clean images are blank as long as `load.at_hand` says that they have to be read from disk.
+    Clean images are blank as long as `load.in_memory` says that they have to be read from disk.
 
     Args:
         case: The scores to draw.
@@ -58,7 +53,7 @@ def threshold_picture(
 
     pictures = {
         "poison": _poison_pictures(case),
-        "clean": _clean_pictures(case) if load.at_hand(case.key[2]) else None,
+        "clean": _clean_pictures(case) if load.in_memory(case.key[2]) else None,
     }
     data = {**_scores(case), "pictures": pictures, "threshold": threshold, "own": own}
     _mount(key=key, data=data, on_threshold_change=released)
@@ -76,6 +71,8 @@ def _scores(case: Case) -> dict[str, Any]:
     return {
         "id": "/".join(case.key),
         "title": case.title,
+        "names": case.dataset.classes,
+        "shape": case.poisons.images.shape[1:],
         "clean": _encode(clean, "<f4"),  # as it is, so that the browser counts with the numbers that Python counts with
         "poison": _encode(poison, "<f4"),
         "collided": _encode(np.sort(case.poisons.score[case.poisons.collided]), "<f4"),

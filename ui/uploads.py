@@ -8,7 +8,7 @@ from typing import Any
 
 from lgm.cards import Card, CheckpointError, user_folder
 from lgm.config import TrainConfig
-from lgm.data import has_official, load_split
+from lgm.datasets import DATASETS, load_split
 from ui.runs import claimed
 
 WEIGHTS = ("safetensors", "pt", "pth")
@@ -50,7 +50,10 @@ def add_model(file_name: str, weights: bytes, card: bytes | None, name: str) -> 
             history=_records(claims.history),
             note=f"Uploaded: {path.name}. {claims.note}"[:_LONGEST_NOTE],
         )
-        splits = [load_split(split) for split in ("bundled", "test") if split == "bundled" or has_official()]
+        dataset = DATASETS[claims.config.dataset]
+        splits = [
+            load_split(split, dataset.name) for split in {dataset.held_out, *filter(dataset.at_hand, dataset.clean)}
+        ]
         ready = Path(folder) / "ready"
         save_measured(model, measured, splits, ready)
         with claimed(name):
