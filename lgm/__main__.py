@@ -113,6 +113,8 @@ def _download_if_asked(args: argparse.Namespace, dataset: str) -> None:
 
 
 def _add_train(commands: Any) -> None:
+    from lgm.sharding import launched_device
+
     parser = _command(
         commands,
         "train",
@@ -120,6 +122,7 @@ def _add_train(commands: Any) -> None:
         "Train a network from a preset and save it with its card. Where the preset has a warm start, that comes first; "
         "it is kept beside the model as warm-*.state.safetensors, for other heads to start from, and may be deleted.",
     )
+    parser.set_defaults(device=launched_device())
     parser.add_argument("preset", choices=list(PRESETS))
     parser.add_argument("--name", help="what to call it (default: the preset's name)")
     parser.add_argument("--out", type=Path, default=user_folder(), help="folder for weights, card and features")
@@ -156,7 +159,8 @@ def _train_config(args: argparse.Namespace) -> TrainConfig:
     return replace(preset, model=model, warm_start=warm, **chosen)
 
 
-def _train(args: argparse.Namespace) -> dict[str, Any]:
+def _train(args: argparse.Namespace) -> dict[str, Any] | None:
+    from lgm.sharding import Team
     from lgm.training import train_checkpoint
 
     name = check_name(args.name or args.preset)
@@ -165,9 +169,9 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
         raise CheckpointError(
             f"a model named {name!r} exists already; choose another --name, or replace it with --force"
         )
-    config = _train_config(args)
-    _download_if_asked(args, config.dataset)
-    with tqdm(unit="step", dynamic_ncols=True, disable=None) as bar:
+    config, team = _train_config(args), Team.join(args.device)
+    team.only_first(lambda: _download_if_asked(args, config.dataset))
+    with tqdm(unit="step", dynamic_ncols=True, disable=team.rank > 0 or None) as bar:
 
         def on_step(step: int, total: int, metrics: dict[str, float]) -> None:
             bar.total = total
@@ -179,11 +183,13 @@ def _train(args: argparse.Namespace) -> dict[str, Any]:
             name,
             args.out,
             resume=args.resume,
-            device=args.device,
+            device=team.device,
             on_step=on_step,
             on_epoch=lambda record, _: bar.write(json.dumps(record), file=sys.stderr),
         )
-    assert card is not None, "nobody can stop this run but the user, with a signal"
+    team.leave()
+    if card is None:  # nobody can stop this run but the user, with a signal: this is not the first process
+        return None
     return {
         "model": name,
         "folder": str(args.out),

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from lgm.acceleration import prepare
 from lgm.augment import augment
 from lgm.cards import Card, CheckpointError, Features, check_name
 from lgm.checkpoints import embed_split, save_measured
@@ -17,7 +18,8 @@ from lgm.config import TrainConfig
 from lgm.data import DataError, Split, per_class
 from lgm.datasets import DATASETS, load_split, validation_split
 from lgm.heads import LGMHead
-from lgm.networks import Classifier, autocast, build_model, check_images, device_of, fast_precision, to_device
+from lgm.networks import Classifier, build_model, check_images, device_of, fast_precision, to_device
+from lgm.sharding import Team
 from lgm.states import read_state, write_state
 from lgm.warmstart import copy_layers, last_layer, lay_plane, phase_path
 
@@ -54,6 +56,11 @@ def fit(
 ) -> FitResult:
     """Train ``model`` in place.
 
+    Several processes, started by ``accelerate launch``, share each batch: same order, same changes to the images,
+    and gradients of the whole batch, so that all that differs from one process is the order of sums. Batch norm takes
+    its statistics from the whole batch on GPUs, but on CPUs from each process's share. All processes read the state,
+    from a folder that all see; the first alone writes it, validates, and calls the callbacks.
+
     Args:
         model: Where it lies is where it is trained; frozen parameters stay as they are.
         train: Labelled images.
@@ -71,25 +78,20 @@ def fit(
         CheckpointError: the state to resume from is damaged or belongs to another run.
     """
     run = _Run(model, train, config, earlier)
-    if resume and state_path is not None and state_path.exists():
-        run.load_state(state_path)
-    elif state_path is not None:
-        run.save_state(state_path)  # a place that cannot be written fails now, not after an epoch
+    if state_path is not None:
+        if run.team.decide(resume and state_path.exists()):
+            run.load_state(state_path)
+        else:  # a place that cannot be written fails now, not after an epoch
+            run.team.only_first(lambda: run.save_state(state_path))
     while run.epoch < config.epochs:
         started = time.monotonic()
         record = run.train_epoch(on_step, should_stop)
         if record is None:
             return FitResult(run.history, completed=False)
         record["seconds"] = round(time.monotonic() - started, 1)
-        features = embed_split(model, validation) if validation else None
-        if features is not None:
-            record["validation_accuracy"] = float((features.predicted == features.labels).mean())
         run.history.append(record)
         run.raise_if_collapsed()
-        if state_path is not None:
-            run.save_state(state_path)
-        if on_epoch:
-            on_epoch(record, features)
+        run.team.only_first(lambda: run.finish_epoch(validation, state_path, on_epoch))
     run.raise_if_guessing()
     return FitResult(run.history, completed=True)
 
@@ -112,7 +114,8 @@ def train_checkpoint(
     there says so by a record marked ``kept``, without features.
 
     Returns:
-        The card, or None if the caller stopped it: then the state of the last epoch waits for ``resume``.
+        The card, or None if the caller stopped it: then the state of the last epoch waits for ``resume``. Of several
+        processes the first has the card, the others None.
 
     Raises:
         DataError, TrainingError, CheckpointError: see `load_split` and `fit`.
@@ -123,17 +126,19 @@ def train_checkpoint(
     if config.limit is not None:
         train = train[per_class(train.labels, 0, config.limit)]
     validation = load_split(validation_split(config.split, config.dataset), config.dataset)
-    model = to_device(build_model(config.model, config.seed), device)
+    team = Team.join(device)
+    model = to_device(build_model(config.model, config.seed), team.device)
     check_images(train.pixels(slice(0, 1)), model.image_shape)
     state_path = folder / f"{name}.resume.safetensors"
     told: dict[str, Any] = {"validation": validation, "should_stop": should_stop}
     earlier: list[dict[str, Any]] | None = []
     if config.warm_start:
         rest = _steps(config, train)
-        if not (resume and state_path.exists()):
-            state_path.unlink(missing_ok=True)  # of another run: it must not be taken for this one's second phase
+        if not team.decide(resume and state_path.exists()):
+            # What another run left must not be taken for this one's second phase.
+            team.only_first(lambda: state_path.unlink(missing_ok=True))
             on_first = _counted(on_step, 0, rest)
-            earlier = _warm_up(model, config, train, folder, on_step=on_first, on_epoch=on_epoch, **told)
+            earlier = _warm_up(model, config, train, folder, team, on_step=on_first, on_epoch=on_epoch, **told)
         on_step = _counted(on_step, _steps(config.warm_start, train), 0)
     if earlier is None:
         return None
@@ -148,7 +153,7 @@ def train_checkpoint(
         on_epoch=on_epoch,
         **told,
     )
-    if not result.completed:
+    if not result.completed or team.rank:
         return None
     card = Card(name=name, config=config, weights_sha256="", history=result.history)
     card.data_sha256["trained on"] = train.sha256
@@ -162,6 +167,7 @@ def _warm_up(
     config: TrainConfig,
     train: Split,
     folder: Path,
+    team: Team,
     *,
     on_epoch: OnEpoch | None,
     **told: Any,
@@ -170,7 +176,7 @@ def _warm_up(
     first = config.warm_start
     assert first is not None
     last_layer(model)  # an error before the phase, not hours later
-    source = to_device(build_model(first.model, first.seed), str(device_of(model)))
+    source = to_device(build_model(first.model, first.seed), team.device)
     path, ran = phase_path(first, train, folder), False
 
     def on_warm_epoch(record: dict[str, Any], features: Features | None) -> None:
@@ -185,7 +191,7 @@ def _warm_up(
     copy_layers(model, source)
     lay_plane(model, train, config.model)
     records = [{**record, "phase": WARM_START} for record in result.history]
-    if on_epoch and not ran:
+    if on_epoch and not ran and team.rank == 0:
         on_epoch({**records[-1], "kept": path.name}, None)
     return records
 
@@ -220,8 +226,10 @@ class _Run:
         self.train = train
         self.config = config
         self.device = device_of(model)
-        self.precision = fast_precision(self.device)
-        self.optimizer = _optimizer(model, config)
+        self.team = Team.join(str(self.device))
+        self.accelerator, self.objective, self.optimizer = prepare(
+            model, _optimizer(model, config), fast_precision(self.device)
+        )
         self.base_lr = [group["lr"] for group in self.optimizer.param_groups]
         self.epoch = 0
         self.history = list(earlier)  # of all phases; `epoch` is counted in this one alone
@@ -237,38 +245,51 @@ class _Run:
         loss_sum = correct = seen = 0.0
         for index in order.split(self.config.batch_size):
             x = augment(self.train.pixels(index.numpy()), self.config, self.epoch, generator)
-            x = x.to(self.device, memory_format=torch.channels_last)
-            y = self.train.targets(index.numpy()).to(self.device)
+            y = self.train.targets(index.numpy())
             step = first_step + int(seen) // self.config.batch_size
             loss, hits = self.step(x, y, step)
             if not math.isfinite(loss):
                 raise TrainingError(f"epoch {number}: the loss is {loss}; lower lr (now {self.config.lr:g})")
             loss_sum, correct, seen = loss_sum + loss * len(y), correct + hits, seen + len(y)
-            if on_step:
+            if on_step and self.team.rank == 0:
                 running = {"loss": loss_sum / seen, "accuracy": correct / seen, "epoch": float(number)}
                 on_step(step + 1, self.total_steps, running | self.center_distance())
-            if should_stop and should_stop():
+            if should_stop and self.team.decide(self.team.rank == 0 and should_stop()):
                 return None
         self.epoch += 1
         self.model.eval()
         return {"epoch": number, "loss": loss_sum / seen, "accuracy": correct / seen} | self.center_distance()
 
-    def step(self, x: Tensor, y: Tensor, step: int) -> tuple[float, int]:
+    def finish_epoch(self, validation: Split | None, state_path: Path | None, on_epoch: OnEpoch | None) -> None:
+        record = self.history[-1]
+        features = embed_split(self.model, validation) if validation else None
+        if features is not None:
+            record["validation_accuracy"] = float((features.predicted == features.labels).mean())
+        if state_path is not None:
+            self.save_state(state_path)
+        if on_epoch:
+            on_epoch(record, features)
+
+    def step(self, x: Tensor, y: Tensor, step: int) -> tuple[float, float]:
+        """Train on this process's part of a batch; mean loss and number of hits of the whole batch."""
         progress = step / self.total_steps
         for group, base in zip(self.optimizer.param_groups, self.base_lr, strict=True):
             group["lr"] = base * _schedule(progress, self.config.warmup)
-        with autocast(self.device, self.precision):
-            z = self.model.embed(x)
-        z = z.float()
+        # A last batch may be smaller than the team: whoever gets nothing takes an image that does not count.
+        part = self.team.part(len(y))
+        share = (part.stop - part.start) / len(y)
+        x, y = (x[part], y[part]) if share else (x[:1], y[:1])
+        x, y = x.to(self.device, memory_format=torch.channels_last), y.to(self.device)
         ramp = min(1.0, progress / self.config.margin_ramp) if self.config.margin_ramp else 1.0
-        loss = self.model.head.loss(z, y, ramp)
+        loss, z = self.objective(x, y, ramp)
         self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.accelerator.backward(loss * (share * self.team.size))  # gradients are averaged over the team
+        self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
         with torch.no_grad():
             hits = int((self.model.head.logits(z).argmax(-1) == y).sum())
-        return float(loss.detach()), hits
+        loss, hits = self.team.sum(float(loss.detach()) * share, hits if share else 0)
+        return loss, hits
 
     def center_distance(self) -> dict[str, float]:
         """Smallest distance between class means, for LGM: what shows a collapse first."""

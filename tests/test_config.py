@@ -38,7 +38,7 @@ def test_preset_builds_and_takes_a_step(name: str, few: Split):
     model = build_model(config.model, config.seed)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     losses: list[float] = []
-    images = few.images if config.dataset == "mnist" else np.resize(few.images, (len(few), 3, 32, 32))
+    images = np.resize(few.images, (len(few), *model.image_shape))
     result = fit(
         model,
         Split("some", images, few.labels),

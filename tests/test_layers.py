@@ -15,7 +15,7 @@ LAYERS = [  # from the ground up: a module imports from lower layers only
     {"datasets"},
     {"networks", "cards"},
     {"poisons"},
-    {"checkpoints", "jacobian", "sharding", "warmstart"},
+    {"checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
     {"states", "solvers", "detection"},
     {"training"},
     {"poisoning"},

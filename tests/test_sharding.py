@@ -19,9 +19,14 @@ LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--
 def launch(processes: int, threads: int, *arguments: object) -> subprocess.CompletedProcess[str]:
     """``python -m lgm`` in so many processes; one is started without a launcher."""
     start = [*LAUNCH, str(processes), "--main_process_port", "0"] if processes > 1 else [sys.executable]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
     command = [*start, "-m", "lgm", *map(str, arguments)]
-    return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=300, cwd=ROOT)
+    return subprocess.run(
+        command, check=False, env=environment(threads), capture_output=True, text=True, timeout=300, cwd=ROOT
+    )
+
+
+def environment(threads: int) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
 
 
 def test_the_same_bits_from_one_and_from_two_processes(tiny_lgm: Path, tmp_path: Path):

@@ -117,6 +117,14 @@ def test_official_digits_to_train_on_are_offered_only_where_they_are(
     assert len(open_page().selectbox(key="train_split_mnist").options) == 2
 
 
+def test_of_a_warm_start_the_record_is_kept_but_no_picture(fresh_home: Path) -> None:
+    first = replace(QUICK, model=replace(QUICK.model, loss="softmax", n_dim=64, center_order=()), epochs=1)
+    run = ended(runs.start(replace(QUICK, warm_start=first), "warmed"))
+    told = [(epoch.record["epoch"], epoch.features is not None, epoch.means is not None) for epoch in run.job.log]
+    assert told == [(0, True, True), (1, False, False), (2, True, True), (3, True, True)]
+    assert not runs.unfinished(), "the first phase is kept, but is no run to resume"
+
+
 # Names.
 
 

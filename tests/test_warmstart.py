@@ -176,7 +176,11 @@ def test_a_damaged_first_phase_is_refused(content: bytes, digits: Split, fresh_h
     assert path.read_bytes() == content
 
 
-def test_a_network_without_a_last_linear_layer_is_refused_before_the_first_phase(fresh_home: Path, tmp_path: Path):
+def test_a_network_without_a_last_linear_layer_is_refused_before_the_first_phase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    colour = Split("some", np.zeros((10, 3, 32, 32), np.uint8), np.arange(10))
+    monkeypatch.setattr("lgm.training.load_split", lambda name, dataset: colour)
     first = replace(WIDE, model=replace(WIDE.model, network="vgg19"))
     config = replace(LGM, warm_start=first, model=replace(LGM.model, network="vgg19", n_dim=512))
     with pytest.raises(ValueError, match="expected a network whose last layer is linear, got Flatten"):
