@@ -1,6 +1,9 @@
 """Planes: what is drawn, and how features of more dimensions become one."""
 
+from typing import Any
+
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 
 from lgm.cards import FeatureMap, Features, read_features
@@ -20,6 +23,10 @@ def features_in(n_dim: int) -> FeatureMap:
     z = (means[labels] + rng.normal(size=(200, n_dim))).astype(np.float32)
     split = Features(z, labels, labels, np.zeros(200, np.float32))
     return FeatureMap({"test": split}, means, np.zeros(10), np.empty((0, 0), np.uint8), np.zeros(4, np.float32))
+
+
+def trace(figure: go.Figure, meta: str) -> Any:
+    return next(figure.select_traces({"meta": meta}))
 
 
 def test_two_features_are_drawn_as_they_are():
@@ -48,15 +55,15 @@ def test_a_projected_plane_says_so_and_names_its_classes():
     for axis in (figure.layout.xaxis, figure.layout.yaxis):
         assert "10 features" in axis.title.text
     assert [note.text for note in figure.layout.annotations] == [f"<b>{name}</b>" for name in CIFAR]
-    cloud = next(trace for trace in figure.data if trace.meta == "test")
-    assert cloud.x.shape == (200,)
-    assert set(cloud.customdata[:, 0]) <= set(CIFAR)
+    cloud = trace(figure, "test")
+    assert np.shape(cloud.x) == (200,)
+    assert set(np.asarray(cloud.customdata)[:, 0]) <= set(CIFAR)
 
 
 def test_the_cloud_and_the_poisons_lie_where_their_features_are():
     features, poisons = read_features("mnist-lgm"), read_shipped_poisons("mnist-lgm")
     figure = feature_plane(features, ["bundled"], DATASETS["mnist"].classes, poisons=poisons, has_density=True)
-    cloud, marks = (next(t for t in figure.data if t.meta == meta) for meta in ("bundled", "poisons"))
+    cloud, marks = trace(figure, "bundled"), trace(figure, "poisons")
     np.testing.assert_array_equal(np.c_[cloud.x, cloud.y], features.splits["bundled"].z)
     np.testing.assert_array_equal(np.c_[marks.x, marks.y], poisons.z)
     assert figure.layout.xaxis.title.text == "feature 1"

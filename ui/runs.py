@@ -25,7 +25,7 @@ _start = threading.Lock()  # between looking whether a name is free and taking i
 
 IMAGES = {"mnist": 55_000, "fashion-mnist": 55_000, "cifar10": 45_000}  # in D_C
 _BUNDLED = 4_000  # of the bundled digits to train on
-# Two idle cores without matrix units; of images at half the size, VGG19 sees three in the same time.
+# The quickest first: two idle cores without matrix units. Of images at half the size, VGG19 sees three in that time.
 _SECONDS_PER_IMAGE: dict[Network, float] = {"tiny-cnn": 2e-4, "mnist-cnn": 3e-3, "vgg19": 1.6e-2}
 
 
@@ -48,7 +48,7 @@ class Epoch:
 def networks(dataset: str) -> list[Network]:
     """Those that there are recipes for, the quickest first."""
     found = {config.model.network for config in PRESETS.values() if config.dataset == dataset}
-    return sorted(found, key=lambda network: _SECONDS_PER_IMAGE[network])
+    return [network for network in _SECONDS_PER_IMAGE if network in found]
 
 
 def recipe(
