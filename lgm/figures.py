@@ -87,7 +87,7 @@ def feature_plane(
     figure = go.Figure()
     seen = projection(features)
     means = seen(features.means)
-    names = np.array(classes)
+    names = np.arange(len(classes)) if classes == tuple(map(str, range(len(classes)))) else np.array(classes)
     _add_regions(figure, features)
     for split in shown:
         _add_cloud(figure, split, features.splits[split], seen, names)
@@ -126,13 +126,17 @@ def _add_cloud(figure: go.Figure, split: str, features: Features, seen: Projecti
                 "cmin": -0.5,
                 "cmax": len(CLASS) - 0.5,
             },
-            customdata=np.column_stack(
-                [names[features.labels], names[features.predicted], features.score.round(2).astype(object)]
-            ),
+            customdata=_table(names[features.labels], names[features.predicted], features.score.round(2)),
             hovertemplate=_hover(bool(np.isfinite(features.score).all())),
             unselected={"marker": {"opacity": 0.35 if big else 0.6}},
         )
     )
+
+
+def _table(*columns: np.ndarray) -> np.ndarray:
+    """Columns of numbers, which travel packed; with names among them, strings."""
+    named = any(column.dtype.kind == "U" for column in columns)
+    return np.column_stack([column.astype(str) for column in columns] if named else columns)
 
 
 def _hover(has_density: bool) -> str:

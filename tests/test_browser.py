@@ -62,7 +62,7 @@ def test_picking_a_pair_crafts_for_both_networks(page: Page, app_url: str) -> No
     page.get_by_role("radio", name="7", exact=True).or_(page.get_by_role("button", name="7", exact=True)).first.click()
     settled(page)
     page.keyboard.press("Escape")
-    expect(page.locator(".tile.base output")).to_contain_text("a 7", timeout=60_000)
+    expect(page.locator(".tile.base output")).to_contain_text("7: what the poison claims", timeout=60_000)
     for network in ("lgm", "softmax"):
         expect(page.locator(f".tile.{network} output")).to_contain_text("seen as", timeout=120_000)
     expect(page).to_have_url(re.compile("base="))

@@ -17,6 +17,7 @@ _CHOSEN = "poison_set"  # key of the widget that chooses a set
 _JOB = "craft_job"
 _KEPT = 5  # of one's own, in a session
 _SECONDS = {"lm": 0.07, "fbs": 0.75}  # a poison on two cores, on the average, measured
+_SLOWER = {"vgg19": 5}  # networks: by so many times
 
 
 def _own_sets() -> dict[str, Poisons]:
@@ -81,7 +82,8 @@ def craft_panel(name: str) -> None:
     job = runner().jobs.get(st.session_state.get(_JOB, ""))
     with st.expander("Craft new poisons", icon=":material/science:", expanded=job is not None):
         config, count, seed = _widgets()
-        estimate = duration(count * _SECONDS[config.method])
+        slower = _SLOWER.get(load.card(name).config.model.network, 1)
+        estimate = duration(count * slower * _SECONDS[config.method])
         st.caption(f"About {estimate} on two idle cores. A poison is done when it hardly improves any more.")
         if st.button("Craft", type="primary", icon=":material/play_arrow:", disabled=job is not None and job.active):
             job = _submit(name, config, count, seed)
