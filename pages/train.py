@@ -193,7 +193,9 @@ def finished(run: Run) -> None:
 def stopped(run: Run) -> None:
     left_over = [one for one in runs.unfinished() if isinstance(one, Unfinished) and one.name == run.name]
     if not left_over:
-        st.info(f"`{run.name}` was stopped before it began.", icon=":material/stop:")
+        kept = " Its finished epochs of the warm start are kept: Train again goes on from there."
+        why = "in its warm start." + kept if run.config.warm_start else "before it began."
+        st.info(f"`{run.name}` was stopped {why}", icon=":material/stop:")
     for one in left_over:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.info(f"`{one.name}` is stopped. {kept_text(one)}", icon=":material/stop:")
