@@ -110,7 +110,8 @@ def test_the_report_is_that_of_a_slow_loop(task: Any, gaussian: Classifier, blan
     calibration, pool = hold_out(len(blobs), 0.5, config.seed)
     threshold = conformal_threshold(score[calibration], config.fpr)
     assert report.threshold == pytest.approx(threshold, abs=1e-4)
-    hits, n = dict.fromkeys((*ARMS, UNTOUCHED), 0), 0
+    hits: dict[str, int] = dict.fromkeys((*ARMS, UNTOUCHED), 0)
+    n = 0
     accuracy: dict[str, list[float]] = {arm: [] for arm in ARMS}
     poisons_removed = clean_removed = 0
     for trial in draw_trials(blobs.labels, pool, config):
@@ -321,7 +322,7 @@ def test_fitted_density_is_that_of_the_likeliest_gaussian(rng: np.random.Generat
     z = rng.normal(size=(400, 2)) @ np.array([[1.0, 0.8], [0.0, 0.3]]) + labels[:, None]
     score = fit_density(z, labels)(z, np.full(400, 2))
     mine = z[labels == 2]
-    expected = multivariate_normal(mine.mean(0), np.cov(mine.T, bias=True) + 1e-6 * np.eye(2)).logpdf(z)
+    expected = multivariate_normal.logpdf(z, mine.mean(0), np.cov(mine.T, bias=True) + 1e-6 * np.eye(2))
     np.testing.assert_allclose(score, expected, rtol=1e-6)
     assert fit_density(z, labels)(z[:1], np.array([9]))[0] == -math.inf
 
