@@ -322,7 +322,8 @@ def test_fitted_density_is_that_of_the_likeliest_gaussian(rng: np.random.Generat
     z = rng.normal(size=(400, 2)) @ np.array([[1.0, 0.8], [0.0, 0.3]]) + labels[:, None]
     score = fit_density(z, labels)(z, np.full(400, 2))
     mine = z[labels == 2]
-    expected = multivariate_normal.logpdf(z, mine.mean(0), np.cov(mine.T, bias=True) + 1e-6 * np.eye(2))
+    covariance: Any = np.cov(mine.T, bias=True) + 1e-6 * np.eye(2)  # Any: scipy's stubs expect a number
+    expected = multivariate_normal.logpdf(z, mine.mean(0), covariance)
     np.testing.assert_allclose(score, expected, rtol=1e-6)
     assert fit_density(z, labels)(z[:1], np.array([9]))[0] == -math.inf
 
