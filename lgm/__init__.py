@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from lgm.cards import list_checkpoints as list_checkpoints
     from lgm.checkpoints import load_checkpoint as load_checkpoint
     from lgm.config import PRESETS as PRESETS
+    from lgm.config import DefenseConfig as DefenseConfig
     from lgm.config import ModelConfig as ModelConfig
     from lgm.config import PoisonConfig as PoisonConfig
     from lgm.config import TrainConfig as TrainConfig
     from lgm.data import DataError as DataError
     from lgm.datasets import load_split as load_split
+    from lgm.defense import defend as defend
+    from lgm.detection import conformal_threshold as conformal_threshold
     from lgm.detection import outcome as outcome
     from lgm.detection import roc as roc
     from lgm.mixture import GaussianMixture as GaussianMixture
@@ -36,11 +39,14 @@ _HOME = {
     "list_checkpoints": "cards",
     "load_checkpoint": "checkpoints",
     "PRESETS": "config",
+    "DefenseConfig": "config",
     "ModelConfig": "config",
     "PoisonConfig": "config",
     "TrainConfig": "config",
     "DataError": "data",
     "load_split": "datasets",
+    "defend": "defense",
+    "conformal_threshold": "detection",
     "outcome": "detection",
     "roc": "detection",
     "GaussianMixture": "mixture",

@@ -1,6 +1,6 @@
-"""The command line: python -m lgm train | evaluate | craft | detect | bench.
+"""The command line: python -m lgm train | evaluate | craft | detect | defend | bench.
 
-Results go to standard output (``--json``: one JSON object), progress and errors to standard error.
+Results go to standard output (``--json``: one JSON object, a list for a sweep), progress and errors to standard error.
 Exit codes: 0 done, 1 the message says what was wrong, 2 bad usage, 130 interrupted.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lgm.cards import SHIPPED, CheckpointError, check_name, list_checkpoints, user_folder
-from lgm.config import METHODS, PRESETS, PoisonConfig, TrainConfig
+from lgm.config import METHODS, PRESETS, DefenseConfig, PoisonConfig, TrainConfig
 from lgm.data import DataError, Split
 from lgm.datasets import DATASETS, default_split, load_split
 
@@ -23,6 +23,7 @@ _EXAMPLES = """examples:
   python -m lgm evaluate mnist-lgm                     accuracy on the bundled digits
   python -m lgm craft mnist-lgm --poisons 100 --seed 1 --out poisons.safetensors
   python -m lgm detect mnist-lgm poisons.safetensors   AUC, TPR and FPR of the likelihood filter
+  python -m lgm defend mnist-lgm --seed 1              attack success: without the filter, with it
   python -m lgm train mnist-lgm --name mine --data bundled-train --epochs 5
 """
 
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if result is not None:  # only the first of several processes has something to say
-        print(json.dumps(result) if args.json else _table(result))
+        print(json.dumps(result) if args.json else _for_people(result))
     return 0
 
 
@@ -47,6 +48,10 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from lgm.training import TrainingError
 
     return (DataError, CheckpointError, TrainingError, ValueError, OSError, ImportError)
+
+
+def _for_people(result: dict[str, Any] | list[dict[str, Any]]) -> str:
+    return _table(result) if isinstance(result, dict) else _curves(result)
 
 
 def _table(result: dict[str, Any], indent: str = "") -> str:
@@ -66,17 +71,18 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES + "\nmodels: " + (", ".join(list_checkpoints()) or "none yet"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True, metavar="train | evaluate | craft | detect | bench")
+    commands = parser.add_subparsers(required=True, metavar="train | evaluate | craft | detect | defend | bench")
     _add_train(commands)
     _add_evaluate(commands)
     _add_craft(commands)
     _add_detect(commands)
+    _add_defend(commands)
     _add_bench(commands)
     return parser
 
 
 def _command(
-    commands: Any, name: str, run: Callable[..., dict[str, Any] | None], description: str
+    commands: Any, name: str, run: Callable[..., dict[str, Any] | list[dict[str, Any]] | None], description: str
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         name,
@@ -369,6 +375,85 @@ def _detect(args: argparse.Namespace) -> dict[str, Any]:
         report["nominal_fpr"] = nominal_fpr(report["threshold"], peak, mixture.means.shape[1])
     crafted_on = poisons.manifest.get("model")
     return {"model": card.name, "data": split.name, "crafted_on": crafted_on, "wanted_fpr": args.fpr, **report}
+
+
+# What a sweep goes through, and the number of poisons that was asked for.
+_SWEEP_POISONS = (1, 2, 5, 10, 20, 50, 100)
+_SWEEP_CLEAN = (2, 5, 10, 20, 50)
+
+
+def _add_defend(commands: Any) -> None:
+    default = DefenseConfig()
+    parser = _command(
+        commands,
+        "defend",
+        _defend,
+        "Does filtering save the model? Attack success after fine-tuning on data with poisons in them: without the "
+        "filter, with it, and for a clean control.",
+    )
+    parser.add_argument("model", help="name of a checkpoint, or path to its weights")
+    _add_data(parser, "clean data of the model's dataset", "test if it is on disk, else what is held out")
+    parser.add_argument("--task", choices=["two", "all"], default=default.task, help="classes the new head tells apart")
+    parser.add_argument(
+        "--classes",
+        type=int,
+        nargs=2,
+        metavar=("BASE", "TARGET"),
+        help="of base and target (default: each trial's own)",
+    )
+    parser.add_argument("--poisons", type=int, default=default.poisons, help="for one target")
+    parser.add_argument("--clean", type=int, default=default.clean, help="clean images a class to fine-tune on")
+    parser.add_argument("--trials", type=int, default=default.trials, help="independent draws")
+    parser.add_argument("--beta", type=float, default=default.beta, help="weight of looking like the base")
+    parser.add_argument("--watermark", type=float, default=default.watermark, help="opacity of the target on the bases")
+    parser.add_argument("--strength", type=float, default=default.strength, help="C of the logistic regression")
+    parser.add_argument("--fpr", type=float, default=default.fpr, help="share of clean images that may be removed")
+    parser.add_argument(
+        "--density",
+        choices=["own", "fitted"],
+        help="what scores images: the network's own Gaussians, or some fitted afterwards (default: own, if any)",
+    )
+    parser.add_argument("--seed", type=int, default=default.seed, help="of all draws")
+    parser.add_argument(
+        "--sweep",
+        action="store_true",
+        help=f"a list: up to --poisons of {_SWEEP_POISONS}, and {_SWEEP_CLEAN} clean images a class",
+    )
+
+
+def _defend(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
+    from lgm.checkpoints import load_checkpoint
+    from lgm.defense import sweep
+
+    given = ("task", "poisons", "clean", "trials", "beta", "watermark", "strength", "fpr", "density", "seed")
+    classes = args.classes and (args.classes[0], args.classes[1])
+    config = DefenseConfig(classes=classes, **{name: getattr(args, name) for name in given})
+    model, card = load_checkpoint(args.model, args.device)
+    split = _split(args, card.config.dataset)
+    settings = [(config.poisons, config.clean)]
+    if args.sweep:
+        numbers = sorted({k for k in _SWEEP_POISONS if k < config.poisons} | {config.poisons})
+        settings = [(k, n) for n in _SWEEP_CLEAN for k in numbers]
+    with tqdm(unit="poison-iteration", unit_scale=True, dynamic_ncols=True, disable=None) as bar:
+
+        def on_step(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        reports = [report.to_dict() for report in sweep(model, card, split, config, settings, on_step=on_step)]
+    return reports if args.sweep else reports[0]
+
+
+def _curves(reports: list[dict[str, Any]]) -> str:
+    """A sweep for people: attack success and its interval, a line a setting."""
+    lines = [reports[0]["definition"], f"{'clean':>5} {'poisons':>7} {'n':>4}   {'unfiltered':<22} {'filtered':<22}"]
+    for report in reports:
+        line = f"{report['clean']:>5} {report['poisons']:>7} {report['n']:>4}  "
+        for arm in ("unfiltered", "filtered"):
+            share, (low, high) = report["attack_success"][arm], report["interval"][arm]
+            line += f" {'none' if share is None else f'{share:.3f} ({low:.3f} to {high:.3f})':<22}"
+        lines.append(line.rstrip())
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

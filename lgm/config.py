@@ -6,6 +6,8 @@ from typing import Any, Literal
 Loss = Literal["lgm", "softmax"]
 Covariance = Literal["identity", "diagonal"]
 Method = Literal["lm", "fbs"]
+Task = Literal["two", "all"]
+Density = Literal["own", "fitted"]
 Network = Literal["mnist-cnn", "tiny-cnn", "vgg19"]
 NETWORKS = ("mnist-cnn", "tiny-cnn", "vgg19")
 DATASET_NAMES = ("mnist", "fashion-mnist", "cifar10")
@@ -139,6 +141,39 @@ class PoisonConfig:
         _check(self.tolerance >= 0, "tolerance", "a share >= 0", self.tolerance)
         _check(self.patience >= 1, "patience", "at least 1", self.patience)
         _check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefenseConfig:
+    """One setting of attack and defence. The defaults are one in which the attack works where nobody filters."""
+
+    task: Task = "two"  # classes that the new head tells apart: base and target, or "all"
+    classes: tuple[int, int] | None = None  # of base and target; None: drawn anew for each trial
+    clean: int = 10  # clean images a class to fine-tune on: D_f
+    poisons: int = 10  # K, all for one target: D_p
+    trials: int = 100  # independent draws of target, bases and clean images
+    beta: float = 1e-3  # eq. (1); the paper's 8e-3 lets most poisons for softmax fall short of the target
+    watermark: float = 0.0  # opacity of the target laid over each base before crafting, as in Poison Frogs
+    strength: float = 100.0  # C of the new head's logistic regression; small: it cannot follow even clean images
+    density: Density | None = None  # what scores images; None: the network's own Gaussians if it has any
+    fpr: float = 0.01  # share of clean images that the filter may remove
+    calibration: float = 0.5  # share of the clean images that calibrates T, and does nothing else
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        _check(self.task in ("two", "all"), "task", "two or all", self.task)
+        pair = self.classes is None or (len(self.classes) == 2 and self.classes[0] != self.classes[1])
+        _check(pair, "classes", "two different classes, of base and target", self.classes)
+        _check(self.clean >= 1, "clean", "at least 1 image per class", self.clean)
+        _check(self.poisons >= 0, "poisons", "a number >= 0", self.poisons)
+        _check(self.trials >= 2, "trials", "at least 2, for an interval", self.trials)
+        _check(self.beta >= 0, "beta", "a number >= 0", self.beta)
+        _check(0 <= self.watermark < 1, "watermark", "an opacity in [0, 1)", self.watermark)
+        _check(self.strength > 0, "strength", "a number > 0", self.strength)
+        _check(self.density in (None, "own", "fitted"), "density", "own or fitted", self.density)
+        _check(0 < self.fpr < 1, "fpr", "a rate in (0, 1)", self.fpr)
+        _check(0 < self.calibration < 1, "calibration", "a share in (0, 1)", self.calibration)
+        _check(0 <= self.seed < 2**31, "seed", "an integer in [0, 2**31)", self.seed)
 
 
 # Digits that people confuse are neighbours. By number, 4 and 9 start on opposite sides: they then meet in the middle of

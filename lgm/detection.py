@@ -1,5 +1,6 @@
 """From scores to decisions: ROC, thresholds and what they cost. Higher score = cleaner, everywhere."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +113,39 @@ def roc(clean_score: np.ndarray, poison_score: np.ndarray) -> Roc:
     suspicion = -np.r_[clean, poison]
     fpr, tpr, thresholds = roc_curve(is_poison, suspicion, drop_intermediate=False)
     return Roc(fpr, tpr, -thresholds, float(auc(fpr, tpr)))
+
+
+def conformal_threshold(calibration_scores: np.ndarray, fpr: float) -> float:
+    """T that removes a fresh clean image with a chance of at most ``fpr``, whatever the scores' distribution.
+
+    The theorem (split conformal prediction): let n calibration scores and a fresh one be exchangeable, and
+    k = floor(fpr (n + 1)). The fresh score lies below the k-th smallest calibration score with a chance of at most
+    k / (n + 1), which is at most ``fpr``; equal to k / (n + 1) where scores do not tie. T is the largest number below
+    that score, because what is at T is removed: so a tie is kept.
+
+    The only assumption is exchangeability: fresh clean images are like those that calibrate, and neither had a part in
+    making the score. The chance is over calibration and fresh image together: once T is known, the rate that it has is
+    a draw from Beta(k, n + 1 - k), and of m fresh images a beta-binomial number is removed.
+
+    Args:
+        calibration_scores: (n,) log-likelihoods of clean images, nats, used for nothing else.
+        fpr: The rate to keep to, in [0, 1].
+
+    Returns:
+        T in nats; removed is score <= T. -inf if n < 1 / fpr - 1: too few to promise so small a rate. inf for 1.
+
+    Raises:
+        ValueError: no scores, NaN or infinity, or a rate outside [0, 1].
+
+    Source: Vovk, Gammerman, Shafer 2005; Bates et al. 2023, *Testing for outliers with conformal p-values*.
+    """
+    scores = np.sort(_finite(calibration_scores, "calibration_scores"))
+    if not 0 <= fpr <= 1:
+        raise ValueError(f"fpr: expected a rate in [0, 1], got {fpr}")
+    k = math.floor(fpr * (len(scores) + 1) + 1e-9)  # 0.29 * 100 is 28.999999999999996
+    if k == 0:
+        return -math.inf
+    return math.inf if k > len(scores) else float(np.nextafter(scores[k - 1], -np.inf))
 
 
 def nominal_fpr(threshold: float, peak: np.ndarray, n_dim: int) -> float:

@@ -57,11 +57,11 @@ def test_module_runs_and_helps():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0
     assert done.stderr == ""
-    for word in ("train", "evaluate", "craft", "detect", "examples:", "models:"):
+    for word in ("train", "evaluate", "craft", "detect", "defend", "examples:", "models:"):
         assert word in done.stdout
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "craft", "detect"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "craft", "detect", "defend"])
 def test_each_command_helps(command: str, capsys: Capture):
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
@@ -82,6 +82,8 @@ def test_each_command_helps(command: str, capsys: Capture):
         ["train", "tiny-lgm", "--epochs", "many"],
         ["craft", "m"],
         ["detect", "m"],
+        ["defend"],
+        ["defend", "m", "--task", "three"],
     ],
     ids=" ".join,
 )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import lgm
-from lgm.config import BETA_GRID, PRESETS, ModelConfig, PoisonConfig, TrainConfig
+from lgm.config import BETA_GRID, PRESETS, DefenseConfig, ModelConfig, PoisonConfig, TrainConfig
 from lgm.data import Split
 from lgm.networks import build_model
 from lgm.training import fit
@@ -125,6 +125,20 @@ def test_configs_are_frozen_values():
         (TrainConfig, "margin_ramp", 1.1),
         (TrainConfig, "shift", -1),
         (TrainConfig, "seed", 2**31),
+        (DefenseConfig, "task", "three"),
+        (DefenseConfig, "classes", (1, 1)),
+        (DefenseConfig, "classes", (1, 2, 3)),
+        (DefenseConfig, "clean", 0),
+        (DefenseConfig, "poisons", -1),
+        (DefenseConfig, "trials", 1),
+        (DefenseConfig, "beta", -1.0),
+        (DefenseConfig, "watermark", 1.0),
+        (DefenseConfig, "strength", 0.0),
+        (DefenseConfig, "density", "guessed"),
+        (DefenseConfig, "fpr", 0.0),
+        (DefenseConfig, "fpr", float("nan")),
+        (DefenseConfig, "calibration", 1.0),
+        (DefenseConfig, "seed", -1),
         (PoisonConfig, "beta", -1e-9),
         (PoisonConfig, "beta", float("nan")),
         (PoisonConfig, "iterations", 0),

@@ -2,10 +2,19 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import chi2
+from scipy.stats import betabinom, chi2
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from lgm.detection import cut_radius, detection_report, is_removed, nominal_fpr, outcome, roc, wilson_interval
+from lgm.detection import (
+    conformal_threshold,
+    cut_radius,
+    detection_report,
+    is_removed,
+    nominal_fpr,
+    outcome,
+    roc,
+    wilson_interval,
+)
 
 
 def scores(kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -198,3 +207,56 @@ def test_report_where_nothing_collides_and_nothing_can_be_removed():
     assert report["auc_collided"] is None
     assert set(report["tpr_at_fpr_collided"].values()) == {None}
     assert (report["threshold"], report["precision"], report["caught"], report["fpr"]) == (None, None, 0, 0.0)
+
+
+@pytest.mark.parametrize(("n", "fpr", "k"), [(99, 0.01, 1), (99, 0.05, 5), (99, 0.29, 29), (19, 0.07, 1), (9, 0.95, 9)])
+def test_conformal_threshold_is_just_below_the_kth_score(n: int, fpr: float, k: int, rng: np.random.Generator):
+    values = rng.normal(-5, 2, n)
+    threshold = conformal_threshold(values, fpr)
+    assert is_removed(values, threshold).sum() == k - 1
+    assert not is_removed(np.sort(values)[k - 1], threshold)
+    assert is_removed(np.nextafter(np.sort(values)[k - 1], -np.inf), threshold)
+
+
+def test_conformal_threshold_where_too_few_calibrate():
+    values = np.arange(98.0)
+    assert conformal_threshold(values, 0.01) == -math.inf  # 99 are needed for 1 in 100
+    assert conformal_threshold(np.arange(99.0), 0.01) < 0
+    assert conformal_threshold(values, 0.0) == -math.inf
+    assert conformal_threshold(values, 1.0) == math.inf
+
+
+@pytest.mark.parametrize("fpr", [0.01, 0.05, 0.1])
+def test_conformal_rate_is_the_beta_binomial_of_the_theorem(fpr: float, rng: np.random.Generator):
+    """Over random splits: calibrate on n, count what is removed of m others, from fresh scores each time."""
+    n, m, splits = 400, 300, 2000
+    k = math.floor(fpr * (n + 1))
+    theory = betabinom(m, k, n + 1 - k)
+    removed = np.empty(splits)
+    for i in range(splits):
+        values = -(rng.standard_exponential(n + m) ** 2)  # far from Gaussian: the theorem does not care
+        removed[i] = is_removed(values[n:], conformal_threshold(values[:n], fpr)).sum()
+    assert theory.mean() / m <= fpr
+    assert removed.mean() == pytest.approx(theory.mean(), abs=4 * theory.std() / math.sqrt(splits))
+    assert removed.std() == pytest.approx(theory.std(), rel=0.12)
+    low, high = theory.ppf([0.005, 0.995])
+    assert ((removed >= low) & (removed <= high)).mean() >= 0.98
+
+
+def test_conformal_rate_holds_where_scores_tie(rng: np.random.Generator):
+    rates = []
+    for _ in range(2000):
+        values = rng.integers(-3, 1, 60)
+        rates.append(is_removed(values[40:], conformal_threshold(values[:40], 0.3)).mean())
+    assert np.mean(rates) <= 0.3
+    assert conformal_threshold(np.full(50, -2.0), 0.5) < -2.0
+
+
+def test_conformal_threshold_refuses_nonsense():
+    for bad in (-0.1, 1.1, math.nan):
+        with pytest.raises(ValueError, match=r"fpr: expected a rate in \[0, 1\]"):
+            conformal_threshold(np.array([-1.0]), bad)
+    with pytest.raises(ValueError, match="calibration_scores: expected a non-empty"):
+        conformal_threshold(np.array([]), 0.1)
+    with pytest.raises(ValueError, match="calibration_scores: expected finite"):
+        conformal_threshold(np.array([-1.0, np.nan]), 0.1)

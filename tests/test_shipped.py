@@ -1,13 +1,17 @@
 """The shipped numbers are what the shipped networks and the project's own commands make."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from scipy.stats import betabinom
 
 from lgm.cards import SHIPPED, read_card, read_features
 from lgm.checkpoints import embed_split, load_checkpoint, weights_sha256
 from lgm.config import BETA_GRID, PRESETS, PoisonConfig
 from lgm.data import Split
+from lgm.detection import conformal_threshold, is_removed
 from lgm.networks import embed, log_likelihood
 from lgm.poisoning import craft_poisons
 from lgm.poisons import pick_pairs, read_shipped_poisons
@@ -113,3 +117,22 @@ def test_the_way_of_the_example_is_that_of_its_images(name: str) -> None:
         score = log_likelihood(model, images, labels)
         np.testing.assert_allclose(score, example.path_score[::4, frames].flatten(), atol=0.3)
     assert read_shipped_poisons(name).path_images.shape == (500, 0, 1, 28, 28)
+
+
+@pytest.mark.parametrize("fpr", [0.01, 0.05, 0.1])
+def test_the_calibrated_threshold_removes_as_many_clean_digits_as_the_theorem_says(fpr: float) -> None:
+    """200 random splits of real scores: how many are removed is beta-binomial, in mean, spread and tails."""
+    score = read_features("mnist-lgm").splits["bundled"].score
+    n, m, splits = 1000, 4000, 200
+    k = math.floor(fpr * (n + 1))
+    theory = betabinom(m, k, n + 1 - k)
+    removed = np.empty(splits)
+    for i in range(splits):
+        shuffled = np.random.default_rng([7, i]).permutation(score)
+        removed[i] = is_removed(shuffled[n:], conformal_threshold(shuffled[:n], fpr)).sum()
+    error = theory.std() / math.sqrt(splits)
+    assert theory.mean() <= fpr * m
+    assert abs(removed.mean() - theory.mean()) <= 3 * error
+    assert removed.std() == pytest.approx(theory.std(), rel=0.2)
+    low, high = theory.ppf([0.025, 0.975])
+    assert 0.9 <= ((removed >= low) & (removed <= high)).mean() <= 0.99
