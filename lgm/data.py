@@ -99,6 +99,10 @@ class Dataset:
     download: Callable[[OnFile | None], None]
     download_size: str
 
+    def brief(self, split: str) -> str:
+        """What a split is, without its size; its name if there is no such split, as poisons may come from elsewhere."""
+        return self.splits.get(split, split).split(" (")[0]
+
 
 def home() -> Path:
     """Where the program keeps its own files: ``$LGM_HOME``, else the user's cache folder."""

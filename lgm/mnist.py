@@ -196,7 +196,7 @@ MNIST = Dataset(
     splits={
         "train": "D_C: the official training set without the bundled digits (55,000)",
         "test": "the official test set (10,000)",
-        "bundled": "5,000 digits that come with the packages, held out of D_C",
+        "bundled": "the bundled digits (5,000 that come with the packages, held out of D_C)",
         "bundled-train": "400 of each bundled class, to train on without a download",
         "bundled-val": "the other 100 of each bundled class",
     },

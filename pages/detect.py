@@ -37,7 +37,7 @@ def choose_case(name: str) -> Case:
         split = load.clean_split()
         case = case_of((name, load.card(name).weights_sha256, split, picked), sets[picked])
         show_metrics(case)
-    clean = f"{load.describe_split(split)}, {len(case.clean.score):,} images"
+    clean = f"{case.dataset.brief(split)} ({len(case.clean.score):,})"
     st.caption(f"{describe(case.poisons, case.dataset)}. Clean: {clean}. Network: `{name}`.")
     return case
 

@@ -66,25 +66,25 @@ def shown(page: str) -> AppTest:
     return opened(page, dataset=NAME)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_every_page_works_with_the_images(with_networks: None, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_works_with_the_images(with_networks: None, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     have_images(monkeypatch, there=True)
-    app = shown(page)
+    app = shown(name)
     assert not app.error
     assert app.sidebar.selectbox[0].value == DATASETS[NAME].title
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_every_page_shows_what_it_can_without(with_networks: None, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_shows_what_it_can_without(with_networks: None, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     have_images(monkeypatch, there=False)
-    app = shown(page)
+    app = shown(name)
     missing = [error.value for error in app.error]
     # Craft needs images to pick from, Detect those that the filter throws away; each says so, and goes on.
-    assert len(missing) == {"craft": 2, "detect": 1}.get(page, 0)
+    assert len(missing) == {"craft": 2, "detect": 1}.get(name, 0)
     assert all("is missing; here is how to get it" in text for text in missing)
-    if page in ("overview", "craft", "detect"):
+    if name in ("overview", "craft", "detect"):
         assert app.get("bidi_component"), "the picture that came with the networks"
-    if page == "features":
+    if name == "features":
         assert len(app.get("plotly_chart")) == 2
 
 

@@ -41,7 +41,7 @@ class Case:
     def title(self) -> str:
         """Which experiment it is, for a picture that travels alone."""
         model, _, split, _ = self.key
-        return f"Network {model}; clean: {self.dataset.splits[split]}; {describe(self.poisons, self.dataset)}."
+        return f"Network {model}; clean: {self.dataset.brief(split)}; {describe(self.poisons, self.dataset)}."
 
     def outcome(self, threshold: float) -> Outcome:
         """What T (nats) does."""
@@ -103,7 +103,7 @@ def describe(poisons: Poisons, dataset: Dataset) -> str:
     method = METHODS.get(config.get("method"), config.get("method", "unknown method"))
     return (
         f"{len(poisons)} poisons, {method}, β = {config.get('beta', float('nan')):g}, "
-        f"{poisons.iterations.mean():.0f} iterations on average, crafted on {dataset.splits.get(split, split)}, "
+        f"{poisons.iterations.mean():.0f} iterations on average, crafted on {dataset.brief(split)}, "
         f"seed {poisons.manifest.get('seed', '?')}"
     )
 

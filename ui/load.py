@@ -25,7 +25,7 @@ def choose_data() -> None:
     titles = {name: DATASETS[name].title for name in _usable()}
     _choice("Dataset", "dataset", list(titles), dataset().name, titles)
     chosen = dataset()
-    wording = {name: f"{chosen.title} {what}" for name, what in chosen.splits.items()}
+    wording = {name: f"{chosen.title}: {chosen.brief(name)}" for name in chosen.splits}
     _choice("Fine-tuning data D_f", "data", clean_splits(), clean_split(), wording)
     if not chosen.at_hand(chosen.clean[0]):
         st.caption(f"The official {chosen.title} files are not on this machine. The Train page can fetch them.")
@@ -77,11 +77,6 @@ def clean_split() -> str:
     """Name of D_f: the URL's if this machine has it, else the first that it has."""
     wanted, options = state.get("data"), clean_splits()
     return wanted if wanted in options else options[0]
-
-
-def describe_split(name: str) -> str:
-    """A split of the chosen dataset in words; its own name if there is no such split."""
-    return dataset().splits.get(name, name)
 
 
 def model_name(loss: str) -> str:
