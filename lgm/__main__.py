@@ -98,7 +98,11 @@ def _command(
     return parser
 
 
-def _add_data(parser: argparse.ArgumentParser, which: str, default: str) -> None:
+def _add_data(
+    parser: argparse.ArgumentParser,
+    which: str = "clean data of the model's dataset",
+    default: str = "test if it is on disk, else what is held out",
+) -> None:
     """``--data`` takes any split that some dataset has; whether it is one of the model's is known when that is."""
     named = ". ".join(
         f"{dataset.title}: " + "; ".join(f"{name}, {what}" for name, what in dataset.splits.items())
@@ -213,7 +217,7 @@ def _is_shipped(name: str) -> bool:
 def _add_evaluate(commands: Any) -> None:
     parser = _command(commands, "evaluate", _evaluate, "Accuracy of a model, with a 95 % Wilson interval.")
     parser.add_argument("model", help="name of a checkpoint, or path to its weights")
-    _add_data(parser, "clean data of the model's dataset", "test if it is on disk, else what is held out")
+    _add_data(parser)
 
 
 def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
@@ -241,7 +245,7 @@ def _add_craft(commands: Any) -> None:
     default = PoisonConfig()
     parser = _command(commands, "craft", _craft, "Craft poisons from random pairs (eq. 1) and save them losslessly.")
     parser.add_argument("model", help="name of a checkpoint, or path to its weights")
-    _add_data(parser, "clean data of the model's dataset", "test if it is on disk, else what is held out")
+    _add_data(parser)
     parser.add_argument("--poisons", type=int, default=100, help="how many")
     parser.add_argument("--beta", type=float, default=default.beta, help="weight of looking like the base")
     parser.add_argument(
@@ -318,7 +322,7 @@ def _add_bench(commands: Any) -> None:
     )
     parser.add_argument("what", choices=["craft"])
     parser.add_argument("--model", default="mnist-lgm", help="name of a checkpoint, or path to its weights")
-    _add_data(parser, "clean data of the model's dataset", "test if it is on disk, else what is held out")
+    _add_data(parser)
     parser.add_argument("--pairs", type=int, default=10, help="random pairs to craft for")
     parser.add_argument("--beta", type=float, default=PoisonConfig().beta, help="weight of looking like the base")
     parser.add_argument("--iterations", type=int, default=1000, help="of the others, a poison")
@@ -348,7 +352,7 @@ def _add_detect(commands: Any) -> None:
     parser = _command(commands, "detect", _detect, "Score clean data and poisons; AUC, TPR and FPR of the filter.")
     parser.add_argument("model", help="name of an LGM checkpoint, or path to its weights")
     parser.add_argument("poisons", type=Path, help="file made by craft")
-    _add_data(parser, "clean data of the model's dataset", "test if it is on disk, else what is held out")
+    _add_data(parser)
     parser.add_argument("--fpr", type=float, default=0.01, help="false-positive rate at which to set the threshold")
 
 
@@ -392,7 +396,7 @@ def _add_defend(commands: Any) -> None:
         "filter, with it, and for a clean control.",
     )
     parser.add_argument("model", help="name of a checkpoint, or path to its weights")
-    _add_data(parser, "clean data of the model's dataset", "test if it is on disk, else what is held out")
+    _add_data(parser)
     parser.add_argument("--task", choices=["two", "all"], default=default.task, help="classes the new head tells apart")
     parser.add_argument(
         "--classes",

@@ -1,7 +1,7 @@
 """Everything a run can be told, as frozen values that hash, compare and go to JSON."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Loss = Literal["lgm", "softmax"]
 Covariance = Literal["identity", "diagonal"]
@@ -9,7 +9,7 @@ Method = Literal["lm", "fbs"]
 Task = Literal["two", "all"]
 Density = Literal["own", "fitted"]
 Network = Literal["mnist-cnn", "tiny-cnn", "vgg19"]
-NETWORKS = ("mnist-cnn", "tiny-cnn", "vgg19")
+NETWORKS: tuple[Network, ...] = get_args(Network)
 DATASET_NAMES = ("mnist", "fashion-mnist", "cifar10")
 METHODS: dict[str, str] = {"lm": "Levenberg–Marquardt", "fbs": "forward-backward splitting"}
 
