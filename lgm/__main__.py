@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -18,6 +18,9 @@ from lgm.cards import SHIPPED, CheckpointError, check_name, list_checkpoints, us
 from lgm.config import METHODS, PRESETS, DefenseConfig, PoisonConfig, TrainConfig
 from lgm.data import DataError, Split
 from lgm.datasets import DATASETS, default_split, load_split
+
+if TYPE_CHECKING:
+    from lgm.networks import Classifier
 
 _EXAMPLES = """examples:
   python -m lgm evaluate mnist-lgm                     accuracy on the bundled digits
@@ -256,6 +259,12 @@ def _add_craft(commands: Any) -> None:
     )
     parser.add_argument("--iterations", type=int, default=default.iterations, help="at most, a poison")
     parser.add_argument("--tolerance", type=float, default=default.tolerance, help="0: never stop before the limit")
+    parser.add_argument(
+        "--gamma", type=float, default=default.gamma, help="weight of passing the filter, for an attacker who knows it"
+    )
+    parser.add_argument(
+        "--threshold", type=float, help="T of that filter, in nats (default: calibrated on the clean data for 1 %% FPR)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the pairs")
     parser.add_argument(
         "--pair",
@@ -278,12 +287,16 @@ def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
     if args.out.exists() and not args.force:
         raise ValueError(f"{args.out} exists already; choose another --out, or replace it with --force")
     config = PoisonConfig(beta=args.beta, method=args.method, iterations=args.iterations, tolerance=args.tolerance)
+    if args.threshold is not None and not args.gamma:
+        raise ValueError("threshold: expected --gamma with it, for the attacker who knows of T, got none")
     team = Team.join(args.device)
     if args.pair and team.size > 1:
         raise ValueError(f"pair: expected one process, for there is one batch, got {team.size}")
     mine = team.share(args.poisons, config.batch_size)
     model, card = load_checkpoint(args.model, team.device)
     split = _split(args, card.config.dataset)
+    if args.gamma:
+        config = replace(config, gamma=args.gamma, threshold=_known_threshold(args, model, split))
     with tqdm(unit="poison-iteration", unit_scale=True, dynamic_ncols=True, disable=team.rank > 0 or None) as bar:
 
         def on_step(done: int, total: int) -> None:
@@ -305,6 +318,8 @@ def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
         "poisons": len(poisons),
         "method": args.method,
         "beta": [float(beta) for beta in poisons.beta] if args.pair else args.beta,
+        "gamma": config.gamma,
+        "threshold": config.threshold,
         "seed": None if args.pair else args.seed,
         "collided": float(poisons.collided.mean()),
         "objective": float(poisons.objective.mean()),
@@ -314,6 +329,16 @@ def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
         "iterations": float(poisons.iterations.mean()),
         "out": str(args.out),
     }
+
+
+def _known_threshold(args: argparse.Namespace, model: "Classifier", split: Split) -> float:
+    """T of the filter that the attacker knows of."""
+    if args.threshold is not None:
+        return args.threshold
+    from lgm.detection import conformal_threshold
+    from lgm.networks import log_likelihood
+
+    return conformal_threshold(log_likelihood(model, split.pixels(), split.targets()).numpy(), fpr=0.01)
 
 
 def _add_bench(commands: Any) -> None:

@@ -1,5 +1,6 @@
 """Everything a run can be told, as frozen values that hash, compare and go to JSON."""
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -125,6 +126,8 @@ class PoisonConfig:
     iterations: int = 1000  # at most; lm: 100 at most
     tolerance: float = 2e-3  # stop when the objective improves by less than this share; 0: never.
     # fbs: in `patience` iterations, lm: in one, on the average over four
+    gamma: float = 0.0  # weight of staying above `threshold`, for an attacker who knows of the filter; 0: the paper's
+    threshold: float | None = None  # T of that filter, in nats
     starts: int = 2  # lm: points to start from, from the base on evenly towards the target; 1: the base
     growth: float = 1.2  # fbs: a poison's own step after a success ...
     shrink: float = 0.5  # fbs: ... and after a failure
@@ -135,6 +138,11 @@ class PoisonConfig:
         _check(self.beta >= 0, "beta", "a number >= 0", self.beta)
         _check(self.iterations >= 1, "iterations", "at least 1", self.iterations)
         _check(self.method in METHODS, "method", " or ".join(METHODS), self.method)
+        _check(0 <= self.gamma < math.inf, "gamma", "a finite number >= 0", self.gamma)
+        known = self.threshold is not None and math.isfinite(self.threshold)
+        # A gradient says nothing at the kink, where forward-backward splitting would come to a standstill.
+        _check(not self.gamma or self.method == "lm", "gamma", "0 for forward-backward splitting", self.gamma)
+        _check(not self.gamma or known, "threshold", "T in nats, for gamma > 0", self.threshold)
         _check(self.starts >= 1, "starts", "at least 1", self.starts)
         _check(self.growth >= 1, "growth", "a factor >= 1", self.growth)
         _check(0 < self.shrink < 1, "shrink", "a factor in (0, 1)", self.shrink)

@@ -64,6 +64,11 @@ class GaussianMixture(nn.Module):
     def _safe_log_variance(self) -> Tensor:
         return self.log_variance.clamp(min=_MIN_LOG_VARIANCE)
 
+    @property
+    def precision(self) -> Tensor:
+        """Inverse variances, (K, D)."""
+        return (-self._safe_log_variance).exp()
+
     def log_prior(self) -> Tensor:
         """Log p(k), shape (K,)."""
         return self.prior_logits.log_softmax(0)
@@ -71,7 +76,7 @@ class GaussianMixture(nn.Module):
     def squared_distance(self, z: Tensor) -> Tensor:
         """Squared Mahalanobis distance (in sigmas squared) of each point to each class, (N, D) -> (N, K)."""
         difference = z[:, None, :] - self.means
-        return (difference.square() * (-self._safe_log_variance).exp()).sum(-1)
+        return (difference.square() * self.precision).sum(-1)
 
     def peak(self) -> Tensor:
         """Log N(mean_k; mean_k, Sigma_k): the highest log-density each class can reach, (K,) nats."""

@@ -15,8 +15,9 @@ from torch import Tensor
 from lgm.cards import Card
 from lgm.config import BETA_GRID, PoisonConfig
 from lgm.data import Split
+from lgm.evasion import Evasion
 from lgm.heads import LGMHead
-from lgm.networks import Classifier, check_images, device_of, embed
+from lgm.networks import Classifier, check_images, device_of, embed, require_mixture
 from lgm.poisons import Poisons, pick_pairs
 from lgm.solvers import ForwardBackward, LevenbergMarquardt, Problem, longest
 
@@ -37,7 +38,8 @@ def craft_poisons(
     """Images that look like the bases and have the features of the targets.
 
     Minimises ``|s (f(x) - f(t))|^2 + beta |x - b|^2`` over x in [0, 1] by the method in ``config``. Both methods take
-    only steps that do not raise the objective, so the last point is the best.
+    only steps that do not raise the objective, so the last point is the best. With ``config.gamma`` the attacker knows
+    of the filter, and ``gamma max(0, T - log p(f(x) | y))`` joins in (`lgm.evasion`).
 
     Args:
         model: Frozen network with its ``feature_scale`` s set, as `load_checkpoint` returns it.
@@ -54,7 +56,7 @@ def craft_poisons(
         The poisons; objective terms, features and predictions are evaluated in float32.
 
     Raises:
-        ValueError: lengths or shapes that do not fit.
+        ValueError: lengths or shapes that do not fit; gamma for a softmax network, which has no density.
 
     Source: paper, eq. (1). Deviation: features are rescaled by s (as in the paper's own code) so that one beta means
     the same for every network. The methods: `lgm.solvers`.
@@ -82,6 +84,7 @@ def craft_poisons(
             owner=owner,
             target=embed(model, t).to(device),
             beta=torch.from_numpy(betas[i]).to(device),
+            evasion=_evasion(model, bases.labels[i], config),
             shared=one_pair,
         )
         solver = (ForwardBackward if config.method == "fbs" else LevenbergMarquardt)(problem, config)
@@ -100,6 +103,14 @@ def craft_poisons(
             raise
     position = np.arange(n)
     return replace(Poisons.concatenate(parts), base_index=position, target_index=position)
+
+
+def _evasion(model: Classifier, labels: np.ndarray, config: PoisonConfig) -> Evasion | None:
+    if not config.gamma:
+        return None
+    assert config.threshold is not None, "PoisonConfig asks for it"
+    mixture, device = require_mixture(model).mixture, device_of(model)
+    return Evasion(config.gamma, mixture, torch.from_numpy(labels).to(device), config.threshold)
 
 
 class _Progress:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lgm.config import PoisonConfig
+from lgm.evasion import Evasion, multipliers
 from lgm.jacobian import jacobian_of
 from lgm.networks import Classifier, autocast, fast_precision
 
@@ -16,6 +17,7 @@ _LONGEST = 100  # iterations of Levenberg-Marquardt: its steps need a fiftieth o
 _MU = 1e-2  # damping of the first step, in the units of beta
 _MU_RANGE = (1e-6, 1e3)
 _MOMENTUM = 0.6  # share of the last move that goes into the next: the valleys are curved
+_HALVINGS = 12  # of the range in which the weight of a step's hinge is looked for
 _BOX_STEPS = 30  # Newton steps for the multipliers of one step in the box; three usually do
 _RACE = 8  # iterations after which the best start goes on alone
 _EXCHANGE, _LAST_EXCHANGE = 6, 18  # how often, and until when, the poisons of one pair take over each other's points
@@ -32,6 +34,7 @@ class Problem:
         owner: (M,) which poison each of them is for, ascending; as many for each, unless ``shared``.
         target: (N, D) features of the targets.
         beta: (N,) weights of looking like the base.
+        evasion: The hinge of an attacker who knows of the filter; for Levenberg-Marquardt only.
         shared: Poisons of one and the same pair, for many betas: a point found for one may serve another.
     """
 
@@ -41,12 +44,17 @@ class Problem:
     owner: Tensor
     target: Tensor
     beta: Tensor
+    evasion: Evasion | None = None
     shared: bool = False
 
     @property
     def scale(self) -> Tensor:
         """(D,) factors that bring the features to [-1, 1]."""
         return self.model.feature_scale.to(self.b.device)
+
+    def hinge(self, z: Tensor, owner: Tensor) -> Tensor:
+        """What features (n, D) of the poisons ``owner`` pay for being unlikely, (n,); 0 without `evasion`."""
+        return self.evasion.cost(z, owner) if self.evasion else torch.zeros(len(z), device=z.device)
 
 
 def longest(config: PoisonConfig) -> int:
@@ -88,6 +96,10 @@ class _Solver:
         collision = (self.problem.scale * (z - self.problem.target[owner])).square().sum(-1)
         perturbation = (x - self.problem.b[owner]).square().flatten(1).sum(-1)
         return torch.stack([collision, perturbation], dim=-1)
+
+    def _value(self, z: Tensor, terms: Tensor, owner: Tensor) -> Tensor:
+        """What is minimised (n,), at features z (n, D) with both terms (n, 2)."""
+        return terms[:, 0] + self.problem.beta[owner] * terms[:, 1] + self.problem.hinge(z, owner)
 
     def _fill_path(self) -> None:
         """Who stopped early stays where it is."""
@@ -145,7 +157,7 @@ class ForwardBackward(_Solver):
         pull = _per_image(2 * step * beta)
         proposal = ((forward + pull * b) / (1 + pull)).clamp(0, 1)
         z, terms, gradient = self._evaluate(proposal, active)
-        better = _weigh(terms, beta) <= _weigh(self.terms[active], beta)
+        better = self._value(z, terms, active) <= self._objective()[active]
         kept = active[better]
         self.x[kept], self.z[kept] = proposal[better], z[better]
         self.terms[kept], self.gradient[kept] = terms[better], gradient[better]
@@ -163,7 +175,7 @@ class ForwardBackward(_Solver):
         return z.detach(), terms.detach(), gradient
 
     def _objective(self) -> Tensor:
-        return _weigh(self.terms, self.problem.beta)
+        return self._value(self.z, self.terms, torch.arange(len(self.x), device=self.x.device))
 
 
 class LevenbergMarquardt(_Solver):
@@ -215,14 +227,15 @@ class LevenbergMarquardt(_Solver):
 
     def _advance(self, active: Tensor) -> None:
         owner = self.owner[active]
-        b, beta = self.problem.b[owner], self.problem.beta[owner]
-        x, mu, old = self.x[active], self.mu[active], self.terms[active]
-        r = self.problem.scale * (self.z[active] - self.problem.target[owner])
-        proposal, promised = damped_step(x, b, self.jacobian[active], r, (beta, mu))
+        beta = self.problem.beta[owner]
+        x, mu = self.x[active], self.mu[active]
+        before = self._objective()[active]
+        step = self._evading_step if self.problem.evasion else self._plain_step
+        proposal, promised = step(active, (beta, mu))
         proposal = (proposal + _MOMENTUM * self.move[active]).clamp(0, 1)
         z, terms, jacobian = self._evaluate(proposal, owner)
-        fall = _weigh(old, beta) - _weigh(terms, beta)
-        gain = fall / (_weigh(old, beta) - promised).clamp(min=1e-12)
+        fall = before - self._value(z, terms, owner)
+        gain = fall / (before - promised).clamp(min=1e-12)
         better = fall > 0
         kept = active[better]
         self.move[active] = _per_image(better) * (proposal - x)
@@ -231,19 +244,51 @@ class LevenbergMarquardt(_Solver):
         factor = torch.where(gain > 0.75, 0.25, torch.where(gain < 0.25, 3.0, 1.0))
         self.mu[active] = (mu * factor).clamp(*_MU_RANGE)
 
+    def _plain_step(self, active: Tensor, weights: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Where the active points go (n, C, H, W), and the value that the linear model promises there (n,)."""
+        owner = self.owner[active]
+        r = self.problem.scale * (self.z[active] - self.problem.target[owner])
+        return damped_step(self.x[active], self.problem.b[owner], self.jacobian[active], r, weights)
+
+    def _evading_step(self, active: Tensor, weights: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """The same with the hinge, exact as well.
+
+        To the dual problem the hinge is a pull to the mean with a weight between 0 and gamma: 0 if the features come to
+        lie inside the cut without it, gamma if they stay outside with it, else the one that brings them onto the cut.
+        """
+        owner, evasion, scale = self.owner[active], self.problem.evasion, self.problem.scale
+        assert evasion is not None, "see `_advance`"
+        x, z, jacobian = self.x[active], self.z[active], self.jacobian[active]
+        b, target = self.problem.b[owner], self.problem.target[owner]
+
+        def step(share: Tensor) -> tuple[Tensor, Tensor]:
+            """The point for this share of the weights, and its linear features."""
+            pulled, scales = evasion.pulled(target, scale, owner, multipliers(share, evasion.gamma, scale))
+            p, _ = damped_step(x, b, jacobian * (scales / scale)[:, :, None], scales * (z - pulled), weights)
+            return p, z + torch.einsum("ndp,np->nd", jacobian, (p - x).flatten(1)) / scale
+
+        low, high = torch.zeros_like(weights[1]), torch.ones_like(weights[1])
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            outside = evasion.excess(step(middle)[1], owner) > 0
+            low, high = torch.where(outside, middle, low), torch.where(outside, high, middle)
+        p, features = step(torch.where(low == 0, low, high))  # never needed: no hinge at all
+        return p, self._value(features, self._terms(features, p, owner), owner)
+
     def _evaluate(self, x: Tensor, owner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features (n, D), both terms (n, 2), Jacobian of the rescaled features (n, D, pixels)."""
         z, jacobian = self.jacobian_at(x)
         return z, self._terms(z, x, owner), jacobian * self.problem.scale[:, None]
 
     def _objective(self) -> Tensor:
-        return _weigh(self.terms, self.problem.beta[self.owner])
+        return self._value(self.z, self.terms, self.owner)
 
     def _select(self, keep: int) -> None:
         """Go on with the best ``keep`` points of each poison: its own, or any of its pair's."""
         n = len(self.problem.b)
         if self.problem.shared:
-            scores = self.terms[None, :, 0] + self.problem.beta[:, None] * self.terms[None, :, 1]
+            hinge = self.problem.hinge(self.z, self.owner)  # of the one pair that all are of
+            scores = self.terms[None, :, 0] + hinge + self.problem.beta[:, None] * self.terms[None, :, 1]
             chosen = scores.topk(keep, dim=1, largest=False).indices
         else:
             own = self._objective().view(n, -1).topk(keep, dim=1, largest=False).indices
@@ -314,10 +359,6 @@ def damped_step(
     linear = r + torch.einsum("ndp,np->nd", jacobian, p - flat)
     promised = linear.square().sum(-1) + beta * (p - base).square().sum(-1)
     return p.view_as(x), promised
-
-
-def _weigh(terms: Tensor, beta: Tensor) -> Tensor:
-    return terms[:, 0] + beta * terms[:, 1]
 
 
 def _per_image(values: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from lgm.checkpoints import embed_split, load_checkpoint, save_checkpoint
 from lgm.config import BETA_GRID, PRESETS, ModelConfig, TrainConfig
 from lgm.data import DataError, Dataset, Split, part
 from lgm.datasets import DATASETS
-from lgm.detection import nominal_fpr, outcome, roc, wilson_interval
+from lgm.detection import conformal_threshold, nominal_fpr, outcome, roc, wilson_interval
 from lgm.networks import build_model, describe, log_likelihood, require_mixture
 from lgm.poisons import read_poisons
 
@@ -153,6 +153,17 @@ def test_craft_of_one_pair_over_all_betas(tiny_lgm: Path, bundled: Split, tmp_pa
     np.testing.assert_array_equal(poisons.labels, bundled.labels[[10] * len(BETA_GRID)])
 
 
+def test_craft_knows_of_the_filter_if_told(tiny_lgm: Path, bundled: Split, tmp_path: Path, capsys: Capture):
+    model = load_checkpoint(tiny_lgm)[0]
+    score = log_likelihood(model, bundled.pixels(), bundled.targets()).numpy()
+    arguments = ["craft", tiny_lgm, "--poisons", 3, "--iterations", 10, "--gamma", 5]
+    calibrated = run(capsys, *arguments, "--out", tmp_path / "a")
+    assert (calibrated["gamma"], calibrated["threshold"]) == (5.0, conformal_threshold(score, 0.01))
+    given = run(capsys, *arguments, "--threshold", -3.5, "--out", tmp_path / "b")
+    assert given["threshold"] == -3.5
+    assert read_poisons(tmp_path / "a").score.min() < -3.5 < read_poisons(tmp_path / "b").score.min()
+
+
 def test_craft_replaces_a_file_only_when_told(tiny_lgm: Path, tmp_path: Path, capsys: Capture):
     out = tmp_path / "precious"
     out.write_text("mine")
@@ -170,6 +181,9 @@ def test_craft_replaces_a_file_only_when_told(tiny_lgm: Path, tmp_path: Path, ca
         (["--poisons", "5001"], "poisons: expected 1..5000"),
         (["--iterations", "0"], "iterations: expected at least 1"),
         (["--beta", "-1"], "beta: expected a number >= 0"),
+        (["--gamma", "-1"], "gamma: expected a finite number >= 0"),
+        (["--threshold", "-3"], "threshold: expected --gamma with it"),
+        (["--gamma", "1", "--method", "fbs"], "gamma: expected 0 for forward-backward splitting"),
         (["--device", "abacus"], "device: expected one that torch can use here"),
         (["--pair", "0", "5000"], "pair: expected positions in 0..4999, got 0 and 5000"),
         (["--pair", "0", "1"], "pair: expected two classes"),

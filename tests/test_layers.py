@@ -10,7 +10,7 @@ import lgm
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up: a module imports from lower layers only
     {"config", "mixture"},
-    {"data", "heads", "augment"},
+    {"data", "heads", "augment", "evasion"},
     {"mnist", "cifar"},
     {"datasets"},
     {"networks", "cards"},
