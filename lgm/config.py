@@ -116,6 +116,9 @@ class TrainConfig:
 # The stops of the beta slider: five a decade, and the paper's 8e-3.
 BETA_GRID = tuple(sorted([float(f"{10 ** (k / 5):.2g}") for k in range(-25, 1)] + [8e-3]))
 
+# The stops of the gamma slider: from an attacker who does not know of the filter to one who passes it at any price.
+GAMMA_GRID = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 1.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoisonConfig:

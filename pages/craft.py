@@ -5,7 +5,7 @@ from typing import cast
 import numpy as np
 import streamlit as st
 
-from lgm.config import BETA_GRID, METHODS, Method
+from lgm.config import BETA_GRID, GAMMA_GRID, METHODS, Method
 from lgm.figures import ROLE
 from lgm.poisons import Poisons
 from ui import load, paths, state
@@ -25,7 +25,9 @@ held-out images span [−1, 1]; it makes one β mean the same for both networks.
 when a pair is picked, so that β moves at once. The second slider goes back along the way on which each poison was
 found, both networks at once; one that stopped early waits for the other. "Collides" means the network takes the poison
 for the target's class. The dashed ring is where the filter of the Detect page cuts: outside it, the claimed label is
-too unlikely."""
+too unlikely. With **γ** the attacker knows of that ring and adds γ · max(0, T − log p(f(x) | base)) to what is
+minimised, on the LGM network: a softmax network has no density. The bars show what passing the filter costs: features
+that no longer reach the target's."""
 
 
 def labels() -> np.ndarray:
@@ -102,8 +104,8 @@ def shuffle(role: str) -> None:
     st.session_state[f"shuffle_{role}"] = st.session_state.get(f"shuffle_{role}", 0) + 1
 
 
-def pair_bar(base: int, target: int) -> Method:
-    """The row above the bench: pickers, presets, method. Returns the method."""
+def pair_bar(base: int, target: int) -> paths.Recipe:
+    """The row above the bench: pickers, presets, method, what the attacker knows. Returns how to make the path."""
     y = labels()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for role, position, other in (("base", base, target), ("target", target, base)):
@@ -124,7 +126,23 @@ def pair_bar(base: int, target: int) -> Method:
             help="How the poisons are made: see below",
         )
         state.put("method", picked)
-    return cast(Method, picked)
+        gamma = choose_gamma() if picked == "lm" else 0.0
+    return paths.Recipe(cast(Method, picked), gamma, load.threshold(load.model_name("lgm")))
+
+
+def choose_gamma() -> float:
+    """The slider of the attacker who knows of the filter; for Levenberg-Marquardt only."""
+    gamma = st.select_slider(
+        "γ: knowing of the filter",
+        GAMMA_GRID,
+        value=state.get("gamma"),
+        format_func=lambda weight: f"{weight:g}" if weight else "0: unaware",
+        width=200,
+        help="An attacker who knows T also pays γ for every nat that the poison lacks to pass the filter: the larger, "
+        "the more likely the poison under the label it claims, and the farther from the target's features.",
+    )
+    state.put("gamma", gamma)
+    return gamma
 
 
 def keep_beta(beta: float) -> None:
@@ -141,10 +159,10 @@ def images_of(path: Poisons | None, base: int, target: int) -> tuple[np.ndarray,
 
 
 @st.fragment
-def bench(base: int, target: int, method: Method) -> None:
+def bench(base: int, target: int, recipe: paths.Recipe) -> None:
     """The picture: everything about this pair, at every β."""
     names = {loss: load.model_name(loss) for loss in ("lgm", "softmax")}
-    found = {loss: paths.ready(name, (base, target), method) for loss, name in names.items()}
+    found = {loss: paths.ready(name, (base, target), recipe) for loss, name in names.items()}
     features = {loss: load.embedded(name, load.clean_split()).z for loss, name in names.items()}
     points = {loss: (z[base], z[target]) for loss, z in features.items()}
     beta = state.get("beta")
@@ -154,7 +172,7 @@ def bench(base: int, target: int, method: Method) -> None:
     if missing:
         text = f"Crafting {len(BETA_GRID)} poisons for {' and '.join(missing)} …"
         bar = st.progress(0.0, text)
-        paths.make([names[loss] for loss in missing], (base, target), method, lambda share: bar.progress(share, text))
+        paths.make([names[loss] for loss in missing], (base, target), recipe, lambda share: bar.progress(share, text))
         st.rerun()  # of the whole page: in a full run, which is what picks a pair, a fragment cannot rerun alone
     path = found["lgm"]
     assert path is not None, "made above"

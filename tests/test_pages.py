@@ -81,7 +81,19 @@ def test_a_link_carries_pair_and_beta(bundled: object) -> None:
     assert app.query_params["base"] == base
 
 
-@pytest.mark.parametrize(("name", "value"), [("beta", "cake"), ("beta", "-1"), ("base", "1.5"), ("threshold", "nan")])
+def test_a_link_carries_an_attacker_who_knows_of_the_filter(bundled: object) -> None:
+    plain = opened("craft", beta="0.001")
+    knowing = opened("craft", beta="0.001", gamma="1")
+    assert knowing.query_params["gamma"] == "1"
+    unaware, aware = (app.session_state["current_poison"] for app in (plain, knowing))
+    threshold = np.quantile(read_features("mnist-lgm").splits["bundled"].score, 0.01)
+    assert unaware.score < threshold < aware.score, "removed, and not"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("beta", "cake"), ("beta", "-1"), ("base", "1.5"), ("threshold", "nan"), ("gamma", "2"), ("gamma", "-0.1")],
+)
 def test_what_a_link_gets_wrong_falls_back(bundled: object, name: str, value: str) -> None:
     app = opened("overview", **{name: value})
     assert app.session_state[f"s_{name}"] == FIELDS[name].default

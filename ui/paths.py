@@ -15,7 +15,22 @@ from lgm.data import Split
 from lgm.poisons import Poisons, read_shipped_poisons
 from ui import load
 
-Key = tuple[str, str, str, int, int, str]
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a path is made: the method, and the weight of passing the filter at T (nats) of an attacker who knows it."""
+
+    method: Method = "lm"
+    gamma: float = 0.0
+    threshold: float | None = None
+
+    def config(self) -> PoisonConfig:
+        return PoisonConfig(
+            method=self.method, gamma=self.gamma, threshold=self.threshold, tolerance=_TOLERANCE[self.method]
+        )
+
+
+Key = tuple[str, str, str, int, int, Recipe]
 _GLANCE = 0.25  # seconds between two looks at the work
 _TOLERANCE: dict[Method, float] = {"lm": 1e-2, "fbs": 2e-3}  # lm: a shorter wait for 1 % in the median
 
@@ -46,8 +61,14 @@ def _store() -> PathStore:
     return PathStore()
 
 
-def _key(name: str, pair: tuple[int, int], method: Method) -> Key:
-    return (name, load.card(name).weights_sha256, load.clean_split(), *pair, method)
+def _key(name: str, pair: tuple[int, int], recipe: Recipe) -> Key:
+    return (name, load.card(name).weights_sha256, load.clean_split(), *pair, _for_network(name, recipe))
+
+
+def _for_network(name: str, recipe: Recipe) -> Recipe:
+    """Without gamma where there is no density, and so no filter to know of."""
+    knows = recipe.gamma > 0 and load.card(name).config.model.loss == "lgm"
+    return recipe if knows else Recipe(recipe.method)
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
@@ -64,19 +85,23 @@ def example(name: str) -> Poisons | None:
     return _example(name, load.card(name).weights_sha256)
 
 
-def ready(name: str, pair: tuple[int, int], method: Method) -> Poisons | None:
+def ready(name: str, pair: tuple[int, int], recipe: Recipe) -> Poisons | None:
     """A path that needs no work: kept from before, or shipped."""
-    kept = _store().get(_key(name, pair, method))
+    kept = _store().get(_key(name, pair, recipe))
     if kept is not None:
         return kept
     shipped = example(name)
     if shipped is not None and load.clean_split() == shipped.manifest["split"]:
-        same = pair == tuple(shipped.manifest["pair"]) and method == shipped.manifest["config"]["method"]
-        return shipped if same else None
+        asked = pair, _for_network(name, recipe)
+        return (
+            shipped
+            if asked == (tuple(shipped.manifest["pair"]), Recipe(shipped.manifest["config"]["method"]))
+            else None
+        )
     return None
 
 
-def make(names: list[str], pair: tuple[int, int], method: Method, progress: Callable[[float], object]) -> None:
+def make(names: list[str], pair: tuple[int, int], recipe: Recipe, progress: Callable[[float], object]) -> None:
     """Craft the paths of one pair for these networks now, side by side.
 
     ``progress`` gets the share done, from this thread; if it raises, as a rerun does, nothing more is kept.
@@ -84,11 +109,11 @@ def make(names: list[str], pair: tuple[int, int], method: Method, progress: Call
     import torch  # not at the top: the page is drawn before it is needed
 
     split, threads, stop = load.split(load.clean_split()), torch.get_num_threads(), threading.Event()
-    sides = [_Side(load.model(name), load.card(name), _key(name, pair, method)) for name in names]
+    sides = [_Side(load.model(name), load.card(name), _key(name, pair, recipe)) for name in names]
     one_each = (max(1, threads // len(names)),)  # a core each is faster than all cores one after the other
     try:
         with ThreadPoolExecutor(len(names), "lgm-path", torch.set_num_threads, one_each) as pool:
-            work = [pool.submit(side.craft, split, pair, method, stop) for side in sides]
+            work = [pool.submit(side.craft, split, pair, stop) for side in sides]
             try:
                 while wait(work, timeout=_GLANCE).not_done:
                     progress(sum(side.share for side in sides) / len(sides))
@@ -110,14 +135,13 @@ class _Side:
     key: Key
     share: float = 0.0
 
-    def craft(self, split: Split, pair: tuple[int, int], method: Method, stop: threading.Event) -> None:
+    def craft(self, split: Split, pair: tuple[int, int], stop: threading.Event) -> None:
         from lgm.poisoning import craft_path
 
         def on_step(done: int, total: int) -> bool:
             self.share = done / total
             return not stop.is_set()
 
-        config = PoisonConfig(method=method, tolerance=_TOLERANCE[method])
-        path = craft_path(self.model, self.card, split, pair, config, on_step=on_step)
+        path = craft_path(self.model, self.card, split, pair, self.key[-1].config(), on_step=on_step)
         if not stop.is_set():
             _store().put(self.key, path)

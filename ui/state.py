@@ -11,7 +11,7 @@ from typing import Any
 
 import streamlit as st
 
-from lgm.config import METHODS
+from lgm.config import GAMMA_GRID, METHODS
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,13 @@ def _index(text: str) -> int:
 def _positive(text: str) -> float:
     value = float(text)
     if not (math.isfinite(value) and 0 < value <= 1e3):
+        raise ValueError(text)
+    return value
+
+
+def _weight(text: str) -> float:
+    value = float(text)
+    if value not in GAMMA_GRID:
         raise ValueError(text)
     return value
 
@@ -58,6 +65,7 @@ FIELDS: dict[str, Field] = {
     "target": Field(_index, None),
     "beta": Field(_positive, 8e-3),
     "method": Field(_method, "lm"),
+    "gamma": Field(_weight, 0.0),  # of the attacker who knows of the filter
     "threshold": Field(_finite, None),  # T in nats; None: the one for 1 % FPR
     "seed": Field(_index, 1),
 }
