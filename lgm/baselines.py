@@ -268,7 +268,8 @@ class Result:
         n: Poisons in the group.
         curve: ROC over all clean images and these poisons.
         auc: Area under it.
-        tpr: Share of the poisons caught where at most the chosen share of the clean images is removed.
+        fpr: Share of the clean images that may be removed.
+        tpr: Share of the poisons that is caught then.
         difference: AUC minus that of the reference on the same images; its interval is paired.
         verdict: `BETTER` or `WORSE` if that interval leaves out 0, else `UNDECIDED`; or `REFERENCE`.
     """
@@ -276,6 +277,7 @@ class Result:
     n: int
     curve: Roc
     auc: Estimate
+    fpr: float
     tpr: Estimate
     difference: Estimate
     verdict: str
@@ -286,6 +288,7 @@ class Result:
             "n": self.n,
             "auc": self.auc.value,
             "auc_interval": [self.auc.low, self.auc.high],
+            "fpr": self.fpr,
             "tpr": self.tpr.value,
             "tpr_interval": [self.tpr.low, self.tpr.high],
             "difference": list(self.difference),
@@ -370,6 +373,7 @@ def _results(n: int, curves: dict[str, Roc], resampled: dict[str, np.ndarray], f
             n=n,
             curve=curve,
             auc=estimate(curve.auc, auc),
+            fpr=fpr,
             tpr=estimate(curve.tpr_at(fpr), tpr),
             difference=difference,
             verdict=REFERENCE if key == reference else decided,
@@ -393,11 +397,11 @@ def _verdict_on(results: Sequence[tuple[Comparison, Result]], group: str) -> str
         return ", ".join(f"{c.detector.title} ({r.difference.value:+.4f})" for c, r in others if r.verdict == verdict)
 
     better, even = named(BETTER), named(UNDECIDED)
-    best = max(others, key=lambda pair: pair[1].tpr.value)
+    rival, most = max(((c.detector.title, r.tpr.value) for c, r in others), key=lambda pair: pair[1])
     return (
         f"Over {group.format(n=reference.n)}, {first.detector.title} is {'not the best' if better else 'not beaten'}: "
         + (f"by AUC better are {better}; " if better else "")
         + (f"no difference is shown to {even}; " if even else "")
-        + f"it catches {100 * reference.tpr.value:.1f} %, the best of the others ({best[0].detector.title}) "
-        f"{100 * best[1].tpr.value:.1f} %."
+        + f"at {100 * reference.fpr:g} % FPR it catches {100 * reference.tpr.value:.1f} %, "
+        f"of the others {rival} the most, {100 * most:.1f} %."
     )

@@ -1,5 +1,6 @@
 """How sure is a ROC curve? Clean images and poisons drawn anew, the same ones for all detectors that are compared."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,10 @@ class Estimate(NamedTuple):
     value: float
     low: float
     high: float
+
+    def text(self) -> str:
+        """The number alone, as a share: four decimals, rounded down, so that only what is perfect reads as 1."""
+        return f"{math.floor(self.value * 10_000 + 1e-9) / 10_000:.4f}"
 
 
 def weighted_rates(
