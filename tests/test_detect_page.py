@@ -218,7 +218,7 @@ def test_other_detectors_beside_the_likelihood(open_page: Callable[..., AppTest]
     app = open_page(baselines_open=True)
     shown, expected = app.table[0].value, compared("mnist-lgm", "mnist-lgm")
     assert [str(name) for name in shown.index] == [each.detector.title for each in expected]
-    for (_, row), each in zip(shown.iterrows(), expected, strict=True):
+    for row, each in zip(shown.to_dict("records"), expected, strict=True):
         auc = each.overall.auc
         assert row["AUC"] == f"{auc.value:.4f} ({auc.low:.4f} to {auc.high:.4f})"
         assert row["TPR at 1 % FPR"].startswith(f"{100 * each.overall.tpr.value:.1f} % (")

@@ -32,6 +32,10 @@ def trace(figure: go.Figure, meta: str) -> Any:
     return next(figure.select_traces({"meta": meta}))
 
 
+def traces(figure: go.Figure) -> list[Any]:
+    return list(figure.select_traces())
+
+
 def test_two_features_are_drawn_as_they_are():
     features = read_features("mnist-lgm")
     seen = projection(features)
@@ -110,11 +114,11 @@ def test_a_logarithmic_roc_chart_has_all_from_a_thousandth_on(comparisons: list[
 def test_detectors_are_told_apart_without_colour_and_named_with_their_auc(comparisons: list[Comparison]):
     result = comparisons[0].overall
     every = [Comparison(detector, "LGM likelihood", result, None) for detector in DETECTORS.values()]
-    lines = list(roc_chart(every).select_traces())
+    lines = traces(roc_chart(every))
     assert len({line.line.dash for line in lines}) == len({line.line.color for line in lines}) == len(DETECTORS)
     for line, detector in zip(lines, DETECTORS.values(), strict=True):
         assert line.name == f"{detector.title}, AUC {result.auc.text()}"
 
 
 def test_a_detector_without_such_poisons_is_left_out(comparisons: list[Comparison]):
-    assert [line.meta for line in roc_chart(comparisons, collided=True).select_traces()] == ["knn"]
+    assert [line.meta for line in traces(roc_chart(comparisons, collided=True))] == ["knn"]
