@@ -8,6 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lgm.baselines import compare as compare
+    from lgm.baselines import gather_evidence as gather_evidence
     from lgm.cards import Card as Card
     from lgm.cards import CheckpointError as CheckpointError
     from lgm.cards import list_checkpoints as list_checkpoints
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from lgm.training import fit as fit
 
 _HOME = {
+    "compare": "baselines",
+    "gather_evidence": "baselines",
     "Card": "cards",
     "CheckpointError": "cards",
     "list_checkpoints": "cards",

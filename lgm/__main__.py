@@ -20,7 +20,9 @@ from lgm.data import DataError, Split
 from lgm.datasets import DATASETS, default_split, load_split
 
 if TYPE_CHECKING:
+    from lgm.cards import Features
     from lgm.networks import Classifier
+    from lgm.poisons import Poisons
 
 _EXAMPLES = """examples:
   python -m lgm evaluate mnist-lgm                     accuracy on the bundled digits
@@ -60,11 +62,32 @@ def _for_people(result: dict[str, Any] | list[dict[str, Any]]) -> str:
 def _table(result: dict[str, Any], indent: str = "") -> str:
     lines = []
     for key, value in result.items():
-        if isinstance(value, dict):
+        if key == "baselines":
+            lines += [key, _ranking(value)]
+        elif isinstance(value, dict):
             lines += [f"{indent}{key}", _table(value, indent + "  ")]
         else:
             lines.append(f"{indent}{key:<24}{value:.6g}" if isinstance(value, float) else f"{indent}{key:<24}{value}")
     return "\n".join(lines)
+
+
+def _ranking(baselines: list[dict[str, Any]]) -> str:
+    """Detectors for people: a line each, over all poisons and over those that collide."""
+    rates = f"TPR at {100 * baselines[0]['fpr']:g} % FPR"
+    lines = [f"{'detector':<32}{'poisons':>7}  {'AUC':<26}{rates:<26}{'difference to the first':<29}"]
+    for baseline in baselines:
+        for group in filter(None, (baseline, baseline["collided"])):
+            numbers = [
+                f"{group[name]:.4f} ({group[f'{name}_interval'][0]:.4f} to {group[f'{name}_interval'][1]:.4f})"
+                for name in ("auc", "tpr")
+            ]
+            value, low, high = group["difference"]
+            difference = f"{value:+.4f} ({low:+.4f} to {high:+.4f})"
+            title = baseline["title"] if group is baseline else "  those that collide"
+            lines.append(
+                f"{title:<32}{group['n']:>7}  {numbers[0]:<26}{numbers[1]:<26}{difference:<29}{group['verdict']}"
+            )
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -375,35 +398,59 @@ def _bench(args: argparse.Namespace) -> dict[str, Any]:
 
 def _add_detect(commands: Any) -> None:
     parser = _command(commands, "detect", _detect, "Score clean data and poisons; AUC, TPR and FPR of the filter.")
-    parser.add_argument("model", help="name of an LGM checkpoint, or path to its weights")
+    parser.add_argument("model", help="name of a checkpoint, or path to its weights; LGM, unless with --baselines")
     parser.add_argument("poisons", type=Path, help="file made by craft")
     _add_data(parser)
     parser.add_argument("--fpr", type=float, default=0.01, help="false-positive rate at which to set the threshold")
+    parser.add_argument(
+        "--baselines",
+        action="store_true",
+        help="also what simpler detectors do on the same features; of a softmax network, which has no likelihood, "
+        "only that",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the baselines' bootstrap intervals")
 
 
 def _detect(args: argparse.Namespace) -> dict[str, Any]:
-    import torch
-
+    from lgm.baselines import compare, gather_evidence
+    from lgm.cards import read_features
     from lgm.checkpoints import embed_split, load_checkpoint
-    from lgm.detection import detection_report, nominal_fpr
-    from lgm.networks import log_likelihood, require_mixture
+    from lgm.networks import require_mixture
     from lgm.poisons import read_poisons
 
     poisons = read_poisons(args.poisons)
     model, card = load_checkpoint(args.model, args.device)
-    mixture = require_mixture(model).mixture
+    if not args.baselines:
+        require_mixture(model)
     split = _split(args, card.config.dataset)
     crafted_from = poisons.manifest.get("split_sha256", split.sha256)
     if crafted_from != split.sha256:
         print(f"note: these poisons were crafted from other data than {split.name!r}", file=sys.stderr)
-    clean = embed_split(model, split).score
+    clean = embed_split(model, split)
+    crafted_on = poisons.manifest.get("model")
+    result = {"model": card.name, "data": split.name, "crafted_on": crafted_on, "wanted_fpr": args.fpr}
+    if card.config.model.loss == "lgm":
+        result |= _filter_report(model, clean, poisons, args.fpr)
+    if args.baselines:
+        evidence = gather_evidence(model, card, read_features(args.model), clean, poisons)
+        result["baselines"] = [each.to_dict() for each in compare(evidence, args.seed, fpr=args.fpr)]
+    return result
+
+
+def _filter_report(model: "Classifier", clean: "Features", poisons: "Poisons", fpr: float) -> dict[str, Any]:
+    """What the likelihood filter does."""
+    import torch
+
+    from lgm.detection import detection_report, nominal_fpr
+    from lgm.networks import log_likelihood, require_mixture
+
+    mixture = require_mixture(model).mixture
     score = log_likelihood(model, torch.from_numpy(poisons.images), torch.from_numpy(poisons.labels).long()).numpy()
-    report = detection_report(clean, score, poisons.collided, args.fpr)
+    report = detection_report(clean.score, score, poisons.collided, fpr)
     if report["threshold"] is not None:
         peak = mixture.peak().cpu().numpy()
         report["nominal_fpr"] = nominal_fpr(report["threshold"], peak, mixture.means.shape[1])
-    crafted_on = poisons.manifest.get("model")
-    return {"model": card.name, "data": split.name, "crafted_on": crafted_on, "wanted_fpr": args.fpr, **report}
+    return report
 
 
 # What a sweep goes through, and the number of poisons that was asked for.

@@ -16,6 +16,7 @@ from lgm.cards import Card
 from lgm.config import DefenseConfig, PoisonConfig
 from lgm.data import Split
 from lgm.detection import conformal_threshold, is_removed, wilson_interval
+from lgm.fitted import Score, fit_density
 from lgm.heads import LGMHead
 from lgm.networks import Classifier, device_of, embed, require_mixture
 from lgm.poisoning import OnStep, craft_poisons
@@ -30,7 +31,6 @@ FILTERS = {
     "own": "log-likelihood under the Gaussian of the claimed label that the network was trained with",
     "fitted": "log-density of a full Gaussian that was fitted afterwards to clean features of the claimed label",
 }
-Score = Callable[[np.ndarray, np.ndarray], np.ndarray]  # features (N, D), claimed labels (N,) -> nats (N,)
 Predict = Callable[[np.ndarray], np.ndarray]  # features (N, D) -> labels (N,)
 
 
@@ -418,28 +418,6 @@ def own_density(model: Classifier) -> Score:
         points = torch.from_numpy(z / scale).to(device)
         with torch.inference_mode():
             return mixture.log_likelihood(points, torch.from_numpy(labels).to(device)).cpu().numpy()
-
-    return score
-
-
-def fit_density(z: np.ndarray, labels: np.ndarray) -> Score:
-    """Log-density of one Gaussian a class, fitted by maximum likelihood: what a network without Gaussians can have.
-
-    Args:
-        z: (N, D) rescaled features of clean images; at least two of each class.
-        labels: (N,) their classes.
-    """
-    from sklearn.mixture import GaussianMixture as Fitted  # full covariance; over a second to import
-
-    fitted = {int(k): Fitted(random_state=0).fit(z[labels == k]) for k in np.unique(labels)}
-
-    def score(points: np.ndarray, claimed: np.ndarray) -> np.ndarray:
-        out = np.full(len(points), -np.inf)  # a class that was never seen is as unlikely as can be
-        for k, gaussian in fitted.items():
-            mine = claimed == k
-            if mine.any():
-                out[mine] = gaussian.score_samples(points[mine])
-        return out
 
     return score
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
+from lgm.baselines import REFERENCE, Comparison, Result
 from lgm.cards import FeatureMap, Features
+from lgm.detection import Roc
 from lgm.poisons import Poisons
 
 # Roles keep their colour on every page. Chosen from palettes made for colour-blind readers; each stands out by 3:1
@@ -22,6 +24,18 @@ ROLE = {
 CLASS = ["#4477AA", "#EE6677", "#228833", "#B8A520", "#2FA7CE", "#AA3377", "#8C8C8C", "#E07B39", "#2BA084", "#9A6F3F"]
 
 _STEPS = [[edge, colour] for k, colour in enumerate(CLASS) for edge in (k / len(CLASS), (k + 1) / len(CLASS))]
+# Told apart by their dashes as well, the reference by its width.
+_DETECTOR = {
+    "likelihood": (ROLE["lgm"], "solid"),
+    "gaussian": (CLASS[0], "dash"),
+    "confidence": (CLASS[5], "dot"),
+    "knn": (CLASS[2], "dashdot"),
+    "centroid": (CLASS[1], "longdash"),
+    "lof": (CLASS[4], "longdashdot"),
+    "forest": (CLASS[7], "2px,6px"),
+    "spectral": (CLASS[6], "12px,3px,2px,3px,2px,3px"),
+}
+_LOWEST_FPR = 1e-3  # where a logarithmic axis begins
 _GREY = "rgba(128,128,128,0.28)"  # lines that must be seen on a light and on a dark page
 _SPLITS = {"train": "D_C, training", "test": "D_f, test set", "bundled": "D_f, bundled digits"}
 
@@ -220,3 +234,53 @@ def _poison_marks(poisons: Poisons, seen: Projection, names: np.ndarray) -> go.S
         hovertemplate="poison: claims %{customdata[0]}, target %{customdata[1]}, "
         "seen as %{customdata[2]}<extra></extra>",
     )
+
+
+def roc_chart(comparisons: list[Comparison], *, collided: bool = False, log: bool = True) -> go.Figure:
+    """The ROC curves of all detectors, as steps: what thresholds attain.
+
+    Args:
+        comparisons: The reference first.
+        collided: Only over the poisons that collide; a detector without any is left out.
+        log: FPR on a logarithmic axis, which gives room to the costs that one can afford; what is cheaper than
+            1 in 1,000 lies on its left end.
+    """
+    figure = go.Figure()
+    for comparison in comparisons:
+        result = comparison.collided if collided else comparison.overall
+        if result is not None:
+            figure.add_trace(_roc_line(comparison, result, floor=_LOWEST_FPR if log else 0.0))
+    axis = {"title": "FPR: clean images thrown away", "tickformat": "~%", "zeroline": False, "gridcolor": _GREY}
+    scale = {"type": "log", "range": [np.log10(_LOWEST_FPR), 0], "dtick": 1} if log else {"range": [0, 1]}
+    figure.update_layout(
+        height=460,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        legend={"orientation": "h", "y": -0.17, "yanchor": "top"},
+        hovermode="closest",
+        xaxis={**axis, **scale},
+        yaxis={**axis, "title": "TPR: poisons caught", "range": [0, 1.02]},
+    )
+    return figure
+
+
+def _roc_line(comparison: Comparison, result: Result, floor: float) -> go.Scatter:
+    color, dash = _DETECTOR[comparison.detector.key]
+    fpr, tpr = _corners(result.curve)
+    return go.Scatter(
+        x=np.maximum(fpr, floor),
+        y=tpr,
+        mode="lines",
+        meta=comparison.detector.key,
+        name=f"{comparison.detector.title}, AUC {result.auc.text()}",
+        line={"color": color, "dash": dash, "width": 3.5 if result.verdict == REFERENCE else 2, "shape": "hv"},
+        hovertemplate="%{fullData.name}<br>FPR %{x:.2%}, TPR %{y:.1%}<extra></extra>",
+    )
+
+
+def _corners(curve: Roc) -> tuple[np.ndarray, np.ndarray]:
+    """The points of a ROC curve at which more poisons are caught, and its end: no step is lost."""
+    last = np.append(np.diff(curve.fpr) > 0, True)  # the highest TPR at each FPR
+    fpr, tpr = curve.fpr[last], curve.tpr[last]
+    rises = np.append(True, np.diff(tpr) > 0)
+    rises[-1] = True
+    return fpr[rises], tpr[rises]

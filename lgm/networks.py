@@ -214,6 +214,29 @@ def log_likelihood(model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
+def score_claims(model: Classifier, z: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the head says of features under the labels that they claim; higher is cleaner.
+
+    Args:
+        model: Either loss.
+        z: (N, D) features.
+        labels: (N,) claimed labels.
+
+    Returns:
+        (N,) log p(y | z) - log (1 - p(y | z)) in nats, which goes on where the posterior itself has been rounded to 1;
+        (N,) log p(z | y) in nats, NaN for softmax.
+    """
+    device = device_of(model)
+    points, claimed = torch.from_numpy(z).to(device), torch.from_numpy(labels).to(device).long()[:, None]
+    logits = model.head.logits(points).double()
+    log_odds = logits.gather(1, claimed)[:, 0] - logits.scatter(1, claimed, -torch.inf).logsumexp(1)
+    score = torch.full((len(z),), float("nan"))
+    if isinstance(model.head, LGMHead):
+        score = model.head.mixture.log_likelihood(points, claimed[:, 0]).cpu()
+    return log_odds.cpu().numpy(), score.numpy()
+
+
+@torch.inference_mode()
 def describe(model: Classifier, z: np.ndarray, label: int) -> tuple[np.ndarray, float]:
     """What the head says of one feature vector.
 

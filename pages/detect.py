@@ -7,6 +7,7 @@ import streamlit as st
 from lgm.detection import detection_report, roc, wilson_interval
 from lgm.poisons import Poisons
 from ui import load, state
+from ui.baselines import simpler_detectors
 from ui.case import Case, auc_text, describe
 from ui.frame import current_poison, guard, poison_strip, title
 from ui.poison_sets import adopt_finished, choose_set, craft_panel, sets_for
@@ -83,6 +84,7 @@ def explore(case: Case, name: str) -> None:
     threshold_picture(case, threshold, None if own is None else own.score, keep_threshold, key="detect_threshold")
     trouble = st.container()
     downloads(case, threshold)
+    simpler_detectors(case)
     craft_panel(name)
     explanation()
     poison_strip(name, threshold)

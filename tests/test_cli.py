@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+import lgm
 import lgm.__main__ as cli
 from lgm.__main__ import main
+from lgm.baselines import DETECTORS
 from lgm.cards import Card, read_card, read_features
 from lgm.checkpoints import embed_split, load_checkpoint, save_checkpoint
 from lgm.config import BETA_GRID, PRESETS, ModelConfig, TrainConfig
@@ -227,6 +229,35 @@ def test_detect_notes_that_the_data_differ(tiny_lgm: Path, crafted: Path, capsys
 def test_detect_needs_a_density(tiny_softmax: Path, crafted: Path, capsys: Capture):
     err = fails(capsys, "detect", tiny_softmax, crafted)
     assert "expected a network trained with the LGM loss, got softmax" in err
+
+
+def test_detect_adds_what_simpler_detectors_do(tiny_lgm: Path, crafted: Path, bundled: Split, capsys: Capture):
+    plain = run(capsys, "detect", tiny_lgm, crafted, "--fpr", 0.2)
+    result = run(capsys, "detect", tiny_lgm, crafted, "--fpr", 0.2, "--baselines", "--seed", 3)
+    found = result.pop("baselines")
+    assert result == plain
+    assert [each["key"] for each in found] == list(DETECTORS)
+    assert found[0]["auc"] == pytest.approx(plain["auc"], abs=1e-6)
+    assert found[0]["tpr"] == pytest.approx(plain["tpr"])
+    assert found[0]["n"] == plain["poisons"]
+    model, card = load_checkpoint(tiny_lgm)
+    clean, poisons = embed_split(model, bundled), read_poisons(crafted)
+    evidence = lgm.gather_evidence(model, card, read_features(tiny_lgm), clean, poisons)
+    expected = [each.to_dict() for each in lgm.compare(evidence, 3, fpr=0.2)]
+    assert found == json.loads(json.dumps(expected))
+
+
+def test_detect_has_baselines_for_a_network_without_a_density(tiny_softmax: Path, crafted: Path, capsys: Capture):
+    result = run(capsys, "detect", tiny_softmax, crafted, "--baselines")
+    assert set(result) == {"model", "data", "crafted_on", "wanted_fpr", "baselines"}
+    assert (result["model"], result["crafted_on"]) == ("tiny-softmax", "tiny-lgm")
+    assert [each["key"] for each in result["baselines"]] == [key for key in DETECTORS if key != "likelihood"]
+    assert main(["detect", str(tiny_softmax), str(crafted), "--baselines"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for baseline in result["baselines"]:
+        (line,) = (line for line in lines if line.startswith(baseline["title"]))
+        assert f"{baseline['auc']:.4f} ({baseline['auc_interval'][0]:.4f} to" in line
+        assert line.endswith(baseline["verdict"])
 
 
 def test_detect_refuses_other_files(tiny_lgm: Path, tmp_path: Path, capsys: Capture):

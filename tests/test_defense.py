@@ -27,7 +27,6 @@ from lgm.defense import (
     defend,
     draw_trials,
     fine_tune,
-    fit_density,
     hold_out,
     keep_likely,
     mix,
@@ -37,6 +36,7 @@ from lgm.defense import (
     watermark,
 )
 from lgm.detection import conformal_threshold, is_removed
+from lgm.fitted import fit_density
 from lgm.heads import LGMHead, SoftmaxHead
 from lgm.mixture import GaussianMixture
 from lgm.networks import Classifier, embed, log_likelihood

@@ -5,6 +5,7 @@ import json
 import time
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from lgm.baselines import Comparison, compare, gather_evidence, in_words
 from lgm.cards import CheckpointError, read_card, read_features
+from lgm.checkpoints import load_checkpoint
 from lgm.data import DataError, Split
 from lgm.datasets import DATASETS
 from lgm.detection import detection_report, outcome, roc
 from lgm.poisons import Poisons, read_shipped_poisons
-from ui import load, threshold
+from ui import baselines, load, threshold
 from ui.case import Case, auc_text, describe
 from ui.frame import CurrentPoison
 from ui.threshold import LEAST_LIKELY, RATES, axis, pack, quick_thresholds
@@ -195,6 +198,64 @@ def test_crafting_can_be_cancelled(open_page: Callable[..., AppTest]) -> None:
     press(app, "Cancel")
     finish(app)
     assert len(app.selectbox(key="poison_set").options) == 1
+
+
+@pytest.fixture
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    st.cache_resource.clear()
+    monkeypatch.setattr(baselines, "compare", partial(compare, resamples=40))
+
+
+def test_other_detectors_are_worked_out_only_when_asked_for(
+    open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    st.cache_resource.clear()
+    monkeypatch.setattr(baselines, "gather_evidence", lambda *given: pytest.fail("nobody asked"))
+    open_page()
+
+
+def test_other_detectors_beside_the_likelihood(open_page: Callable[..., AppTest], few_resamples: None) -> None:
+    app = open_page(baselines_open=True)
+    shown, expected = app.table[0].value, compared("mnist-lgm", "mnist-lgm")
+    assert [str(name) for name in shown.index] == [each.detector.title for each in expected]
+    for row, each in zip(shown.to_dict("records"), expected, strict=True):
+        auc = each.overall.auc
+        assert row["AUC"] == f"{auc.value:.4f} ({auc.low:.4f} to {auc.high:.4f})"
+        assert row["TPR at 1 % FPR"].startswith(f"{100 * each.overall.tpr.value:.1f} % (")
+        assert (row["Verdict"], row["Needs"]) == (each.overall.verdict, each.detector.trusts)
+    assert in_words(expected) in words(app)
+    assert len(app.get("plotly_chart")) == 1
+    numbers = baselines.table(expected)
+    assert len(numbers) == 2 * len(expected)
+    assert numbers[numbers.group == "all"].auc.tolist() == [each.overall.auc.value for each in expected]
+    assert (numbers.difference_low <= numbers.difference_high).all()
+
+
+def test_other_detectors_on_the_other_network_and_its_poisons(
+    open_page: Callable[..., AppTest], few_resamples: None
+) -> None:
+    app = open_page(baselines_open=True)
+    choose(app, "Poisons made on", "softmax")
+    choose(app, "Features of", "softmax")
+    choose(app, "Counted", "collided")
+    expected = compared("mnist-softmax", "mnist-softmax")
+    collided = [each.collided for each in expected if each.collided]
+    assert [row.split(" (")[0] for row in app.table[0].value["AUC"]] == [f"{each.auc.value:.4f}" for each in collided]
+    assert "LGM likelihood" not in app.table[0].value.index
+    assert "AUC minus that of Gaussian fitted afterwards" in app.table[0].value
+    assert "Features of `mnist-softmax`" in words(app)
+
+
+def compared(made: str, seen: str) -> list[Comparison]:
+    model, card = load_checkpoint(seen)
+    features = read_features(seen)
+    evidence = gather_evidence(model, card, features, features.splits["bundled"], read_shipped_poisons(made))
+    return compare(evidence, resamples=40)
+
+
+def choose(app: AppTest, label: str, value: str) -> None:
+    next(group for group in app.button_group if group.label == label).set_value(value).run()
+    assert not app.exception
 
 
 def press(app: AppTest, label: str) -> None:

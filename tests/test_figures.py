@@ -1,4 +1,4 @@
-"""Planes: what is drawn, and how features of more dimensions become one."""
+"""Planes: what is drawn, and how features of more dimensions become one. ROC curves: no step is lost."""
 
 from typing import Any
 
@@ -6,9 +6,12 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
+from lgm.baselines import DETECTORS, REFERENCE, Comparison, Result
+from lgm.bootstrap import Estimate
 from lgm.cards import FeatureMap, Features, read_features
 from lgm.datasets import DATASETS
-from lgm.figures import feature_plane, projection
+from lgm.detection import roc
+from lgm.figures import feature_plane, projection, roc_chart
 from lgm.mixture import GaussianMixture
 from lgm.poisons import read_shipped_poisons
 
@@ -27,6 +30,10 @@ def features_in(n_dim: int) -> FeatureMap:
 
 def trace(figure: go.Figure, meta: str) -> Any:
     return next(figure.select_traces({"meta": meta}))
+
+
+def traces(figure: go.Figure) -> list[Any]:
+    return list(figure.select_traces())
 
 
 def test_two_features_are_drawn_as_they_are():
@@ -67,3 +74,51 @@ def test_the_cloud_and_the_poisons_lie_where_their_features_are():
     np.testing.assert_array_equal(np.c_[cloud.x, cloud.y], features.splits["bundled"].z)
     np.testing.assert_array_equal(np.c_[marks.x, marks.y], poisons.z)
     assert figure.layout.xaxis.title.text == "feature 1"
+
+
+@pytest.fixture(scope="module")
+def comparisons() -> list[Comparison]:
+    """Two detectors with ties, and one group of poisons each."""
+    rng = np.random.default_rng(2)
+    found = []
+    for key, step in (("likelihood", 0.01), ("knn", 0.5)):
+        clean, poison = rng.normal(2, 1, 2000), rng.normal(0, 1, 90)
+        curve = roc((clean / step).round() * step, (poison / step).round() * step)
+        some = Estimate(curve.auc, curve.auc - 0.01, curve.auc + 0.01)
+        verdict = REFERENCE if key == "likelihood" else "worse"
+        result = Result(90, curve, some, 0.01, Estimate(curve.tpr_at(0.01), 0, 1), some, verdict)
+        found.append(Comparison(DETECTORS[key], "LGM likelihood", result, result if key == "knn" else None))
+    return found
+
+
+def test_a_roc_line_is_at_each_rate_what_the_best_threshold_attains(comparisons: list[Comparison]):
+    figure = roc_chart(comparisons, log=False)
+    for comparison in comparisons:
+        line, curve = trace(figure, comparison.detector.key), comparison.overall.curve
+        assert line.line.shape == "hv"
+        for rate in np.r_[0, 1, np.linspace(0, 1, 57), curve.fpr]:
+            drawn = line.y[np.searchsorted(line.x, rate, side="right") - 1]
+            assert drawn == curve.tpr_at(rate)
+        assert len(line.x) <= 92  # no more corners than poisons, and both ends
+
+
+def test_a_logarithmic_roc_chart_has_all_from_a_thousandth_on(comparisons: list[Comparison]):
+    figure = roc_chart(comparisons)
+    assert figure.layout.xaxis.type == "log"
+    line, curve = trace(figure, "likelihood"), comparisons[0].overall.curve
+    assert line.x.min() == 10 ** figure.layout.xaxis.range[0] == 1e-3
+    for rate in (1e-3, 0.004, 0.01, 0.3, 1):
+        assert line.y[np.searchsorted(line.x, rate, side="right") - 1] == curve.tpr_at(rate)
+
+
+def test_detectors_are_told_apart_without_colour_and_named_with_their_auc(comparisons: list[Comparison]):
+    result = comparisons[0].overall
+    every = [Comparison(detector, "LGM likelihood", result, None) for detector in DETECTORS.values()]
+    lines = traces(roc_chart(every))
+    assert len({line.line.dash for line in lines}) == len({line.line.color for line in lines}) == len(DETECTORS)
+    for line, detector in zip(lines, DETECTORS.values(), strict=True):
+        assert line.name == f"{detector.title}, AUC {result.auc.text()}"
+
+
+def test_a_detector_without_such_poisons_is_left_out(comparisons: list[Comparison]):
+    assert [line.meta for line in traces(roc_chart(comparisons, collided=True))] == ["knn"]

@@ -16,9 +16,9 @@ LAYERS = [  # from the ground up: a module imports from lower layers only
     {"networks", "cards"},
     {"poisons"},
     {"checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
-    {"states", "solvers", "detection"},
+    {"states", "solvers", "detection", "fitted", "bootstrap"},
     {"training"},
-    {"poisoning"},
+    {"poisoning", "baselines"},
     {"defense", "jobs", "figures", "bench"},
     {"__main__"},
 ]

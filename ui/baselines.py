@@ -1,0 +1,155 @@
+"""Would something simpler do? Other detectors beside the likelihood, worked out once they are asked for."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import streamlit as st
+
+from lgm.baselines import Comparison, Result, compare, gather_evidence, in_words
+from lgm.bootstrap import Estimate
+from lgm.poisons import Poisons
+from ui import load
+from ui.case import Case, describe
+from ui.frame import guard
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+Key = tuple[str, ...]  # the poisons, the network that sees them, the clean split
+_MADE = {"shown": "the set on show", "softmax": "the softmax network's"}
+_GROUPS = {"all": "all poisons", "collided": "those that collide"}
+_ENDS = ("", "_low", "_high")  # of the columns of an estimate
+_LOG = {"log": "logarithmic", "linear": "linear"}
+_ABOUT = """
+All detectors see the same features, rescaled alike, of the same images. In brackets: 95 % intervals, from drawing clean
+images and poisons anew 1,000 times, the same draws for all; one verdict in twenty is wrong by chance. *Better* and
+*worse* go by the AUC. An interval without width means only that every draw came out as 0 or 100 %. D_C is what the
+network was trained on, so its features lie closer together than those of new images. A poison collides if the network
+that it was made on takes it for the target's class; poisons that were made on the other network show what happens to an
+attacker who guessed wrong.
+"""
+
+
+@st.cache_resource(
+    show_spinner="Running the detectors, and drawing both groups of images anew 1,000 times", max_entries=16
+)
+def _compared(key: Key, name: str, split: str, _poisons: Poisons) -> list[Comparison]:
+    del key  # it also holds the hashes of the weights
+    evidence = gather_evidence(
+        load.model(name), load.card(name), load.features(name), load.embedded(name, split), _poisons
+    )
+    return compare(evidence)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _chart(key: Key, collided: bool, log: bool, _comparisons: list[Comparison]) -> "go.Figure":
+    """The same object while nothing changes, so that zoom stays."""
+    del key
+    from lgm.figures import roc_chart
+
+    return roc_chart(_comparisons, collided=collided, log=log)
+
+
+@st.fragment
+def simpler_detectors(case: Case) -> None:
+    """A section that is empty until it is opened: ROC curves and numbers of all detectors on the same images."""
+    section = st.expander(
+        "Would something simpler do?", icon=":material/balance:", key="baselines_open", on_change="rerun"
+    )
+    if section.open:
+        with section, guard():
+            _section(case)
+
+
+def _section(case: Case) -> None:
+    with st.container(horizontal=True, gap="medium"):
+        made, seen = _pick("Poisons made on", _MADE), _pick("Features of", load.LOSSES)
+        collided, log = _pick("Counted", _GROUPS) == "collided", _pick("FPR axis", _LOG) == "log"
+    poisons, origin = case.poisons, case.key
+    if made == "softmax":
+        maker = load.model_name("softmax")
+        poisons, origin = load.shipped_poisons(maker), (maker, load.card(maker).weights_sha256)
+    name, split = load.model_name(seen), case.key[2]
+    key = (*origin, name, load.card(name).weights_sha256, split)
+    comparisons = _compared(key, name, split, poisons)
+    st.markdown(in_words(comparisons))
+    if collided and comparisons[0].collided is None:
+        st.info("None of these poisons collides.", icon=":material/info:")
+        return
+    st.plotly_chart(
+        _chart(key, collided, log, comparisons),
+        key="baselines_roc",
+        config={"displaylogo": False},
+        alt="ROC curves of the likelihood and of simpler detectors; the table below has their numbers",
+    )
+    st.table(_rows(comparisons, collided))
+    st.download_button(
+        "Detectors (CSV)",
+        lambda: table(comparisons).to_csv(index=False),
+        "detect-baselines.csv",
+        "text/csv",
+        on_click="ignore",
+        icon=":material/download:",
+        help="One row a detector and group of poisons: AUC, TPR, difference, their intervals, verdict, source.",
+    )
+    st.caption(f"{describe(poisons, case.dataset)}. Clean: {case.dataset.brief(split)}. Features of `{name}`. {_ABOUT}")
+    st.caption("Sources: " + "; ".join(f"**{c.detector.title}**: {c.detector.source}" for c in comparisons) + ".")
+
+
+def _pick(label: str, titles: Mapping[str, str]) -> str:
+    """One of a few; never none."""
+    picked = st.segmented_control(
+        label, list(titles), default=next(iter(titles)), required=True, format_func=titles.__getitem__
+    )
+    return picked or next(iter(titles))
+
+
+def _groups(comparison: Comparison) -> Iterator[tuple[str, Result]]:
+    yield "all", comparison.overall
+    if comparison.collided is not None:
+        yield "collided", comparison.collided
+
+
+def _rows(comparisons: list[Comparison], collided: bool) -> pd.DataFrame:
+    """For people: one group of poisons."""
+    results = [(c.detector, dict(_groups(c))["collided" if collided else "all"]) for c in comparisons]
+    rate = f"TPR at {100 * results[0][1].fpr:g} % FPR"
+    rows = [
+        {
+            "Detector": detector.title,
+            "AUC": _between(result.auc, "{:.4f}"),
+            rate: _between(Estimate(*(100 * share for share in result.tpr)), "{:.1f}", " %"),
+            f"AUC minus that of {comparisons[0].against}": _between(result.difference, "{:+.4f}"),
+            "Verdict": result.verdict,
+            "Needs": detector.trusts,
+        }
+        for detector, result in results
+    ]
+    return pd.DataFrame(rows).set_index("Detector")
+
+
+def _between(estimate: Estimate, form: str, unit: str = "") -> str:
+    value, low, high = (form.format(number) for number in estimate)
+    return f"{value}{unit} ({low} to {high})"
+
+
+def table(comparisons: list[Comparison]) -> pd.DataFrame:
+    """Everything in numbers: a row a detector and group of poisons."""
+    return pd.DataFrame(
+        {
+            "detector": c.detector.title,
+            "group": group,
+            "poisons": result.n,
+            **{f"auc{end}": number for end, number in zip(_ENDS, result.auc, strict=True)},
+            "fpr": result.fpr,
+            **{f"tpr{end}": number for end, number in zip(_ENDS, result.tpr, strict=True)},
+            "against": c.against,
+            **{f"difference{end}": number for end, number in zip(_ENDS, result.difference, strict=True)},
+            "verdict": result.verdict,
+            "needs": c.detector.trusts,
+            "source": c.detector.source,
+        }
+        for c in comparisons
+        for group, result in _groups(c)
+    )
