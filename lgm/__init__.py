@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from lgm.cards import CheckpointError as CheckpointError
     from lgm.cards import list_checkpoints as list_checkpoints
     from lgm.checkpoints import load_checkpoint as load_checkpoint
+    from lgm.choice import choose_beta as choose_beta
+    from lgm.claims import paper_claims as paper_claims
     from lgm.config import PRESETS as PRESETS
     from lgm.config import DefenseConfig as DefenseConfig
     from lgm.config import ModelConfig as ModelConfig
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from lgm.poisons import Poisons as Poisons
     from lgm.poisons import pick_pairs as pick_pairs
     from lgm.poisons import read_poisons as read_poisons
+    from lgm.tradeoff import Tradeoff as Tradeoff
+    from lgm.tradeoff import beta_sweep as beta_sweep
     from lgm.training import TrainingError as TrainingError
     from lgm.training import fit as fit
 
@@ -42,6 +46,8 @@ _HOME = {
     "CheckpointError": "cards",
     "list_checkpoints": "cards",
     "load_checkpoint": "checkpoints",
+    "choose_beta": "choice",
+    "paper_claims": "claims",
     "PRESETS": "config",
     "DefenseConfig": "config",
     "ModelConfig": "config",
@@ -60,6 +66,8 @@ _HOME = {
     "Poisons": "poisons",
     "pick_pairs": "poisons",
     "read_poisons": "poisons",
+    "beta_sweep": "tradeoff",
+    "Tradeoff": "tradeoff",
     "TrainingError": "training",
     "fit": "training",
 }

@@ -18,6 +18,7 @@ from lgm.data import Split
 from lgm.detection import conformal_threshold, is_removed, wilson_interval
 from lgm.fitted import Score, fit_density
 from lgm.heads import LGMHead
+from lgm.intervals import mean_interval
 from lgm.networks import Classifier, device_of, embed, require_mixture
 from lgm.poisoning import OnStep, craft_poisons
 
@@ -373,7 +374,7 @@ class _Lab:
             n=counts["clean"][1],
             hits={arm: hits for arm, (hits, _) in counts.items()},
             accuracy={arm: float(share.mean()) for arm, share in right.items()},
-            accuracy_lost={arm: _mean_interval(right["clean"] - right[arm]) for arm in ARMS[1:]},
+            accuracy_lost={arm: mean_interval(right["clean"] - right[arm]) for arm in ARMS[1:]},
             collided=float(self.collided[mine].mean()) if mine.size else math.nan,
             poisons_removed=int(removed[poisoned].sum()),
             poisons_total=int(poisoned.sum()),
@@ -431,15 +432,6 @@ def watermark(bases: Split, targets: Split, opacity: float) -> Split:
 def _generators(seed: int, count: int) -> list[np.random.Generator]:
     """Independent of each other; the first ones are the same whatever the count."""
     return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(count)]
-
-
-def _mean_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean, and its 95 % interval by Student's t."""
-    from scipy.stats import t  # half a second to import
-
-    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
-    mean = float(values.mean())
-    return mean, mean - half, mean + half
 
 
 def _plain(value: Any) -> Any:

@@ -1,14 +1,17 @@
 """What is a clean-label poison, and why would a Gaussian see it?"""
 
-import numpy as np
+from typing import TYPE_CHECKING
+
 import streamlit as st
 
-from lgm.cards import FeatureMap
 from lgm.poisons import Poisons
 from ui import load, paths
 from ui.case import describe
 from ui.frame import guard, title
 from ui.lab import lab
+
+if TYPE_CHECKING:
+    from lgm.claims import Claim, Side
 
 LEAD = "It looks like one thing and means another, so its label seems right. Its features give it away."
 STEPS = (
@@ -60,64 +63,22 @@ def steps(path: Poisons | None) -> None:
             st.page_link(load.PAGES / page.removeprefix("pages/"), label=link, icon=":material/arrow_forward:")
 
 
-def separation(features: FeatureMap) -> float:
-    """Closest class means over the average spread within a class (root mean square a feature), on held-out images."""
-    held_out = features.splits[load.dataset().held_out]
-    means = np.stack([held_out.z[held_out.labels == k].mean(0) for k in range(len(features.means))])
-    spread = np.sqrt(np.mean((held_out.z - means[held_out.labels]) ** 2))
-    distance = np.linalg.norm(means[:, None] - means[None], axis=-1)
-    return float(distance[~np.eye(len(means), dtype=bool)].min() / spread)
-
-
 @st.cache_data(show_spinner=False, max_entries=16)
-def claims(lgm: str, softmax: str, hashes: tuple[str, str]) -> list[tuple[str, str, str]]:
-    """The paper's claims, what this build measures, and what follows: all from the shipped numbers."""
+def judged(lgm: str, softmax: str, hashes: tuple[str, str]) -> "list[Claim]":
+    """The paper's claims, as far as what is shipped can judge them."""
     del hashes  # part of the key
-    from lgm.detection import detection_report
+    from lgm.claims import paper_claims
 
-    apart = [separation(load.features(name)) for name in (lgm, softmax)]
-    rows = [
-        (
-            "Classes lie farther apart under LGM than under softmax (4.2)",
-            f"closest class means, in spreads within a class: **{apart[0]:.1f}** LGM, **{apart[1]:.1f}** softmax",
-            "holds" if apart[0] > apart[1] else "does not hold",
-        )
-    ]
-    ours, theirs = load.poisons_or_none(lgm), load.poisons_or_none(softmax)
-    if ours is not None and theirs is not None:
-        l2 = ours.l2.mean(), theirs.l2.mean()
-        collide = ours.collided.mean(), theirs.collided.mean()
-        rows.append(
-            (
-                "Poisons are more visible under LGM (4.3)",
-                f"mean L2 change at equal β: **{l2[0]:.2f}** LGM, **{l2[1]:.2f}** softmax; "
-                f"but they collide in **{collide[0]:.0%}** and **{collide[1]:.0%}** of the cases",
-                _visibility_verdict(l2, collide),
-            )
-        )
-    if ours is not None:
-        clean = load.embedded(lgm, str(ours.manifest["split"])).score
-        report = detection_report(clean, ours.score, ours.collided, fpr=0.01)
-        auc, collided = report["auc"], report["auc_collided"]
-        rows.append(
-            (
-                "Likelihood tells poisons from clean images (4.4)",
-                f"AUC **{auc:.4f}** over all {len(ours)} poisons"
-                + (f", **{collided:.4f}** over the {report['collided']} that collide" if collided else "")
-                + f"; **{report['tpr_at_fpr']['0.01']:.1%}** caught at 1 % false positives",
-                "holds" if auc > 0.9 else "does not hold",
-            )
-        )
-    measured = "`python -m lgm defend` measures it, but not yet against an attacker who knows of the filter"
-    rows.append(("Filtering prevents the attack (conclusion)", measured, "open"))
-    return rows
+    return paper_claims(side(lgm), side(softmax))
 
 
-def _visibility_verdict(l2: tuple[float, float], collide: tuple[float, float]) -> str:
-    if l2[0] <= l2[1]:
-        return "does not hold at equal β"
-    more = ", where they also collide more often" if collide[0] > collide[1] else ""
-    return f"holds at equal β{more}"
+def side(name: str) -> "Side":
+    """What is known of a network."""
+    from lgm.claims import Side
+
+    poisons = load.poisons_or_none(name)
+    clean = None if poisons is None else load.embedded(name, str(poisons.manifest["split"]))
+    return Side(load.features(name).splits[load.dataset().held_out], poisons, clean)
 
 
 title("What is a clean-label poison, and why would a Gaussian see it?", LEAD)
@@ -129,9 +90,16 @@ with guard():
         steps(example)
     names = load.model_name("lgm"), load.model_name("softmax")
     st.markdown("## The paper's claims, and what this build measured")
-    rows = claims(*names, (load.card(names[0]).weights_sha256, load.card(names[1]).weights_sha256))
+    claims = judged(*names, (load.card(names[0]).weights_sha256, load.card(names[1]).weights_sha256))
     table = ["| Claim (section) | Measured here | Verdict |", "|---|---|---|"]
-    st.markdown("\n".join(table + [f"| {claim} | {measured} | **{verdict}** |" for claim, measured, verdict in rows]))
+    table += [f"| {claim.text} ({claim.section}) | {claim.measured} | **{claim.verdict}** |" for claim in claims]
+    st.markdown("\n".join(table))
+    with st.expander("By which rule each verdict follows"):
+        st.markdown("\n".join(f"- **{claim.text}.** {claim.rule}" for claim in claims))
+        st.caption(
+            "Intervals are of 95 %, over images, pairs and attacks, for these two networks: another training may come "
+            "out otherwise."
+        )
     poisons = load.poisons_or_none(names[0])
     if poisons is not None:
         st.caption(f"From two sets like this: {describe(poisons, load.dataset())}.")

@@ -9,17 +9,20 @@ import lgm
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up: a module imports from lower layers only
-    {"config", "mixture"},
+    {"config", "mixture", "intervals"},
     {"data", "heads", "augment", "evasion"},
     {"mnist", "cifar"},
     {"datasets"},
     {"networks", "cards"},
     {"poisons"},
     {"checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
-    {"states", "solvers", "detection", "fitted", "bootstrap"},
+    {"states", "solvers", "detection", "fitted", "bootstrap", "separation"},
     {"training"},
     {"poisoning", "baselines"},
     {"defense", "jobs", "figures", "bench"},
+    {"tradeoff"},
+    {"choice", "matched"},
+    {"claims"},
     {"__main__"},
 ]
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
@@ -84,8 +87,8 @@ def test_pages_never_import_torch(path: Path):
 def test_what_the_first_paint_needs_does_not_load_torch():
     code = """
 import sys
-import lgm, lgm.cards, lgm.poisons, lgm.datasets, lgm.detection
-heavy = {"torch", "torchvision", "sklearn", "mlxtend", "streamlit"} & set(sys.modules)
+import lgm, lgm.cards, lgm.poisons, lgm.datasets, lgm.detection, lgm.claims
+heavy = {"torch", "torchvision", "sklearn", "skimage", "mlxtend", "streamlit"} & set(sys.modules)
 assert not heavy, heavy
 lgm.PRESETS, lgm.load_split, lgm.read_poisons, lgm.outcome, lgm.list_checkpoints()
 assert "torch" not in sys.modules

@@ -47,11 +47,11 @@ def test_a_page_asks_one_question_and_reports_no_error(bundled: object, name: st
 def test_the_overview_reports_what_the_shipped_poisons_say(bundled: object) -> None:
     ours, theirs = read_shipped_poisons("mnist-lgm"), read_shipped_poisons("mnist-softmax")
     text = words(opened("overview"))
-    assert f"**{ours.l2.mean():.2f}** LGM, **{theirs.l2.mean():.2f}** softmax" in text
-    assert f"**{ours.collided.mean():.0%}** and **{theirs.collided.mean():.0%}**" in text
+    assert f"{ours.l2.mean():.2f} LGM, {theirs.l2.mean():.2f} softmax" in text
+    assert f"{ours.collided.mean():.0%} and {theirs.collided.mean():.0%} of the cases" in text
     clean = read_features("mnist-lgm").splits["bundled"].score
     below = np.mean([(clean > score).mean() + 0.5 * (clean == score).mean() for score in ours.score])
-    assert f"AUC **{below:.4f}**" in text, "the AUC is the share of (clean, poison) pairs in the right order"
+    assert f"AUC {below:.4f} (" in text, "the AUC is the share of (clean, poison) pairs in the right order"
 
 
 def test_the_features_page_draws_every_point_of_both_networks(bundled: object) -> None:

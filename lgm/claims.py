@@ -1,0 +1,372 @@
+"""Is the paper right? Its claims one by one: what was measured, the verdict, and the rule that gives it.
+
+A claim rests on readings: an estimate, its 95 % interval, and the side of a bound on which the claim has it. A reading
+supports the claim if its whole interval lies on that side, contradicts it if on the other, and else says neither.
+Intervals are over images, pairs and attacks, for the networks at hand: another training may come out otherwise.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from lgm.cards import Features
+from lgm.config import PoisonConfig
+from lgm.detection import detection_report, wilson_interval
+from lgm.intervals import auc_interval, mean_interval, percentile_interval
+from lgm.matched import Matched, matched
+from lgm.poisons import Poisons
+from lgm.separation import separation, separation_bootstrap
+from lgm.tradeoff import FPR, Tradeoff
+
+Verdict = Literal["holds", "holds under conditions", "does not hold", "open"]
+AUC = 0.9  # from here on discrimination is called outstanding: Hosmer and Lemeshow, Applied Logistic Regression
+SUCCESS = 0.05  # an attack that succeeds less often counts as prevented
+COST = 0.005  # accuracy that the defence may cost
+AS_GOOD = 0.01  # of AUC: a filter that is worse by less does as well
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An estimate and its 95 % interval; the claim has it above the bound, or below."""
+
+    value: float
+    low: float
+    high: float
+    bound: float = 0.0
+    side: Literal["above", "below"] = "above"
+
+    @property
+    def sign(self) -> int:
+        """1 supports the claim, -1 contradicts it, 0 neither."""
+        above = int(self.low > self.bound) - int(self.high < self.bound)
+        return above if self.side == "above" else -above
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One of the paper's claims.
+
+    Attributes:
+        section: Of the paper.
+        text: The claim.
+        measured: What was measured, in a sentence with its numbers and intervals of 95 %.
+        verdict: What follows by the rule.
+        rule: From what to what, in a sentence.
+    """
+
+    section: str
+    text: str
+    measured: str
+    verdict: Verdict
+    rule: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain values for JSON; `Claim(**values)` is the way back."""
+        return asdict(self)
+
+
+def by_most(readings: Sequence[Reading]) -> Verdict:
+    """Holds if all support; under conditions if some do; does not hold if none does and one contradicts; else open."""
+    signs = [reading.sign for reading in readings]
+    if signs and min(signs) > 0:
+        return "holds"
+    if 1 in signs:
+        return "holds under conditions"
+    return "does not hold" if -1 in signs else "open"
+
+
+def by_all(readings: Sequence[Reading]) -> Verdict:
+    """For claims of the kind "nothing does" and "no attack can": one reading that contradicts refutes them."""
+    signs = [reading.sign for reading in readings]
+    if -1 in signs:
+        return "does not hold"
+    return "holds" if signs and min(signs) > 0 else "open"
+
+
+@dataclass(frozen=True)
+class Crafted:
+    """How visible the poisons of some pairs are, on one network.
+
+    Attributes:
+        beta: Of all of them.
+        bases: (P,) positions of the bases in their split.
+        targets: (P,) positions of the targets.
+        collided: (P,) bool.
+        l2: (P,) L2 distance to the base, pixels in [0, 1].
+        ssim: (P,) structural similarity to the base; None if not measured.
+    """
+
+    beta: float
+    bases: np.ndarray
+    targets: np.ndarray
+    collided: np.ndarray
+    l2: np.ndarray
+    ssim: np.ndarray | None = None
+
+    @staticmethod
+    def of_poisons(poisons: Poisons) -> "Crafted":
+        """A set of one beta; NaN, which equals nothing, if it has several."""
+        beta = float(poisons.beta[0]) if len(np.unique(poisons.beta)) == 1 else float("nan")
+        return Crafted(beta, poisons.base_index, poisons.target_index, poisons.collided, poisons.l2)
+
+    @staticmethod
+    def of_tradeoff(tradeoff: Tradeoff, beta: float) -> "Crafted":
+        """The pairs of a sweep at one beta of its grid. Raises ValueError for any other."""
+        i = tradeoff.index(beta)
+        rows = tradeoff.collided[i], tradeoff.l2[i], tradeoff.ssim[i]
+        return Crafted(beta, tradeoff.bases, tradeoff.targets, *rows)
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is known of one network.
+
+    Attributes:
+        held_out: Clean images that it was not trained on.
+        poisons: Crafted on it; None if there are none.
+        clean: The images that its poisons are told from; None without them, or without a density.
+    """
+
+    held_out: Features
+    poisons: Poisons | None = None
+    clean: Features | None = None
+
+
+def paper_claims(lgm: Side, softmax: Side, study: dict[str, Any] | None = None) -> list[Claim]:
+    """All claims, in the order of the paper.
+
+    Args:
+        lgm: The network trained with LGM.
+        softmax: The one trained without.
+        study: What takes longer to measure; each key may be missing, and its claim is then open. ``tradeoff`` and
+            ``defense``: by loss ("lgm", "softmax"), `Tradeoff.to_dict` and `DefenseReport.to_dict`. ``baselines``: list
+            of dicts with title, auc and difference, which is (mean, low, high) of the AUC minus the likelihood's.
+            ``frontier``: list of dicts with gamma, attack_success and its interval, of attackers who know the filter.
+
+    Raises:
+        ValueError: a study whose two sweeps do not fit together.
+    """
+    study = study or {}
+    sweeps = {loss: Tradeoff.from_dict(values) for loss, values in study.get("tradeoff", {}).items()}
+    both = len(sweeps) == len(("lgm", "softmax"))
+    reports = study.get("defense", {})
+    return [
+        farther_apart(lgm.held_out, softmax.held_out),
+        more_visible(*_equal_beta(sweeps if both else None, lgm, softmax)),
+        more_visible_when_matched(matched(sweeps["lgm"], sweeps["softmax"]) if both else None),
+        likelihood_separates(_detection(lgm)),
+        filter_needs_lgm(study.get("baselines")),
+        filtering_prevents(reports.get("lgm"), reports.get("softmax")),
+        filtering_withstands(study.get("frontier")),
+    ]
+
+
+def farther_apart(lgm: Features, softmax: Features, *, seed: int = 1) -> Claim:
+    """Section 4.2, on held-out features of both networks: see `separation`. Bootstrap over images within classes."""
+    values = separation(lgm), separation(softmax)
+    drawn = [separation_bootstrap(features, seed=seed) for features in (lgm, softmax)]
+    spans = [(value, *percentile_interval(those)) for value, those in zip(values, drawn, strict=True)]
+    difference = Reading(values[0] - values[1], *percentile_interval(drawn[0] - drawn[1]))
+    return Claim(
+        section="4.2",
+        text="Classes lie farther apart under LGM than under softmax",
+        measured=f"closest class means, in spreads within a class: {_number(*spans[0])} LGM, {_number(*spans[1])} "
+        f"softmax; difference {_number(difference.value, difference.low, difference.high)}",
+        verdict=by_most([difference]),
+        rule="Holds if the interval of the difference lies above 0, does not hold if below.",
+    )
+
+
+_EQUAL_BETA = ("4.3", "Poisons are more visible under LGM than under softmax at equal β")
+_EQUAL_BETA_RULE = (
+    "Over the same pairs: holds if the interval of the mean difference says more visible, by L2 and, where measured, "
+    "by structural similarity (SSIM); under conditions if by one of them; does not hold if none does and one says less."
+)
+
+
+def more_visible(lgm: Crafted | None, softmax: Crafted | None) -> Claim:
+    """Section 4.3, as the paper compares: at one beta. Open unless both are of the same pairs and the same beta."""
+    if lgm is None or softmax is None:
+        return _open(*_EQUAL_BETA, _EQUAL_BETA_RULE)
+    same = all(np.array_equal(getattr(lgm, name), getattr(softmax, name)) for name in ("beta", "bases", "targets"))
+    if not same:
+        why = "the networks' poisons are of other pairs or another β: craft both with the same seed and β"
+        return _open(*_EQUAL_BETA, _EQUAL_BETA_RULE, why)
+    readings = [Reading(*mean_interval((lgm.l2 - softmax.l2).astype(np.float64)))]
+    measured = (
+        f"mean L2 at β = {lgm.beta:g}, {len(lgm.l2)} pairs: {lgm.l2.mean():.2f} LGM, {softmax.l2.mean():.2f} softmax; "
+        f"difference {_of(readings[0])}"
+    )
+    if lgm.ssim is not None and softmax.ssim is not None:
+        readings.append(Reading(*mean_interval(softmax.ssim - lgm.ssim)))
+        measured += f"; SSIM {lgm.ssim.mean():.2f} and {softmax.ssim.mean():.2f}, lower by {_of(readings[1])} under LGM"
+    measured += f"; but they collide in {lgm.collided.mean():.0%} and {softmax.collided.mean():.0%} of the cases"
+    return Claim(*_EQUAL_BETA, measured=measured, verdict=by_most(readings), rule=_EQUAL_BETA_RULE)
+
+
+_MATCHED = ("4.3", "Poisons that collide are more visible under LGM than under softmax")
+_MATCHED_RULE = (
+    "Each pair at the least change with which it collides: holds if the interval of the median difference says more "
+    "visible by L2 and by SSIM; under conditions if by one of them; does not hold if none does and one says less."
+)
+
+
+def more_visible_when_matched(comparison: Matched | None) -> Claim:
+    """Section 4.3 at matched collision: see `lgm.matched`. Open without a comparison, or if no pair collides."""
+    if comparison is None or not comparison.n:
+        return _open(*_MATCHED, _MATCHED_RULE)
+    readings = [Reading(*comparison.l2), Reading(*comparison.ssim)]
+    half = next(row for row in comparison.rows() if row["share"] == 0.5)
+    share, low, high = comparison.share_more
+    measured = (
+        f"L2 with which half of the pairs collide: {_number(*half['lgm'])} LGM, {_number(*half['softmax'])} softmax; "
+        f"median difference {_of(readings[0])}, SSIM lower by {_of(readings[1])} under LGM; LGM needs more in "
+        f"{_percent(share, low, high)} of {comparison.n} pairs"
+        + (f", {comparison.neither} more collide on neither" if comparison.neither else "")
+    )
+    return Claim(*_MATCHED, measured=measured, verdict=by_most(readings), rule=_MATCHED_RULE)
+
+
+_SEPARATES = ("4.4", "Likelihood tells poisons from clean images")
+_SEPARATES_RULE = (
+    f"Holds if the interval of the AUC lies above {AUC:g} over all poisons and over those that collide; under "
+    "conditions if over one of them; does not hold if over neither and one lies below."
+)
+
+
+def likelihood_separates(report: dict[str, Any] | None) -> Claim:
+    """Section 4.4, from `lgm.detection.detection_report`. Open without one."""
+    if report is None:
+        return _open(*_SEPARATES, _SEPARATES_RULE)
+    readings, parts = [], []
+    for of, name, n in (("", "all", report["poisons"]), ("_collided", "the colliding", report["collided"])):
+        if not n:
+            continue
+        auc, tpr = report[f"auc{of}"], report[f"tpr_at_fpr{of}"][f"{FPR:g}"]
+        readings.append(Reading(auc, *auc_interval(auc, report["clean"], n), bound=AUC))
+        caught = _percent(tpr, *wilson_interval(round(tpr * n), n))
+        parts.append(f"{name} {n} poisons: AUC {_of(readings[-1], 4)}, {caught} caught at 1 % false positives")
+    return Claim(*_SEPARATES, measured="; ".join(parts), verdict=by_most(readings), rule=_SEPARATES_RULE)
+
+
+_PREVENTS = ("5", "Filtering by likelihood under LGM prevents the attack")
+_PREVENTS_RULE = (
+    f"Open unless the attack succeeds in more than {SUCCESS:.0%} unfiltered. Then it holds if the filter brings that "
+    f"below {SUCCESS:.0%} and loses less than {100 * COST:g} points of accuracy; under conditions if one of the two; "
+    "does not hold if neither is shown and one is contradicted: all by whole intervals."
+)
+
+
+def filtering_prevents(lgm: dict[str, Any] | None, softmax: dict[str, Any] | None) -> Claim:
+    """The conclusion, by attackers who do not know of the filter, from `DefenseReport.to_dict` of both networks.
+
+    The verdict is on LGM; what a density fitted afterwards does for softmax stands beside it. Open without either.
+    """
+    if not (lgm and softmax and lgm["n"] and softmax["n"]):
+        return _open(*_PREVENTS, _PREVENTS_RULE)
+    before, after = (_success(lgm, arm) for arm in ("unfiltered", "filtered"))
+    lost = lgm["accuracy_lost"]["filtered"], *lgm["accuracy_lost_interval"]["filtered"]
+    cost = Reading(*lost, bound=COST, side="below")
+    measured = (
+        f"attack success unfiltered {_share(before)}, filtered {_share(after)} of {lgm['n']} attacks, "
+        f"{_points(cost)} points of accuracy lost; softmax {_share(_success(softmax, 'unfiltered'))}, "
+        f"filtered by a Gaussian fitted afterwards {_share(_success(softmax, 'filtered'))}"
+    )
+    works = before.sign < 0  # the bound is the claim's: an attack above it is not prevented
+    return Claim(*_PREVENTS, measured, by_most([after, cost]) if works else "open", _PREVENTS_RULE)
+
+
+_NEEDS = ("4.4", "Nothing simpler filters as well as likelihood under LGM")
+_NEEDS_RULE = (
+    f"Holds if every other filter is worse by more than {AS_GOOD:g} of AUC; does not hold if one of them is shown to "
+    "be better, or worse by less: by whole intervals of the difference."
+)
+
+
+def filter_needs_lgm(baselines: Sequence[dict[str, Any]] | None) -> Claim:
+    """What the paper implies by training a network for it. Open without other filters to compare with.
+
+    Args:
+        baselines: Dicts with ``title``, ``auc``, and ``difference``: (mean, low, high) of that AUC minus the
+            likelihood's.
+    """
+    if not baselines:
+        return _open(*_NEEDS, _NEEDS_RULE)
+    readings = [Reading(*other["difference"], bound=-AS_GOOD, side="below") for other in baselines]
+    best = max(range(len(readings)), key=lambda i: readings[i].value)
+    as_good = [other["title"] for other, reading in zip(baselines, readings, strict=True) if reading.sign < 0]
+    measured = (
+        f"the best of {len(baselines)} others, {baselines[best]['title']}: AUC {baselines[best]['auc']:.4f}, "
+        f"difference {_of(readings[best], 4)}; as good or better: {', '.join(as_good) or 'none shown'}"
+    )
+    return Claim(*_NEEDS, measured, by_all(readings), _NEEDS_RULE)
+
+
+_WITHSTANDS = ("5", "The filter withstands an attacker who knows of it")
+_WITHSTANDS_RULE = (
+    f"Holds if filtered attack success stays below {SUCCESS:.0%} whatever weight γ the attacker gives to passing the "
+    "filter; does not hold if it is above for one γ: by whole intervals."
+)
+
+
+def filtering_withstands(frontier: Sequence[dict[str, Any]] | None) -> Claim:
+    """What the paper's conclusion needs and does not test. Open without a frontier.
+
+    Args:
+        frontier: Dicts with ``gamma``, ``attack_success`` after filtering and its ``interval``, an attacker each.
+    """
+    if not frontier:
+        return _open(*_WITHSTANDS, _WITHSTANDS_RULE)
+    readings = [Reading(a["attack_success"], *a["interval"], bound=SUCCESS, side="below") for a in frontier]
+    worst = max(range(len(readings)), key=lambda i: readings[i].value)
+    measured = (
+        f"the worst of {len(frontier)} values of γ, {frontier[worst]['gamma']:g}: filtered attack success "
+        f"{_share(readings[worst])}"
+    )
+    return Claim(*_WITHSTANDS, measured, by_all(readings), _WITHSTANDS_RULE)
+
+
+def _equal_beta(sweeps: dict[str, Tradeoff] | None, lgm: Side, softmax: Side) -> tuple[Crafted | None, Crafted | None]:
+    """From the sweeps at the paper's beta, where structural similarity is measured too; else from the poisons."""
+    if sweeps:
+        beta = PoisonConfig().beta
+        return Crafted.of_tradeoff(sweeps["lgm"], beta), Crafted.of_tradeoff(sweeps["softmax"], beta)
+    if lgm.poisons is None or softmax.poisons is None:
+        return None, None
+    return Crafted.of_poisons(lgm.poisons), Crafted.of_poisons(softmax.poisons)
+
+
+def _detection(side: Side) -> dict[str, Any] | None:
+    if side.poisons is None or side.clean is None:
+        return None
+    return detection_report(side.clean.score, side.poisons.score, side.poisons.collided, FPR)
+
+
+def _success(report: dict[str, Any], arm: str) -> Reading:
+    return Reading(report["attack_success"][arm], *report["interval"][arm], bound=SUCCESS, side="below")
+
+
+def _open(section: str, text: str, rule: str, why: str = "not measured yet") -> Claim:
+    return Claim(section, text, why, "open", rule)
+
+
+def _number(value: float, low: float, high: float, digits: int = 2) -> str:
+    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _percent(value: float, low: float, high: float) -> str:
+    return f"{100 * value:.3g} % ({100 * low:.3g} to {100 * high:.3g})"
+
+
+def _of(reading: Reading, digits: int = 2) -> str:
+    return _number(reading.value, reading.low, reading.high, digits)
+
+
+def _share(reading: Reading) -> str:
+    return _percent(reading.value, reading.low, reading.high)
+
+
+def _points(reading: Reading) -> str:
+    return _number(100 * reading.value, 100 * reading.low, 100 * reading.high)

@@ -1,0 +1,76 @@
+"""What a finite sample leaves open: 95 % intervals of a mean, of an AUC, and of whatever else by the bootstrap."""
+
+import math
+
+import numpy as np
+
+RESAMPLES = 2000
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean, and its 95 % interval by Student's t: (mean, low, high). Needs at least two values."""
+    from scipy.stats import t  # half a second to import
+
+    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    mean = float(values.mean())
+    return mean, mean - half, mean + half
+
+
+def auc_interval(auc: float, clean: int, poisons: int) -> tuple[float, float]:
+    """95 % interval of an AUC, from nothing but the numbers of images it was measured on.
+
+    A bootstrap would say that an AUC of 1 is certain, however few the poisons; this does not. All AUCs are in it from
+    which the measured one is no more than 1.96 standard errors away, by the standard error that they themselves imply.
+
+    Args:
+        auc: Area under the ROC curve in [0, 1].
+        clean: How many clean images were scored, at least one.
+        poisons: How many poisons, at least one.
+
+    Raises:
+        ValueError: an AUC outside [0, 1], or no scores.
+
+    Source: Newcombe 2006, *Confidence intervals for an effect size measure based on the Mann-Whitney statistic*, part
+    2, method 5; the standard error is Hanley and McNeil's, 1982.
+    """
+    from scipy.optimize import root_scalar
+    from scipy.special import ndtri
+
+    if not (0 <= auc <= 1 and clean >= 1 and poisons >= 1):
+        raise ValueError(
+            f"auc: expected a share in [0, 1] of at least one clean image and one poison, got {auc}, {clean}, {poisons}"
+        )
+    z, others = float(ndtri(0.975)), (clean + poisons) / 2 - 1
+
+    def variance(a: float) -> float:
+        return a * (1 - a) * (1 + others * ((1 - a) / (2 - a) + a / (1 + a))) / (clean * poisons)
+
+    def edge(sign: int, end: float) -> float:
+        """Between the measured AUC and 0 or 1, where the two are 1.96 standard errors apart."""
+
+        def excess(a: float) -> float:
+            return sign * (a - auc) - z * math.sqrt(variance(a))
+
+        start = min(max(auc, 1e-12), 1 - 1e-12)  # at 0 and 1 themselves there is no error, and no distance either
+        return end if auc == end else float(root_scalar(excess, bracket=(start, end), method="brentq").root)
+
+    return edge(-1, 0.0), edge(1, 1.0)
+
+
+def resamples(n: int, seed: int, count: int = RESAMPLES) -> np.ndarray:
+    """(count, n) positions drawn with replacement: the bootstrap's samples of n things."""
+    return np.random.default_rng(seed).integers(n, size=(count, n))
+
+
+def quantile(values: np.ndarray, share: float) -> np.ndarray:
+    """The smallest value along the last axis that at least this share in (0, 1] does not exceed.
+
+    Always one of the values, so that infinite ones are allowed, which interpolation would turn to NaN.
+    """
+    n = values.shape[-1]
+    return np.sort(values, axis=-1)[..., max(math.ceil(share * n - 1e-9), 1) - 1]  # 0.07 * 100 is 7.000000000000001
+
+
+def percentile_interval(estimates: np.ndarray) -> tuple[float, float]:
+    """95 % interval from (R,) bootstrap estimates. Source: Efron 1979, the percentile method."""
+    return float(quantile(estimates, 0.025)), float(quantile(estimates, 0.975))

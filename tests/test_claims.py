@@ -1,0 +1,260 @@
+"""Verdicts follow from intervals; what is measured is what the arrays say."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_rel
+
+from lgm.cards import Features, read_features
+from lgm.claims import (
+    Claim,
+    Crafted,
+    Reading,
+    Side,
+    by_all,
+    by_most,
+    farther_apart,
+    filter_needs_lgm,
+    filtering_prevents,
+    filtering_withstands,
+    likelihood_separates,
+    more_visible,
+    more_visible_when_matched,
+    paper_claims,
+)
+from lgm.detection import detection_report
+from lgm.intervals import auc_interval
+from lgm.matched import matched
+from lgm.poisons import read_shipped_poisons
+from lgm.tradeoff import Tradeoff
+from tests.sweeps import sweep_of
+
+FOR, AGAINST, NEITHER = Reading(2, 1, 3), Reading(-2, -3, -1), Reading(0, -1, 1)
+
+
+@pytest.mark.parametrize(
+    ("reading", "sign"),
+    [
+        (Reading(0.5, 0.4, 0.6, bound=0.3), 1),
+        (Reading(0.5, 0.4, 0.6, bound=0.5), 0),
+        (Reading(0.5, 0.4, 0.6, bound=0.4), 0),  # the bound itself is on neither side
+        (Reading(0.5, 0.4, 0.6, bound=0.7), -1),
+        (Reading(0.5, 0.4, 0.6, bound=0.3, side="below"), -1),
+        (Reading(0.5, 0.4, 0.6, bound=0.5, side="below"), 0),
+        (Reading(0.5, 0.4, 0.6, bound=0.7, side="below"), 1),
+        (Reading(np.inf, np.inf, np.inf), 1),
+        (Reading(np.nan, np.nan, np.nan), 0),
+    ],
+)
+def test_a_reading_supports_only_with_its_whole_interval(reading: Reading, sign: int):
+    assert reading.sign == sign
+
+
+@pytest.mark.parametrize(
+    ("readings", "most", "all_of_them"),
+    [
+        ([FOR, FOR], "holds", "holds"),
+        ([FOR, NEITHER], "holds under conditions", "open"),
+        ([FOR, AGAINST], "holds under conditions", "does not hold"),
+        ([NEITHER, AGAINST], "does not hold", "does not hold"),
+        ([AGAINST], "does not hold", "does not hold"),
+        ([NEITHER, NEITHER], "open", "open"),
+        ([], "open", "open"),
+    ],
+)
+def test_verdicts(readings: list[Reading], most: str, all_of_them: str):
+    for order in (readings, readings[::-1]):
+        assert (by_most(order), by_all(order)) == (most, all_of_them)
+
+
+def crafted(l2: np.ndarray, ssim: np.ndarray | None = None, beta: float = 8e-3) -> Crafted:
+    at = np.arange(len(l2))
+    return Crafted(beta, at, at + 100, at % 4 > 0, l2, ssim)
+
+
+@pytest.mark.parametrize(
+    ("more_l2", "less_ssim", "verdict"),
+    [
+        (0.5, 0.1, "holds"),
+        (0.5, 0.0, "holds under conditions"),
+        (0.5, -0.1, "holds under conditions"),
+        (-0.5, 0.0, "does not hold"),
+        (0.0, 0.0, "open"),
+    ],
+)
+def test_visibility_at_equal_beta(more_l2: float, less_ssim: float, verdict: str, rng: np.random.Generator):
+    theirs = crafted(rng.normal(3, 1, 40), rng.normal(0.7, 0.1, 40))
+    noise = rng.permutation(np.tile([-1, 1], 20)) * 0.01  # of mean 0, so that a difference of 0 is none
+    assert theirs.ssim is not None
+    ours = crafted(theirs.l2 + more_l2 + noise, theirs.ssim - less_ssim + noise)
+    claim = more_visible(ours, theirs)
+    assert claim.verdict == verdict
+    interval = ttest_rel(ours.l2, theirs.l2).confidence_interval()
+    assert f"{ours.l2.mean():.2f} LGM, {theirs.l2.mean():.2f} softmax; difference " in claim.measured
+    assert f"({interval.low:.2f} to {interval.high:.2f})" in claim.measured
+    assert "collide in 75% and 75%" in claim.measured
+
+
+def test_other_pairs_or_betas_are_not_compared(rng: np.random.Generator):
+    one, other = crafted(rng.normal(9, 1, 20)), crafted(rng.normal(2, 1, 20))
+    assert more_visible(one, other).verdict == "holds"
+    for change in ({"beta": 1e-3}, {"bases": one.bases[::-1]}, {"targets": one.targets + 1}):
+        claim = more_visible(one, replace(other, **change))
+        assert claim.verdict == "open"
+        assert "other pairs or another β" in claim.measured
+    assert more_visible(None, other).measured == "not measured yet"
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(2.0, "holds"), (0.5, "does not hold"), (1.0, "open")])
+def test_visibility_when_matched(factor: float, verdict: str, rng: np.random.Generator):
+    l2 = rng.uniform(2, 3, (1, 60))
+    even = rng.permutation(np.tile([1.1, 1 / 1.1], 30))  # without a factor, as many pairs need more as less
+    comparison = matched(sweep_of(np.ones((1, 60)), factor * l2 * even), sweep_of(np.ones((1, 60)), l2))
+    claim = more_visible_when_matched(comparison)
+    assert claim.verdict == verdict
+    assert f"of {comparison.n} pairs" in claim.measured
+    assert f"median difference {comparison.l2[0]:.2f} (" in claim.measured
+    assert more_visible_when_matched(None).verdict == "open"
+
+
+def features(means: float, rng: np.random.Generator) -> Features:
+    labels = np.repeat([0, 1, 2], 40).astype(np.uint8)
+    z = rng.standard_normal((120, 2)) + means * np.array([[0, 0], [1, 0], [0, 1]])[labels]
+    return Features(z.astype(np.float32), labels, labels, np.zeros(120, np.float32))
+
+
+@pytest.mark.parametrize(("ours", "verdict"), [(9.0, "holds"), (2.0, "does not hold"), (5.0, "open")])
+def test_distance_of_classes(ours: float, verdict: str, rng: np.random.Generator):
+    theirs = features(5, rng)
+    claim = farther_apart(theirs if ours == 5 else features(ours, rng), theirs)
+    assert claim.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("apart", "collided", "verdict"),
+    [(6.0, 30, "holds"), (0.0, 30, "does not hold"), (6.0, 0, "holds"), (1.9, 30, "open")],
+)
+def test_likelihood(apart: float, collided: int, verdict: str, rng: np.random.Generator):
+    clean, poisons = rng.standard_normal(500), rng.standard_normal(60) - apart
+    report = detection_report(clean, poisons, np.arange(60) < collided, 0.01)
+    claim = likelihood_separates(report)
+    assert claim.verdict == verdict
+    low, high = auc_interval(report["auc"], 500, 60)
+    assert f"all 60 poisons: AUC {report['auc']:.4f} ({low:.4f} to {high:.4f})" in claim.measured
+    assert ("the colliding" in claim.measured) == (collided > 0)
+
+
+def test_likelihood_may_tell_only_those_that_collide(rng: np.random.Generator):
+    poisons = np.r_[rng.standard_normal(60) - 9, rng.standard_normal(60)]
+    report = detection_report(rng.standard_normal(500), poisons, np.arange(120) < 60, 0.01)
+    assert likelihood_separates(report).verdict == "holds under conditions"
+
+
+def defended(before: Any = (0.7, 0.6, 0.8), after: Any = (0.0, 0.0, 0.04), lost: Any = (0.0, -0.001, 0.001)) -> Any:
+    success = {"unfiltered": before, "filtered": after}
+    return {
+        "n": 100,
+        "attack_success": {arm: values[0] for arm, values in success.items()},
+        "interval": {arm: list(values[1:]) for arm, values in success.items()},
+        "accuracy_lost": {"filtered": lost[0]},
+        "accuracy_lost_interval": {"filtered": list(lost[1:])},
+    }
+
+
+@pytest.mark.parametrize(
+    ("report", "verdict"),
+    [
+        (defended(), "holds"),
+        (defended(before=(0.05, 0.02, 0.1)), "open"),  # nothing to prevent
+        (defended(lost=(0.02, 0.01, 0.03)), "holds under conditions"),
+        (defended(after=(0.3, 0.2, 0.4)), "holds under conditions"),  # costs nothing, and does not prevent
+        (defended(after=(0.3, 0.2, 0.4), lost=(0.005, 0.0, 0.01)), "does not hold"),
+        (defended(after=(0.04, 0.02, 0.1), lost=(0.005, 0.0, 0.01)), "open"),
+        ({**defended(), "n": 0}, "open"),
+    ],
+)
+def test_prevention(report: dict[str, Any], verdict: str):
+    assert filtering_prevents(report, defended()).verdict == verdict
+    assert filtering_prevents(report, None).verdict == "open"
+
+
+def test_prevention_says_what_both_reports_say():
+    measured = filtering_prevents(defended(), defended(after=(0.02, 0.006, 0.07))).measured
+    assert "unfiltered 70 % (60 to 80), filtered 0 % (0 to 4) of 100 attacks" in measured
+    assert "fitted afterwards 2 % (0.6 to 7)" in measured
+
+
+def baseline(title: str, *difference: float) -> dict[str, Any]:
+    return {"title": title, "auc": 0.99 + difference[0], "difference": list(difference)}
+
+
+@pytest.mark.parametrize(
+    ("others", "verdict"),
+    [
+        ([baseline("a", -0.1, -0.12, -0.08), baseline("b", -0.05, -0.06, -0.04)], "holds"),
+        ([baseline("a", -0.1, -0.12, -0.08), baseline("b", 0.001, -0.002, 0.003)], "does not hold"),
+        ([baseline("a", -0.1, -0.12, -0.08), baseline("b", -0.01, -0.02, 0.01)], "open"),
+        ([], "open"),
+        (None, "open"),
+    ],
+)
+def test_whether_something_simpler_does(others: list[dict[str, Any]] | None, verdict: str):
+    claim = filter_needs_lgm(others)
+    assert claim.verdict == verdict
+    if others:
+        assert "the best of 2 others, b" in claim.measured
+        assert claim.measured.endswith("as good or better: b" if verdict == "does not hold" else "none shown")
+
+
+def attacker(gamma: float, *success: float) -> dict[str, Any]:
+    return {"gamma": gamma, "attack_success": success[0], "interval": list(success[1:])}
+
+
+@pytest.mark.parametrize(
+    ("worst", "verdict"), [((0.01, 0, 0.04), "holds"), ((0.4, 0.3, 0.5), "does not hold"), ((0.06, 0.03, 0.1), "open")]
+)
+def test_an_attacker_who_knows_chooses_gamma(worst: tuple[float, ...], verdict: str):
+    claim = filtering_withstands([attacker(0, 0.0, 0, 0.03), attacker(0.1, *worst), attacker(1, 0.0, 0, 0.03)])
+    assert claim.verdict == verdict
+    assert "the worst of 3 values of γ, 0.1:" in claim.measured
+    assert filtering_withstands(None).verdict == "open"
+
+
+def shipped(name: str) -> Side:
+    found, poisons = read_features(name), read_shipped_poisons(name)
+    return Side(found.splits["bundled"], poisons, found.splits[poisons.manifest["split"]])
+
+
+def test_what_is_shipped_judges_three_claims_and_a_study_the_others():
+    sides = shipped("mnist-lgm"), shipped("mnist-softmax")
+    claims = paper_claims(*sides)
+    assert [claim.verdict == "open" for claim in claims] == [False, False, True, False, True, True, True]
+    betas = [8e-3, 1e-1]
+    sweeps = [sweep_of(np.ones((2, 9)), level + np.eye(2, 9), betas=betas).to_dict() for level in (4.0, 1.0)]
+    study = {
+        "tradeoff": dict(zip(("lgm", "softmax"), sweeps, strict=True)),
+        "defense": {"lgm": defended(), "softmax": defended()},
+        "baselines": [baseline("a", -0.1, -0.12, -0.08)],
+        "frontier": [attacker(1, 0.4, 0.3, 0.5)],
+    }
+    judged = paper_claims(*sides, json.loads(json.dumps(study)))
+    assert [claim.verdict for claim in judged][1:3] == ["holds", "holds"]
+    assert "SSIM" in judged[1].measured
+    assert [claim.verdict for claim in judged][4:] == ["holds", "holds", "does not hold"]
+    assert [claim.text for claim in judged] == [claim.text for claim in claims]
+    for claim in judged:
+        assert Claim(**json.loads(json.dumps(claim.to_dict()))) == claim
+
+
+def test_networks_without_poisons_leave_claims_open():
+    ours, theirs = (replace(shipped(name), poisons=None, clean=None) for name in ("mnist-lgm", "mnist-softmax"))
+    assert [claim.verdict for claim in paper_claims(ours, theirs)][1:] == ["open"] * 6
+
+
+def test_a_sweep_gives_the_pairs_of_one_beta():
+    sweep: Tradeoff = sweep_of([[1, 0], [0, 0]], [[1.0, 2.0], [3.0, 4.0]], betas=[1e-3, 8e-3])
+    one = Crafted.of_tradeoff(sweep, 8e-3)
+    assert (one.beta, one.l2.tolist(), one.collided.tolist()) == (8e-3, [3, 4], [False, False])

@@ -1,0 +1,195 @@
+"""The same pairs at every beta, on tiny networks, against one call of `craft_poisons` a beta."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binomtest, ttest_1samp
+from sklearn.metrics import roc_auc_score
+
+import lgm
+from lgm.config import DefenseConfig, PoisonConfig
+from lgm.data import Split, per_class
+from lgm.defense import defend, fit_density, hold_out
+from lgm.intervals import auc_interval
+from lgm.poisoning import craft_poisons
+from lgm.poisons import Poisons, read_shipped_poisons
+from lgm.tradeoff import Tradeoff, beta_sweep, similarity
+from tests.sweeps import sweep_of
+
+GRID = (1e-4, 8e-3, 1.0)
+PAIRS = 8
+
+
+@pytest.fixture(scope="module")
+def digits(bundled: Split) -> Split:
+    return bundled[per_class(bundled.labels, 0, 40)]
+
+
+@pytest.fixture(scope="module", params=["lgm", "softmax"])
+def swept(request: pytest.FixtureRequest, digits: Split) -> tuple[Path, Tradeoff]:
+    path = request.getfixturevalue(f"tiny_{request.param}")
+    model, card = lgm.load_checkpoint(path)
+    return path, beta_sweep(model, card, digits, betas=GRID, pairs=PAIRS, seed=3)
+
+
+def test_a_sweep_is_one_craft_a_beta(swept: tuple[Path, Tradeoff], digits: Split):
+    path, sweep = swept
+    model, _ = lgm.load_checkpoint(path)
+    scale = model.feature_scale.numpy()
+    fit_on, pool = hold_out(len(digits), 0.5, 3)
+    z = lgm.embed(model, digits.pixels()).numpy() * scale
+    fitted = fit_density(z[fit_on], digits.labels[fit_on])
+    bases, targets = digits[sweep.bases], digits[sweep.targets]
+    for i, beta in enumerate(GRID):
+        poisons = craft_poisons(model, bases, targets, PoisonConfig(beta=beta))
+        np.testing.assert_array_equal(sweep.collided[i], poisons.collided)
+        np.testing.assert_allclose(sweep.l2[i], poisons.l2, atol=0.01)  # batches of other sizes round otherwise
+        np.testing.assert_allclose(sweep.ssim[i], similarity(poisons), atol=0.01)
+        if sweep.loss == "lgm":
+            clean = lgm.log_likelihood(model, digits[pool].pixels(), digits[pool].targets()).numpy()
+            expected = lgm.log_likelihood(model, torch.from_numpy(poisons.images), bases.targets()).numpy()
+        else:
+            clean, expected = fitted(z[pool], digits.labels[pool]), fitted(poisons.z * scale, bases.labels)
+        np.testing.assert_allclose(sweep.score[i], expected, atol=0.1)
+        report = sweep.detection[i]
+        is_poison = np.r_[np.zeros(len(pool)), np.ones(PAIRS)]
+        assert report["auc"] == pytest.approx(roc_auc_score(is_poison, -np.r_[clean, sweep.score[i]]), abs=1e-3)
+        assert (report["clean"], report["collided"]) == (200, poisons.collided.sum())
+    assert sweep.density == ("own" if sweep.loss == "lgm" else "fitted")
+    assert (sweep.l2[0] > sweep.l2[2]).all(), "a larger beta leaves less of a change"
+
+
+def test_pairs_are_the_same_for_both_networks_and_fit_nothing(swept: tuple[Path, Tradeoff], digits: Split):
+    _, sweep = swept
+    fit_on, pool = hold_out(len(digits), 0.5, 3)
+    bases, targets = lgm.pick_pairs(digits.labels[pool], PAIRS, 3)
+    np.testing.assert_array_equal(sweep.bases, pool[bases])
+    np.testing.assert_array_equal(sweep.targets, pool[targets])
+    assert not set(fit_on) & {*sweep.bases, *sweep.targets}
+
+
+def test_json_gives_back_the_same_sweep(swept: tuple[Path, Tradeoff]):
+    _, sweep = swept
+    back = Tradeoff.from_dict(json.loads(json.dumps(sweep.to_dict(), allow_nan=False)))
+    for name, value in vars(sweep).items():
+        np.testing.assert_array_equal(getattr(back, name), value)
+    assert back.collided.dtype == bool
+    assert json.dumps(back.rows(), allow_nan=False) == json.dumps(sweep.rows(), allow_nan=False)
+
+
+def test_attack_success_is_that_of_defend(tiny_lgm: Path, bundled: Split):
+    model, card = lgm.load_checkpoint(tiny_lgm)
+    digits = bundled[per_class(bundled.labels, 0, 100)]  # enough of each class to attack
+    steps: list[tuple[int, int]] = []
+    sweep = beta_sweep(model, card, digits, betas=GRID[:2], pairs=2, trials=2, on_step=lambda *at: steps.append(at))
+    shares = [done / total for done, total in steps]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    for i, (beta, row) in enumerate(zip(GRID, sweep.rows(), strict=False)):
+        alone = defend(model, card, digits, DefenseConfig(beta=beta, trials=2)).to_dict()
+        assert sweep.attack[i] == alone
+        assert row["attack_success"] == alone["attack_success"]
+        assert (row["attack_success_interval"], row["attack_trials"]) == (alone["interval"], alone["n"])
+
+
+def test_it_can_be_stopped(tiny_lgm: Path, digits: Split):
+    model, card = lgm.load_checkpoint(tiny_lgm)
+    sweep = beta_sweep(model, card, digits, betas=[1e-3], pairs=2, on_step=lambda done, total: False)
+    bases = digits[sweep.bases]
+    whole = craft_poisons(model, bases, digits[sweep.targets], PoisonConfig(beta=1e-3))
+    assert not np.allclose(sweep.l2[0], whole.l2, atol=0.01)
+
+
+def test_a_row_says_what_the_tables_say(rng: np.random.Generator):
+    l2 = rng.lognormal(size=(2, 12))
+    sweep = sweep_of(rng.random((2, 12)) < 0.5, l2)
+    report = {"tpr_at_fpr": {"0.01": 0.75}, "tpr_at_fpr_collided": {"0.01": 1.0}, "auc_collided": 0.8}
+    sweep = replace(sweep, detection=[{**sweep.detection[0], **report}] * 2)
+    row, collided = sweep.rows()[1], int(sweep.collided[1].sum())
+
+    def wilson(hits: int, n: int) -> Any:
+        interval = binomtest(hits, n).proportion_ci(method="wilson")
+        return pytest.approx((interval.low, interval.high))
+
+    student = ttest_1samp(l2[1], 0).confidence_interval()
+    assert (row["beta"], row["pairs"], row["collided"]) == (sweep.betas[1], 12, collided / 12)
+    assert row["collided_interval"] == wilson(collided, 12)
+    assert (row["l2"], *row["l2_interval"]) == pytest.approx((l2[1].mean(), student.low, student.high))
+    assert row["ssim_interval"] == pytest.approx((1 - student.high / 10, 1 - student.low / 10))
+    assert row["log_likelihood"] == pytest.approx(-l2[1].mean())
+    assert row["auc_interval"] == auc_interval(0.9, 100, 12)
+    assert row["auc_collided_interval"] == auc_interval(0.8, 100, collided)
+    assert row["tpr_interval"] == wilson(9, 12)
+    assert row["tpr_collided_interval"] == wilson(collided, collided)
+    assert row["attack_success"] is None
+
+
+def test_where_nothing_collides_a_row_says_so():
+    row = sweep_of(np.zeros((1, 3)), np.ones((1, 3)) + np.eye(3)[0]).rows()[0]
+    missing = {name for name, value in row.items() if value is None}
+    assert missing == {
+        *("auc_collided", "auc_collided_interval", "tpr_collided", "tpr_collided_interval"),
+        *("attack_success", "attack_success_interval", "attack_trials"),
+    }
+    assert row["collided"] == 0
+
+
+def slow_ssim(one: np.ndarray, other: np.ndarray) -> float:
+    """Of one channel, window by window: an 11 x 11 Gaussian of 1.5 pixels, where it fits."""
+    offset = np.arange(-5, 6)
+    window = np.exp(-(offset[:, None] ** 2 + offset**2) / (2 * 1.5**2))
+    window /= window.sum()
+    values = []
+    for row in range(5, one.shape[0] - 5):
+        for column in range(5, one.shape[1] - 5):
+            a, b = (image[row - 5 : row + 6, column - 5 : column + 6] for image in (one, other))
+            mean_a, mean_b = (window * a).sum(), (window * b).sum()
+            var_a, var_b = (window * (a - mean_a) ** 2).sum(), (window * (b - mean_b) ** 2).sum()
+            covariance = (window * (a - mean_a) * (b - mean_b)).sum()
+            luminance = (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
+            values.append(luminance * (2 * covariance + 0.03**2) / (var_a + var_b + 0.03**2))
+    return float(np.mean(values))
+
+
+def test_similarity_is_the_papers_formula(rng: np.random.Generator):
+    example = read_shipped_poisons("mnist-lgm", "example")[np.arange(3)]
+    bases = rng.integers(0, 256, (3, 2, 16, 18)).astype(np.uint8)  # two channels, not square
+    images = np.clip(bases / 255 + rng.normal(0, 0.2, bases.shape) * np.array([0, 0.5, 1])[:, None, None, None], 0, 1)
+    poisons: Poisons = replace(example, bases=bases, images=images.astype(np.float32))
+    found = similarity(poisons)
+    for i in range(3):
+        expected = np.mean([slow_ssim(bases[i, c] / 255, images[i, c].astype(np.float32)) for c in range(2)])
+        assert found[i] == pytest.approx(expected, abs=1e-6)
+    assert found[0] == pytest.approx(1, abs=1e-6)
+    assert found[0] > found[1] > found[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"betas": ()}, "betas: expected at least one number > 0, each once"),
+        ({"betas": (1e-3, 0)}, "betas: expected at least one number > 0, each once"),
+        ({"betas": (1e-3, 1e-3)}, "betas: expected at least one number > 0, each once"),
+        ({"betas": (float("nan"),)}, "betas: expected at least one number > 0, each once"),
+        ({"pairs": 1}, "pairs: expected at least 2, for an interval, got 1"),
+        ({"pairs": 201}, r"poisons: expected 1..200 \(one base image each\), got 201"),
+        ({"trials": 1}, "trials: expected at least 2"),
+    ],
+)
+def test_nonsense_is_refused(change: dict[str, Any], message: str, tiny_lgm: Path, digits: Split):
+    model, card = lgm.load_checkpoint(tiny_lgm)
+    with pytest.raises(ValueError, match=message):
+        beta_sweep(model, card, digits, **change)
+
+
+def test_a_beta_is_found_in_the_grid_or_refused():
+    sweep = sweep_of(np.ones((2, 3)), np.ones((2, 3)), betas=[1e-3, 8e-3])
+    assert sweep.index(8e-3) == 1
+    assert sweep.index(float(np.float32(1e-3))) == 0
+    with pytest.raises(ValueError, match=r"beta: expected one of \[0.001, 0.008\], got 0.01"):
+        sweep.index(0.01)
