@@ -209,7 +209,8 @@ def _scored(
     model: "Classifier", split: Split, fit_on: np.ndarray, pool: np.ndarray, poisons: Poisons
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Scores of clean images and of poisons, nats, and what made them."""
-    from lgm.defense import fit_density, own_density
+    from lgm.defense import own_density
+    from lgm.fitted import fit_density
     from lgm.heads import LGMHead
     from lgm.networks import embed
 
