@@ -18,8 +18,10 @@ LAYERS = [  # from the ground up: a module imports from lower layers only
     {"checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
     {"states", "solvers", "detection"},
     {"training"},
-    {"poisoning"},
-    {"defense", "jobs", "figures", "bench"},
+    {"poisoning", "finetune"},
+    {"defense", "jobs", "bench"},
+    {"demonstration"},
+    {"figures"},
     {"__main__"},
 ]
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
