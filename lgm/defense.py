@@ -159,6 +159,11 @@ def hold_out(n_images: int, share: float, seed: int) -> tuple[np.ndarray, np.nda
     return np.sort(order[:cut]), np.sort(order[cut:])
 
 
+def in_play(labels: np.ndarray, config: DefenseConfig) -> np.ndarray:
+    """Classes that D_f may have, ascending."""
+    return np.array(sorted(config.classes)) if config.classes and config.task == "two" else np.unique(labels)
+
+
 def draw_trials(labels: np.ndarray, pool: np.ndarray, config: DefenseConfig) -> list[Trial]:
     """Independent draws from the images at the positions ``pool``.
 
@@ -173,7 +178,7 @@ def draw_trials(labels: np.ndarray, pool: np.ndarray, config: DefenseConfig) -> 
         raise ValueError(f"classes: expected two of {present.tolist()}, got {list(config.classes)}")
     if len(present) < 2:
         raise ValueError(f"classes: expected at least two in the data, got {len(present)}")
-    smallest = min(int((labels[pool] == k).sum()) for k in (config.classes or present))
+    smallest = min(int((labels[pool] == k).sum()) for k in in_play(labels[pool], config))
     needed = config.clean + max(config.poisons, 1) + 1  # and one to measure accuracy on
     if smallest < needed:
         raise ValueError(
@@ -188,16 +193,16 @@ def _draw(
 ) -> Trial:
     base, target = (int(k) for k in config.classes or rng.choice(present, 2, replace=False))
     shuffled = {int(k): rng.permutation(pool[labels[pool] == k]) for k in present}
-    in_play = sorted((base, target)) if config.task == "two" else list(shuffled)
+    playing = sorted((base, target)) if config.task == "two" else list(shuffled)
     # D_f is taken from the front, bases and target from the back: how many of the one does not change the other.
-    taken = {k: config.poisons if k == base else int(k == target) for k in in_play}
+    taken = {k: config.poisons if k == base else int(k == target) for k in playing}
     return Trial(
         base_class=base,
         target_class=target,
         target=int(shuffled[target][-1]),
         bases=shuffled[base][::-1][: config.poisons],
-        clean=np.concatenate([shuffled[k][: config.clean] for k in in_play]),
-        evaluation=np.concatenate([shuffled[k][config.clean : len(shuffled[k]) - taken[k]] for k in in_play]),
+        clean=np.concatenate([shuffled[k][: config.clean] for k in playing]),
+        evaluation=np.concatenate([shuffled[k][config.clean : len(shuffled[k]) - taken[k]] for k in playing]),
     )
 
 
@@ -269,11 +274,12 @@ class Lab:
 
     Attributes:
         density: Key of `FILTERS`.
+        classes: (C,) that D_f may have.
         pool: Positions that trials draw from.
         calibration: Positions that calibrate T, and do nothing else.
         trials: As many as the setting asks for.
         images: The whole split.
-        peak: (K,) highest log-density of each class in play, nats.
+        peak: (C,) highest log-density of each of these classes, nats.
         threshold: Calibrated T, nats.
     """
 
@@ -284,9 +290,10 @@ class Lab:
         self.model, self.card, self.split, self.config = model, card, split, config
         self.scale = model.feature_scale.cpu().numpy()
         self.density = config.density or ("own" if isinstance(model.head, LGMHead) else "fitted")
+        self.classes = in_play(split.labels, config)
         calibration, self.pool = hold_out(len(split), config.calibration, config.seed)
-        if config.classes:  # the promise is for the images that will be scored
-            calibration = calibration[np.isin(split.labels[calibration], config.classes)]
+        # The promise is for the images that will be scored.
+        calibration = calibration[np.isin(split.labels[calibration], self.classes)]
         self.trials = draw_trials(split.labels, self.pool, config)
         pixels = split.pixels()
         z = (embed(model, pixels).numpy() if z is None else z) * self.scale
@@ -296,18 +303,17 @@ class Lab:
 
     def _scorer(self, z: np.ndarray, calibration: np.ndarray) -> tuple[Score, np.ndarray, np.ndarray]:
         """The score, its peaks, and the images left to calibrate its threshold: none that it was fitted to."""
-        in_play = np.array(self.config.classes or np.unique(self.split.labels))
         if self.density == "own":
             score, means = (
                 own_density(self.model),
                 require_mixture(self.model).mixture.means.detach().cpu().numpy() * self.scale,
             )
-            return score, score(means[in_play], in_play), calibration
+            return score, score(means[self.classes], self.classes), calibration
         fit_on, rest = np.array_split(np.random.default_rng(self.config.seed).permutation(calibration), 2)
         points, labels = z[fit_on], self.split.labels[fit_on]
         score = fit_density(points, labels)
-        means = np.stack([points[labels == k].mean(0) for k in in_play])  # the likeliest Gaussian's are these
-        return score, score(means, in_play), rest
+        means = np.stack([points[labels == k].mean(0) for k in self.classes])  # the likeliest Gaussian's are these
+        return score, score(means, self.classes), rest
 
     def _examples(self, z: np.ndarray, labels: np.ndarray, pixels: np.ndarray, *, poisoned: bool) -> Examples:
         return Examples(z, labels, self.score(z, labels), np.full(len(z), poisoned), pixels)
@@ -382,8 +388,7 @@ class Lab:
     @property
     def unseen(self) -> np.ndarray:
         """Positions of all images that a trial may draw: T was chosen without them."""
-        drawn = self.split.labels[self.pool]
-        return self.pool[np.isin(drawn, self.config.classes)] if self.config.classes else self.pool
+        return self.pool[np.isin(self.split.labels[self.pool], self.classes)]
 
 
 def own_density(model: Classifier) -> Score:

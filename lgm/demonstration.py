@@ -77,7 +77,7 @@ class Attack:
         collided: (K,) bool, the network takes the poison for the target's class.
         scale: (D,) what features are rescaled by.
         density: Key of `lgm.defense.FILTERS`.
-        peak: (C,) highest log-density of each class that may be drawn, nats.
+        peak: (C,) highest log-density of each class that D_f may have, nats.
         threshold: Calibrated T in nats.
         calibration: (n,) scores that it was calibrated on.
         fresh: (m,) scores of the clean images that had no part in that.

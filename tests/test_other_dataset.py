@@ -19,7 +19,7 @@ from tests.test_pages import opened, words
 
 NAME = "fashion-mnist"
 CLASSES = DATASETS[NAME].classes
-PAGES = ["overview", "features", "craft", "detect", "train"]
+PAGES = ["overview", "features", "craft", "detect", "defend", "train"]
 
 
 def images(name: str, count: int) -> Split:
