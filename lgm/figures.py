@@ -251,18 +251,19 @@ def decision_plane(
     figure = go.Figure()
     if model is not None and seen.exact:
         figure.add_trace(_regions(model.regions, attack.extent))
-    for poisoned in (False, True):
-        chosen = examples.poisoned == poisoned
-        if chosen.any():
-            marks = _fine_tuned_on(places[chosen], examples.labels[chosen], removed[chosen], classes, poisoned=poisoned)
-            figure.add_trace(marks)
+    poisoned = examples.poisoned
+    figure.add_traces(
+        _fine_tuned_on("clean", places[~poisoned], examples.labels[~poisoned], removed[~poisoned], classes)
+    )
     figure.add_trace(_target_mark(target, attack.trial.target_class, model and model.predicted, classes))
+    # Poisons lie on the target: over it, and smaller, so that both are seen.
+    figure.add_traces(_fine_tuned_on("poison", places[poisoned], examples.labels[poisoned], removed[poisoned], classes))
     means = {k: seen(attack.clean.z[attack.clean.labels == k] / attack.scale).mean(0) for k in _present(attack.clean)}
     left, right, bottom, top = attack.extent if seen.exact else _square(np.vstack([places, target]))
     grid = {"zeroline": False, "gridcolor": _GREY, "constrain": "domain"}
     figure.update_layout(
         height=400,
-        annotations=[_tag(x, y, k, classes) for k, (x, y) in means.items()],
+        annotations=[_tag(x, y, k, classes) | {"xshift": -44} for k, (x, y) in means.items()],  # beside the dots
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
         showlegend=False,
         dragmode="pan",
@@ -285,33 +286,29 @@ def _square(places: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def _fine_tuned_on(
-    places: np.ndarray, labels: np.ndarray, removed: np.ndarray, classes: tuple[str, ...], *, poisoned: bool
-) -> go.Scatter:
-    kind, symbol = ("poison", "diamond") if poisoned else ("clean", "circle")
-    edge = ROLE["poison"] if poisoned else "rgba(255,255,255,0.8)"
-    colours = [CLASS[k] for k in labels]
-    return go.Scatter(
+    kind: str, places: np.ndarray, labels: np.ndarray, removed: np.ndarray, classes: tuple[str, ...]
+) -> list[go.Scatter]:
+    """One trace of clean images or of poisons; none if there are none."""
+    if not len(places):
+        return []
+    symbol, edge = ("diamond", ROLE["poison"]) if kind == "poison" else ("circle", None)
+    colours = [edge if gone and edge else CLASS[k] for k, gone in zip(labels, removed, strict=True)]
+    fates = ["removed by the filter" if gone else "fine-tuned on" for gone in removed]
+    trace = go.Scatter(
         x=places[:, 0],
         y=places[:, 1],
         mode="markers",
         meta=kind,
         marker={
             "symbol": [f"{symbol}-x-open" if gone else symbol for gone in removed],
-            "size": 11 if poisoned else 8,
-            "color": [
-                ROLE["poison"] if gone and poisoned else colour for gone, colour in zip(removed, colours, strict=True)
-            ],
-            "line": {
-                "width": [1.5 if gone or poisoned else 0.5 for gone in removed],
-                "color": edge if poisoned else None,
-            },
+            "size": 8,
+            "color": colours,
+            "line": {"width": [1.5 if gone or edge else 0.5 for gone in removed], "color": edge},
         },
-        customdata=[
-            [classes[k], "removed by the filter" if gone else "fine-tuned on"]
-            for k, gone in zip(labels, removed, strict=True)
-        ],
+        customdata=[[classes[k], fate] for k, fate in zip(labels, fates, strict=True)],
         hovertemplate=f"{kind}, claims %{{customdata[0]}}: %{{customdata[1]}}<extra></extra>",
     )
+    return [trace]
 
 
 def _target_mark(place: np.ndarray, true: int, predicted: int | None, classes: tuple[str, ...]) -> go.Scatter:
@@ -325,7 +322,7 @@ def _target_mark(place: np.ndarray, true: int, predicted: int | None, classes: t
         textposition="top center",
         marker={
             "symbol": "star",
-            "size": 24,
+            "size": 34,
             "color": "rgba(128,128,128,0.4)" if predicted is None else CLASS[predicted],
             "line": {"width": 2.5, "color": ROLE["target"]},
         },

@@ -136,7 +136,7 @@ def planes(attack: "Attack", shown: "Demonstration", loss: str) -> None:
     names = load.dataset().classes
     for column, arm in zip(st.columns(3), HEADINGS, strict=True):
         with column:
-            st.markdown(f"**{HEADINGS[arm]}** · {amounts(attack, shown, arm)}")
+            st.markdown(f"**{HEADINGS[arm]}**")
             st.html(chip(attack, shown, arm))
             st.plotly_chart(
                 decision_plane(attack, shown, arm, seen, names),
@@ -144,6 +144,7 @@ def planes(attack: "Attack", shown: "Demonstration", loss: str) -> None:
                 config={"scrollZoom": True, "displaylogo": False},
                 alt=f"{HEADINGS[arm]}: {verdict(attack, shown, arm)[0]}",
             )
+            st.caption(amounts(attack, shown, arm))
     st.caption(KEY if seen.exact else f"{KEY}. Features: {seen.title}; without regions, which a plane cannot show.")
 
 
@@ -152,7 +153,7 @@ def amounts(attack: "Attack", shown: "Demonstration", arm: str) -> str:
     clean, poisons = len(attack.clean), len(attack.poisons)
     text = {
         "clean": f"{clean} clean images",
-        "unfiltered": f"and {poisons} poisons",
+        "unfiltered": f"{clean} clean images and {poisons} poisons",
         "filtered": f"caught {shown.poisons_removed} of {poisons} poisons, lost {shown.clean_removed} of {clean} clean",
     }[arm]
     model = shown.arms[arm]
