@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.browser import LAUNCH, serve, settled  # noqa: E402 the tests know how to start and to wait for the app
 
-PAGES = {"overview": "", "features": "features", "craft": "craft", "detect": "detect", "train": "train"}
+PAGES = {"overview": ""} | {name: name for name in ("features", "craft", "detect", "defend", "train")}
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lgm.data import DataError as DataError
     from lgm.datasets import load_split as load_split
     from lgm.defense import defend as defend
+    from lgm.demonstration import demonstrate as demonstrate
     from lgm.detection import conformal_threshold as conformal_threshold
     from lgm.detection import outcome as outcome
     from lgm.detection import roc as roc
@@ -56,6 +57,7 @@ _HOME = {
     "DataError": "data",
     "load_split": "datasets",
     "defend": "defense",
+    "demonstrate": "demonstration",
     "conformal_threshold": "detection",
     "outcome": "detection",
     "roc": "detection",

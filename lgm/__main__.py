@@ -482,6 +482,7 @@ def _add_defend(commands: Any) -> None:
     parser.add_argument("--trials", type=int, default=default.trials, help="independent draws")
     parser.add_argument("--beta", type=float, default=default.beta, help="weight of looking like the base")
     parser.add_argument("--watermark", type=float, default=default.watermark, help="opacity of the target on the bases")
+    parser.add_argument("--layers", choices=["head", "all"], default=default.layers, help="what is fine-tuned")
     parser.add_argument("--strength", type=float, default=default.strength, help="C of the logistic regression")
     parser.add_argument("--fpr", type=float, default=default.fpr, help="share of clean images that may be removed")
     parser.add_argument(
@@ -501,7 +502,7 @@ def _defend(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
     from lgm.checkpoints import load_checkpoint
     from lgm.defense import sweep
 
-    given = ("task", "poisons", "clean", "trials", "beta", "watermark", "strength", "fpr", "density", "seed")
+    given = ["task", "poisons", "clean", "trials", "beta", "watermark", "layers", "strength", "fpr", "density", "seed"]
     classes = args.classes and (args.classes[0], args.classes[1])
     config = DefenseConfig(classes=classes, **{name: getattr(args, name) for name in given})
     model, card = load_checkpoint(args.model, args.device)

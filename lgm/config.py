@@ -9,6 +9,7 @@ Covariance = Literal["identity", "diagonal"]
 Method = Literal["lm", "fbs"]
 Task = Literal["two", "all"]
 Density = Literal["own", "fitted"]
+Layers = Literal["head", "all"]
 Network = Literal["mnist-cnn", "tiny-cnn", "vgg19"]
 NETWORKS: tuple[Network, ...] = get_args(Network)
 DATASET_NAMES = ("mnist", "fashion-mnist", "cifar10")
@@ -165,6 +166,7 @@ class DefenseConfig:
     trials: int = 100  # independent draws of target, bases and clean images
     beta: float = 1e-3  # eq. (1); the paper's 8e-3 lets most poisons for softmax fall short of the target
     watermark: float = 0.0  # opacity of the target laid over each base before crafting, as in Poison Frogs
+    layers: Layers = "head"  # what is trained: a new head on frozen features, or "all" layers with it
     strength: float = 100.0  # C of the new head's logistic regression; small: it cannot follow even clean images
     density: Density | None = None  # what scores images; None: the network's own Gaussians if it has any
     fpr: float = 0.01  # share of clean images that the filter may remove
@@ -180,6 +182,7 @@ class DefenseConfig:
         _check(self.trials >= 2, "trials", "at least 2, for an interval", self.trials)
         _check(self.beta >= 0, "beta", "a number >= 0", self.beta)
         _check(0 <= self.watermark < 1, "watermark", "an opacity in [0, 1)", self.watermark)
+        _check(self.layers in ("head", "all"), "layers", "head or all", self.layers)
         _check(self.strength > 0, "strength", "a number > 0", self.strength)
         _check(self.density in (None, "own", "fitted"), "density", "own or fitted", self.density)
         _check(0 < self.fpr < 1, "fpr", "a rate in (0, 1)", self.fpr)

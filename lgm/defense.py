@@ -1,7 +1,8 @@
 """Does filtering save the model? Algorithm 1, measured by what an attack does to the model fine-tuned afterwards.
 
-A trial is one attack: a target, K poisons for it, and the few clean images that somebody fine-tunes on. The network
-stays frozen and a new head is trained on its features, which is transfer learning as in Poison Frogs.
+A trial is one attack: a target, K poisons for it, and the few clean images that somebody fine-tunes on. Either the
+network stays frozen and a new head is trained on its features, which is transfer learning as in Poison Frogs, or all of
+its layers are trained. The filter always asks the network as it was before.
 """
 
 import math
@@ -16,6 +17,7 @@ from lgm.cards import Card
 from lgm.config import DefenseConfig, PoisonConfig
 from lgm.data import Split
 from lgm.detection import conformal_threshold, is_removed, wilson_interval
+from lgm.finetune import Examples, fine_tune, fine_tune_layers, mix
 from lgm.fitted import Score, fit_density
 from lgm.heads import LGMHead
 from lgm.intervals import mean_interval
@@ -32,7 +34,7 @@ FILTERS = {
     "own": "log-likelihood under the Gaussian of the claimed label that the network was trained with",
     "fitted": "log-density of a full Gaussian that was fitted afterwards to clean features of the claimed label",
 }
-Predict = Callable[[np.ndarray], np.ndarray]  # features (N, D) -> labels (N,)
+Predict = Callable[[Examples], np.ndarray]  # N examples -> labels (N,)
 
 
 @dataclass(frozen=True)
@@ -53,26 +55,6 @@ class Trial:
     bases: np.ndarray
     clean: np.ndarray
     evaluation: np.ndarray
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Labelled features to fine-tune on.
-
-    Attributes:
-        z: (N, D) features, rescaled so that clean ones span [-1, 1].
-        labels: (N,) claimed labels.
-        score: (N,) nats; higher is cleaner.
-        poisoned: (N,) bool; for counting, the filter does not know.
-    """
-
-    z: np.ndarray
-    labels: np.ndarray
-    score: np.ndarray
-    poisoned: np.ndarray
-
-    def __getitem__(self, index: np.ndarray | slice) -> "Examples":
-        return Examples(self.z[index], self.labels[index], self.score[index], self.poisoned[index])
 
 
 @dataclass(frozen=True)
@@ -153,46 +135,9 @@ class DefenseReport:
         return _plain(values)
 
 
-def mix(clean: Examples, poisons: Examples) -> Examples:
-    """D_t: the clean images with the poisons among them. Source: algorithm 1, step 3."""
-    return Examples(
-        z=np.concatenate([clean.z, poisons.z]),
-        labels=np.concatenate([clean.labels, poisons.labels]),
-        score=np.concatenate([clean.score, poisons.score]),
-        poisoned=np.concatenate([clean.poisoned, poisons.poisoned]),
-    )
-
-
 def keep_likely(examples: Examples, threshold: float) -> Examples:
     """D_w: what scores above T. Source: algorithm 1, step 5."""
     return examples[~is_removed(examples.score, threshold)]
-
-
-def fine_tune(examples: Examples, strength: float = 100.0) -> Predict:
-    """A new head on frozen features: logistic regression.
-
-    The same head for both losses, so that what differs is the features. Refitted Gaussians would be the other choice
-    for an LGM network; poisons hardly move a mean past the target, so it would flatter the defence. Where the filter
-    has left one class only, all is of that class.
-
-    Args:
-        examples: At least one.
-        strength: C of `sklearn.linear_model.LogisticRegression`: how far it trusts the examples over small weights.
-
-    Raises:
-        ValueError: no examples.
-
-    Source: algorithm 1, step 6; Poison Frogs, section 3, trains the last layer only.
-    """
-    from sklearn.dummy import DummyClassifier  # over a second to import
-    from sklearn.linear_model import LogisticRegression
-
-    if not len(examples.labels):
-        raise ValueError("examples: expected at least one to fine-tune on, got none; lower T keeps more")
-    one_class = len(np.unique(examples.labels)) == 1
-    head = DummyClassifier() if one_class else LogisticRegression(C=strength, max_iter=5000)
-    head.fit(examples.z, examples.labels)
-    return lambda z: np.asarray(head.predict(z))
 
 
 def successes(predicted: np.ndarray, control: np.ndarray, base: np.ndarray, target: np.ndarray) -> tuple[int, int]:
@@ -215,6 +160,11 @@ def hold_out(n_images: int, share: float, seed: int) -> tuple[np.ndarray, np.nda
     return np.sort(order[:cut]), np.sort(order[cut:])
 
 
+def in_play(labels: np.ndarray, config: DefenseConfig) -> np.ndarray:
+    """Classes that D_f may have, ascending."""
+    return np.array(sorted(config.classes)) if config.classes and config.task == "two" else np.unique(labels)
+
+
 def draw_trials(labels: np.ndarray, pool: np.ndarray, config: DefenseConfig) -> list[Trial]:
     """Independent draws from the images at the positions ``pool``.
 
@@ -229,7 +179,7 @@ def draw_trials(labels: np.ndarray, pool: np.ndarray, config: DefenseConfig) -> 
         raise ValueError(f"classes: expected two of {present.tolist()}, got {list(config.classes)}")
     if len(present) < 2:
         raise ValueError(f"classes: expected at least two in the data, got {len(present)}")
-    smallest = min(int((labels[pool] == k).sum()) for k in (config.classes or present))
+    smallest = min(int((labels[pool] == k).sum()) for k in in_play(labels[pool], config))
     needed = config.clean + max(config.poisons, 1) + 1  # and one to measure accuracy on
     if smallest < needed:
         raise ValueError(
@@ -244,16 +194,16 @@ def _draw(
 ) -> Trial:
     base, target = (int(k) for k in config.classes or rng.choice(present, 2, replace=False))
     shuffled = {int(k): rng.permutation(pool[labels[pool] == k]) for k in present}
-    in_play = sorted((base, target)) if config.task == "two" else list(shuffled)
+    playing = sorted((base, target)) if config.task == "two" else list(shuffled)
     # D_f is taken from the front, bases and target from the back: how many of the one does not change the other.
-    taken = {k: config.poisons if k == base else int(k == target) for k in in_play}
+    taken = {k: config.poisons if k == base else int(k == target) for k in playing}
     return Trial(
         base_class=base,
         target_class=target,
         target=int(shuffled[target][-1]),
         bases=shuffled[base][::-1][: config.poisons],
-        clean=np.concatenate([shuffled[k][: config.clean] for k in in_play]),
-        evaluation=np.concatenate([shuffled[k][config.clean : len(shuffled[k]) - taken[k]] for k in in_play]),
+        clean=np.concatenate([shuffled[k][: config.clean] for k in playing]),
+        evaluation=np.concatenate([shuffled[k][config.clean : len(shuffled[k]) - taken[k]] for k in playing]),
     )
 
 
@@ -297,9 +247,17 @@ def sweep(
         raise ValueError("settings: expected at least one (poisons, clean images a class), got none")
     configs = [replace(config, poisons=poisons, clean=clean) for poisons, clean in settings]
     most = replace(config, poisons=max(c.poisons for c in configs), clean=max(c.clean for c in configs))
-    lab = _Lab(model, card, split, most)
-    lab.craft(on_step)
-    return [lab.judge(each) for each in configs]
+    lab = Lab(model, card, split, most)
+    poisons = lab.craft(lab.trials, on_step)
+    return [lab.judge(each, poisons) for each in configs]
+
+
+@dataclass(frozen=True)
+class Crafted:
+    """Poisons trial by trial, as many for each, and which of them (N,) the network takes for the target's class."""
+
+    examples: Examples
+    collided: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -312,52 +270,72 @@ class _Result:
     poisoned: np.ndarray
 
 
-class _Lab:
-    """A network, clean images and poisons, all as features: what every setting of a sweep shares."""
+class Lab:
+    """A network and clean images as its features: what all trials and all settings of a sweep share.
 
-    def __init__(self, model: Classifier, card: Card, split: Split, config: DefenseConfig) -> None:
+    Attributes:
+        density: Key of `FILTERS`.
+        classes: (C,) that D_f may have.
+        pool: Positions that trials draw from.
+        calibration: Positions that calibrate T, and do nothing else.
+        trials: As many as the setting asks for.
+        images: The whole split.
+        peak: (C,) highest log-density of each of these classes, nats.
+        threshold: Calibrated T, nats.
+    """
+
+    def __init__(
+        self, model: Classifier, card: Card, split: Split, config: DefenseConfig, z: np.ndarray | None = None
+    ) -> None:
+        """``z``: (N, D) features of the split, if they are known already."""
         self.model, self.card, self.split, self.config = model, card, split, config
         self.scale = model.feature_scale.cpu().numpy()
         self.density = config.density or ("own" if isinstance(model.head, LGMHead) else "fitted")
+        self.classes = in_play(split.labels, config)
         calibration, self.pool = hold_out(len(split), config.calibration, config.seed)
-        if config.classes:  # the promise is for the images that will be scored
-            calibration = calibration[np.isin(split.labels[calibration], config.classes)]
+        # The promise is for the images that will be scored.
+        calibration = calibration[np.isin(split.labels[calibration], self.classes)]
         self.trials = draw_trials(split.labels, self.pool, config)
-        z = embed(model, split.pixels()).numpy() * self.scale
-        self.score, calibration = self._scorer(z, calibration)
-        self.images = self._examples(z, split.labels, poisoned=False)
-        self.calibration = len(calibration)
-        self.threshold = conformal_threshold(self.images.score[calibration], config.fpr)
+        pixels = split.pixels()
+        z = (embed(model, pixels).numpy() if z is None else z) * self.scale
+        self.score, self.peak, self.calibration = self._scorer(z, calibration)
+        self.images = self._examples(z, split.labels, pixels.numpy(), poisoned=False)
+        self.threshold = conformal_threshold(self.images.score[self.calibration], config.fpr)
 
-    def _scorer(self, z: np.ndarray, calibration: np.ndarray) -> tuple[Score, np.ndarray]:
-        """The score, and the images left to calibrate its threshold: none that it was fitted to."""
+    def _scorer(self, z: np.ndarray, calibration: np.ndarray) -> tuple[Score, np.ndarray, np.ndarray]:
+        """The score, its peaks, and the images left to calibrate its threshold: none that it was fitted to."""
         if self.density == "own":
-            return own_density(self.model), calibration
+            score, means = (
+                own_density(self.model),
+                require_mixture(self.model).mixture.means.detach().cpu().numpy() * self.scale,
+            )
+            return score, score(means[self.classes], self.classes), calibration
         fit_on, rest = np.array_split(np.random.default_rng(self.config.seed).permutation(calibration), 2)
-        return fit_density(z[fit_on], self.split.labels[fit_on]), rest
+        points, labels = z[fit_on], self.split.labels[fit_on]
+        score = fit_density(points, labels)
+        means = np.stack([points[labels == k].mean(0) for k in self.classes])  # the likeliest Gaussian's are these
+        return score, score(means, self.classes), rest
 
-    def _examples(self, z: np.ndarray, labels: np.ndarray, *, poisoned: bool) -> Examples:
-        return Examples(z, labels, self.score(z, labels), np.full(len(z), poisoned))
+    def _examples(self, z: np.ndarray, labels: np.ndarray, pixels: np.ndarray, *, poisoned: bool) -> Examples:
+        return Examples(z, labels, self.score(z, labels), np.full(len(z), poisoned), pixels)
 
-    def craft(self, on_step: OnStep | None) -> None:
-        """All poisons of all trials, as one batch."""
-        bases = np.concatenate([trial.bases for trial in self.trials])
-        targets = np.repeat([trial.target for trial in self.trials], self.config.poisons)
+    def craft(self, trials: Sequence[Trial], on_step: OnStep | None = None) -> "Crafted":
+        """All poisons of these trials, as one batch."""
+        bases = np.concatenate([trial.bases for trial in trials])
+        targets = np.repeat([trial.target for trial in trials], self.config.poisons)
         if not len(bases):
-            self.poisons, self.collided = self.images[:0], np.empty(0, bool)
-            return
+            return Crafted(self.images[:0], np.empty(0, bool))
         marked = watermark(self.split[bases], self.split[targets], self.config.watermark)
         config = PoisonConfig(beta=self.config.beta)
-        crafted = craft_poisons(self.model, marked, self.split[targets], config, on_step=on_step)
-        labels = self.split.labels[bases]
-        self.poisons = self._examples(crafted.z * self.scale, labels, poisoned=True)
-        self.collided = crafted.collided
+        found = craft_poisons(self.model, marked, self.split[targets], config, on_step=on_step)
+        examples = self._examples(found.z * self.scale, self.split.labels[bases], found.images, poisoned=True)
+        return Crafted(examples, found.collided)
 
-    def judge(self, config: DefenseConfig) -> DefenseReport:
-        """Fine-tune in every arm of every trial."""
+    def judge(self, config: DefenseConfig, poisons: "Crafted") -> DefenseReport:
+        """Fine-tune in every arm of every trial, with the first ``config.poisons`` of each trial's poisons."""
         trials = draw_trials(self.split.labels, self.pool, config)
-        mine = np.arange(len(self.poisons.labels)).reshape(len(trials), -1)[:, : config.poisons]
-        results = [self._fine_tune_all(trial, self.poisons[index]) for trial, index in zip(trials, mine, strict=True)]
+        mine = np.arange(len(poisons.examples)).reshape(len(trials), -1)[:, : config.poisons]
+        results = [self._run(trial, poisons.examples[index]) for trial, index in zip(trials, mine, strict=True)]
         base, target = (np.array([getattr(t, name) for t in trials]) for name in ("base_class", "target_class"))
         said = {arm: np.array([result.predicted[arm] for result in results]) for arm in (*ARMS, UNTOUCHED)}
         right = {arm: np.array([result.accuracy[arm] for result in results]) for arm in ARMS}
@@ -370,20 +348,20 @@ class _Lab:
             data=self.split.name,
             filter=self.density,
             threshold=self.threshold,
-            calibration=self.calibration,
+            calibration=len(self.calibration),
             n=counts["clean"][1],
             hits={arm: hits for arm, (hits, _) in counts.items()},
             accuracy={arm: float(share.mean()) for arm, share in right.items()},
             accuracy_lost={arm: mean_interval(right["clean"] - right[arm]) for arm in ARMS[1:]},
-            collided=float(self.collided[mine].mean()) if mine.size else math.nan,
+            collided=float(poisons.collided[mine].mean()) if mine.size else math.nan,
             poisons_removed=int(removed[poisoned].sum()),
             poisons_total=int(poisoned.sum()),
             clean_removed=int(removed[~poisoned].sum()),
             clean_total=int((~poisoned).sum()),
-            fpr=float(is_removed(self.images.score[self._scored()], self.threshold).mean()),
+            fpr=float(is_removed(self.images.score[self.unseen], self.threshold).mean()),
         )
 
-    def _fine_tune_all(self, trial: Trial, poisons: Examples) -> "_Result":
+    def _run(self, trial: Trial, poisons: Examples) -> _Result:
         clean, held_out = self.images[trial.clean], self.images[trial.evaluation]
         mixed = mix(clean, poisons)
         examples = {
@@ -392,18 +370,26 @@ class _Lab:
             "filtered": keep_likely(mixed, self.threshold),
             UNTOUCHED: mix(clean, self.images[trial.bases]),
         }
-        heads = {arm: fine_tune(those, self.config.strength) for arm, those in examples.items()}
+        fitted = {arm: self._fine_tune(those) for arm, those in examples.items()}
+        target = self.images[[trial.target]]
         return _Result(
-            predicted={arm: int(head(self.images.z[[trial.target]])[0]) for arm, head in heads.items()},
-            accuracy={arm: float((head(held_out.z) == held_out.labels).mean()) for arm, head in heads.items()},
+            predicted={arm: int(predict(target)[0]) for arm, predict in fitted.items()},
+            accuracy={arm: float((predict(held_out) == held_out.labels).mean()) for arm, predict in fitted.items()},
             removed=is_removed(mixed.score, self.threshold),
             poisoned=mixed.poisoned,
         )
 
-    def _scored(self) -> np.ndarray:
-        """Positions of all images that a trial may draw."""
-        drawn = self.split.labels[self.pool]
-        return self.pool[np.isin(drawn, self.config.classes)] if self.config.classes else self.pool
+    def _fine_tune(self, examples: Examples) -> Predict:
+        head = fine_tune(examples, self.config.strength)
+        if self.config.layers == "head":
+            return lambda those: head(those.z)
+        network = fine_tune_layers(self.model, examples, head)
+        return lambda those: network(those.pixels)
+
+    @property
+    def unseen(self) -> np.ndarray:
+        """Positions of all images that a trial may draw: T was chosen without them."""
+        return self.pool[np.isin(self.split.labels[self.pool], self.classes)]
 
 
 def own_density(model: Classifier) -> Score:

@@ -148,6 +148,21 @@ def conformal_threshold(calibration_scores: np.ndarray, fpr: float) -> float:
     return math.inf if k > len(scores) else float(np.nextafter(scores[k - 1], -np.inf))
 
 
+def conformal_fpr(threshold: float, calibration_scores: np.ndarray) -> float:
+    """The rate that calibration vouches for at T: (1 + those of n calibration scores that T removes) / (n + 1).
+
+    The other way round than `conformal_threshold`: the T that it gives for a rate has at most that rate here.
+
+    Args:
+        threshold: T in nats.
+        calibration_scores: (n,) log-likelihoods of clean images, nats, used for nothing else.
+
+    Source: the conformal p-value of a fresh score just above T; Bates et al. 2023.
+    """
+    removed = int(is_removed(calibration_scores, threshold).sum())
+    return (1 + removed) / (len(calibration_scores) + 1)
+
+
 def nominal_fpr(threshold: float, peak: np.ndarray, n_dim: int) -> float:
     """Share of clean images that the filter would remove if features were exactly Gaussian.
 

@@ -1,6 +1,7 @@
 """Arrays in, plotly figures out. Colours of roles and classes live here and nowhere else."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -9,6 +10,9 @@ from lgm.baselines import REFERENCE, Comparison, Result
 from lgm.cards import FeatureMap, Features
 from lgm.detection import Roc
 from lgm.poisons import Poisons
+
+if TYPE_CHECKING:  # it brings torch
+    from lgm.demonstration import Attack, Demonstration
 
 # Roles keep their colour on every page. Chosen from palettes made for colour-blind readers; each stands out by 3:1
 # from both the light and the dark background.
@@ -159,27 +163,28 @@ def _hover(has_density: bool) -> str:
 
 
 def _add_regions(figure: go.Figure, features: FeatureMap) -> None:
-    if not features.regions.size:
-        return
-    left, right, bottom, top = (float(v) for v in features.extent)
-    rows, columns = features.regions.shape
-    figure.add_trace(
-        go.Heatmap(
-            z=features.regions,
-            x0=left,
-            dx=(right - left) / (columns - 1),
-            y0=bottom,
-            dy=(top - bottom) / (rows - 1),
-            zmin=-0.5,
-            zmax=len(CLASS) - 0.5,
-            colorscale=_STEPS,
-            opacity=0.22,
-            showscale=False,
-            hoverinfo="skip",
-            name="decision regions",
-            showlegend=True,
-            visible="legendonly",
-        )
+    if features.regions.size:
+        left, right, bottom, top = (float(v) for v in features.extent)
+        trace = _regions(features.regions, (left, right, bottom, top))
+        figure.add_trace(trace.update(name="decision regions", showlegend=True, visible="legendonly"))
+
+
+def _regions(regions: np.ndarray, extent: tuple[float, float, float, float]) -> go.Heatmap:
+    """Classes at the points of a grid that goes from edge to edge, in their colours."""
+    left, right, bottom, top = extent
+    rows, columns = regions.shape
+    return go.Heatmap(
+        z=regions,
+        x0=left,
+        dx=(right - left) / (columns - 1),
+        y0=bottom,
+        dy=(top - bottom) / (rows - 1),
+        zmin=-0.5,
+        zmax=len(CLASS) - 0.5,
+        colorscale=_STEPS,
+        opacity=0.22,
+        showscale=False,
+        hoverinfo="skip",
     )
 
 
@@ -199,19 +204,20 @@ def _rings(means: np.ndarray) -> go.Scattergl:
 
 def _tags(means: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, object]]:
     """The class name at each mean, as annotations: text in a trace would lie under the WebGL points."""
-    return [
-        {
-            "x": float(x),
-            "y": float(y),
-            "text": f"<b>{classes[k]}</b>",
-            "showarrow": False,
-            "font": {"size": 12, "color": "white"},
-            "bgcolor": CLASS[k],
-            "bordercolor": "white",
-            "borderpad": 2,
-        }
-        for k, (x, y) in enumerate(means)
-    ]
+    return [_tag(x, y, k, classes) for k, (x, y) in enumerate(means)]
+
+
+def _tag(x: float, y: float, k: int, classes: tuple[str, ...]) -> dict[str, object]:
+    return {
+        "x": float(x),
+        "y": float(y),
+        "text": f"<b>{classes[k]}</b>",
+        "showarrow": False,
+        "font": {"size": 12, "color": "white"},
+        "bgcolor": CLASS[k],
+        "bordercolor": "white",
+        "borderpad": 2,
+    }
 
 
 def _poison_marks(poisons: Poisons, seen: Projection, names: np.ndarray) -> go.Scattergl:
@@ -234,6 +240,165 @@ def _poison_marks(poisons: Poisons, seen: Projection, names: np.ndarray) -> go.S
         hovertemplate="poison: claims %{customdata[0]}, target %{customdata[1]}, "
         "seen as %{customdata[2]}<extra></extra>",
     )
+
+
+def decision_plane(
+    attack: "Attack", shown: "Demonstration", arm: str, seen: Projection, classes: tuple[str, ...]
+) -> go.Figure:
+    """What one model was fine-tuned on, its decision regions, and what it takes the target for (figure 7).
+
+    Clean images are dots, poisons diamonds, in the colour of the class that they claim. What the filter has removed is
+    hollow and crossed. The target is a star, filled with the colour of the class that it is taken for.
+
+    Args:
+        attack: What `lgm.demonstration.stage` made.
+        shown: What a threshold does to it.
+        arm: Of `lgm.defense.ARMS`.
+        seen: How features become places; regions are drawn if it is exact.
+        classes: Their names.
+    """
+    model = shown.arms[arm]
+    examples = attack.clean if arm == "clean" else attack.mixed
+    removed = shown.removed if arm == "filtered" else np.zeros(len(examples), bool)
+    places = seen(examples.z / attack.scale)
+    target = seen(attack.target.z / attack.scale)[0]
+    figure = go.Figure()
+    if model is not None and seen.exact:
+        figure.add_trace(_regions(model.regions, attack.extent))
+    poisoned = examples.poisoned
+    figure.add_traces(
+        _fine_tuned_on("clean", places[~poisoned], examples.labels[~poisoned], removed[~poisoned], classes)
+    )
+    figure.add_trace(_target_mark(target, attack.trial.target_class, model and model.predicted, classes))
+    # Poisons lie on the target: over it, and smaller, so that both are seen.
+    figure.add_traces(_fine_tuned_on("poison", places[poisoned], examples.labels[poisoned], removed[poisoned], classes))
+    means = {k: seen(attack.clean.z[attack.clean.labels == k] / attack.scale).mean(0) for k in _present(attack.clean)}
+    left, right, bottom, top = attack.extent if seen.exact else _square(np.vstack([places, target]))
+    grid = {"zeroline": False, "gridcolor": _GREY, "constrain": "domain"}
+    figure.update_layout(
+        height=400,
+        annotations=[_tag(x, y, k, classes) | {"xshift": -44} for k, (x, y) in means.items()],  # beside the dots
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        showlegend=False,
+        dragmode="pan",
+        uirevision=f"{attack.model} {attack.trial}",
+        xaxis={"title": seen.names[0], "range": [left, right], **grid},
+        yaxis={"title": seen.names[1], "range": [bottom, top], "scaleanchor": "x", **grid},
+    )
+    return figure
+
+
+def _present(examples: Any) -> list[int]:
+    return [int(k) for k in np.unique(examples.labels)]
+
+
+def _square(places: np.ndarray) -> tuple[float, float, float, float]:
+    """Left, right, bottom, top round all places, with a margin."""
+    low, high = places.min(0), places.max(0)
+    (x, y), half = (low + high) / 2, 0.58 * float((high - low).max())
+    return float(x - half), float(x + half), float(y - half), float(y + half)
+
+
+def _fine_tuned_on(
+    kind: str, places: np.ndarray, labels: np.ndarray, removed: np.ndarray, classes: tuple[str, ...]
+) -> list[go.Scatter]:
+    """One trace of clean images or of poisons; none if there are none."""
+    if not len(places):
+        return []
+    symbol, edge = ("diamond", ROLE["poison"]) if kind == "poison" else ("circle", None)
+    colours = [edge if gone and edge else CLASS[k] for k, gone in zip(labels, removed, strict=True)]
+    fates = ["removed by the filter" if gone else "fine-tuned on" for gone in removed]
+    trace = go.Scatter(
+        x=places[:, 0],
+        y=places[:, 1],
+        mode="markers",
+        meta=kind,
+        marker={
+            "symbol": [f"{symbol}-x-open" if gone else symbol for gone in removed],
+            "size": 8,
+            "color": colours,
+            "line": {"width": [1.5 if gone or edge else 0.5 for gone in removed], "color": edge},
+        },
+        customdata=[[classes[k], fate] for k, fate in zip(labels, fates, strict=True)],
+        hovertemplate=f"{kind}, claims %{{customdata[0]}}: %{{customdata[1]}}<extra></extra>",
+    )
+    return [trace]
+
+
+def _target_mark(place: np.ndarray, true: int, predicted: int | None, classes: tuple[str, ...]) -> go.Scatter:
+    said = "no model" if predicted is None else f"taken for {classes[predicted]}"
+    return go.Scatter(
+        x=place[:1],
+        y=place[1:],
+        mode="markers+text",
+        meta="target",
+        text=[f"<b>{said}</b>"],
+        textposition="top center",
+        marker={
+            "symbol": "star",
+            "size": 34,
+            "color": "rgba(128,128,128,0.4)" if predicted is None else CLASS[predicted],
+            "line": {"width": 2.5, "color": ROLE["target"]},
+        },
+        hovertemplate=f"target, a {classes[true]}: {said}<extra></extra>",
+    )
+
+
+def success_curves(reports: dict[str, list[dict[str, Any]]]) -> go.Figure:
+    """Attack success against the number of poisons K, with 95 % Wilson bands.
+
+    Args:
+        reports: By loss, "lgm" and "softmax": `lgm.defense.DefenseReport.to_dict` for different K, all else equal.
+    """
+    figure = go.Figure()
+    for loss, of_loss in reports.items():
+        ordered = sorted(of_loss, key=lambda report: report["poisons"])
+        for arm, dash in (("unfiltered", "solid"), ("filtered", "dash")):
+            known = [report for report in ordered if report["attack_success"][arm] is not None]
+            figure.add_traces(_curve(known, loss, arm, dash))
+    numbers = sorted({report["poisons"] for of_loss in reports.values() for report in of_loss})
+    figure.update_layout(
+        height=360,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        legend={"orientation": "h", "y": -0.22, "yanchor": "top"},
+        uirevision="curves",
+        xaxis={"title": "poisons K, for one target", "type": "log", "tickvals": numbers, "gridcolor": _GREY},
+        yaxis={"title": "attack success", "range": [-0.03, 1.03], "tickformat": ".0%", "gridcolor": _GREY},
+    )
+    return figure
+
+
+def _curve(reports: list[dict[str, Any]], loss: str, arm: str, dash: str) -> list[go.Scatter]:
+    """The band and the line over it."""
+    numbers = [report["poisons"] for report in reports]
+    low, high = ([report["interval"][arm][end] for report in reports] for end in (0, 1))
+    red, green, blue = (int(ROLE[loss][i : i + 2], 16) for i in (1, 3, 5))
+    name = f"{'LGM' if loss == 'lgm' else 'softmax'}, {'not filtered' if arm == 'unfiltered' else 'filtered'}"
+    band = go.Scatter(
+        x=numbers + numbers[::-1],
+        y=high + low[::-1],
+        fill="toself",
+        fillcolor=f"rgba({red},{green},{blue},0.18)",
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        showlegend=False,
+        legendgroup=name,
+    )
+    line = go.Scatter(
+        x=numbers,
+        y=[report["attack_success"][arm] for report in reports],
+        mode="lines+markers",
+        name=name,
+        meta=f"{loss} {arm}",
+        legendgroup=name,
+        line={"color": ROLE[loss], "width": 2.5, "dash": dash},
+        marker={"size": 8, "symbol": "circle" if loss == "lgm" else "square"},
+        customdata=[[report["n"], *report["interval"][arm]] for report in reports],
+        hovertemplate=name
+        + ": %{y:.0%} (%{customdata[1]:.0%} to %{customdata[2]:.0%}) of %{customdata[0]}<extra></extra>",
+    )
+    return [band, line]
 
 
 def roc_chart(comparisons: list[Comparison], *, collided: bool = False, log: bool = True) -> go.Figure:

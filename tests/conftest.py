@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +13,10 @@ from lgm.cards import Card
 from lgm.config import PRESETS, ModelConfig, TrainConfig
 from lgm.data import Split, per_class
 from lgm.datasets import load_split
+
+if TYPE_CHECKING:
+    from lgm.heads import Head
+    from lgm.networks import Classifier
 
 pytest.register_assert_rewrite("tests.browser")  # so that a failed check there says what it found
 
@@ -76,6 +81,57 @@ def blank_card() -> Card:
     """A card of an untrained tiny network."""
     config = TrainConfig(model=ModelConfig(network="tiny-cnn"))
     return Card(name="blank", config=config, weights_sha256="", feature_min=[-1.0, -4.0], feature_max=[1.0, 4.0])
+
+
+_CORNERS = np.array([[-4.8, -4.8], [4.8, -4.8], [-4.8, 4.8], [4.8, 4.8]], np.float32)
+
+
+@pytest.fixture(scope="session")
+def blobs() -> Split:
+    """Images of four classes: the halves are dark or bright, by as much as makes the features N(corner, 1)."""
+    rng = np.random.default_rng(5)
+    labels = rng.permutation(np.repeat(np.arange(4), 120))
+    level = 0.5 + (_CORNERS[labels] + rng.standard_normal((len(labels), 2))) / 24
+    images = np.repeat(level[:, None, None, :], 14, axis=3).repeat(28, axis=2) + rng.normal(0, 0.02, (1, 1, 28, 28))
+    return Split("blobs", (255 * images).round().clip(0, 255).astype(np.uint8), labels)
+
+
+@pytest.fixture(scope="session")
+def gaussian() -> "Classifier":
+    """Its features are the brightness of the left and of the right half; LGM."""
+    import torch
+
+    from lgm.heads import LGMHead
+    from lgm.mixture import GaussianMixture
+
+    return _halves(LGMHead(GaussianMixture(torch.from_numpy(_CORNERS))))
+
+
+@pytest.fixture(scope="session")
+def linear() -> "Classifier":
+    """The same features; softmax."""
+    import torch
+
+    from lgm.heads import SoftmaxHead
+
+    head = SoftmaxHead(2, len(_CORNERS))
+    head.classifier.weight.data, head.classifier.bias.data = torch.from_numpy(_CORNERS.copy()), torch.zeros(4)
+    return _halves(head)
+
+
+def _halves(head: "Head") -> "Classifier":
+    import torch
+    from torch import nn
+
+    from lgm.networks import Classifier
+
+    layer = nn.Linear(28 * 28, 2)
+    left = torch.arange(28) < 14
+    layer.weight.data = torch.stack([left, ~left]).float()[:, None].expand(2, 28, 28).reshape(2, -1) * 12 / (14 * 28)
+    layer.bias.data.zero_()
+    model = Classifier(nn.Sequential(nn.Flatten(), layer), head)
+    model.feature_scale = torch.tensor([1 / 6, 1 / 7])
+    return model.eval().requires_grad_(False)
 
 
 @pytest.fixture

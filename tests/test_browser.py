@@ -15,6 +15,7 @@ TITLES = {
     "features": "What did each loss do to feature space",
     "craft": "Can an image look like this and mean that",
     "detect": "Where do I put the threshold",
+    "defend": "Does filtering save the model",
     "train": "How does a feature space form",
 }
 

@@ -1,4 +1,4 @@
-"""Algorithm 1 to its end, on a network whose features are known: brightness of the left and of the right half."""
+"""Algorithm 1 to its end, on a network whose features are known."""
 
 import json
 import math
@@ -12,7 +12,6 @@ import torch
 from scipy.optimize import minimize
 from scipy.stats import binomtest, multivariate_normal
 from sklearn.linear_model import LogisticRegression
-from torch import nn
 
 import lgm
 import lgm.defense
@@ -23,61 +22,25 @@ from lgm.data import Split
 from lgm.defense import (
     ARMS,
     UNTOUCHED,
-    Examples,
     defend,
     draw_trials,
-    fine_tune,
     hold_out,
+    in_play,
     keep_likely,
-    mix,
     own_density,
     successes,
     sweep,
     watermark,
 )
 from lgm.detection import conformal_threshold, is_removed
+from lgm.finetune import Examples, fine_tune, mix
 from lgm.fitted import fit_density
-from lgm.heads import LGMHead, SoftmaxHead
-from lgm.mixture import GaussianMixture
 from lgm.networks import Classifier, embed, log_likelihood
 from lgm.poisoning import craft_poisons
 
-N_CLASSES, PER_CLASS = 4, 120
-CORNERS = torch.tensor([[-4.8, -4.8], [4.8, -4.8], [-4.8, 4.8], [4.8, 4.8]])
+N_CLASSES = 4
 QUICK = DefenseConfig(trials=8, clean=3, poisons=12, beta=1e-5, fpr=0.05, seed=2)
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(scope="module")
-def blobs() -> Split:
-    """Images of four classes: the halves are dark or bright, by as much as makes the features N(corner, 1)."""
-    rng = np.random.default_rng(5)
-    labels = rng.permutation(np.repeat(np.arange(N_CLASSES), PER_CLASS))
-    level = 0.5 + (CORNERS.numpy()[labels] + rng.standard_normal((len(labels), 2))) / 24
-    images = np.repeat(level[:, None, None, :], 14, axis=3).repeat(28, axis=2) + rng.normal(0, 0.02, (1, 1, 28, 28))
-    return Split("blobs", (255 * images).round().clip(0, 255).astype(np.uint8), labels)
-
-
-def network(head: nn.Module) -> Classifier:
-    linear = nn.Linear(28 * 28, 2)
-    left = torch.arange(28) < 14
-    linear.weight.data = torch.stack([left, ~left]).float()[:, None].expand(2, 28, 28).reshape(2, -1) * 12 / (14 * 28)
-    linear.bias.data.zero_()
-    model = Classifier(nn.Sequential(nn.Flatten(), linear), head)  # pyright: ignore[reportArgumentType]
-    model.feature_scale = torch.tensor([1 / 6, 1 / 7])
-    return model.eval().requires_grad_(False)
-
-
-@pytest.fixture(scope="module")
-def gaussian() -> Classifier:
-    return network(LGMHead(GaussianMixture(CORNERS)))
-
-
-@pytest.fixture(scope="module")
-def linear() -> Classifier:
-    head = SoftmaxHead(2, N_CLASSES)
-    head.classifier.weight.data, head.classifier.bias.data = CORNERS.clone(), torch.zeros(N_CLASSES)
-    return network(head)
 
 
 def test_collisions_succeed_until_the_filter_removes_them(gaussian: Classifier, blank_card: Card, blobs: Split):
@@ -205,6 +168,27 @@ def test_intervals_are_wilsons(gaussian: Classifier, blank_card: Card, blobs: Sp
     assert nobody.to_dict()["interval"]["filtered"] == [None, None]
 
 
+def test_all_classes_are_calibrated_and_drawn_where_the_head_tells_all_apart(
+    linear: Classifier, blank_card: Card, blobs: Split
+):
+    config = replace(QUICK, task="all", classes=(3, 0))
+    assert in_play(blobs.labels, config).tolist() == [0, 1, 2, 3]
+    report = defend(linear, blank_card, blobs, config)
+    assert report.clean_removed < 0.2 * report.clean_total  # a density of two classes would remove half
+
+
+def test_all_layers_learn_what_a_head_cannot(gaussian: Classifier, blank_card: Card, blobs: Split):
+    config = replace(QUICK, trials=3, poisons=4)
+    before = {name: value.clone() for name, value in gaussian.state_dict().items()}
+    report = defend(gaussian, blank_card, blobs, replace(config, layers="all"))
+    assert defend(gaussian, blank_card, blobs, replace(config, layers="all")) == report
+    assert all(torch.equal(value, before[name]) for name, value in gaussian.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in gaussian.parameters())
+    head = defend(gaussian, blank_card, blobs, config)
+    assert (report.threshold, report.poisons_removed) == (head.threshold, head.poisons_removed)
+    assert report.to_dict()["layers"] == "all"
+
+
 def test_chosen_classes_are_those_of_all_trials(gaussian: Classifier, blank_card: Card, blobs: Split):
     config = replace(QUICK, classes=(3, 0))
     calibration, pool = hold_out(len(blobs), config.calibration, config.seed)
@@ -261,7 +245,8 @@ def test_one_class_is_not_enough(blobs: Split):
 
 
 def examples(n: int, rng: np.random.Generator, *, poisoned: bool = False) -> Examples:
-    return Examples(rng.normal(size=(n, 2)), rng.integers(0, 2, n), rng.normal(-3, 1, n), np.full(n, poisoned))
+    pixels = rng.random((n, 1, 28, 28), np.float32)
+    return Examples(rng.normal(size=(n, 2)), rng.integers(0, 2, n), rng.normal(-3, 1, n), np.full(n, poisoned), pixels)
 
 
 def test_mixing_keeps_all_and_filtering_keeps_what_is_above(rng: np.random.Generator):
@@ -271,7 +256,7 @@ def test_mixing_keeps_all_and_filtering_keeps_what_is_above(rng: np.random.Gener
     threshold = float(mixed.score[7])  # exactly at T is removed
     kept = keep_likely(mixed, threshold)
     by_hand = [i for i in range(26) if mixed.score[i] > threshold]
-    for name in ("z", "labels", "score", "poisoned"):
+    for name in ("z", "labels", "score", "poisoned", "pixels"):
         np.testing.assert_array_equal(getattr(kept, name), getattr(mixed, name)[by_hand])
     assert len(keep_likely(mixed, -math.inf).labels) == 26
 
@@ -376,6 +361,7 @@ def test_the_command_sweeps(tiny_softmax: Path, capsys: Capture):
         (["--classes", "4", "10"], "classes: expected two of"),
         (["--watermark", "1"], "watermark: expected an opacity in [0, 1)"),
         (["--clean", "5000"], "clean, poisons: expected at most"),
+        (["--classes", "4", "9", "--layers", "all", "--trials", "1"], "trials: expected at least 2"),
         (["--density", "own"], "likelihood: expected a network trained with the LGM loss"),
     ],
 )

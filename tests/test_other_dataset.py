@@ -19,7 +19,7 @@ from tests.test_pages import opened, words
 
 NAME = "fashion-mnist"
 CLASSES = DATASETS[NAME].classes
-PAGES = ["overview", "features", "craft", "detect", "train"]
+PAGES = ["overview", "features", "craft", "detect", "defend", "train"]
 
 
 def images(name: str, count: int) -> Split:
@@ -79,8 +79,8 @@ def test_every_page_shows_what_it_can_without(with_networks: None, monkeypatch: 
     have_images(monkeypatch, there=False)
     app = shown(name)
     missing = [error.value for error in app.error]
-    # Craft needs images to pick from, Detect those that the filter throws away; each says so, and goes on.
-    assert len(missing) == {"craft": 2, "detect": 1}.get(name, 0)
+    # Craft needs images to pick from, Detect those that the filter throws away, Defend all; each says so, and goes on.
+    assert len(missing) == {"craft": 2, "detect": 1, "defend": 1}.get(name, 0)
     assert all("is missing; here is how to get it" in text for text in missing)
     if name in ("overview", "craft", "detect"):
         assert app.get("bidi_component"), "the picture that came with the networks"

@@ -1,7 +1,8 @@
 """Cached loaders. What the first paint needs reads without torch; the network comes when it is asked for."""
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import streamlit as st
@@ -185,3 +186,23 @@ def threshold(name: str) -> float:
     """The current T in nats for an LGM network; where nobody chose one, the T that removes 1 % of D_f."""
     chosen = state.get("threshold")
     return float(np.quantile(embedded(name, clean_split()).score, 0.01)) if chosen is None else cast(float, chosen)
+
+
+@st.cache_data(show_spinner=False, max_entries=8, ttl=10)
+def _study(of: str) -> dict[str, Any] | None:
+    path = cards.SHIPPED / f"{of}.study.json"
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: expected a study in JSON, found {error}; restore it or delete it") from error
+
+
+def study() -> dict[str, Any] | None:
+    """What was measured on the chosen dataset and is shipped with its networks; None if nothing was.
+
+    Raises:
+        CheckpointError: the file does not read.
+    """
+    return _study(dataset().name)

@@ -5,7 +5,7 @@ what differs from the defaults back; pages and fragments call `push` after a cha
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +43,13 @@ def _weight(text: str) -> float:
     return value
 
 
-def _method(text: str) -> str:
-    if text not in METHODS:
-        raise ValueError(text)
-    return text
+def _one_of(options: Collection[str]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in options:
+            raise ValueError(text)
+        return text
+
+    return parse
 
 
 def _finite(text: str) -> float:
@@ -64,17 +67,26 @@ FIELDS: dict[str, Field] = {
     "base": Field(_index, None),  # position in D_f; None: the page's own example
     "target": Field(_index, None),
     "beta": Field(_positive, 8e-3),
-    "method": Field(_method, "lm"),
+    "method": Field(_one_of(METHODS), "lm"),
     "gamma": Field(_weight, 0.0),  # of the attacker who knows of the filter
     "threshold": Field(_finite, None),  # T in nats; None: the one for 1 % FPR
     "seed": Field(_index, 1),
+    "network": Field(_one_of(("lgm", "softmax")), "lgm"),  # the one that Defend shows
+    "task": Field(_one_of(("two", "all")), "two"),
+    "base_class": Field(_index, None),  # None: the page's own example
+    "target_class": Field(_index, None),
+    "poisons": Field(_index, 10),  # K
+    "clean": Field(_index, 10),  # images a class
+    "draw": Field(_index, 1),
+    "softmax_threshold": Field(_finite, None),  # as `threshold`, for the Gaussians fitted afterwards
 }
+_THRESHOLDS = ("threshold", "softmax_threshold")
 # What a choice puts back to its default: positions and thresholds belong to the data and the network they were made on.
 DEPENDENTS = {
-    "dataset": ("data", "lgm", "softmax", "base", "target", "threshold"),
-    "data": ("base", "target", "threshold"),
-    "lgm": ("base", "target", "threshold"),
-    "softmax": ("base", "target", "threshold"),
+    "dataset": ("data", "lgm", "softmax", "base", "target", "base_class", "target_class", *_THRESHOLDS),
+    "data": ("base", "target", *_THRESHOLDS),
+    "lgm": ("base", "target", *_THRESHOLDS),
+    "softmax": ("base", "target", *_THRESHOLDS),
 }
 
 

@@ -1,0 +1,173 @@
+"""One attack in full: figure 7's regions, arms and counts, on features that are known."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from lgm.cards import Card, FeatureMap
+from lgm.data import Split
+from lgm.defense import defend
+from lgm.demonstration import Attack, demonstrate, stage
+from lgm.detection import conformal_fpr, conformal_threshold
+from lgm.figures import decision_plane, projection, success_curves
+from lgm.finetune import Examples, fine_tune
+from lgm.networks import Classifier, embed
+from tests.test_defense import QUICK
+
+SETTING = replace(QUICK, classes=(0, 3), clean=4, poisons=12)
+CLASSES = ("a", "b", "c", "d")
+
+
+def plane_of(means: np.ndarray) -> FeatureMap:
+    return FeatureMap({}, means, np.zeros(len(means)), np.empty((0, 0), np.uint8), np.zeros(4))
+
+
+@pytest.fixture
+def attack(gaussian: Classifier, blank_card: Card, blobs: Split) -> Attack:
+    return stage(gaussian, blank_card, blobs, SETTING)
+
+
+def test_it_is_the_first_trial_of_the_defence(attack: Attack, gaussian: Classifier, blank_card: Card, blobs: Split):
+    report = defend(gaussian, blank_card, blobs, replace(SETTING, trials=2))
+    shown = attack.demonstrate()
+    assert shown.threshold == attack.threshold == report.threshold
+    assert (len(attack.calibration), float((attack.fresh <= attack.threshold).mean())) == (
+        report.calibration,
+        report.fpr,
+    )
+    assert report.poisons_removed >= shown.poisons_removed == 12
+    assert demonstrate(gaussian, blank_card, blobs, SETTING).arms["filtered"] is not None
+
+
+def test_known_features_are_not_computed_again(attack: Attack, gaussian: Classifier, blank_card: Card, blobs: Split):
+    known = embed(gaussian, blobs.pixels()).numpy()
+    again = stage(gaussian, blank_card, blobs, SETTING, z=known)
+    for part in ("clean", "poisons", "target", "held_out"):
+        np.testing.assert_array_equal(getattr(again, part).z, getattr(attack, part).z)
+
+
+def test_regions_are_what_the_heads_predict(attack: Attack):
+    shown = attack.demonstrate()
+    x, y = attack.grid()
+    rng = np.random.default_rng(0)
+    for name, examples in (("clean", attack.clean), ("unfiltered", attack.mixed)):
+        arm, head = shown.arms[name], fine_tune(examples, attack.config.strength)
+        assert arm is not None
+        for row, column in rng.integers(0, len(x), (200, 2)):
+            place = np.array([[x[column], y[row]]]) * attack.scale
+            assert arm.regions[row, column] == head(place)[0]
+        assert arm.predicted == head(attack.target.z)[0]
+        assert arm.accuracy == np.mean(head(attack.held_out.z) == attack.held_out.labels)
+
+
+def test_everything_drawn_is_inside(attack: Attack):
+    left, right, bottom, top = attack.extent
+    z = np.concatenate([attack.mixed.z, attack.target.z]) / attack.scale
+    assert (z.min(0) > [left, bottom]).all()
+    assert (z.max(0) < [right, top]).all()
+    assert right - left == pytest.approx(top - bottom)
+
+
+def test_poisons_on_the_target_turn_it_until_they_are_removed(attack: Attack):
+    on_target = np.repeat(attack.target.z, 12, axis=0)
+    poisons = replace(attack.poisons, z=on_target, score=np.full(12, -50.0))
+    shown = replace(attack, poisons=poisons).demonstrate(-40.0)
+    said = {name: arm and arm.predicted for name, arm in shown.arms.items()}
+    assert said == {"clean": 3, "unfiltered": 0, "filtered": 3}
+    assert (shown.poisons_removed, shown.clean_removed) == (12, 0)
+
+
+def test_a_threshold_below_all_removes_nothing_and_one_above_all_leaves_no_model(attack: Attack):
+    none, everything = attack.demonstrate(-math.inf), attack.demonstrate(math.inf)
+    unfiltered, filtered = none.arms["unfiltered"], none.arms["filtered"]
+    assert unfiltered is not None
+    assert filtered is not None
+    np.testing.assert_array_equal(filtered.regions, unfiltered.regions)
+    assert (filtered.predicted, filtered.accuracy) == (unfiltered.predicted, unfiltered.accuracy)
+    assert not none.removed.any()
+    assert everything.removed.all()
+    assert everything.arms["filtered"] is None
+    assert (everything.poisons_removed, everything.clean_removed) == (12, 8)
+    assert attack.to_dict(everything)["threshold"] is None
+
+
+def test_three_ways_to_a_false_positive_rate(attack: Attack):
+    threshold = float(np.quantile(attack.fresh, 0.2))
+    rates = attack.rates(threshold)
+    assert rates["empirical"] == np.mean([score <= threshold for score in attack.fresh])
+    below = sum(score <= threshold for score in attack.calibration)
+    assert rates["calibrated"] == pytest.approx((1 + below) / (1 + len(attack.calibration)))
+    peak = -math.log(2 * math.pi)
+    assert rates["nominal"] == pytest.approx(chi2(2).sf(-2 * (threshold - peak)), rel=1e-5)
+
+
+def test_the_nominal_rate_of_a_fitted_density_is_that_of_its_gaussians(
+    linear: Classifier,
+    blank_card: Card,
+    blobs: Split,
+):
+    attack = stage(linear, blank_card, blobs, SETTING)
+    for threshold in np.quantile(attack.fresh, [0.1, 0.5]):
+        rates = attack.rates(float(threshold))
+        assert rates["nominal"] == pytest.approx(rates["empirical"], abs=0.12)  # blobs are Gaussian
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.29])
+def test_calibration_vouches_for_the_rate_that_it_was_asked_for(rate: float, rng: np.random.Generator):
+    scores = rng.normal(size=199)
+    found = conformal_fpr(conformal_threshold(scores, rate), scores)
+    assert found == pytest.approx(math.floor(rate * 200 + 1e-9) / 200)
+    assert found <= rate + 1e-12
+
+
+def test_all_layers_have_no_common_plane(gaussian: Classifier, blank_card: Card, blobs: Split):
+    with pytest.raises(ValueError, match="layers: expected head"):
+        stage(gaussian, blank_card, blobs, replace(SETTING, layers="all"))
+
+
+def test_the_plane_shows_who_was_trained_on_and_who_was_removed(attack: Attack):
+    shown = attack.demonstrate()
+    seen = projection(plane_of(np.eye(4, 2)))
+    poisoned = decision_plane(attack, shown, "unfiltered", seen, CLASSES)
+    filtered = decision_plane(attack, shown, "filtered", seen, CLASSES)
+    marks = {trace.meta: trace for trace in filtered.data}
+    assert list(marks["poison"].marker.symbol) == ["diamond-x-open"] * 12
+    assert "diamond-x-open" not in next(t for t in poisoned.data if t.meta == "poison").marker.symbol
+    np.testing.assert_allclose(np.c_[marks["poison"].x, marks["poison"].y], attack.poisons.z / attack.scale)
+    assert "taken for d" in marks["target"].text[0]
+    assert filtered.data[0].type == "heatmap"
+
+
+def test_projected_features_have_no_regions(attack: Attack):
+    tilted = replace(projection(plane_of(np.eye(4, 3))), axes=np.eye(2))
+    for arm in ("clean", "filtered"):
+        figure = decision_plane(attack, attack.demonstrate(), arm, tilted, CLASSES)
+        assert "heatmap" not in [trace.type for trace in figure.data]
+        assert "3 features" in figure.layout.xaxis.title.text
+
+
+def test_curves_are_the_reports():
+    def report(k: int, share: float | None) -> dict:
+        shares, interval = {"unfiltered": share, "filtered": 0.0}, {"unfiltered": [0.1, 0.9], "filtered": [0.0, 0.2]}
+        return {"poisons": k, "n": 9, "attack_success": shares, "interval": interval}
+
+    figure = success_curves({"lgm": [report(5, 0.5), report(1, None), report(2, 0.25)]})
+    lines = {trace.meta: trace for trace in figure.data if trace.meta}
+    assert (list(lines["lgm unfiltered"].x), list(lines["lgm unfiltered"].y)) == ([2, 5], [0.25, 0.5])
+    assert list(lines["lgm filtered"].x) == [1, 2, 5]
+    assert (lines["lgm unfiltered"].line.dash, lines["lgm filtered"].line.dash) == ("solid", "dash")
+    band = figure.data[0]
+    assert (list(band.x), list(band.y)) == ([2, 5, 5, 2], [0.9, 0.9, 0.1, 0.1])
+
+
+def test_parts_are_taken_together(rng: np.random.Generator):
+    those = Examples(
+        rng.normal(size=(5, 2)), np.arange(5), rng.normal(size=5), np.zeros(5, bool), np.zeros((5, 1, 2, 2))
+    )
+    some = those[np.array([3, 1])]
+    assert len(some) == 2
+    np.testing.assert_array_equal(some.z, those.z[[3, 1]])
+    np.testing.assert_array_equal(some.labels, [3, 1])
