@@ -291,7 +291,7 @@ def show(attack: "Attack", loss: str) -> float:
     threshold = threshold_row(attack, loss)
     shown = attack.demonstrate(threshold)
     planes(attack, shown, loss)
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns([3, 2], gap="large")
     with left:
         rates(attack, threshold)
     with right:

@@ -28,7 +28,7 @@ def images(name: str, count: int) -> Split:
     return Split(name, pixels, np.arange(count) % 10, NAME)
 
 
-SPLITS = {"test": images("test", 60), "held-out": images("held-out", 80)}
+SPLITS = {"test": images("test", 600), "held-out": images("held-out", 80)}
 
 
 @pytest.fixture
@@ -72,6 +72,8 @@ def test_every_page_works_with_the_images(with_networks: None, monkeypatch: pyte
     app = shown(name)
     assert not app.error
     assert app.sidebar.selectbox[0].value == DATASETS[NAME].title
+    if name == "defend":
+        assert len(app.get("plotly_chart")) == 3
 
 
 @pytest.mark.parametrize("name", PAGES)
