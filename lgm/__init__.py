@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lgm.data import DataError as DataError
     from lgm.datasets import load_split as load_split
     from lgm.defense import defend as defend
+    from lgm.defense import frontier as frontier
     from lgm.demonstration import demonstrate as demonstrate
     from lgm.detection import conformal_threshold as conformal_threshold
     from lgm.detection import outcome as outcome
@@ -57,6 +58,7 @@ _HOME = {
     "DataError": "data",
     "load_split": "datasets",
     "defend": "defense",
+    "frontier": "defense",
     "demonstrate": "demonstration",
     "conformal_threshold": "detection",
     "outcome": "detection",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from lgm.cards import SHIPPED, CheckpointError, check_name, list_checkpoints, user_folder
-from lgm.config import METHODS, PRESETS, DefenseConfig, PoisonConfig, TrainConfig
+from lgm.config import GAMMA_GRID, METHODS, PRESETS, DefenseConfig, PoisonConfig, TrainConfig
 from lgm.data import DataError, Split
 from lgm.datasets import DATASETS, default_split, load_split
 
@@ -481,6 +481,9 @@ def _add_defend(commands: Any) -> None:
     parser.add_argument("--clean", type=int, default=default.clean, help="clean images a class to fine-tune on")
     parser.add_argument("--trials", type=int, default=default.trials, help="independent draws")
     parser.add_argument("--beta", type=float, default=default.beta, help="weight of looking like the base")
+    parser.add_argument(
+        "--gamma", type=float, default=default.gamma, help="weight of passing the filter, for an attacker who knows it"
+    )
     parser.add_argument("--watermark", type=float, default=default.watermark, help="opacity of the target on the bases")
     parser.add_argument("--layers", choices=["head", "all"], default=default.layers, help="what is fine-tuned")
     parser.add_argument("--strength", type=float, default=default.strength, help="C of the logistic regression")
@@ -496,13 +499,30 @@ def _add_defend(commands: Any) -> None:
         action="store_true",
         help=f"a list: up to --poisons of {_SWEEP_POISONS}, and {_SWEEP_CLEAN} clean images a class",
     )
+    parser.add_argument("--frontier", action="store_true", help=f"a list: attackers with a gamma of {GAMMA_GRID}")
 
 
 def _defend(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
     from lgm.checkpoints import load_checkpoint
-    from lgm.defense import sweep
+    from lgm.defense import frontier, sweep
+    from lgm.study import frontier_row
 
-    given = ["task", "poisons", "clean", "trials", "beta", "watermark", "layers", "strength", "fpr", "density", "seed"]
+    if args.sweep and args.frontier:
+        raise ValueError("sweep, frontier: expected one of them, got both")
+    given = [
+        "task",
+        "poisons",
+        "clean",
+        "trials",
+        "beta",
+        "gamma",
+        "watermark",
+        "layers",
+        "strength",
+        "fpr",
+        "density",
+        "seed",
+    ]
     classes = args.classes and (args.classes[0], args.classes[1])
     config = DefenseConfig(classes=classes, **{name: getattr(args, name) for name in given})
     model, card = load_checkpoint(args.model, args.device)
@@ -517,12 +537,16 @@ def _defend(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
             bar.total = total
             bar.update(done - bar.n)
 
+        if args.frontier:
+            return [frontier_row(report) for report in frontier(model, card, split, config, on_step=on_step)]
         reports = [report.to_dict() for report in sweep(model, card, split, config, settings, on_step=on_step)]
     return reports if args.sweep else reports[0]
 
 
 def _curves(reports: list[dict[str, Any]]) -> str:
     """A sweep for people: attack success and its interval, a line a setting."""
+    if "gamma" in reports[0] and "detected" in reports[0]:
+        return _frontier(reports)
     lines = [reports[0]["definition"], f"{'clean':>5} {'poisons':>7} {'n':>4}   {'unfiltered':<22} {'filtered':<22}"]
     for report in reports:
         line = f"{report['clean']:>5} {report['poisons']:>7} {report['n']:>4}  "
@@ -531,6 +555,17 @@ def _curves(reports: list[dict[str, Any]]) -> str:
             line += f" {'none' if share is None else f'{share:.3f} ({low:.3f} to {high:.3f})':<22}"
         lines.append(line.rstrip())
     return "\n".join(lines)
+
+
+def _frontier(rows: list[dict[str, Any]]) -> str:
+    """A frontier for people: a line an attacker, and what it means."""
+    from lgm.study import frontier_meaning
+
+    lines = [f"{'gamma':>6} {'n':>4}   {'unfiltered':>10} {'filtered':>8} {'caught':>7} {'collide':>8}"]
+    for row in rows:
+        shares = row["unfiltered"], row["attack_success"], row["detected"], row["collided"]
+        lines.append(f"{row['gamma']:>6g} {row['n']:>4}   " + "{:>10.3f} {:>8.3f} {:>7.3f} {:>8.3f}".format(*shares))
+    return "\n".join([*lines, frontier_meaning(rows)])
 
 
 if __name__ == "__main__":

@@ -165,6 +165,7 @@ class DefenseConfig:
     poisons: int = 10  # K, all for one target: D_p
     trials: int = 100  # independent draws of target, bases and clean images
     beta: float = 1e-3  # eq. (1); the paper's 8e-3 lets most poisons for softmax fall short of the target
+    gamma: float = 0.0  # weight of passing the filter, for an attacker who knows its T; 0: one who does not
     watermark: float = 0.0  # opacity of the target laid over each base before crafting, as in Poison Frogs
     layers: Layers = "head"  # what is trained: a new head on frozen features, or "all" layers with it
     strength: float = 100.0  # C of the new head's logistic regression; small: it cannot follow even clean images
@@ -181,6 +182,7 @@ class DefenseConfig:
         _check(self.poisons >= 0, "poisons", "a number >= 0", self.poisons)
         _check(self.trials >= 2, "trials", "at least 2, for an interval", self.trials)
         _check(self.beta >= 0, "beta", "a number >= 0", self.beta)
+        _check(0 <= self.gamma < math.inf, "gamma", "a finite number >= 0", self.gamma)
         _check(0 <= self.watermark < 1, "watermark", "an opacity in [0, 1)", self.watermark)
         _check(self.layers in ("head", "all"), "layers", "head or all", self.layers)
         _check(self.strength > 0, "strength", "a number > 0", self.strength)

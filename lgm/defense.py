@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from lgm.cards import Card
-from lgm.config import DefenseConfig, PoisonConfig
+from lgm.config import GAMMA_GRID, DefenseConfig, PoisonConfig
 from lgm.data import Split
 from lgm.detection import conformal_threshold, is_removed, wilson_interval
 from lgm.finetune import Examples, fine_tune, fine_tune_layers, mix
@@ -220,7 +220,8 @@ def defend(
         on_step: Called as (poison-iterations done, in all); returning False ends crafting with the points so far.
 
     Raises:
-        ValueError: see `draw_trials` and `craft_poisons`; a softmax network has no density of its own.
+        ValueError: see `draw_trials` and `craft_poisons`; a softmax network has no density of its own, and so no
+            attacker who knows of it (gamma > 0).
 
     Source: algorithm 1. What the paper leaves open: T, which is a conformal quantile (`conformal_threshold`) of clean
     images, and fine-tuning and its success, which it does not measure.
@@ -250,6 +251,35 @@ def sweep(
     lab = Lab(model, card, split, most)
     poisons = lab.craft(lab.trials, on_step)
     return [lab.judge(each, poisons) for each in configs]
+
+
+def frontier(
+    model: Classifier,
+    card: Card,
+    split: Split,
+    config: DefenseConfig,
+    gammas: Sequence[float] = GAMMA_GRID,
+    *,
+    on_step: OnStep | None = None,
+) -> list[DefenseReport]:
+    """`defend` against attackers who know T and give another weight gamma to passing the filter, on the same trials.
+
+    Raises:
+        ValueError: see `defend`; no gammas.
+    """
+    if not gammas:
+        raise ValueError("gammas: expected at least one weight, got none")
+    configs = [replace(config, gamma=gamma) for gamma in gammas]
+    lab = Lab(model, card, split, configs[0])
+    return [
+        lab.judge(each, lab.craft(lab.trials, _part(on_step, i, len(configs)), each.gamma))
+        for i, each in enumerate(configs)
+    ]
+
+
+def _part(on_step: OnStep | None, number: int, parts: int) -> OnStep | None:
+    """``on_step`` for one of several crafts of the same size."""
+    return on_step and (lambda done, total: on_step(number * total + done, parts * total))
 
 
 @dataclass(frozen=True)
@@ -319,14 +349,16 @@ class Lab:
     def _examples(self, z: np.ndarray, labels: np.ndarray, pixels: np.ndarray, *, poisoned: bool) -> Examples:
         return Examples(z, labels, self.score(z, labels), np.full(len(z), poisoned), pixels)
 
-    def craft(self, trials: Sequence[Trial], on_step: OnStep | None = None) -> "Crafted":
-        """All poisons of these trials, as one batch."""
+    def craft(self, trials: Sequence[Trial], on_step: OnStep | None = None, gamma: float | None = None) -> "Crafted":
+        """All poisons of these trials, as one batch; ``gamma`` in place of the setting's."""
         bases = np.concatenate([trial.bases for trial in trials])
         targets = np.repeat([trial.target for trial in trials], self.config.poisons)
         if not len(bases):
             return Crafted(self.images[:0], np.empty(0, bool))
         marked = watermark(self.split[bases], self.split[targets], self.config.watermark)
-        config = PoisonConfig(beta=self.config.beta)
+        gamma = self.config.gamma if gamma is None else gamma
+        knows = gamma > 0 and math.isfinite(self.threshold)  # a filter that removes nothing needs no evasion
+        config = PoisonConfig(beta=self.config.beta, gamma=gamma * knows, threshold=self.threshold if knows else None)
         found = craft_poisons(self.model, marked, self.split[targets], config, on_step=on_step)
         examples = self._examples(found.z * self.scale, self.split.labels[bases], found.images, poisoned=True)
         return Crafted(examples, found.collided)

@@ -1,0 +1,199 @@
+"""All that takes minutes to measure of two networks, as one record: the app shows it, the report prints it."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lgm.baselines import Comparison, compare, gather_evidence
+from lgm.cards import CheckpointError, read_features
+from lgm.checkpoints import embed_split, load_checkpoint
+from lgm.config import GAMMA_GRID, DefenseConfig
+from lgm.data import Split, write_atomically
+from lgm.defense import DefenseReport, defend, frontier, sweep
+from lgm.detection import wilson_interval
+from lgm.poisons import Poisons, read_shipped_poisons
+from lgm.tradeoff import beta_sweep
+
+LOSSES = ("lgm", "softmax")
+PREVENTED = 0.05  # filtered attacks that succeed less often count as prevented, as in `lgm.claims`
+OnPart = Callable[[str, float], bool | None]
+Study = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured.
+
+    Attributes:
+        pairs: Of the sweep over beta.
+        trials: Attacks for each setting of the defence.
+        poisons, clean: Its settings: poisons K for one target, and clean images a class.
+        knowing: Attacks for each gamma, of ten poisons each.
+        variants: Attacks with all classes, and with all layers fine-tuned; 0: none.
+        resamples: Of the intervals of the detectors.
+    """
+
+    pairs: int
+    trials: int
+    poisons: tuple[int, ...]
+    clean: tuple[int, ...]
+    knowing: int
+    variants: int
+    resamples: int
+
+
+QUICK = Extent(pairs=20, trials=20, poisons=(1, 5, 10), clean=(10,), knowing=10, variants=0, resamples=200)
+FULL = Extent(
+    pairs=100,
+    trials=100,
+    poisons=(1, 2, 5, 10, 20),
+    clean=(2, 5, 10, 20, 50),
+    knowing=100,
+    variants=30,
+    resamples=1000,
+)
+
+
+def run_study(
+    names: dict[str, str], split: Split, extent: Extent, seed: int = 1, *, on_part: OnPart | None = None
+) -> Study:
+    """Measure everything of a pair of networks.
+
+    Args:
+        names: Checkpoints by loss, "lgm" and "softmax", of the same dataset.
+        split: Clean images that neither was trained on.
+        extent: `QUICK` or `FULL`.
+        seed: Of all draws.
+        on_part: Called as (what is being measured, share of it done).
+
+    Returns:
+        Plain values for JSON: ``tradeoff`` by loss (`Tradeoff.to_dict`), ``defense`` (`DefenseReport.to_dict` of all
+        settings and both networks), ``frontier`` (`frontier_row`), ``baselines`` (each: on whose poisons, by whose
+        features, `Comparison.to_dict` of all detectors), and ``about``: what all of it was measured on.
+
+    Raises:
+        CheckpointError: a network or its poisons do not read.
+        ValueError: see `beta_sweep` and `lgm.defend`.
+    """
+    loaded = {loss: load_checkpoint(names[loss]) for loss in LOSSES}
+    study: Study = {"tradeoff": {}, "defense": [], "frontier": [], "baselines": []}
+
+    def step(part: str) -> Callable[[int, int], bool | None]:
+        return lambda done, total: on_part(part, done / max(1, total)) if on_part else None
+
+    settings = [(poisons, clean) for clean in extent.clean for poisons in extent.poisons]
+    base = DefenseConfig(trials=extent.trials, seed=seed)
+    for loss, (model, card) in loaded.items():
+        found = beta_sweep(model, card, split, pairs=extent.pairs, seed=seed, on_step=step(f"β, {loss}"))
+        study["tradeoff"][loss] = found.to_dict()
+        reports = sweep(model, card, split, base, settings, on_step=step(f"defence, {loss}"))
+        if extent.variants:
+            rarer = replace(base, trials=extent.variants)
+            for config in (replace(rarer, task="all"), replace(rarer, layers="all")):
+                part = step(f"defence, {loss}, {config.task} classes, {config.layers} fine-tuned")
+                reports.append(defend(model, card, split, config, on_step=part))
+        study["defense"] += [report.to_dict() for report in reports]
+    knowing = DefenseConfig(trials=extent.knowing, seed=seed)
+    attackers = frontier(*loaded["lgm"], split, knowing, GAMMA_GRID, on_step=step("attackers who know the filter"))
+    study["frontier"] = [frontier_row(report) for report in attackers]
+    study["baselines"] = [
+        {"poisons": maker, "features": seen, "detectors": [row.to_dict() for row in rows]}
+        for (maker, seen), rows in compare_all(names, split, seed, resamples=extent.resamples).items()
+    ]
+    study["about"] = {
+        "models": {loss: card.name for loss, (_, card) in loaded.items()},
+        "weights_sha256": {loss: card.weights_sha256 for loss, (_, card) in loaded.items()},
+        "data": split.name,
+        "data_sha256": split.sha256,
+        "seed": seed,
+        "extent": asdict(extent),
+        "versions": {name: version(name) for name in ("torch", "numpy", "scikit-learn", "scikit-image")},
+    }
+    return study
+
+
+def compare_all(
+    names: dict[str, str], split: Split, seed: int = 1, *, resamples: int = 1000
+) -> dict[tuple[str, str], list[Comparison]]:
+    """All detectors on the shipped poisons of each network, by the features of each: keys are (poisons', features').
+
+    Raises:
+        CheckpointError: a network does not read; one without poisons is left out.
+    """
+    made = {loss: shipped for loss in LOSSES if (shipped := poisons_or_none(names[loss])) is not None}
+    found = {}
+    for seen in LOSSES:
+        model, card = load_checkpoint(names[seen])
+        features, clean = read_features(names[seen]), embed_split(model, split)
+        for maker, poisons in made.items():
+            evidence = gather_evidence(model, card, features, clean, poisons)
+            found[maker, seen] = compare(evidence, seed, resamples=resamples)
+    return found
+
+
+def poisons_or_none(name: str) -> Poisons | None:
+    """The poisons beside a checkpoint; None if it has none."""
+    try:
+        return read_shipped_poisons(name)
+    except CheckpointError:
+        return None
+
+
+def frontier_row(report: DefenseReport) -> dict[str, Any]:
+    """What an attacker of one gamma achieves: attack success after filtering, before it, and the share caught."""
+    success, interval, total = report.attack_success, report.interval, report.poisons_total
+    return {
+        "gamma": report.config.gamma,
+        "threshold": report.threshold,
+        "n": report.n,
+        "attack_success": success["filtered"],
+        "interval": list(interval["filtered"]),
+        "unfiltered": success["unfiltered"],
+        "unfiltered_interval": list(interval["unfiltered"]),
+        "poisons": total,
+        "collided": report.collided,
+        "detected": report.poisons_removed / total,
+        "detected_interval": list(wilson_interval(report.poisons_removed, total)),
+    }
+
+
+def frontier_meaning(rows: Sequence[dict[str, Any]]) -> str:
+    """What a frontier says, in a sentence that follows from its numbers."""
+    unaware, worst = rows[0], max(rows, key=lambda row: row["attack_success"])
+    past = min(rows, key=lambda row: row["detected"])
+    low, high = worst["interval"]
+    got = f"at most {worst['attack_success']:.0%} ({low:.0%} to {high:.0%}) of the attacks succeed past the filter"
+    at = f"at γ = {worst['gamma']:g}, against {unaware['unfiltered']:.0%} without any filter"
+    if low > PREVENTED:
+        verdict = "The defence breaks: by giving weight to the filter an attacker gets through"
+    elif high < PREVENTED:
+        verdict = "The defence holds: whoever evades the filter gives up the collision that the attack needs"
+    else:
+        verdict = "Not enough attacks to tell whether the defence holds"
+    caught = f"the most evasive ones (γ = {past['gamma']:g}) are caught in {past['detected']:.0%} of the cases"
+    return f"{verdict}; {got}, {at}; {caught} and {past['collided']:.0%} of their poisons still collide."
+
+
+def for_claims(study: Study | None) -> dict[str, Any]:
+    """What `lgm.claims.paper_claims` asks of a study."""
+    if not study:
+        return {}
+    usual = DefenseConfig()
+    setting = {"task": usual.task, "layers": usual.layers, "poisons": usual.poisons, "clean": usual.clean}
+    reports = {
+        loss: report
+        for loss, model in study["about"]["models"].items()
+        for report in study["defense"]
+        if report["model"] == model and all(report[name] == value for name, value in setting.items())
+    }
+    own = [part["detectors"] for part in study["baselines"] if part["poisons"] == part["features"] == "lgm"]
+    others = [row for rows in own for row in rows if row["title"] != row["against"]]
+    return {**study, "defense": reports, "baselines": others}
+
+
+def save_study(study: Study, path: Path) -> None:
+    """Write a study as JSON, whole or not at all."""
+    write_atomically(path, lambda part: Path(part).write_text(json.dumps(study), encoding="utf-8"))
