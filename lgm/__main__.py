@@ -1,4 +1,4 @@
-"""The command line: python -m lgm train | evaluate | craft | detect | defend | bench.
+"""The command line: python -m lgm train | evaluate | craft | detect | defend | report | bench.
 
 Results go to standard output (``--json``: one JSON object, a list for a sweep), progress and errors to standard error.
 Exit codes: 0 done, 1 the message says what was wrong, 2 bad usage, 130 interrupted.
@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 the message says what was wrong, 2 bad usage, 130 interrup
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from lgm.cards import SHIPPED, CheckpointError, check_name, list_checkpoints, user_folder
+from lgm.cards import SHIPPED, CheckpointError, check_name, list_checkpoints, read_card, user_folder
 from lgm.config import GAMMA_GRID, METHODS, PRESETS, DefenseConfig, PoisonConfig, TrainConfig
 from lgm.data import DataError, Split
 from lgm.datasets import DATASETS, default_split, load_split
@@ -97,12 +98,15 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES + "\nmodels: " + (", ".join(list_checkpoints()) or "none yet"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True, metavar="train | evaluate | craft | detect | defend | bench")
+    commands = parser.add_subparsers(
+        required=True, metavar="train | evaluate | craft | detect | defend | report | bench"
+    )
     _add_train(commands)
     _add_evaluate(commands)
     _add_craft(commands)
     _add_detect(commands)
     _add_defend(commands)
+    _add_report(commands)
     _add_bench(commands)
     return parser
 
@@ -541,6 +545,53 @@ def _defend(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
             return [frontier_row(report) for report in frontier(model, card, split, config, on_step=on_step)]
         reports = [report.to_dict() for report in sweep(model, card, split, config, settings, on_step=on_step)]
     return reports if args.sweep else reports[0]
+
+
+def _add_report(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "report",
+        _report,
+        "All figures of the paper, and all that can be measured of two networks, as one HTML file that needs no other.",
+    )
+    parser.add_argument("--lgm", default="mnist-lgm", help="checkpoint trained with the LGM loss")
+    parser.add_argument(
+        "--softmax", default="mnist-softmax", help="checkpoint trained with softmax, of the same dataset"
+    )
+    _add_data(parser)
+    parser.add_argument("--quick", action="store_true", help="fewer pairs and attacks: minutes, wider intervals")
+    parser.add_argument("--seed", type=int, default=1, help="of all draws")
+    parser.add_argument("--out", type=Path, required=True, help="file for the report (.html)")
+    parser.add_argument("--study", type=Path, help="file for the numbers (.json), as the app reads them")
+    parser.add_argument("--force", action="store_true", help="replace existing files")
+
+
+def _report(args: argparse.Namespace) -> dict[str, Any]:
+    from lgm.report import write_report
+    from lgm.study import FULL, QUICK, run_study, save_study
+
+    for path in (args.out, args.study):
+        if path is not None and path.exists() and not args.force:
+            raise ValueError(f"{path} exists already; choose another name, or replace it with --force")
+    datasets = {name: read_card(name).config.dataset for name in (args.lgm, args.softmax)}
+    if len(set(datasets.values())) > 1:
+        raise ValueError(f"lgm, softmax: expected two networks of one dataset, got {datasets}")
+    split = _split(args, datasets[args.lgm])
+    names, began = {"lgm": args.lgm, "softmax": args.softmax}, time.monotonic()
+    with tqdm(bar_format="{desc} {elapsed}", dynamic_ncols=True, disable=None) as bar:
+
+        def on_part(part: str, share: float) -> None:
+            bar.set_description(f"{part}: {share:.0%}")
+
+        study = run_study(names, split, QUICK if args.quick else FULL, args.seed, on_part=on_part)
+        if args.study is not None:
+            save_study(study, args.study)
+        write_report(study, split, args.out)
+    return {
+        "out": str(args.out),
+        "study": args.study and str(args.study),
+        "seconds": round(time.monotonic() - began, 1),
+    }
 
 
 def _curves(reports: list[dict[str, Any]]) -> str:

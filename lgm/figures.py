@@ -40,7 +40,13 @@ _DETECTOR = {
     "spectral": (CLASS[6], "12px,3px,2px,3px,2px,3px"),
 }
 _LOWEST_FPR = 1e-3  # where a logarithmic axis begins
+_LOSS = {"lgm": "LGM", "softmax": "softmax"}
 _GREY = "rgba(128,128,128,0.28)"  # lines that must be seen on a light and on a dark page
+_PLAIN: dict[str, Any] = {
+    "height": 380,
+    "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+    "legend": {"orientation": "h", "y": -0.22, "yanchor": "top"},
+}
 _SPLITS = {"train": "D_C, training", "test": "D_f, test set", "bundled": "D_f, bundled digits"}
 
 
@@ -369,13 +375,26 @@ def success_curves(reports: dict[str, list[dict[str, Any]]]) -> go.Figure:
 
 
 def _curve(reports: list[dict[str, Any]], loss: str, arm: str, dash: str) -> list[go.Scatter]:
-    """The band and the line over it."""
-    numbers = [report["poisons"] for report in reports]
-    low, high = ([report["interval"][arm][end] for report in reports] for end in (0, 1))
+    """Attack success of one arm with its band."""
+    points = [(report["poisons"], report["attack_success"][arm], report["interval"][arm]) for report in reports]
+    name = f"{_LOSS[loss]}, {'not filtered' if arm == 'unfiltered' else 'filtered'}"
+    band, line = _band(points, loss, name, dash)
+    line.update(
+        meta=f"{loss} {arm}",
+        customdata=[[report["n"], *report["interval"][arm]] for report in reports],
+        hovertemplate=name
+        + ": %{y:.0%} (%{customdata[1]:.0%} to %{customdata[2]:.0%}) of %{customdata[0]}<extra></extra>",
+    )
+    return [band, line]
+
+
+def _band(points: list[tuple[float, float, Any]], loss: str, name: str, dash: str) -> list[go.Scatter]:
+    """An interval as a band and the line over it, from (x, y, (low, high))."""
+    x, y = [point[0] for point in points], [point[1] for point in points]
+    low, high = ([point[2][end] for point in points] for end in (0, 1))
     red, green, blue = (int(ROLE[loss][i : i + 2], 16) for i in (1, 3, 5))
-    name = f"{'LGM' if loss == 'lgm' else 'softmax'}, {'not filtered' if arm == 'unfiltered' else 'filtered'}"
     band = go.Scatter(
-        x=numbers + numbers[::-1],
+        x=x + x[::-1],
         y=high + low[::-1],
         fill="toself",
         fillcolor=f"rgba({red},{green},{blue},0.18)",
@@ -386,17 +405,13 @@ def _curve(reports: list[dict[str, Any]], loss: str, arm: str, dash: str) -> lis
         legendgroup=name,
     )
     line = go.Scatter(
-        x=numbers,
-        y=[report["attack_success"][arm] for report in reports],
+        x=x,
+        y=y,
         mode="lines+markers",
         name=name,
-        meta=f"{loss} {arm}",
         legendgroup=name,
         line={"color": ROLE[loss], "width": 2.5, "dash": dash},
         marker={"size": 8, "symbol": "circle" if loss == "lgm" else "square"},
-        customdata=[[report["n"], *report["interval"][arm]] for report in reports],
-        hovertemplate=name
-        + ": %{y:.0%} (%{customdata[1]:.0%} to %{customdata[2]:.0%}) of %{customdata[0]}<extra></extra>",
     )
     return [band, line]
 
@@ -449,3 +464,110 @@ def _corners(curve: Roc) -> tuple[np.ndarray, np.ndarray]:
     rises = np.append(True, np.diff(tpr) > 0)
     rises[-1] = True
     return fpr[rises], tpr[rises]
+
+
+def likelihood_histogram(clean: np.ndarray, poison: np.ndarray) -> go.Figure:
+    """Relative likelihoods of clean images and of poisons under their claimed labels, in (0, 1] (figures 1, 8)."""
+    figure = go.Figure()
+    bins = {"start": 0.0, "end": 1.0, "size": 0.025}
+    for values, role, name in ((clean, "clean", "clean images"), (poison, "poison", "poisons")):
+        figure.add_trace(
+            go.Histogram(
+                x=values,
+                xbins=bins,
+                histnorm="probability",
+                name=f"{name} ({len(values):,})",
+                marker={"color": ROLE[role], "pattern": {"shape": "/" if role == "poison" else ""}},
+                opacity=0.75,
+            )
+        )
+    figure.update_layout(
+        barmode="overlay",
+        xaxis={"title": "likelihood relative to the peak of the claimed class", "range": [0, 1], "gridcolor": _GREY},
+        yaxis={"title": "share of the group", "tickformat": ".0%", "gridcolor": _GREY},
+        **_PLAIN,
+    )
+    return figure
+
+
+def roc_curves(curves: dict[str, Roc]) -> go.Figure:
+    """ROC curves of the likelihood filter by name, on a logarithmic FPR axis (figure 5)."""
+    figure = go.Figure()
+    for (name, curve), dash in zip(curves.items(), ("solid", "dash", "dot", "dashdot"), strict=False):
+        fpr, tpr = _corners(curve)
+        figure.add_trace(
+            go.Scatter(
+                x=np.maximum(fpr, _LOWEST_FPR),
+                y=tpr,
+                mode="lines",
+                name=f"{name}, AUC {curve.auc:.4f}",
+                line={"dash": dash, "shape": "hv", "width": 2.5},
+            )
+        )
+    figure.update_layout(
+        xaxis={
+            "title": "FPR: clean images thrown away",
+            "type": "log",
+            "range": [np.log10(_LOWEST_FPR), 0],
+            "dtick": 1,
+            "tickformat": "~%",
+            "gridcolor": _GREY,
+        },
+        yaxis={"title": "TPR: poisons caught", "range": [0, 1.02], "tickformat": ".0%", "gridcolor": _GREY},
+        **_PLAIN,
+    )
+    return figure
+
+
+def beta_curves(rows: dict[str, list[dict[str, Any]]]) -> go.Figure:
+    """What beta trades: share that collides and share caught at 1 % FPR, with 95 % bands, by loss.
+
+    Args:
+        rows: By loss: `lgm.tradeoff.Tradeoff.rows`.
+    """
+    figure = go.Figure()
+    for loss, of_loss in rows.items():
+        for key, name, dash in (("collided", "collide", "solid"), ("tpr", "caught at 1 % FPR", "dot")):
+            points = [(row["beta"], row[key], row[f"{key}_interval"]) for row in of_loss]
+            figure.add_traces(_band(points, loss, f"{_LOSS[loss]}, {name}", dash))
+    figure.update_layout(
+        xaxis={"title": "β: weight of looking like the base", "type": "log", "dtick": 1, "tickformat": "~g", "gridcolor": _GREY},
+        yaxis={"title": "share of the poisons", "range": [-0.03, 1.03], "tickformat": ".0%", "gridcolor": _GREY},
+        **_PLAIN,
+    )
+    return figure
+
+
+def frontier_chart(rows: list[dict[str, Any]]) -> go.Figure:
+    """Attack success against detection: both for each attacker who knows of the filter, from unaware to evasive.
+
+    Args:
+        rows: `lgm.study.frontier_row`, by ascending gamma.
+    """
+    figure = go.Figure()
+    lines = (
+        ("detected", "detected_interval", "caught by the filter", ROLE["clean"], "dash"),
+        ("unfiltered", "unfiltered_interval", "attack succeeds if nobody filters", ROLE["target"], "dot"),
+        ("attack_success", "interval", "attack succeeds past the filter", ROLE["poison"], "solid"),
+    )
+    for key, interval, name, color, dash in lines:
+        value = np.array([row[key] for row in rows])
+        low, high = np.array([row[interval] for row in rows]).T
+        figure.add_trace(
+            go.Scatter(
+                x=[f"{row['gamma']:g}" for row in rows],
+                y=value,
+                mode="lines+markers",
+                name=name,
+                error_y={"array": high - value, "arrayminus": value - low, "thickness": 1},
+                marker={"size": 8},
+                line={"color": color, "dash": dash, "width": 2.5},
+                hovertemplate="γ = %{x}: %{y:.0%}<extra>%{fullData.name}</extra>",
+            )
+        )
+    figure.update_layout(
+        xaxis={"title": "γ: weight of passing the filter", "type": "category", "gridcolor": _GREY},
+        yaxis={"title": "share", "range": [-0.03, 1.05], "tickformat": ".0%", "gridcolor": _GREY},
+        **_PLAIN,
+    )
+    return figure

@@ -69,7 +69,7 @@ def judged(lgm: str, softmax: str, hashes: tuple[str, str]) -> "list[Claim]":
     del hashes  # part of the key
     from lgm.claims import paper_claims
 
-    return paper_claims(side(lgm), side(softmax))
+    return paper_claims(side(lgm), side(softmax), for_claims(load.study_of(lgm, softmax)))
 
 
 def side(name: str) -> "Side":

@@ -43,7 +43,8 @@ def planes(app: AppTest) -> list[dict[str, Any]]:
 
 
 def chips(app: AppTest) -> list[str]:
-    return [part.value for part in app.get("html") if "lgm-chip" in str(part.value)][:3]
+    pieces = [str(getattr(part, "value", "")) for part in app.get("html")]
+    return [piece for piece in pieces if "lgm-chip" in piece][:3]
 
 
 def slider(app: AppTest) -> Any:

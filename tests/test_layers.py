@@ -22,7 +22,8 @@ LAYERS = [  # from the ground up: a module imports from lower layers only
     {"defense", "jobs", "bench"},
     {"tradeoff", "demonstration"},
     {"choice", "matched", "figures"},
-    {"claims"},
+    {"claims", "study"},
+    {"report"},
     {"__main__"},
 ]
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
