@@ -36,7 +36,7 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: np.ndarray | slice) -> "Examples":
+    def __getitem__(self, index: np.ndarray | slice | list[int]) -> "Examples":
         return Examples(*(getattr(self, item.name)[index] for item in fields(self)))
 
 

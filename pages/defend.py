@@ -83,7 +83,9 @@ def controls() -> DefenseConfig:
         key = shows("network", state.get("network"))
         losses = list(load.LOSSES)
         names = {"lgm": "LGM", "softmax": "softmax"}
-        st.segmented_control("Network", losses, format_func=names.get, key=key, on_change=keep, args=("network",))
+        st.segmented_control(
+            "Network", losses, format_func=names.__getitem__, key=key, on_change=keep, args=("network",)
+        )
         for name, other, label, value in (
             ("base_class", "target_class", "Poisons claim", pair[0]),
             ("target_class", "base_class", "Target is", pair[1]),
@@ -101,7 +103,7 @@ def controls() -> DefenseConfig:
             st.select_slider(label, options, key=shows(name, value), width=150, on_change=keep, args=(name,))
         key = shows("task", config.task)
         st.segmented_control(
-            "Head tells apart", list(TASKS), format_func=TASKS.get, key=key, on_change=keep, args=("task",)
+            "Head tells apart", list(TASKS), format_func=TASKS.__getitem__, key=key, on_change=keep, args=("task",)
         )
         st.button("New draw", icon=":material/casino:", on_click=draw_again, help="Another target, bases, clean images")
     return config

@@ -43,7 +43,8 @@ def planes(app: AppTest) -> list[dict[str, Any]]:
 
 
 def chips(app: AppTest) -> list[str]:
-    return [part.value for part in app.get("html") if "lgm-chip" in str(part.value)][:3]
+    parts: list[Any] = list(app.get("html"))
+    return [part.value for part in parts if "lgm-chip" in part.value][:3]
 
 
 def slider(app: AppTest) -> Any:

@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 from scipy.stats import chi2
 
@@ -23,6 +25,10 @@ CLASSES = ("a", "b", "c", "d")
 
 def plane_of(means: np.ndarray) -> FeatureMap:
     return FeatureMap({}, means, np.zeros(len(means)), np.empty((0, 0), np.uint8), np.zeros(4))
+
+
+def traces(figure: go.Figure) -> list[Any]:
+    return list(figure.select_traces())
 
 
 @pytest.fixture
@@ -133,19 +139,19 @@ def test_the_plane_shows_who_was_trained_on_and_who_was_removed(attack: Attack):
     seen = projection(plane_of(np.eye(4, 2)))
     poisoned = decision_plane(attack, shown, "unfiltered", seen, CLASSES)
     filtered = decision_plane(attack, shown, "filtered", seen, CLASSES)
-    marks = {trace.meta: trace for trace in filtered.data}
+    marks = {trace.meta: trace for trace in traces(filtered)}
     assert list(marks["poison"].marker.symbol) == ["diamond-x-open"] * 12
-    assert "diamond-x-open" not in next(t for t in poisoned.data if t.meta == "poison").marker.symbol
+    assert "diamond-x-open" not in next(t for t in traces(poisoned) if t.meta == "poison").marker.symbol
     np.testing.assert_allclose(np.c_[marks["poison"].x, marks["poison"].y], attack.poisons.z / attack.scale)
     assert "taken for d" in marks["target"].text[0]
-    assert filtered.data[0].type == "heatmap"
+    assert traces(filtered)[0].type == "heatmap"
 
 
 def test_projected_features_have_no_regions(attack: Attack):
     tilted = replace(projection(plane_of(np.eye(4, 3))), axes=np.eye(2))
     for arm in ("clean", "filtered"):
         figure = decision_plane(attack, attack.demonstrate(), arm, tilted, CLASSES)
-        assert "heatmap" not in [trace.type for trace in figure.data]
+        assert "heatmap" not in [trace.type for trace in traces(figure)]
         assert "3 features" in figure.layout.xaxis.title.text
 
 
@@ -155,11 +161,11 @@ def test_curves_are_the_reports():
         return {"poisons": k, "n": 9, "attack_success": shares, "interval": interval}
 
     figure = success_curves({"lgm": [report(5, 0.5), report(1, None), report(2, 0.25)]})
-    lines = {trace.meta: trace for trace in figure.data if trace.meta}
+    lines = {trace.meta: trace for trace in traces(figure) if trace.meta}
     assert (list(lines["lgm unfiltered"].x), list(lines["lgm unfiltered"].y)) == ([2, 5], [0.25, 0.5])
     assert list(lines["lgm filtered"].x) == [1, 2, 5]
     assert (lines["lgm unfiltered"].line.dash, lines["lgm filtered"].line.dash) == ("solid", "dash")
-    band = figure.data[0]
+    band = traces(figure)[0]
     assert (list(band.x), list(band.y)) == ([2, 5, 5, 2], [0.9, 0.9, 0.1, 0.1])
 
 
