@@ -531,7 +531,13 @@ def beta_curves(rows: dict[str, list[dict[str, Any]]]) -> go.Figure:
             points = [(row["beta"], row[key], row[f"{key}_interval"]) for row in of_loss]
             figure.add_traces(_band(points, loss, f"{_LOSS[loss]}, {name}", dash))
     figure.update_layout(
-        xaxis={"title": "β: weight of looking like the base", "type": "log", "dtick": 1, "tickformat": "~g", "gridcolor": _GREY},
+        xaxis={
+            "title": "β: weight of looking like the base",
+            "type": "log",
+            "dtick": 1,
+            "tickformat": "~g",
+            "gridcolor": _GREY,
+        },
         yaxis={"title": "share of the poisons", "range": [-0.03, 1.03], "tickformat": ".0%", "gridcolor": _GREY},
         **_PLAIN,
     )

@@ -5,17 +5,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lgm.baselines import Comparison, compare, gather_evidence
 from lgm.cards import CheckpointError, read_features
-from lgm.checkpoints import embed_split, load_checkpoint
 from lgm.config import GAMMA_GRID, DefenseConfig
 from lgm.data import Split, write_atomically
-from lgm.defense import DefenseReport, defend, frontier, sweep
 from lgm.detection import wilson_interval
 from lgm.poisons import Poisons, read_shipped_poisons
 from lgm.tradeoff import beta_sweep
+
+if TYPE_CHECKING:  # to read a study needs no torch
+    from lgm.defense import DefenseReport
 
 LOSSES = ("lgm", "softmax")
 PREVENTED = 0.05  # filtered attacks that succeed less often count as prevented, as in `lgm.claims`
@@ -78,6 +79,9 @@ def run_study(
         CheckpointError: a network or its poisons do not read.
         ValueError: see `beta_sweep` and `lgm.defend`.
     """
+    from lgm.checkpoints import load_checkpoint
+    from lgm.defense import defend, frontier, sweep
+
     loaded = {loss: load_checkpoint(names[loss]) for loss in LOSSES}
     study: Study = {"tradeoff": {}, "defense": [], "frontier": [], "baselines": []}
 
@@ -123,6 +127,8 @@ def compare_all(
     Raises:
         CheckpointError: a network does not read; one without poisons is left out.
     """
+    from lgm.checkpoints import embed_split, load_checkpoint
+
     made = {loss: shipped for loss in LOSSES if (shipped := poisons_or_none(names[loss])) is not None}
     found = {}
     for seen in LOSSES:
@@ -142,7 +148,7 @@ def poisons_or_none(name: str) -> Poisons | None:
         return None
 
 
-def frontier_row(report: DefenseReport) -> dict[str, Any]:
+def frontier_row(report: "DefenseReport") -> dict[str, Any]:
     """What an attacker of one gamma achieves: attack success after filtering, before it, and the share caught."""
     success, interval, total = report.attack_success, report.interval, report.poisons_total
     return {

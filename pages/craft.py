@@ -3,6 +3,7 @@
 from typing import cast
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from lgm.config import BETA_GRID, GAMMA_GRID, METHODS, Method
@@ -192,10 +193,35 @@ def bench(base: int, target: int, recipe: paths.Recipe) -> None:
     poison_strip(names["lgm"], load.threshold(names["lgm"]))
 
 
+@st.fragment
+def which_beta() -> None:
+    """What beta trades over many pairs, if it was measured for these networks."""
+    study = load.study_of(load.model_name("lgm"), load.model_name("softmax"))
+    section = st.expander("Which β? Over many pairs", icon=":material/tune:", key="beta_open", on_change="rerun")
+    if not section.open:
+        return
+    with section:
+        if study is None:
+            st.caption("Not measured for these networks: `python -m lgm report --help` says how.")
+            return
+        from lgm.choice import choose_beta
+        from lgm.figures import beta_curves
+        from lgm.tradeoff import Tradeoff
+
+        sweeps = {loss: Tradeoff.from_dict(values) for loss, values in study["tradeoff"].items()}
+        figure = beta_curves({loss: sweep.rows() for loss, sweep in sweeps.items()})
+        st.plotly_chart(figure, key="beta_curves", config={"displaylogo": False}, alt="Collisions and detection over β")
+        for loss, sweep in sweeps.items():
+            st.markdown(f"**{sweep.model}** ({len(sweep)} pairs, `{sweep.data}`): {choose_beta(sweep).reason}")
+            st.dataframe(pd.DataFrame(sweep.rows()), hide_index=True, key=f"beta_{loss}")
+
+
 title("Can an image look like this and mean that?", LEAD)
 with guard():
     base, target = current_pair()
     bench(base, target, pair_bar(base, target))
+with guard():
+    which_beta()
 with st.expander("What am I looking at?"):
     st.markdown(ABOUT)
     st.latex(

@@ -245,6 +245,24 @@ def success(config: DefenseConfig) -> None:
     )
 
 
+def attackers_who_know() -> None:
+    """The frontier, if it was measured for these networks."""
+    study = load.study_of(load.model_name("lgm"), load.model_name("softmax"))
+    if study is None:
+        return
+    from lgm.figures import frontier_chart
+    from lgm.study import frontier_meaning
+
+    st.markdown("## And if the attacker knows of the filter?")
+    rows = study["frontier"]
+    st.plotly_chart(frontier_chart(rows), key="frontier", config={"displaylogo": False}, alt="Success and detection")
+    st.markdown(f"**{frontier_meaning(rows)}**")
+    st.caption(
+        f"LGM network, {rows[0]['n']} attacks and {rows[0]['poisons']} poisons for each γ, the weight of "
+        "max(0, T − log p(f(x) | base)) in what the attacker minimises. Bars are 95 % Wilson intervals."
+    )
+
+
 def downloads(attack: "Attack", shown: "Demonstration") -> None:
     """Files are made when they are asked for."""
     with st.container(horizontal=True):
@@ -283,6 +301,7 @@ def explore() -> None:
             chosen = show(attack, loss)
             threshold = chosen if loss == "lgm" else threshold
             success(config)
+            attackers_who_know()
     about()
     poison_strip(lgm, threshold)
     state.push()

@@ -68,6 +68,7 @@ def judged(lgm: str, softmax: str, hashes: tuple[str, str]) -> "list[Claim]":
     """The paper's claims, as far as what is shipped can judge them."""
     del hashes  # part of the key
     from lgm.claims import paper_claims
+    from lgm.study import for_claims
 
     return paper_claims(side(lgm), side(softmax), for_claims(load.study_of(lgm, softmax)))
 

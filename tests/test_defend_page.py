@@ -43,8 +43,8 @@ def planes(app: AppTest) -> list[dict[str, Any]]:
 
 
 def chips(app: AppTest) -> list[str]:
-    pieces = [str(getattr(part, "value", "")) for part in app.get("html")]
-    return [piece for piece in pieces if "lgm-chip" in piece][:3]
+    parts: list[Any] = list(app.get("html"))
+    return [part.value for part in parts if "lgm-chip" in part.value][:3]
 
 
 def slider(app: AppTest) -> Any:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -24,6 +25,10 @@ CLASSES = ("a", "b", "c", "d")
 
 def plane_of(means: np.ndarray) -> FeatureMap:
     return FeatureMap({}, means, np.zeros(len(means)), np.empty((0, 0), np.uint8), np.zeros(4))
+
+
+def traces(figure: go.Figure) -> list[Any]:
+    return list(figure.select_traces())
 
 
 @pytest.fixture
@@ -129,22 +134,17 @@ def test_all_layers_have_no_common_plane(gaussian: Classifier, blank_card: Card,
         stage(gaussian, blank_card, blobs, replace(SETTING, layers="all"))
 
 
-def traces(figure: go.Figure) -> list[Any]:
-    """Plotly's types say nothing of what a trace has."""
-    return list(figure.data)
-
-
 def test_the_plane_shows_who_was_trained_on_and_who_was_removed(attack: Attack):
     shown = attack.demonstrate()
     seen = projection(plane_of(np.eye(4, 2)))
-    poisoned = traces(decision_plane(attack, shown, "unfiltered", seen, CLASSES))
-    filtered = traces(decision_plane(attack, shown, "filtered", seen, CLASSES))
-    marks = {trace.meta: trace for trace in filtered}
+    poisoned = decision_plane(attack, shown, "unfiltered", seen, CLASSES)
+    filtered = decision_plane(attack, shown, "filtered", seen, CLASSES)
+    marks = {trace.meta: trace for trace in traces(filtered)}
     assert list(marks["poison"].marker.symbol) == ["diamond-x-open"] * 12
-    assert "diamond-x-open" not in next(t for t in poisoned if t.meta == "poison").marker.symbol
+    assert "diamond-x-open" not in next(t for t in traces(poisoned) if t.meta == "poison").marker.symbol
     np.testing.assert_allclose(np.c_[marks["poison"].x, marks["poison"].y], attack.poisons.z / attack.scale)
     assert "taken for d" in marks["target"].text[0]
-    assert filtered[0].type == "heatmap"
+    assert traces(filtered)[0].type == "heatmap"
 
 
 def test_projected_features_have_no_regions(attack: Attack):

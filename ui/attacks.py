@@ -114,11 +114,12 @@ def curves(config: DefenseConfig) -> Curves | None:
     Raises:
         CheckpointError: see `ui.load.study`.
     """
-    reports = (load.study() or {}).get("defense", [])
+    names = {loss: load.model_name(loss) for loss in load.LOSSES}
+    reports = (load.study_of(**names) or {}).get("defense", [])
     wanted = {"data": load.clean_split(), "task": config.task, "clean": config.clean}
     wanted |= {"layers": "head", "classes": None, "watermark": 0}
     fitting = [report for report in reports if all(report.get(name) == value for name, value in wanted.items())]
-    shipped = {loss: [r for r in fitting if r["model"] == load.model_name(loss)] for loss in load.LOSSES}
+    shipped = {loss: [r for r in fitting if r["model"] == name] for loss, name in names.items()}
     return shipped if all(shipped.values()) else _own_curves().get(_key(config))
 
 

@@ -206,3 +206,10 @@ def study() -> dict[str, Any] | None:
         CheckpointError: the file does not read.
     """
     return _study(dataset().name)
+
+
+def study_of(lgm: str, softmax: str) -> dict[str, Any] | None:
+    """The same, if it is of these very networks."""
+    found = study()
+    weights = {"lgm": card(lgm).weights_sha256, "softmax": card(softmax).weights_sha256}
+    return found if found and found["about"]["weights_sha256"] == weights else None

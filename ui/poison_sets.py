@@ -113,7 +113,9 @@ def _submit(name: str, config: PoisonConfig, count: int, seed: int) -> Job | Non
         from lgm.poisoning import craft_random
 
         model, card = load_checkpoint(name)
-        return craft_random(model, card, load_split(split), count, config, seed=seed, on_step=job.report)
+        return craft_random(
+            model, card, load_split(split, card.config.dataset), count, config, seed=seed, on_step=job.report
+        )
 
     key = f"craft {name} {weights} {split} {count} {seed} {config}"
     try:
