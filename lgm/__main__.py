@@ -586,7 +586,7 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
         study = run_study(names, split, QUICK if args.quick else FULL, args.seed, on_part=on_part)
         if args.study is not None:
             save_study(study, args.study)
-        write_report(study, split, args.out)
+        write_report(study, names, split, args.out)
     return {
         "out": str(args.out),
         "study": args.study and str(args.study),

@@ -78,18 +78,19 @@ class Network:
         return Side(self.features.splits[self.dataset.held_out], self.poisons, self.clean)
 
 
-def write_report(study: Study, split: Split, path: Path) -> None:
+def write_report(study: Study, names: dict[str, str], split: Split, path: Path) -> None:
     """Draw a study.
 
     Args:
         study: What `lgm.study.run_study` returned.
+        names: The checkpoints that it is of, by loss.
         split: The images that it was measured on.
         path: The file to write, whole or not at all.
 
     Raises:
         CheckpointError: a network of the study does not read.
     """
-    networks = {loss: Network.read(name, split) for loss, name in study["about"]["models"].items()}
+    networks = {loss: Network.read(name, split) for loss, name in names.items()}
     sweeps = {loss: Tradeoff.from_dict(values) for loss, values in study["tradeoff"].items()}
     usual = DefenseConfig()
     curves = {

@@ -168,14 +168,14 @@ def frontier_row(report: "DefenseReport") -> dict[str, Any]:
 
 def frontier_meaning(rows: Sequence[dict[str, Any]]) -> str:
     """What a frontier says, in a sentence that follows from its numbers."""
-    unaware, worst = rows[0], max(rows, key=lambda row: row["attack_success"])
+    unaware, worst = rows[0], max(rows, key=lambda row: (row["attack_success"], row["interval"][1]))
     past = min(rows, key=lambda row: row["detected"])
     low, high = worst["interval"]
     got = f"at most {worst['attack_success']:.0%} ({low:.0%} to {high:.0%}) of the attacks succeed past the filter"
     at = f"at γ = {worst['gamma']:g}, against {unaware['unfiltered']:.0%} without any filter"
-    if low > PREVENTED:
+    if any(row["interval"][0] > PREVENTED for row in rows):
         verdict = "The defence breaks: by giving weight to the filter an attacker gets through"
-    elif high < PREVENTED:
+    elif all(row["interval"][1] < PREVENTED for row in rows):
         verdict = "The defence holds: whoever evades the filter gives up the collision that the attack needs"
     else:
         verdict = "Not enough attacks to tell whether the defence holds"
