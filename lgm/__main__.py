@@ -30,6 +30,7 @@ _EXAMPLES = """examples:
   python -m lgm craft mnist-lgm --poisons 100 --seed 1 --out poisons.safetensors
   python -m lgm detect mnist-lgm poisons.safetensors   AUC, TPR and FPR of the likelihood filter
   python -m lgm defend mnist-lgm --seed 1              attack success: without the filter, with it
+  python -m lgm report --quick --out report.html       the paper's figures and claims, measured
   python -m lgm train mnist-lgm --name mine --data bundled-train --epochs 5
 """
 
