@@ -12,6 +12,7 @@ from ui.lab import lab
 
 if TYPE_CHECKING:
     from lgm.claims import Claim, Side
+    from lgm.study import Study
 
 LEAD = "It looks like one thing and means another, so its label seems right. Its features give it away."
 STEPS = (
@@ -64,13 +65,13 @@ def steps(path: Poisons | None) -> None:
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
-def judged(lgm: str, softmax: str, hashes: tuple[str, str]) -> "list[Claim]":
+def judged(lgm: str, softmax: str, hashes: tuple[str, str], study: "Study | None") -> "list[Claim]":
     """The paper's claims, as far as what is shipped can judge them."""
     del hashes  # part of the key
     from lgm.claims import paper_claims
     from lgm.study import for_claims
 
-    return paper_claims(side(lgm), side(softmax), for_claims(load.study_of(lgm, softmax)))
+    return paper_claims(side(lgm), side(softmax), for_claims(study))
 
 
 def side(name: str) -> "Side":
@@ -91,7 +92,8 @@ with guard():
         steps(example)
     names = load.model_name("lgm"), load.model_name("softmax")
     st.markdown("## The paper's claims, and what this build measured")
-    claims = judged(*names, (load.card(names[0]).weights_sha256, load.card(names[1]).weights_sha256))
+    hashes = load.card(names[0]).weights_sha256, load.card(names[1]).weights_sha256
+    claims = judged(*names, hashes, load.study_of(*names))
     table = ["| Claim (section) | Measured here | Verdict |", "|---|---|---|"]
     table += [f"| {claim.text} ({claim.section}) | {claim.measured} | **{claim.verdict}** |" for claim in claims]
     st.markdown("\n".join(table))

@@ -17,6 +17,7 @@ from lgm.cards import CheckpointError
 from lgm.config import DefenseConfig
 from lgm.data import Split
 from lgm.demonstration import Attack
+from lgm.study import frontier_meaning
 from tests.test_pages import opened, words
 from ui import attacks, load
 
@@ -169,7 +170,7 @@ def test_shipped_curves_are_those_of_the_setting(
 ) -> None:
     wanted = [report(loss, k, k / 20) for loss in ("lgm", "softmax") for k in (10, 5)]
     others = [report("lgm", 1, 0.9, clean=50), report("lgm", 1, 0.9, layers="all"), report("lgm", 1, 0.9, task="all")]
-    study = {"defense": wanted + others}
+    study = json.loads((cards.SHIPPED / "mnist.study.json").read_text()) | {"defense": wanted + others}
     monkeypatch.setattr(load, "study", lambda: study)
     found = attacks.curves(replace(SETTING, clean=5))
     assert found == {"lgm": wanted[:2], "softmax": wanted[2:]}
@@ -178,6 +179,9 @@ def test_shipped_curves_are_those_of_the_setting(
     chart = json.loads(app.get("plotly_chart")[3].proto.spec)
     assert [line["name"] for line in chart["data"] if line.get("name")][:1] == ["LGM, not filtered"]
     assert "7 draws" in words(app)
+    assert frontier_meaning(study["frontier"]) in words(app)
+    study["about"]["weights_sha256"]["lgm"] = "of another network"
+    assert attacks.curves(replace(SETTING, clean=5)) is None
 
 
 def test_the_shipped_study_is_read_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

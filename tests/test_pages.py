@@ -1,6 +1,7 @@
 """Overview, Features and Craft without a browser, and the state that links carry."""
 
 import base64
+import json
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lgm.cards import read_features
+from lgm.cards import SHIPPED, read_features
 from lgm.config import BETA_GRID
 from lgm.figures import projection
 from lgm.poisons import read_shipped_poisons
+from lgm.tradeoff import Tradeoff
+from ui import load
 from ui.lab import _way, nearest_stop, shown_iterations
 from ui.state import FIELDS
 
@@ -44,14 +47,35 @@ def test_a_page_asks_one_question_and_reports_no_error(bundled: object, name: st
     assert not app.error
 
 
-def test_the_overview_reports_what_the_shipped_poisons_say(bundled: object) -> None:
+def test_the_overview_reports_what_was_shipped(bundled: object) -> None:
+    study = json.loads((SHIPPED / "mnist.study.json").read_text())
+    ours, theirs = (Tradeoff.from_dict(study["tradeoff"][loss]) for loss in ("lgm", "softmax"))
+    at = ours.index(8e-3)
+    text = words(opened("overview"))
+    assert f"{ours.l2[at].mean():.2f} LGM, {theirs.l2[at].mean():.2f} softmax" in text
+    assert f"{ours.collided[at].mean():.0%} and {theirs.collided[at].mean():.0%} of the cases" in text
+    clean, poisons = read_features("mnist-lgm").splits["bundled"].score, read_shipped_poisons("mnist-lgm")
+    below = np.mean([(clean > score).mean() + 0.5 * (clean == score).mean() for score in poisons.score])
+    assert f"AUC {below:.4f} (" in text, "the AUC is the share of (clean, poison) pairs in the right order"
+    assert f"the worst of {len(study['frontier'])} values of γ" in text
+
+
+def test_the_overview_without_a_study_goes_by_the_poisons(bundled: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "study", lambda: None)
     ours, theirs = read_shipped_poisons("mnist-lgm"), read_shipped_poisons("mnist-softmax")
     text = words(opened("overview"))
     assert f"{ours.l2.mean():.2f} LGM, {theirs.l2.mean():.2f} softmax" in text
-    assert f"{ours.collided.mean():.0%} and {theirs.collided.mean():.0%} of the cases" in text
-    clean = read_features("mnist-lgm").splits["bundled"].score
-    below = np.mean([(clean > score).mean() + 0.5 * (clean == score).mean() for score in ours.score])
-    assert f"AUC {below:.4f} (" in text, "the AUC is the share of (clean, poison) pairs in the right order"
+    assert text.count("**open**") == 4, "matched collision, simpler filters, fine-tuning, who knows"
+
+
+def test_the_craft_page_shows_what_beta_trades(bundled: object) -> None:
+    app = opened("craft")
+    assert not app.get("plotly_chart"), "nothing is drawn until it is opened"
+    app.session_state["beta_open"] = True
+    app.run()
+    assert not app.exception
+    assert "is the largest of the grid at which at least 90%" in words(app)
+    assert len(app.get("plotly_chart")) == 1
 
 
 def test_the_features_page_draws_every_point_of_both_networks(bundled: object) -> None:
