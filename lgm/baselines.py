@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lgm.bootstrap import Estimate, estimate, resample
+from lgm.bootstrap import estimate, resample
 from lgm.cards import Card, FeatureMap, Features
 from lgm.datasets import load_split
 from lgm.detection import Roc, roc
 from lgm.fitted import fit_density
+from lgm.intervals import Estimate
 from lgm.poisons import Poisons
 
 if TYPE_CHECKING:

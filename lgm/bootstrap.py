@@ -1,23 +1,10 @@
 """How sure is a ROC curve? Clean images and poisons drawn anew, the same ones for all detectors that are compared."""
 
-import math
-from typing import NamedTuple
-
 import numpy as np
 
+from lgm.intervals import Estimate, percentile_interval
+
 _AT_A_TIME = 50  # resamples: bounds the memory, changes nothing
-
-
-class Estimate(NamedTuple):
-    """A number and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def text(self) -> str:
-        """The number alone, as a share: four decimals, rounded down, so that only what is perfect reads as 1."""
-        return f"{math.floor(self.value * 10_000 + 1e-9) / 10_000:.4f}"
 
 
 def weighted_rates(
@@ -84,5 +71,4 @@ def resample(
 
 def estimate(value: float, resampled: np.ndarray) -> Estimate:
     """The value with the percentile interval of what it is on resamples."""
-    low, high = np.quantile(resampled, (0.025, 0.975))
-    return Estimate(value, float(low), float(high))
+    return Estimate(value, *percentile_interval(resampled))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lgm.detection import wilson_interval
+from lgm.intervals import wilson_interval
 from lgm.tradeoff import Tradeoff
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from lgm.cards import Features
 from lgm.config import PoisonConfig
-from lgm.detection import detection_report, wilson_interval
-from lgm.intervals import auc_interval, mean_interval, percentile_interval
+from lgm.detection import detection_report
+from lgm.intervals import auc_interval, mean_interval, percentile_interval, wilson_interval
 from lgm.matched import Matched, matched
 from lgm.poisons import Poisons
 from lgm.separation import separation, separation_bootstrap

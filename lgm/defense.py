@@ -16,13 +16,14 @@ import torch
 from lgm.cards import Card
 from lgm.config import GAMMA_GRID, DefenseConfig, PoisonConfig
 from lgm.data import Split
-from lgm.detection import conformal_threshold, is_removed, wilson_interval
+from lgm.detection import conformal_threshold, is_removed
 from lgm.finetune import Examples, fine_tune, fine_tune_layers, mix
 from lgm.fitted import Score, fit_density
 from lgm.heads import LGMHead
-from lgm.intervals import mean_interval
+from lgm.intervals import mean_interval, plain, wilson_interval
 from lgm.networks import Classifier, device_of, embed, require_mixture
-from lgm.poisoning import OnStep, craft_poisons
+from lgm.poisoning import craft_poisons
+from lgm.progress import OnStep, part
 
 ATTACK_SUCCESS = (
     "share of the targets, among those that the clean control classifies correctly, "
@@ -132,7 +133,7 @@ class DefenseReport:
             "measured_fpr": self.fpr,
         }
         del values["density"]  # `filter` says which it was
-        return _plain(values)
+        return plain(values)
 
 
 def keep_likely(examples: Examples, threshold: float) -> Examples:
@@ -272,14 +273,9 @@ def frontier(
     configs = [replace(config, gamma=gamma) for gamma in gammas]
     lab = Lab(model, card, split, configs[0])
     return [
-        lab.judge(each, lab.craft(lab.trials, _part(on_step, i, len(configs)), each.gamma))
+        lab.judge(each, lab.craft(lab.trials, part(on_step, i, len(configs)), each.gamma))
         for i, each in enumerate(configs)
     ]
-
-
-def _part(on_step: OnStep | None, number: int, parts: int) -> OnStep | None:
-    """``on_step`` for one of several crafts of the same size."""
-    return on_step and (lambda done, total: on_step(number * total + done, parts * total))
 
 
 @dataclass(frozen=True)
@@ -450,12 +446,3 @@ def watermark(bases: Split, targets: Split, opacity: float) -> Split:
 def _generators(seed: int, count: int) -> list[np.random.Generator]:
     """Independent of each other; the first ones are the same whatever the count."""
     return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(count)]
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it: lists, and None for NaN and infinity."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

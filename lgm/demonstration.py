@@ -16,7 +16,7 @@ from lgm.defense import ARMS, FILTERS, Lab, Trial
 from lgm.detection import conformal_fpr, is_removed, nominal_fpr
 from lgm.finetune import Examples, LinearHead, fine_tune, mix
 from lgm.networks import Classifier
-from lgm.poisoning import OnStep
+from lgm.progress import OnStep
 
 _CELLS = 160  # of the grid of decision regions, along each axis
 _MARGIN = 0.08  # around what is drawn, as a share of its width

@@ -214,11 +214,3 @@ def detection_report(
         "wrongly_removed": at.wrongly_removed,
         "kept": at.kept,
     }
-
-
-def wilson_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval for a share ``hits / n``. Raises ValueError unless 0 <= hits <= n and n >= 1."""
-    from scipy.stats import binomtest  # half a second to import
-
-    interval = binomtest(hits, n).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)

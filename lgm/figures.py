@@ -1,10 +1,12 @@
 """Arrays in, plotly figures out. Colours of roles and classes live here and nowhere else."""
 
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
+from PIL import Image
 
 from lgm.baselines import REFERENCE, Comparison, Result
 from lgm.cards import FeatureMap, Features
@@ -577,3 +579,18 @@ def frontier_chart(rows: list[dict[str, Any]]) -> go.Figure:
         **_PLAIN,
     )
     return figure
+
+
+def picture(image: np.ndarray) -> Image.Image:
+    """An image at its own size. ``image`` is (1, H, W) or (3, H, W), uint8 or float in [0, 1]."""
+    pixels = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
+    if pixels.dtype != np.uint8:
+        pixels = (pixels * 255).round().astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def png(image: np.ndarray) -> bytes:
+    """The same as PNG bytes."""
+    buffer = BytesIO()
+    picture(image).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,10 +1,31 @@
-"""What a finite sample leaves open: 95 % intervals of a mean, of an AUC, and of whatever else by the bootstrap."""
+"""What a finite sample leaves open: 95 % intervals of shares, means and AUCs, and of whatever else by the bootstrap."""
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
 RESAMPLES = 2000
+
+
+class Estimate(NamedTuple):
+    """A number and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def text(self) -> str:
+        """The number alone, as a share: four decimals, rounded down, so that only what is perfect reads as 1."""
+        return f"{math.floor(self.value * 10_000 + 1e-9) / 10_000:.4f}"
+
+
+def wilson_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval for a share ``hits / n``. Raises ValueError unless 0 <= hits <= n and n >= 1."""
+    from scipy.stats import binomtest  # half a second to import
+
+    interval = binomtest(hits, n).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
@@ -74,3 +95,12 @@ def quantile(values: np.ndarray, share: float) -> np.ndarray:
 def percentile_interval(estimates: np.ndarray) -> tuple[float, float]:
     """95 % interval from (R,) bootstrap estimates. Source: Efron 1979, the percentile method."""
     return float(quantile(estimates, 0.025)), float(quantile(estimates, 0.975))
+
+
+def plain(value: Any) -> Any:
+    """As JSON has it: lists for tuples, and None for NaN and infinity."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

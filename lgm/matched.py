@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from lgm.detection import wilson_interval
-from lgm.intervals import percentile_interval, quantile, resamples
+from lgm.intervals import Estimate, percentile_interval, plain, quantile, resamples, wilson_interval
 from lgm.tradeoff import Tradeoff
 
 SHARES = (0.25, 0.5, 0.75, 0.9)
-Estimate = tuple[float, float, float]  # with its 95 % interval: value, low, high
-_NONE: Estimate = (math.nan, math.nan, math.nan)
+_NONE = Estimate(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Matched:
     @property
     def share_more(self) -> Estimate:
         """Share of the pairs that need more on LGM, with its Wilson interval; NaN if no pair counts."""
-        return (self.more / self.n, *wilson_interval(self.more, self.n)) if self.n else _NONE
+        return Estimate(self.more / self.n, *wilson_interval(self.more, self.n)) if self.n else _NONE
 
     def rows(self, shares: tuple[float, ...] = SHARES, seed: int = 1) -> list[dict[str, Any]]:
         """The L2 with which a share of all pairs collides, on each network: a line a share. Infinite if fewer do."""
@@ -69,7 +67,7 @@ class Matched:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; None stands for what is not a finite number."""
         values = {"rows": self.rows(), "l2": self.l2, "ssim": self.ssim, "share_more": self.share_more}
-        return {**_finite(values), "pairs": len(self.lgm.l2), "more": self.more, "n": self.n, "neither": self.neither}
+        return {**plain(values), "pairs": len(self.lgm.l2), "more": self.more, "n": self.n, "neither": self.neither}
 
 
 def needed(tradeoff: Tradeoff) -> Needed:
@@ -120,7 +118,7 @@ def _check_same(lgm: Tradeoff, softmax: Tradeoff) -> None:
 
 def _for_share(l2: np.ndarray, share: float, seed: int) -> Estimate:
     """Pairs are drawn alike for both networks, which have as many."""
-    return float(quantile(l2, share)), *percentile_interval(quantile(l2[resamples(len(l2), seed)], share))
+    return Estimate(float(quantile(l2, share)), *percentile_interval(quantile(l2[resamples(len(l2), seed)], share)))
 
 
 def _median(differences: np.ndarray, seed: int) -> Estimate:
@@ -128,12 +126,4 @@ def _median(differences: np.ndarray, seed: int) -> Estimate:
     if not len(differences):
         return _NONE
     drawn = differences[resamples(len(differences), seed)]
-    return float(quantile(differences, 0.5)), *percentile_interval(quantile(drawn, 0.5))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value if math.isfinite(value) else None
+    return Estimate(float(quantile(differences, 0.5)), *percentile_interval(quantile(drawn, 0.5)))

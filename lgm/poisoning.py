@@ -19,9 +19,9 @@ from lgm.evasion import Evasion
 from lgm.heads import LGMHead
 from lgm.networks import Classifier, check_images, device_of, embed, require_mixture
 from lgm.poisons import Poisons, pick_pairs
+from lgm.progress import OnStep
 from lgm.solvers import ForwardBackward, LevenbergMarquardt, Problem, longest
 
-OnStep = Callable[[int, int], bool | None]
 _Solver = ForwardBackward | LevenbergMarquardt
 
 

@@ -1,7 +1,6 @@
 """One page of HTML with all figures of the paper and all that a study measured; it needs no other file."""
 
 import base64
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +26,14 @@ from lgm.figures import (
     feature_plane,
     frontier_chart,
     likelihood_histogram,
+    png,
     projection,
     roc_curves,
     success_curves,
 )
 from lgm.matched import matched
 from lgm.poisons import Poisons
-from lgm.study import LOSSES, Study, for_claims, frontier_meaning, poisons_or_none
+from lgm.study import Study, for_claims, frontier_meaning, poisons_or_none
 from lgm.tradeoff import Tradeoff
 
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -100,7 +100,7 @@ def write_report(study: Study, names: dict[str, str], split: Split, path: Path) 
             if (report["model"], report["clean"], report["task"], report["layers"])
             == (study["about"]["models"][loss], usual.clean, usual.task, usual.layers)
         ]
-        for loss in LOSSES
+        for loss in names
     }
     page = _environment().get_template(_TEMPLATE.name)
     html = page.render(
@@ -264,13 +264,7 @@ def _pair(poisons: Poisons, i: int) -> tuple[int, int] | None:
 
 
 def _image(image: np.ndarray) -> str:
-    from PIL import Image
-
-    pixels = image if image.dtype == np.uint8 else (image * 255).round().astype(np.uint8)
-    pixels = pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1)
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(png(image)).decode()}">'
 
 
 def _roc(networks: list[Network | None]) -> str:

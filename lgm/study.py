@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lgm.baselines import Comparison, compare, gather_evidence
-from lgm.cards import CheckpointError, read_features
+from lgm.cards import Card, CheckpointError, read_features
+from lgm.claims import SUCCESS
 from lgm.config import GAMMA_GRID, DefenseConfig
 from lgm.data import Split, write_atomically
-from lgm.detection import wilson_interval
+from lgm.intervals import wilson_interval
 from lgm.poisons import Poisons, read_shipped_poisons
 from lgm.tradeoff import beta_sweep
 
 if TYPE_CHECKING:  # to read a study needs no torch
     from lgm.defense import DefenseReport
+    from lgm.networks import Classifier
 
-LOSSES = ("lgm", "softmax")
-PREVENTED = 0.05  # filtered attacks that succeed less often count as prevented, as in `lgm.claims`
 OnPart = Callable[[str, float], bool | None]
 Study = dict[str, Any]
 
@@ -82,7 +82,7 @@ def run_study(
     from lgm.checkpoints import load_checkpoint
     from lgm.defense import defend, frontier, sweep
 
-    loaded = {loss: load_checkpoint(names[loss]) for loss in LOSSES}
+    loaded = {loss: load_checkpoint(name) for loss, name in names.items()}
     study: Study = {"tradeoff": {}, "defense": [], "frontier": [], "baselines": []}
 
     def step(part: str) -> Callable[[int, int], bool | None]:
@@ -105,7 +105,7 @@ def run_study(
     study["frontier"] = [frontier_row(report) for report in attackers]
     study["baselines"] = [
         {"poisons": maker, "features": seen, "detectors": [row.to_dict() for row in rows]}
-        for (maker, seen), rows in compare_all(names, split, seed, resamples=extent.resamples).items()
+        for (maker, seen), rows in compare_all(names, loaded, split, seed, resamples=extent.resamples).items()
     ]
     study["about"] = {
         "models": {loss: card.name for loss, (_, card) in loaded.items()},
@@ -120,19 +120,23 @@ def run_study(
 
 
 def compare_all(
-    names: dict[str, str], split: Split, seed: int = 1, *, resamples: int = 1000
+    names: dict[str, str],
+    loaded: dict[str, tuple["Classifier", Card]],
+    split: Split,
+    seed: int = 1,
+    *,
+    resamples: int = 1000,
 ) -> dict[tuple[str, str], list[Comparison]]:
     """All detectors on the shipped poisons of each network, by the features of each: keys are (poisons', features').
 
     Raises:
-        CheckpointError: a network does not read; one without poisons is left out.
+        CheckpointError: poisons do not read; a network that has none is left out.
     """
-    from lgm.checkpoints import embed_split, load_checkpoint
+    from lgm.checkpoints import embed_split
 
-    made = {loss: shipped for loss in LOSSES if (shipped := poisons_or_none(names[loss])) is not None}
+    made = {loss: poisons for loss, name in names.items() if (poisons := poisons_or_none(name)) is not None}
     found = {}
-    for seen in LOSSES:
-        model, card = load_checkpoint(names[seen])
+    for seen, (model, card) in loaded.items():
         features, clean = read_features(names[seen]), embed_split(model, split)
         for maker, poisons in made.items():
             evidence = gather_evidence(model, card, features, clean, poisons)
@@ -173,9 +177,9 @@ def frontier_meaning(rows: Sequence[dict[str, Any]]) -> str:
     low, high = worst["interval"]
     got = f"at most {worst['attack_success']:.0%} ({low:.0%} to {high:.0%}) of the attacks succeed past the filter"
     at = f"at γ = {worst['gamma']:g}, against {unaware['unfiltered']:.0%} without any filter"
-    if any(row["interval"][0] > PREVENTED for row in rows):
+    if any(row["interval"][0] > SUCCESS for row in rows):
         verdict = "The defence breaks: by giving weight to the filter an attacker gets through"
-    elif all(row["interval"][1] < PREVENTED for row in rows):
+    elif all(row["interval"][1] < SUCCESS for row in rows):
         verdict = "The defence holds: whoever evades the filter gives up the collision that the attack needs"
     else:
         verdict = "Not enough attacks to tell whether the defence holds"

@@ -1,6 +1,6 @@
 """What beta trades: how often poisons collide, how visible they are, how well they are detected, how often they win."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -9,16 +9,16 @@ import numpy as np
 from lgm.cards import Card
 from lgm.config import DefenseConfig, PoisonConfig
 from lgm.data import Split
-from lgm.detection import detection_report, wilson_interval
-from lgm.intervals import auc_interval, mean_interval
+from lgm.detection import detection_report
+from lgm.intervals import auc_interval, mean_interval, wilson_interval
 from lgm.poisons import Poisons, pick_pairs
+from lgm.progress import OnStep, part
 
 if TYPE_CHECKING:  # to read a study needs no torch
     from lgm.networks import Classifier
 
 BETAS = (1e-4, 4e-4, 1e-3, 2.5e-3, 8e-3, 2.5e-2, 1e-1, 2.5e-1)  # of BETA_GRID: the paper's, and round it
 FPR = 0.01  # where detection is judged
-OnStep = Callable[[int, int], bool | None]
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,9 @@ def beta_sweep(
     fit_on, pool = hold_out(len(split), 0.5, seed)
     bases, targets = (pool[index] for index in pick_pairs(split.labels[pool], pairs, seed))
     each = np.tile(np.arange(pairs), len(grid))
-    phases = _Phases(1 + len(configs), on_step)
+    steps = [part(on_step, i, 1 + len(configs)) for i in range(1 + len(configs))]
     poisons = craft_poisons(
-        model, split[bases[each]], split[targets[each]], PoisonConfig(), beta=grid.repeat(pairs), on_step=phases.next()
+        model, split[bases[each]], split[targets[each]], PoisonConfig(), beta=grid.repeat(pairs), on_step=steps[0]
     )
     clean_score, poison_score, density = _scored(model, split, fit_on, pool, poisons)
     shape = len(grid), pairs
@@ -179,7 +179,7 @@ def beta_sweep(
         ssim=similarity(poisons).reshape(shape),
         score=score,
         detection=[detection_report(clean_score, *of, fpr=FPR) for of in zip(score, collided, strict=True)],
-        attack=[defend(model, card, split, config, phases.next()).to_dict() for config in configs],
+        attack=[defend(model, card, split, *each).to_dict() for each in zip(configs, steps[1:], strict=True)],
     )
 
 
@@ -220,15 +220,3 @@ def _scored(
     score = own_density(model) if own else fit_density(z[fit_on], labels[fit_on])
     claimed = poisons.labels.astype(labels.dtype)
     return score(z[pool], labels[pool]), score(poisons.z * scale, claimed), "own" if own else "fitted"
-
-
-class _Phases:
-    """One progress out of several that follow each other, taken to be of equal length."""
-
-    def __init__(self, count: int, on_step: OnStep | None) -> None:
-        self.count, self.on_step, self.begun = count, on_step, 0
-
-    def next(self) -> OnStep | None:
-        """What the next of them is to call."""
-        before, self.begun, report = self.begun, self.begun + 1, self.on_step
-        return report and (lambda done, total: report(before * total + done, self.count * total))

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from lgm.config import DefenseConfig
-from lgm.detection import wilson_interval
 from lgm.figures import ROLE
+from lgm.intervals import wilson_interval
 from ui import attacks, load, state
 from ui.attacks import CLEAN, POISONS, THRESHOLD, TRIALS
-from ui.frame import guard, picture, poison_strip, title
+from ui.frame import enlarged, guard, poison_strip, title
 from ui.jobs import job_panel
 
 if TYPE_CHECKING:
@@ -208,10 +208,10 @@ def images(attack: "Attack", shown: "Demonstration") -> None:
     removed = shown.removed[shown.poisoned]
     st.markdown("**The target, and the poisons as people see them**")
     with st.container(horizontal=True, gap="small"):
-        st.image(picture(attack.target.pixels[0], 52), caption="target", width=52, alt="The target")
+        st.image(enlarged(attack.target.pixels[0], 52), caption="target", width=52, alt="The target")
         for number, (pixels, gone) in enumerate(zip(attack.poisons.pixels, removed, strict=True), start=1):
             fate = "caught" if gone else "missed"
-            st.image(picture(pixels, 52), caption=fate, width=52, alt=f"Poison {number}, {fate}")
+            st.image(enlarged(pixels, 52), caption=fate, width=52, alt=f"Poison {number}, {fate}")
 
 
 def success(config: DefenseConfig) -> None:

@@ -4,7 +4,8 @@ import json
 
 import streamlit as st
 
-from lgm.detection import detection_report, roc, wilson_interval
+from lgm.detection import detection_report, roc
+from lgm.intervals import wilson_interval
 from lgm.poisons import Poisons
 from ui import load, state
 from ui.baselines import simpler_detectors

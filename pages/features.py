@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from ui import load, state
-from ui.frame import guard, picture, title
+from ui.frame import enlarged, guard, title
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -85,7 +85,7 @@ def details(name: str, held: dict[str, Any], index: int) -> None:
     if image is None:
         left.caption("The image is in the official files, which are not on this machine.")
     else:
-        left.image(picture(image, 104), width=104, alt=f"label {load.class_name(label)}")
+        left.image(enlarged(image, 104), width=104, alt=f"label {load.class_name(label)}")
     posterior, score = load.posterior(name, z, label)
     claimed = load.class_name(label)
     what = f"Label {claimed}, image {index:,}"

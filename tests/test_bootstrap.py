@@ -5,8 +5,9 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from lgm.bootstrap import Estimate, draw, estimate, resample, weighted_rates
+from lgm.bootstrap import draw, estimate, resample, weighted_rates
 from lgm.detection import roc
+from lgm.intervals import Estimate
 
 
 def scores(kind: str) -> tuple[np.ndarray, np.ndarray]:

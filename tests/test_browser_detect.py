@@ -10,7 +10,8 @@ from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from lgm.cards import read_features
 from lgm.data import Split
-from lgm.detection import nominal_fpr, outcome, wilson_interval
+from lgm.detection import nominal_fpr, outcome
+from lgm.intervals import wilson_interval
 from lgm.poisons import read_shipped_poisons
 from tests.browser import DRAWN, assert_accessible, messages, open_page, settled
 

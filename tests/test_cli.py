@@ -18,7 +18,8 @@ from lgm.checkpoints import embed_split, load_checkpoint, save_checkpoint
 from lgm.config import BETA_GRID, PRESETS, ModelConfig, TrainConfig
 from lgm.data import DataError, Dataset, Split, part
 from lgm.datasets import DATASETS
-from lgm.detection import conformal_threshold, nominal_fpr, outcome, roc, wilson_interval
+from lgm.detection import conformal_threshold, nominal_fpr, outcome, roc
+from lgm.intervals import wilson_interval
 from lgm.networks import build_model, describe, log_likelihood, require_mixture
 from lgm.poisons import read_poisons
 

@@ -5,16 +5,8 @@ import pytest
 from scipy.stats import betabinom, chi2
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from lgm.detection import (
-    conformal_threshold,
-    cut_radius,
-    detection_report,
-    is_removed,
-    nominal_fpr,
-    outcome,
-    roc,
-    wilson_interval,
-)
+from lgm.detection import conformal_threshold, cut_radius, detection_report, is_removed, nominal_fpr, outcome, roc
+from lgm.intervals import wilson_interval
 
 
 def scores(kind: str) -> tuple[np.ndarray, np.ndarray]:

@@ -7,11 +7,11 @@ import plotly.graph_objects as go
 import pytest
 
 from lgm.baselines import DETECTORS, REFERENCE, Comparison, Result
-from lgm.bootstrap import Estimate
 from lgm.cards import FeatureMap, Features, read_features
 from lgm.datasets import DATASETS
 from lgm.detection import roc
 from lgm.figures import feature_plane, projection, roc_chart
+from lgm.intervals import Estimate
 from lgm.mixture import GaussianMixture
 from lgm.poisons import read_shipped_poisons
 

@@ -9,7 +9,7 @@ import lgm
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up: a module imports from lower layers only
-    {"config", "mixture", "intervals"},
+    {"config", "mixture", "intervals", "progress"},
     {"data", "heads", "augment", "evasion"},
     {"mnist", "cifar"},
     {"datasets"},
@@ -22,7 +22,8 @@ LAYERS = [  # from the ground up: a module imports from lower layers only
     {"defense", "jobs", "bench"},
     {"tradeoff", "demonstration"},
     {"choice", "matched", "figures"},
-    {"claims", "study"},
+    {"claims"},
+    {"study"},
     {"report"},
     {"__main__"},
 ]

@@ -10,6 +10,7 @@ import streamlit as st
 from lgm.config import DefenseConfig
 from lgm.datasets import load_split
 from lgm.jobs import Job, QueueFull
+from lgm.progress import part
 from ui import load, state
 from ui.jobs import runner
 
@@ -152,10 +153,7 @@ def measure(config: DefenseConfig) -> None:
 
         found: Curves = {}
         for number, (loss, name) in enumerate(names.items()):
-
-            def on_step(done: int, total: int, before: int = number) -> bool:
-                return job.report(before * total + done, len(names) * total)
-
+            on_step = part(job.report, number, len(names))
             model, card = load_checkpoint(name)
             images = load_split(split, card.config.dataset)
             found[loss] = [each.to_dict() for each in sweep(model, card, images, wanted, settings, on_step=on_step)]

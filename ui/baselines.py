@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from lgm.baselines import Comparison, Result, compare, gather_evidence, in_words
-from lgm.bootstrap import Estimate
+from lgm.intervals import Estimate
 from lgm.poisons import Poisons
 from ui import load
 from ui.case import Case, describe

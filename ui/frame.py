@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 
 import numpy as np
 import streamlit as st
@@ -11,7 +10,7 @@ from PIL import Image
 
 from lgm.cards import CheckpointError
 from lgm.data import DataError
-from lgm.figures import ROLE
+from lgm.figures import ROLE, picture
 
 _CSS = """
 <style>
@@ -51,19 +50,9 @@ def guard() -> Iterator[None]:
         st.error(str(error), icon=":material/error:")
 
 
-def picture(image: np.ndarray, size: int = 140) -> Image.Image:
-    """An image enlarged without blur. ``image`` is (1, H, W) or (3, H, W), uint8 or float in [0, 1]."""
-    pixels = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
-    if pixels.dtype != np.uint8:
-        pixels = (pixels * 255).round().astype(np.uint8)
-    return Image.fromarray(np.ascontiguousarray(pixels)).resize((size, size), Image.Resampling.NEAREST)
-
-
-def png(image: np.ndarray) -> bytes:
-    """An image at its own size, as PNG bytes."""
-    buffer = BytesIO()
-    picture(image, image.shape[-1]).save(buffer, "PNG")
-    return buffer.getvalue()
+def enlarged(image: np.ndarray, size: int = 140) -> Image.Image:
+    """A picture of (1, H, W) or (3, H, W), as `lgm.figures.picture`, ``size`` pixels high without blur."""
+    return picture(image).resize((size, size), Image.Resampling.NEAREST)
 
 
 @dataclass(frozen=True)
@@ -101,7 +90,7 @@ def poison_strip(model: str, threshold: float) -> None:
         return
     removed = poison.score <= threshold
     with st.container(horizontal=True, vertical_alignment="center", border=True):
-        st.image(picture(poison.image, 56), width=56, alt=f"Your poison, claimed label {poison.label}")
+        st.image(enlarged(poison.image, 56), width=56, alt=f"Your poison, claimed label {poison.label}")
         verdict, role = ("removed by the filter", "clean") if removed else ("passes the filter", "poison")
         st.markdown(
             f"**Your poison** claims **{poison.label}**, the network sees **{poison.predicted}** "

@@ -91,14 +91,10 @@ def ready(name: str, pair: tuple[int, int], recipe: Recipe) -> Poisons | None:
     if kept is not None:
         return kept
     shipped = example(name)
-    if shipped is not None and load.clean_split() == shipped.manifest["split"]:
-        asked = pair, _for_network(name, recipe)
-        return (
-            shipped
-            if asked == (tuple(shipped.manifest["pair"]), Recipe(shipped.manifest["config"]["method"]))
-            else None
-        )
-    return None
+    if shipped is None:
+        return None
+    made = shipped.manifest["split"], tuple(shipped.manifest["pair"]), Recipe(shipped.manifest["config"]["method"])
+    return shipped if made == (load.clean_split(), pair, _for_network(name, recipe)) else None
 
 
 def make(names: list[str], pair: tuple[int, int], recipe: Recipe, progress: Callable[[float], object]) -> None:
