@@ -8,7 +8,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from lgm.cards import SHIPPED, CheckpointError, check_name, list_checkpoints, re
 from lgm.config import GAMMA_GRID, METHODS, PRESETS, DefenseConfig, PoisonConfig, TrainConfig
 from lgm.data import DataError, Split
 from lgm.datasets import DATASETS, default_split, load_split
+from lgm.progress import OnStep
 
 if TYPE_CHECKING:
     from lgm.cards import Features
@@ -195,9 +197,9 @@ def _train_config(args: argparse.Namespace) -> TrainConfig:
             center_radius=args.center_radius,
         ),
     )
-    warm = preset.warm_start and replace(preset.warm_start, **given(seed=args.seed))
-    chosen = given(split=args.data, epochs=args.epochs, limit=args.limit, seed=args.seed)
-    return replace(preset, model=model, warm_start=warm, **chosen)
+    chosen = given(split=args.data, epochs=args.epochs, limit=args.limit)
+    config = replace(preset, model=model, **chosen)
+    return config if args.seed is None else config.seeded(args.seed)
 
 
 def _train(args: argparse.Namespace) -> dict[str, Any] | None:
@@ -253,7 +255,7 @@ def _add_evaluate(commands: Any) -> None:
 
 def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     from lgm.checkpoints import embed_split, load_checkpoint
-    from lgm.detection import wilson_interval
+    from lgm.intervals import wilson_interval
 
     model, card = load_checkpoint(args.model, args.device)
     split = _split(args, card.config.dataset)
@@ -325,12 +327,7 @@ def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
     split = _split(args, card.config.dataset)
     if args.gamma:
         config = replace(config, gamma=args.gamma, threshold=_known_threshold(args, model, split))
-    with tqdm(unit="poison-iteration", unit_scale=True, dynamic_ncols=True, disable=team.rank > 0 or None) as bar:
-
-        def on_step(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with _crafting(team.rank > 0) as on_step:
         if args.pair:
             part = craft_path(model, card, split, tuple(args.pair), config, on_step=on_step)
         else:
@@ -357,6 +354,18 @@ def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
         "iterations": float(poisons.iterations.mean()),
         "out": str(args.out),
     }
+
+
+@contextmanager
+def _crafting(silent: bool = False) -> Iterator[OnStep]:
+    """A progress bar on a terminal, unless ``silent``; yields what moves it."""
+    with tqdm(unit="poison-iteration", unit_scale=True, dynamic_ncols=True, disable=silent or None) as bar:
+
+        def on_step(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield on_step
 
 
 def _known_threshold(args: argparse.Namespace, model: "Classifier", split: Split) -> float:
@@ -536,12 +545,7 @@ def _defend(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
     if args.sweep:
         numbers = sorted({k for k in _SWEEP_POISONS if k < config.poisons} | {config.poisons})
         settings = [(k, n) for n in _SWEEP_CLEAN for k in numbers]
-    with tqdm(unit="poison-iteration", unit_scale=True, dynamic_ncols=True, disable=None) as bar:
-
-        def on_step(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with _crafting() as on_step:
         if args.frontier:
             return [frontier_row(report) for report in frontier(model, card, split, config, on_step=on_step)]
         reports = [report.to_dict() for report in sweep(model, card, split, config, settings, on_step=on_step)]

@@ -58,7 +58,7 @@ class TrainConfig:
     """A model and how it is trained. Measured recipe: AdamW, ramped margin, centres on a circle."""
 
     model: ModelConfig = ModelConfig()
-    warm_start: "TrainConfig | None" = None  # a first phase on the same images, whose layers this one goes on from
+    warm_start: "TrainConfig | None" = None  # the phase before, on the same images, whose layers this one goes on from
     dataset: str = "mnist"
     split: str = "train"  # which part of it: see `lgm.datasets.DATASETS`
     limit: int | None = None  # images per class, for quick tries
@@ -94,7 +94,6 @@ class TrainConfig:
         if self.warm_start:
             network = self.warm_start.model.network
             _check(network == self.model.network, "warm_start", f"the same network ({self.model.network})", network)
-            _check(not self.warm_start.warm_start, "warm_start", "one phase", "another one before it")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON gives them back; `from_dict` is the way back."""
@@ -102,6 +101,10 @@ class TrainConfig:
         values["model"]["center_order"] = list(self.model.center_order)
         values["warm_start"] = self.warm_start and self.warm_start.to_dict()
         return values
+
+    def seeded(self, seed: int) -> "TrainConfig":
+        """The same with another seed, in all phases."""
+        return replace(self, seed=seed, warm_start=self.warm_start and self.warm_start.seeded(seed))
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "TrainConfig":
@@ -208,9 +211,9 @@ def _softmax(config: TrainConfig) -> TrainConfig:
     return replace(config, model=replace(config.model, loss="softmax", center_order=()))
 
 
-# VGG19 learns nothing for an epoch through a plane (0.6 % of its features), so it first learns through all 512 of them.
-# Most of that at half the size: 4 minutes an epoch instead of 12 on two cores. Classes that look alike are neighbours.
-_CIFAR_BY_LOOK = (0, 8, 9, 1, 6, 3, 5, 7, 4, 2)
+# Through a plane VGG19 learns nothing for an epoch (0.6 % of its features), so it learns through all 512 of them first;
+# most of that at half the size: 4 minutes an epoch, not 12, on two cores. That gives 90.7 % of the held-out images, and
+# a warm restart at full size (Loshchilov and Hutter 2017, SGDR) the rest. Both phases serve all heads.
 _CIFAR_WIDE = TrainConfig(
     dataset="cifar10",
     model=ModelConfig(network="vgg19", loss="softmax", n_dim=512, label_smoothing=0.1),
@@ -226,14 +229,18 @@ _CIFAR_WIDE = TrainConfig(
 )
 
 
+_CIFAR_LONGER = replace(_CIFAR_WIDE, warm_start=_CIFAR_WIDE, epochs=8, small_epochs=0, lr=0.04, warmup=0.05)
+
+_CIFAR_BY_LOOK = (0, 8, 9, 1, 6, 3, 5, 7, 4, 2)  # classes that look alike are neighbours
+# A step of 0.02 undoes what was learnt (70 % after an epoch).
 _CIFAR = TrainConfig(
     dataset="cifar10",
-    warm_start=_CIFAR_WIDE,
+    warm_start=_CIFAR_LONGER,
     model=ModelConfig(network="vgg19", center_radius=5.0, center_order=_CIFAR_BY_LOOK),
-    epochs=3,
+    epochs=2,
     batch_size=128,
     optimizer="sgd",
-    lr=0.02,
+    lr=0.005,
     center_lr=1e-3,
     weight_decay=5e-4,
     warmup=0.1,

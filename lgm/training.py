@@ -109,9 +109,9 @@ def train_checkpoint(
 ) -> Card | None:
     """Train a config from scratch and save weights, card and features under ``name`` in ``folder``.
 
-    A warm start comes first. Its records are marked with a ``phase``, steps and epochs are counted over both phases,
-    and its last state stays in ``folder`` (see `phase_path`) for all heads that start from it: a run that finds it
-    there says so by a record marked ``kept``, without features.
+    A warm start comes first, and before it its own, if it has one. Their records are marked with a ``phase``, steps and
+    epochs are counted over all phases, and their last states stay in ``folder`` (see `phase_path`) for all heads that
+    start from them: a run that finds one there says so by a record marked ``kept``, without features.
 
     Returns:
         The card, or None if the caller stopped it: then the state of the last epoch waits for ``resume``. Of several
@@ -135,11 +135,11 @@ def train_checkpoint(
     if config.warm_start:
         rest = _steps(config, train)
         if not team.decide(resume and state_path.exists()):
-            # What another run left must not be taken for this one's second phase.
+            # What another run left must not be taken for this one's last phase.
             team.only_first(lambda: state_path.unlink(missing_ok=True))
-            on_first = _counted(on_step, 0, rest)
-            earlier = _warm_up(model, config, train, folder, team, on_step=on_first, on_epoch=on_epoch, **told)
-        on_step = _counted(on_step, _steps(config.warm_start, train), 0)
+            before = _counted(on_step, 0, rest)
+            earlier = _warm_up(model, config, train, folder, team, on_step=before, on_epoch=on_epoch, **told)
+        on_step = _counted(on_step, _steps_before(config, train), 0)
     if earlier is None:
         return None
     result = fit(
@@ -169,15 +169,21 @@ def _warm_up(
     folder: Path,
     team: Team,
     *,
+    on_step: OnStep | None,
     on_epoch: OnEpoch | None,
     **told: Any,
 ) -> list[dict[str, Any]] | None:
-    """Train the first phase, or find it trained, and start ``model`` from it; its records, or None if stopped."""
-    first = config.warm_start
-    assert first is not None
-    last_layer(model)  # an error before the phase, not hours later
-    source = to_device(build_model(first.model, first.seed), team.device)
-    path, ran = phase_path(first, train, folder), False
+    """Train the phases before, or find them trained, and start ``model`` from the last of them.
+
+    Returns:
+        Their records; None if stopped.
+    """
+    phase = config.warm_start
+    assert phase is not None
+    if not _goes_on(config):
+        last_layer(model)  # an error before the phase, not hours later
+    source = to_device(build_model(phase.model, phase.seed), team.device)
+    path, ran = phase_path(phase, train, folder), False
 
     def on_warm_epoch(record: dict[str, Any], features: Features | None) -> None:
         nonlocal ran
@@ -185,19 +191,41 @@ def _warm_up(
         if on_epoch:
             on_epoch({**record, "phase": WARM_START}, features)
 
-    result = fit(source, train, first, state_path=path, resume=True, on_epoch=on_warm_epoch, **told)
+    earlier: list[dict[str, Any]] | None = []
+    if phase.warm_start and not team.decide(path.exists()):
+        before = _counted(on_step, 0, _steps(phase, train))
+        earlier = _warm_up(source, phase, train, folder, team, on_step=before, on_epoch=on_epoch, **told)
+    if earlier is None:
+        return None
+    on_step = _counted(on_step, _steps_before(phase, train), 0)
+    told_now = {"on_step": on_step, "on_epoch": on_warm_epoch, **told}
+    result = fit(source, train, phase, state_path=path, resume=True, earlier=earlier, **told_now)
     if not result.completed:
         return None
-    copy_layers(model, source)
-    lay_plane(model, train, config.model)
+    if _goes_on(config):
+        model.load_state_dict(source.state_dict())
+    else:
+        copy_layers(model, source)
+        lay_plane(model, train, config.model)
     records = [{**record, "phase": WARM_START} for record in result.history]
     if on_epoch and not ran and team.rank == 0:
         on_epoch({**records[-1], "kept": path.name}, None)
     return records
 
 
+def _goes_on(config: TrainConfig) -> bool:
+    """Whether this phase trains the very network of the phase before: then nothing has to be laid anew."""
+    return config.warm_start is not None and config.warm_start.model == config.model
+
+
 def _steps(config: TrainConfig, train: Split) -> int:
     return config.epochs * math.ceil(len(train) / config.batch_size)
+
+
+def _steps_before(config: TrainConfig, train: Split) -> int:
+    """Of all phases before this one."""
+    phase = config.warm_start
+    return _steps(phase, train) + _steps_before(phase, train) if phase else 0
 
 
 def _counted(on_step: OnStep | None, before: int, after: int) -> OnStep | None:

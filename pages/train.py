@@ -12,8 +12,8 @@ from lgm.cards import CheckpointError
 from lgm.config import Loss, Network, TrainConfig
 from lgm.data import DataError, Dataset
 from lgm.datasets import DATASETS
-from lgm.detection import wilson_interval
 from lgm.figures import projection
+from lgm.intervals import wilson_interval
 from lgm.jobs import Job, QueueFull
 from ui import load, runs, state, uploads
 from ui.film import film
@@ -41,8 +41,8 @@ there is no density: features grow along rays from the centre.
   this page for three minutes. *Resume* goes on after the last finished epoch, to the weights of a run never stopped.
 - **Networks.** The paper's CNN has 797,161 parameters before the last layer, the tiny one 53,797, VGG19 20 million.
 - **Warm start.** VGG19 learns next to nothing through a plane. So it first learns through all its 512 features, half of
-  that on small images; then a plane is laid through them, and the epochs chosen above follow. The first phase is kept,
-  and serves every network that is trained after it.
+  that on small images; then a plane is laid through them, and the epochs chosen above follow. What comes before the
+  plane is kept, and serves every network that is trained after it.
 - **From a terminal:** `python -m lgm train --help`.
 """
 FORMULAS = (

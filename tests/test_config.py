@@ -73,14 +73,19 @@ def test_cards_from_before_the_class_order_still_read():
     assert TrainConfig.from_dict(values) == TrainConfig()
 
 
-def test_a_warm_start_is_one_phase_of_the_same_network():
+def test_the_phases_of_a_warm_start_are_of_the_same_network():
     first = TrainConfig(model=ModelConfig(network="tiny-cnn"))
-    second = replace(first, warm_start=first)
-    assert TrainConfig.from_dict(json.loads(json.dumps(second.to_dict()))) == second
+    third = replace(first, warm_start=replace(first, warm_start=first))
+    assert TrainConfig.from_dict(json.loads(json.dumps(third.to_dict()))) == third
     with pytest.raises(ValueError, match=r"^warm_start: expected the same network \(mnist-cnn\), got 'tiny-cnn'$"):
         TrainConfig(warm_start=first)
-    with pytest.raises(ValueError, match=r"^warm_start: expected one phase, got"):
-        replace(first, warm_start=second)
+
+
+def test_a_seed_is_that_of_all_phases():
+    first = TrainConfig()
+    third = replace(first, warm_start=replace(first, warm_start=first)).seeded(3)
+    assert third.warm_start is not None and third.warm_start.warm_start is not None
+    assert {third.seed, third.warm_start.seed, third.warm_start.warm_start.seed} == {3}
 
 
 def test_unknown_fields_are_refused():

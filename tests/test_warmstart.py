@@ -20,6 +20,7 @@ from lgm.data import Split, per_class
 from lgm.datasets import load_split
 from lgm.heads import LGMHead, SoftmaxHead, build_mixture, posterior
 from lgm.networks import Classifier, build_model, to_device
+from lgm.states import read_state
 from lgm.training import fit, train_checkpoint
 from lgm.warmstart import _RIDGE, copy_layers, last_layer, lay_plane, phase_path
 
@@ -46,6 +47,8 @@ LGM = TrainConfig(
 )
 SOFTMAX = replace(LGM, model=replace(LGM.model, loss="softmax"))
 STEPS = 40  # of both phases
+AGAIN = replace(WIDE, warm_start=WIDE, epochs=1, lr=1e-3)  # a warm restart
+THREE = replace(LGM, warm_start=AGAIN)  # phases, of 50 steps
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +153,40 @@ def test_stopped_in_either_phase_it_resumes_to_the_same_weights(
     assert card.weights_sha256 == whole.weights_sha256
     assert without_time(card.history) == without_time(whole.history)
     assert again.steps == [(step, STEPS) for step in range(stop_after // 10 * 10 + 1, STEPS + 1)]
+
+
+def test_a_restart_goes_on_from_the_whole_network(
+    wide: Classifier, digits: Split, fresh_home: Path, tmp_path: Path
+) -> None:
+    watch = Watch(51)
+    card = train_checkpoint(THREE, "three", tmp_path, **watch.callbacks)
+    assert card is not None
+    assert watch.steps == [(step, 50) for step in range(1, 51)]
+    assert card.history == watch.records
+    assert [r.get("phase") for r in card.history] == ["warm start"] * 3 + [None] * 2
+    assert [r["epoch"] for r in card.history] == [1, 2, 3, 4, 5]
+    restarted = to_device(build_model(AGAIN.model, AGAIN.seed), "cpu")
+    restarted.load_state_dict(wide.state_dict())
+    fit(restarted, digits, AGAIN)
+    kept, _ = read_state(phase_path(AGAIN, digits, tmp_path))
+    for key, value in restarted.state_dict().items():
+        assert torch.equal(kept[f"model.{key}"], value), key
+
+
+@pytest.mark.parametrize("stop_after", [13, 25, 33, 45])  # in each phase; in the last before and after its first epoch
+def test_stopped_in_any_of_three_phases_it_resumes_to_the_same_weights(
+    stop_after: int, fresh_home: Path, tmp_path: Path, digits: Split
+) -> None:
+    whole = train_checkpoint(THREE, "three", tmp_path / "whole")
+    assert train_checkpoint(THREE, "three", tmp_path, **Watch(stop_after).callbacks) is None
+    if stop_after > 20:
+        phase_path(WIDE, digits, tmp_path).unlink()  # no longer needed
+    again = Watch(51)
+    card = train_checkpoint(THREE, "three", tmp_path, resume=True, **again.callbacks)
+    assert card is not None and whole is not None
+    assert card.weights_sha256 == whole.weights_sha256
+    assert without_time(card.history) == without_time(whole.history)
+    assert again.steps == [(step, 50) for step in range(stop_after // 10 * 10 + 1, 51)]
 
 
 def test_what_another_run_left_is_not_taken_for_the_second_phase(fresh_home: Path, tmp_path: Path):
