@@ -13,7 +13,7 @@ test: $(VENV)/.dev $(CHROMIUM)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
-	CHROMIUM=$(CHROMIUM) $(BIN)/pytest
+	CHROMIUM=$(CHROMIUM) $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # Trains both networks and crafts their poisons anew, then measures all that the report has: about two hours on two cores. Needs the official MNIST files.
 checkpoints: $(VENV)/.app
