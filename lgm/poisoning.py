@@ -21,6 +21,7 @@ from lgm.networks import Classifier, check_images, device_of, embed, require_mix
 from lgm.poisons import Poisons, pick_pairs
 from lgm.progress import OnStep
 from lgm.solvers import ForwardBackward, LevenbergMarquardt, Problem, longest
+from lgm.threads import usual_threads
 
 _Solver = ForwardBackward | LevenbergMarquardt
 
@@ -139,12 +140,8 @@ def _one_thread_each() -> Iterator[Callable[..., Iterator[Poisons]]]:
     Threads within a batch would wait for each other at every layer, long if the machine is busy, and their number would
     change the order of sums: this way the poisons are the same, bit for bit, on any number of cores or processes.
     """
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(threads, "lgm-craft", torch.set_num_threads, (1,)) as pool:
-            yield pool.map
-    finally:
-        torch.set_num_threads(threads)
+    with usual_threads() as cores, ThreadPoolExecutor(cores, "lgm-craft", torch.set_num_threads, (1,)) as pool:
+        yield pool.map
 
 
 def _starts(b: Tensor, t: Tensor, config: PoisonConfig, *, one_pair: bool) -> tuple[Tensor, Tensor]:

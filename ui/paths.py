@@ -104,10 +104,12 @@ def make(names: list[str], pair: tuple[int, int], recipe: Recipe, progress: Call
     """
     import torch  # not at the top: the page is drawn before it is needed
 
-    split, threads, stop = load.split(load.clean_split()), torch.get_num_threads(), threading.Event()
+    from lgm.threads import usual_threads
+
+    split, stop = load.split(load.clean_split()), threading.Event()
     sides = [_Side(load.model(name), load.card(name), _key(name, pair, recipe)) for name in names]
-    one_each = (max(1, threads // len(names)),)  # a core each is faster than all cores one after the other
-    try:
+    with usual_threads() as cores:
+        one_each = (max(1, cores // len(names)),)  # a core each is faster than all cores one after the other
         with ThreadPoolExecutor(len(names), "lgm-path", torch.set_num_threads, one_each) as pool:
             work = [pool.submit(side.craft, split, pair, stop) for side in sides]
             try:
@@ -118,8 +120,6 @@ def make(names: list[str], pair: tuple[int, int], recipe: Recipe, progress: Call
                 raise
             for done in work:
                 done.result()
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass

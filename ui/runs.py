@@ -231,12 +231,11 @@ def _threads(config: TrainConfig) -> Iterator[None]:
     """One thread for the tiny network: it is too small to share, and waiting for each other makes two far slower."""
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if config.model.network == "tiny-cnn" else threads)
-    try:
+    from lgm.threads import usual_threads
+
+    with usual_threads() as cores:
+        torch.set_num_threads(1 if config.model.network == "tiny-cnn" else cores)
         yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _untrained(config: TrainConfig) -> list[Epoch]:
