@@ -114,6 +114,7 @@ CIFAR10 = Dataset(
         "test": "the official test set (10,000, or the first of them that the data folder has)",
         "held-out": "the first 500 of each class of the official training set (5,000)",
     },
+    train_size=45_000,
     held_out="held-out",
     clean=("test", "held-out"),
     load=_load,

@@ -79,6 +79,7 @@ class Dataset:
         shape: (C, H, W) of an image.
         classes: Name of each class, by label.
         splits: What each split is, by name; ``train`` and ``test`` are among them.
+        train_size: Images in ``train``.
         held_out: The split that nothing is trained on: it validates a run, gives the feature range, and calibrates.
         clean: Splits that may serve as clean fine-tuning data D_f, best first.
         load: Reads one of the splits. Raises DataError for files that are missing, truncated or corrupted.
@@ -92,6 +93,7 @@ class Dataset:
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
     splits: dict[str, str]
+    train_size: int
     held_out: str
     clean: tuple[str, ...]
     load: Callable[[str], Split]

@@ -200,6 +200,7 @@ MNIST = Dataset(
         "bundled-train": "400 of each bundled class, to train on without a download",
         "bundled-val": "the other 100 of each bundled class",
     },
+    train_size=55_000,
     held_out="bundled",  # they are the first 500 of each class of the official training set
     clean=("test", "bundled"),
     load=_load_digits,
@@ -228,6 +229,7 @@ FASHION_MNIST = Dataset(
         "test": "the official test set (10,000)",
         "held-out": "the first 500 of each class of the official training set (5,000)",
     },
+    train_size=55_000,
     held_out="held-out",
     clean=("test", "held-out"),
     load=_load_clothes,

@@ -120,7 +120,7 @@ def data_text(split: str, dataset: str | None = None) -> str:
     chosen = DATASETS[dataset] if dataset else load.dataset()
     if split == "bundled-train":
         return "4,000 bundled digits"
-    return f"D_C: {runs.IMAGES[chosen.name]:,} official images" if split == "train" else f"{chosen.title}, {split}"
+    return f"D_C: {chosen.train_size:,} official images" if split == "train" else f"{chosen.title}, {split}"
 
 
 def pick(label: str, titles: dict[str, str], key: str) -> str:

@@ -252,6 +252,7 @@ def test_the_splits_are_parts_of_the_official_training_set(monkeypatch: pytest.M
     assert train.sha256 == "274963f8466cb6d7ee87fd9456c36f4d61d3c98f7b62ec273ddb169811b62831"  # what networks have seen
     np.testing.assert_array_equal(held_out.images, images[first])
     assert np.bincount(train.labels).tolist() == [4500] * 10
+    assert len(train) == DATASETS["cifar10"].train_size
     assert np.bincount(held_out.labels).tolist() == [500] * 10
     assert set(rest).isdisjoint(first)
     assert len(test) in (1_000, 10_000)

@@ -314,7 +314,7 @@ def test_bundled_digits_are_the_first_500_of_each_official_class(bundled: Split,
         np.testing.assert_array_equal(bundled.images[bundled.labels == k, 0], images[first & (labels == k)])
     # Byte by byte: D_C is what is left, in order, so no position of a bundled digit remains.
     cloud = load_split("train")
-    assert len(cloud) == 55_000
+    assert len(cloud) == 55_000 == DATASETS["mnist"].train_size
     np.testing.assert_array_equal(cloud.images[:, 0], images[~first])
     np.testing.assert_array_equal(cloud.labels, labels[~first])
     assert len(load_split("test")) == 10_000
@@ -329,6 +329,7 @@ def test_clothes_are_the_official_ones(fresh_home: Path):
     np.testing.assert_array_equal(cloud.labels, labels[~first])
     assert np.bincount(held_out.labels).tolist() == [500] * 10
     assert np.bincount(cloud.labels).tolist() == [5500] * 10
+    assert len(cloud) == DATASETS["fashion-mnist"].train_size
     assert np.bincount(test.labels).tolist() == [1000] * 10
     # What the authors publish of the training set: mean 0.2860, standard deviation 0.3530.
     both = np.concatenate([held_out.images, cloud.images]) / 255

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from lgm.cards import SHIPPED, Card, CheckpointError, Features, check_name, user_folder
 from lgm.config import PRESETS, Loss, Network, TrainConfig
 from lgm.data import per_class
-from lgm.datasets import load_split, validation_split
+from lgm.datasets import DATASETS, load_split, validation_split
 from lgm.jobs import Job
 from ui.jobs import runner
 
@@ -23,7 +23,6 @@ _STATE = ".resume.safetensors"
 _JOB = "train"  # keys of training jobs: this, the model's name, and a token of their own
 _start = threading.Lock()  # between looking whether a name is free and taking it
 
-IMAGES = {"mnist": 55_000, "fashion-mnist": 55_000, "cifar10": 45_000}  # in D_C
 _BUNDLED = 4_000  # of the bundled digits to train on
 # The quickest first: two idle cores without matrix units. Of images at half the size, VGG19 sees three in that time.
 _SECONDS_PER_IMAGE: dict[Network, float] = {"tiny-cnn": 2e-4, "mnist-cnn": 3e-3, "vgg19": 1.6e-2}
@@ -67,7 +66,7 @@ def recipe(
 
 def expected_seconds(config: TrainConfig) -> float:
     """A rough guess for two idle cores, a warm start included even if it is kept from before."""
-    images = _BUNDLED if config.split == "bundled-train" else IMAGES[config.dataset]
+    images = _BUNDLED if config.split == "bundled-train" else DATASETS[config.dataset].train_size
     whole = config.epochs - config.small_epochs * 2 / 3
     own = images * whole * _SECONDS_PER_IMAGE[config.model.network]
     return own + (expected_seconds(config.warm_start) if config.warm_start else 0)
