@@ -1,10 +1,13 @@
-"""Screenshots of every page, light and dark, wide and narrow, into docs/: `make screenshots`."""
+"""Screenshots of every page, light and dark, wide and narrow, into docs/: `make screenshots`.
+
+Of CIFAR-10 too: without its images, and, where $LGM_DATA has them, with them.
+"""
 
 import os
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -29,16 +32,28 @@ def shoot(browser: Browser, url: str, name: str, theme: str, size: dict[str, int
     page.close()
 
 
-def main() -> None:
-    with serve(ROOT / ".venv" / "screenshots.log") as url, sync_playwright() as playwright:
+def shoot_all(playwright: Playwright, prefix: str, query: str, data: Path | None) -> None:
+    """Every page of one dataset; their names begin with ``prefix``."""
+    with serve(ROOT / ".venv" / "screenshots.log", data) as url:
         browser = playwright.chromium.launch(
             executable_path=os.environ.get("CHROMIUM", LAUNCH["executable_path"]), args=LAUNCH["args"]
         )
         for name, path in PAGES.items():
             for theme in ("light", "dark"):
                 for size in (WIDE, NARROW):
-                    shoot(browser, f"{url}/{path}", name, theme, size)
+                    shoot(browser, f"{url}/{path}{query}", prefix + name, theme, size)
         browser.close()
+
+
+def main() -> None:
+    data = Path(os.environ.get("LGM_DATA", ""))
+    with sync_playwright() as playwright:
+        shoot_all(playwright, "", "", None)
+        shoot_all(playwright, "cifar10-without-images-", "?dataset=cifar10", None)
+        if (data / "cifar10.npz").is_file() or (data / "cifar-10-batches-py").is_dir():
+            shoot_all(playwright, "cifar10-", "?dataset=cifar10", data)
+        else:
+            print("$LGM_DATA has no CIFAR-10: its pages with images are left as they are", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -521,17 +521,63 @@ def roc_curves(curves: dict[str, Roc]) -> go.Figure:
     return figure
 
 
-def beta_curves(rows: dict[str, list[dict[str, Any]]]) -> go.Figure:
-    """What beta trades: share that collides and share caught at 1 % FPR, with 95 % bands, by loss.
+@dataclass(frozen=True)
+class Traded:
+    """Something that beta trades: what `beta_curves` draws of it.
+
+    Attributes:
+        name: What it is called where one of them is chosen.
+        title: Of the axis.
+        lines: Keys of `lgm.tradeoff.Tradeoff.rows`, their names and dashes.
+        share: Whether they are shares, from 0 to 1.
+    """
+
+    name: str
+    title: str
+    lines: tuple[tuple[str, str, str], ...]
+    share: bool = True
+
+
+TRADED = {
+    "collision": Traded(
+        "Collisions and detection",
+        "share of the poisons",
+        (("collided", "collide", "solid"), ("tpr", "caught at 1 % FPR", "dot")),
+    ),
+    "attack": Traded(
+        "Attack success",
+        "share of the attacks",
+        (("unfiltered", "succeed unfiltered", "solid"), ("filtered", "filtered", "dot")),
+    ),
+    "l2": Traded("Visibility (L2)", "L2 distance to the base", (("l2", "L2", "solid"),), share=False),
+    "ssim": Traded("Visibility (SSIM)", "SSIM with the base", (("ssim", "SSIM", "solid"),), share=False),
+}
+
+
+def traded(rows: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Keys of `TRADED` that were measured; arguments as of `beta_curves`."""
+    return [
+        of
+        for of, what in TRADED.items()
+        if any(row[key] is not None for of_loss in rows.values() for row in of_loss for key, _, _ in what.lines)
+    ]
+
+
+def beta_curves(rows: dict[str, list[dict[str, Any]]], of: str = "collision") -> go.Figure:
+    """What beta trades, with 95 % bands, by loss.
 
     Args:
         rows: By loss: `lgm.tradeoff.Tradeoff.rows`.
+        of: Key of `TRADED`. What was not measured has no line.
     """
+    shown = TRADED[of]
     figure = go.Figure()
     for loss, of_loss in rows.items():
-        for key, name, dash in (("collided", "collide", "solid"), ("tpr", "caught at 1 % FPR", "dot")):
-            points = [(row["beta"], row[key], row[f"{key}_interval"]) for row in of_loss]
-            figure.add_traces(_band(points, loss, f"{_LOSS[loss]}, {name}", dash))
+        for key, name, dash in shown.lines:
+            points = [(row["beta"], row[key], row[f"{key}_interval"]) for row in of_loss if row[key] is not None]
+            if points:
+                figure.add_traces(_band(points, loss, f"{_LOSS[loss]}, {name}", dash))
+    shares = {"range": [-0.03, 1.03], "tickformat": ".0%"} if shown.share else {"rangemode": "tozero"}
     figure.update_layout(
         xaxis={
             "title": "β: weight of looking like the base",
@@ -540,7 +586,7 @@ def beta_curves(rows: dict[str, list[dict[str, Any]]]) -> go.Figure:
             "tickformat": "~g",
             "gridcolor": _GREY,
         },
-        yaxis={"title": "share of the poisons", "range": [-0.03, 1.03], "tickformat": ".0%", "gridcolor": _GREY},
+        yaxis={"title": shown.title, "gridcolor": _GREY, **shares},
         **_PLAIN,
     )
     return figure

@@ -30,6 +30,7 @@ from lgm.figures import (
     projection,
     roc_curves,
     success_curves,
+    traded,
 )
 from lgm.matched import matched
 from lgm.poisons import Poisons
@@ -92,6 +93,7 @@ def write_report(study: Study, names: dict[str, str], split: Split, path: Path) 
     """
     networks = {loss: Network.read(name, split) for loss, name in names.items()}
     sweeps = {loss: Tradeoff.from_dict(values) for loss, values in study["tradeoff"].items()}
+    rows = {loss: sweep.rows() for loss, sweep in sweeps.items()}
     usual = DefenseConfig()
     curves = {
         loss: [
@@ -108,8 +110,8 @@ def write_report(study: Study, names: dict[str, str], split: Split, path: Path) 
         claims=paper_claims(networks["lgm"].side, networks["softmax"].side, for_claims(study)),
         figures=_paper_figures(networks, split),
         detection={loss: _detection(network) for loss, network in networks.items()},
-        beta=_html(beta_curves({loss: sweep.rows() for loss, sweep in sweeps.items()})),
-        sweeps={loss: sweep.rows() for loss, sweep in sweeps.items()},
+        beta=_row([_html(beta_curves(rows, of)) for of in traded(rows)]),
+        sweeps=rows,
         choices={loss: choose_beta(sweep).reason for loss, sweep in sweeps.items()},
         matched=matched(sweeps["lgm"], sweeps["softmax"]).to_dict(),
         success=_html(success_curves(curves)),

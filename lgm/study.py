@@ -30,6 +30,7 @@ class Extent:
 
     Attributes:
         pairs: Of the sweep over beta.
+        attacks: On fine-tuning, at each beta of that sweep; 0: none.
         trials: Attacks for each setting of the defence.
         poisons, clean: Its settings: poisons K for one target, and clean images a class.
         knowing: Attacks for each gamma, of ten poisons each.
@@ -38,6 +39,7 @@ class Extent:
     """
 
     pairs: int
+    attacks: int
     trials: int
     poisons: tuple[int, ...]
     clean: tuple[int, ...]
@@ -46,9 +48,10 @@ class Extent:
     resamples: int
 
 
-QUICK = Extent(pairs=20, trials=20, poisons=(1, 5, 10), clean=(10,), knowing=10, variants=0, resamples=200)
+QUICK = Extent(pairs=20, attacks=0, trials=20, poisons=(1, 5, 10), clean=(10,), knowing=10, variants=0, resamples=200)
 FULL = Extent(
     pairs=100,
+    attacks=50,
     trials=100,
     poisons=(1, 2, 5, 10, 20),
     clean=(2, 5, 10, 20, 50),
@@ -91,7 +94,8 @@ def run_study(
     settings = [(poisons, clean) for clean in extent.clean for poisons in extent.poisons]
     base = DefenseConfig(trials=extent.trials, seed=seed)
     for loss, (model, card) in loaded.items():
-        found = beta_sweep(model, card, split, pairs=extent.pairs, seed=seed, on_step=step(f"β, {loss}"))
+        part = step(f"β, {loss}")
+        found = beta_sweep(model, card, split, pairs=extent.pairs, seed=seed, trials=extent.attacks, on_step=part)
         study["tradeoff"][loss] = found.to_dict()
         reports = sweep(model, card, split, base, settings, on_step=step(f"defence, {loss}"))
         if extent.variants:

@@ -77,7 +77,6 @@ class Tradeoff:
     def _row(self, i: int) -> dict[str, Any]:
         n, collided = len(self), int(self.collided[i].sum())
         l2, ssim = mean_interval(self.l2[i]), mean_interval(self.ssim[i])
-        attack = self.attack[i] if self.attack else None
         return {
             "beta": float(self.betas[i]),
             "pairs": n,
@@ -90,9 +89,7 @@ class Tradeoff:
             "log_likelihood": float(self.score[i].mean()),
             **_detected(self.detection[i], "", n),
             **_detected(self.detection[i], "_collided", collided),
-            "attack_success": attack and attack["attack_success"],
-            "attack_success_interval": attack and attack["interval"],
-            "attack_trials": attack and attack["n"],
+            **_succeeded(self.attack[i] if self.attack else None),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,6 +113,15 @@ def _detected(report: dict[str, Any], of: str, n: int) -> dict[str, Any]:
         f"tpr{of}": tpr,
         f"tpr{of}_interval": wilson_interval(round(tpr * n), n) if n else None,
     }
+
+
+def _succeeded(attack: dict[str, Any] | None) -> dict[str, Any]:
+    """Attack success without a filter and with it, their intervals, and of how many targets."""
+    row: dict[str, Any] = {}
+    for arm in ("unfiltered", "filtered"):
+        row[arm] = attack and attack["attack_success"][arm]
+        row[f"{arm}_interval"] = attack and attack["interval"][arm]
+    return {**row, "attacks": attack and attack["n"]}
 
 
 def beta_sweep(

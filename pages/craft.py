@@ -205,15 +205,25 @@ def which_beta() -> None:
             st.caption("Not measured for these networks: `python -m lgm report --help` says how.")
             return
         from lgm.choice import choose_beta
-        from lgm.figures import beta_curves
+        from lgm.figures import TRADED, beta_curves, traded
         from lgm.tradeoff import Tradeoff
 
         sweeps = {loss: Tradeoff.from_dict(values) for loss, values in study["tradeoff"].items()}
-        figure = beta_curves({loss: sweep.rows() for loss, sweep in sweeps.items()})
-        st.plotly_chart(figure, key="beta_curves", config={"displaylogo": False}, alt="Collisions and detection over β")
+        rows = {loss: sweep.rows() for loss, sweep in sweeps.items()}
+        of = st.segmented_control(
+            "What β trades",
+            traded(rows),
+            default="collision",
+            required=True,
+            format_func=lambda key: TRADED[key].name,
+        )
+        figure = beta_curves(rows, of or "collision")
+        st.plotly_chart(
+            figure, key="beta_curves", config={"displaylogo": False}, alt=f"{TRADED[of or 'collision'].name} over β"
+        )
         for loss, sweep in sweeps.items():
             st.markdown(f"**{sweep.model}** ({len(sweep)} pairs, `{sweep.data}`): {choose_beta(sweep).reason}")
-            st.dataframe(pd.DataFrame(sweep.rows()), hide_index=True, key=f"beta_{loss}")
+            st.dataframe(pd.DataFrame(rows[loss]), hide_index=True, key=f"beta_{loss}")
 
 
 title("Can an image look like this and mean that?", LEAD)

@@ -203,7 +203,7 @@ def stopped(run: Run) -> None:
 
 
 def kept_text(run: Unfinished) -> str:
-    return f"Kept: {len(run.history)} of {run.config.epochs} epochs."
+    return f"Kept: {len(run.history)} of {run.config.all_epochs} epochs."
 
 
 def resume_button(one: Unfinished, run: Run | None, key: str) -> None:
@@ -258,7 +258,7 @@ def show_model(name: str) -> None:
     if not seen.exact:
         means, sigmas = None if means is None else seen(means), None  # orthonormal axes keep a round Gaussian round
     ended = Epoch(
-        card.history[-1] if card.history else {"epoch": card.config.epochs},
+        card.history[-1] if card.history else {"epoch": card.config.all_epochs},
         replace(split, z=seen(split.z)),
         means,
         sigmas,

@@ -33,14 +33,19 @@ DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimatio
 
 
 @contextmanager
-def serve(log: Path) -> Iterator[str]:
-    """The app on a free port, as a newcomer has it: an empty home, no official MNIST. Yields its address."""
+def serve(log: Path, data: Path | None = None) -> Iterator[str]:
+    """The app on a free port, as a newcomer has it: an empty home, and no data but that of the folder ``data``.
+
+    Yields its address.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as home, log.open("w") as out:
         environment = {**os.environ, "LGM_HOME": home}
         environment.pop("LGM_DATA", None)
+        if data is not None:
+            environment["LGM_DATA"] = str(data.resolve())
         command = [sys.executable, "-m", "streamlit", "run", "app.py"]
         options = [f"--server.port={port}", "--server.address=127.0.0.1"]
         server = subprocess.Popen(command + options, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)

@@ -1,14 +1,18 @@
 """The app as a visitor has it: every page by its link, the bench, links that carry state, accessibility."""
 
+import os
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser import assert_accessible, open_page, settled
+from tests.browser import assert_accessible, open_page, serve, settled
 
 pytestmark = pytest.mark.browser
+_DATA = Path(os.environ.get("LGM_DATA", "/nowhere"))  # before conftest hides it
 
 TITLES = {
     "": "What is a clean-label poison",
@@ -33,6 +37,35 @@ def test_a_page_opens_by_its_link(page: Page, app_url: str, path: str, theme: An
     page.wait_for_timeout(1000)
     main = "document.querySelector('[data-testid=stMain]')"
     assert page.evaluate(f"{main}.scrollWidth") <= 390, "something sticks out on a phone"
+    assert errors == []
+
+
+@pytest.mark.parametrize("path", TITLES)
+def test_a_page_of_cifar_10_says_what_is_missing_and_shows_the_rest(page: Page, app_url: str, path: str) -> None:
+    errors = open_page(page, f"{app_url}/{path}?dataset=cifar10")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[path])
+    alerts = page.get_by_test_id("stAlert")
+    expect(alerts).to_have_count({"detect": 1, "defend": 1}.get(path, 0))
+    for alert in alerts.all():
+        expect(alert).to_contain_text("is missing")
+    assert errors == []
+
+
+@pytest.fixture(scope="module")
+def cifar_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The app on a machine that has the images of CIFAR-10."""
+    if not (_DATA / "cifar10.npz").is_file():
+        pytest.skip("$LGM_DATA has no cifar10.npz")
+    with serve(tmp_path_factory.mktemp("cifar") / "log", _DATA) as url:
+        yield url
+
+
+@pytest.mark.parametrize("path", TITLES)
+def test_a_page_of_cifar_10_opens_with_its_images(page: Page, cifar_url: str, path: str) -> None:
+    errors = open_page(page, f"{cifar_url}/{path}?dataset=cifar10")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[path])
+    expect(page.get_by_test_id("stAlert")).to_have_count(0)
+    assert_accessible(page)
     assert errors == []
 
 

@@ -27,9 +27,11 @@ def test_presets_of_one_network_differ_in_the_loss_alone():
         ours, theirs = PRESETS[f"{network}-lgm"], PRESETS[f"{network}-softmax"]
         assert ours.model.loss == "lgm"
         assert theirs == replace(ours, model=replace(ours.model, loss="softmax", center_order=()))
-    ours = PRESETS["cifar10-lgm"]
-    for name, change in {"cifar10-softmax": {"loss": "softmax"}, "cifar10-lgm-10d": {"n_dim": 10}}.items():
-        assert PRESETS[name] == replace(ours, model=replace(ours.model, **change))
+    ours, theirs = PRESETS["cifar10-lgm"], PRESETS["cifar10-softmax"]
+    assert ours.warm_start is not None
+    plane = replace(ours.warm_start, model=theirs.model)  # both heads, through both phases in the plane
+    assert theirs == replace(ours, model=replace(ours.model, loss="softmax"), warm_start=plane)
+    assert PRESETS["cifar10-lgm-10d"] == replace(ours.warm_start, model=replace(ours.model, n_dim=10))
 
 
 @pytest.mark.parametrize("name", PRESETS)

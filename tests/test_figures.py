@@ -10,7 +10,7 @@ from lgm.baselines import DETECTORS, REFERENCE, Comparison, Result
 from lgm.cards import FeatureMap, Features, read_features
 from lgm.datasets import DATASETS
 from lgm.detection import roc
-from lgm.figures import feature_plane, projection, roc_chart
+from lgm.figures import TRADED, beta_curves, feature_plane, projection, roc_chart, traded
 from lgm.intervals import Estimate
 from lgm.mixture import GaussianMixture
 from lgm.poisons import read_shipped_poisons
@@ -74,6 +74,37 @@ def test_the_cloud_and_the_poisons_lie_where_their_features_are():
     np.testing.assert_array_equal(np.c_[cloud.x, cloud.y], features.splits["bundled"].z)
     np.testing.assert_array_equal(np.c_[marks.x, marks.y], poisons.z)
     assert figure.layout.xaxis.title.text == "feature 1"
+
+
+def beta_rows(attacks: int | None) -> dict[str, list[dict[str, Any]]]:
+    """Three betas of either loss; ``attacks`` None: attack success was not measured."""
+    keys = ("collided", "tpr", "l2", "ssim", "unfiltered", "filtered")
+
+    def row(i: int, offset: float) -> dict[str, Any]:
+        shares = {key: 0.1 * k + 0.02 * i + offset for k, key in enumerate(keys)}
+        values: dict[str, Any] = {"beta": 10.0 ** (i - 3), "attacks": attacks}
+        for key, share in shares.items():
+            measured = attacks is not None or key not in ("unfiltered", "filtered")
+            values[key], values[f"{key}_interval"] = (share, [share - 0.05, share + 0.05]) if measured else (None, None)
+        return values
+
+    return {loss: [row(i, offset) for i in range(3)] for loss, offset in (("lgm", 0.0), ("softmax", 0.3))}
+
+
+@pytest.mark.parametrize("of", TRADED)
+def test_what_beta_trades_is_drawn_as_it_was_measured(of: str):
+    rows = beta_rows(20)
+    drawn = {tuple(line.y) for line in traces(beta_curves(rows, of)) if line.fill is None}
+    assert drawn == {tuple(row[key] for row in of_loss) for of_loss in rows.values() for key, _, _ in TRADED[of].lines}
+    for line in traces(beta_curves(rows, of)):
+        if line.fill is None:
+            assert list(line.x) == [0.001, 0.01, 0.1]
+
+
+def test_attack_success_is_offered_only_where_it_was_measured():
+    assert traded(beta_rows(20)) == list(TRADED)
+    assert traded(beta_rows(None)) == [of for of in TRADED if of != "attack"]
+    assert not traces(beta_curves(beta_rows(None), "attack"))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from lgm.study import QUICK, Extent, Study, for_claims, frontier_meaning, fronti
 from lgm.tradeoff import BETAS
 from tests.test_defense import QUICK as SETTING
 
-SMALL = Extent(pairs=5, trials=2, poisons=(1, 10), clean=(10,), knowing=2, variants=0, resamples=10)
+SMALL = Extent(pairs=5, attacks=2, trials=2, poisons=(1, 10), clean=(10,), knowing=2, variants=0, resamples=10)
 
 
 def row(gamma: float, success: float, interval: tuple[float, float], detected: float) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def test_a_study_is_what_its_parts_give(study: Study, names: dict[str, str], bun
     from lgm.tradeoff import beta_sweep
 
     model, card = load_checkpoint(names["softmax"])
-    again = beta_sweep(model, card, bundled, pairs=5, seed=3)
+    again = beta_sweep(model, card, bundled, pairs=5, trials=2, seed=3)
     assert study["tradeoff"]["softmax"] == again.to_dict()
     config = DefenseConfig(trials=2, poisons=10, clean=10, seed=3)
     alone = defend(model, card, bundled, config).to_dict()

@@ -93,8 +93,9 @@ def test_attack_success_is_that_of_defend(tiny_lgm: Path, bundled: Split):
     for i, (beta, row) in enumerate(zip(GRID, sweep.rows(), strict=False)):
         alone = defend(model, card, digits, DefenseConfig(beta=beta, trials=2)).to_dict()
         assert sweep.attack[i] == alone
-        assert row["attack_success"] == alone["attack_success"]
-        assert (row["attack_success_interval"], row["attack_trials"]) == (alone["interval"], alone["n"])
+        for arm in ("unfiltered", "filtered"):
+            assert (row[arm], row[f"{arm}_interval"]) == (alone["attack_success"][arm], alone["interval"][arm])
+        assert row["attacks"] == alone["n"]
 
 
 def test_it_can_be_stopped(tiny_lgm: Path, digits: Split):
@@ -126,7 +127,7 @@ def test_a_row_says_what_the_tables_say(rng: np.random.Generator):
     assert row["auc_collided_interval"] == auc_interval(0.8, 100, collided)
     assert row["tpr_interval"] == wilson(9, 12)
     assert row["tpr_collided_interval"] == wilson(collided, collided)
-    assert row["attack_success"] is None
+    assert row["unfiltered"] is None
 
 
 def test_where_nothing_collides_a_row_says_so():
@@ -134,7 +135,7 @@ def test_where_nothing_collides_a_row_says_so():
     missing = {name for name, value in row.items() if value is None}
     assert missing == {
         *("auc_collided", "auc_collided_interval", "tpr_collided", "tpr_collided_interval"),
-        *("attack_success", "attack_success_interval", "attack_trials"),
+        *("unfiltered", "unfiltered_interval", "filtered", "filtered_interval", "attacks"),
     }
     assert row["collided"] == 0
 
