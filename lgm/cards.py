@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from lgm.config import TrainConfig
@@ -201,3 +201,16 @@ def read_features(source: str | Path) -> FeatureMap:
 
 def _names(keys: Iterable[str]) -> list[str]:
     return sorted({key.rsplit(".", 1)[0] for key in keys if key.endswith(".z")})
+
+
+def read_gaussians(path: Path, prefix: str = "") -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Means and standard deviations of the class Gaussians, (K, D) each, from weights on disk; None for softmax."""
+    with safe_open(path, "np") as file:
+        names = set(file.keys())
+        return gaussians(lambda name: file.get_tensor(prefix + name) if prefix + name in names else None)
+
+
+def gaussians(tensor: Callable[[str], np.ndarray | None]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The same from a network's tensors by name."""
+    means, log_variance = tensor("head.mixture.means"), tensor("head.mixture.log_variance")
+    return means, None if log_variance is None else np.exp(log_variance / 2)

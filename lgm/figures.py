@@ -97,7 +97,7 @@ def feature_plane(
     classes: tuple[str, ...],
     *,
     poisons: Poisons | None,
-    has_density: bool,
+    sigmas: np.ndarray | None,
 ) -> go.Figure:
     """The features of a network in the plane: clouds, class means, rings, decision regions, poisons (figures 2, 4).
 
@@ -108,7 +108,7 @@ def feature_plane(
         shown: Splits to draw, the largest first.
         classes: Their names.
         poisons: Coloured by the class of their base, as in figure 4.
-        has_density: Whether to draw rings at 1 and 2 sigma (LGM with identity covariance).
+        sigmas: (K, D) standard deviations of the class Gaussians, for rings at 1 and 2 of them; None for softmax.
     """
     figure = go.Figure()
     seen = projection(features)
@@ -117,8 +117,9 @@ def feature_plane(
     _add_regions(figure, features)
     for split in shown:
         _add_cloud(figure, split, features.splits[split], seen, names)
-    if has_density:
-        figure.add_trace(_rings(means))
+    round_ones = sigmas is not None and bool((sigmas == 1).all())  # look the same from all sides
+    if sigmas is not None and (seen.exact or round_ones):
+        figure.add_trace(_rings(means, sigmas[:, :2]))
     if poisons is not None:
         figure.add_trace(_poison_marks(poisons, seen, names))
     figure.update_layout(
@@ -196,16 +197,11 @@ def _regions(regions: np.ndarray, extent: tuple[float, float, float, float]) -> 
     )
 
 
-def circles(centers: np.ndarray, radii: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Outlines around each center at each radius, (x, y), separated by NaN so that one line trace draws all."""
+def _rings(means: np.ndarray, sigmas: np.ndarray) -> go.Scattergl:
+    """At one and two standard deviations round each mean, separated by NaN so that one line trace draws all."""
     angle = np.append(np.linspace(0, 2 * np.pi, 73), np.nan)
     unit = np.column_stack([np.cos(angle), np.sin(angle)])
-    outline = np.concatenate([center + radius * unit for center in centers for radius in radii])
-    return outline[:, 0], outline[:, 1]
-
-
-def _rings(means: np.ndarray) -> go.Scattergl:
-    x, y = circles(means, (1.0, 2.0))
+    x, y = np.concatenate([means[k] + radius * sigmas[k] * unit for k in range(len(means)) for radius in (1, 2)]).T
     line = {"width": 1, "color": "rgba(128,128,128,0.9)"}
     return go.Scattergl(x=x, y=y, mode="lines", line=line, name="rings at 1σ and 2σ", hoverinfo="skip")
 

@@ -123,5 +123,11 @@ class GaussianMixture(nn.Module):
         return self.component_log_prob(z).gather(1, y[:, None].long())[:, 0]  # poisons keep bytes
 
     def closest_centers(self) -> float:
-        """Smallest Euclidean distance between two class means; near 0 means a collapsed feature space."""
-        return float(torch.pdist(self.means.detach().float()).min())
+        """Smallest distance between two class means, in sigmas; near 0 means a collapsed feature space.
+
+        Mahalanobis distance by the mean of the two covariances, so Euclidean where all variances are 1.
+        """
+        means, variance = self.means.detach().float(), self._safe_log_variance.detach().float().exp()
+        i, j = torch.triu_indices(len(means), len(means), offset=1)
+        squared = (means[i] - means[j]).square() / ((variance[i] + variance[j]) / 2)
+        return float(squared.sum(-1).min().sqrt())

@@ -10,7 +10,7 @@ import jinja2
 import numpy as np
 import plotly.graph_objects as go
 
-from lgm.cards import FeatureMap, Features, list_checkpoints, read_card, read_features
+from lgm.cards import FeatureMap, Features, list_checkpoints, locate, read_card, read_features, read_gaussians
 from lgm.checkpoints import embed_split, load_checkpoint
 from lgm.choice import choose_beta
 from lgm.claims import Side, paper_claims
@@ -229,10 +229,9 @@ def _row(parts: list[str]) -> str:
 
 
 def _plane(network: Network, shown: list[str], poisons: Poisons | None) -> go.Figure:
-    has_density = bool(np.isfinite(network.features.peak).all()) and network.features.means.shape[1] == 2
-    return feature_plane(
-        network.features, shown, network.dataset.classes, poisons=poisons, has_density=has_density
-    ).update_layout(height=460)
+    _, sigmas = read_gaussians(locate(network.name))
+    figure = feature_plane(network.features, shown, network.dataset.classes, poisons=poisons, sigmas=sigmas)
+    return figure.update_layout(height=460)
 
 
 def _training_plane(network: Network) -> go.Figure:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -214,8 +214,11 @@ def _warm_up(
 
 
 def _goes_on(config: TrainConfig) -> bool:
-    """Whether this phase trains the very network of the phase before: then nothing has to be laid anew."""
-    return config.warm_start is not None and config.warm_start.model == config.model
+    """Whether this phase trains the network of the phase before, maybe more of it: then nothing is laid anew."""
+    if config.warm_start is None:
+        return False
+    learnt = {"covariance": config.model.covariance, "learn_priors": config.model.learn_priors}
+    return replace(config.warm_start.model, **learnt) == config.model
 
 
 def _steps(config: TrainConfig, train: Split) -> int:

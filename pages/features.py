@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
+from lgm.cards import locate, read_gaussians
 from ui import load, state
 from ui.frame import enlarged, guard, title
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 SHOWN_POISONS = 20  # as many as in figure 4
-LEAD = """Same network, same images, two losses. LGM gathers each class in a round Gaussian of its own; with softmax,
+LEAD = """Same network, same images, two losses. LGM gathers each class in a Gaussian of its own; with softmax,
 classes grow outward without limit. Diamonds are poisons: coloured by the class they claim, lying near the class they
 imitate. Hover or click a point; the legend switches layers."""
 ABOUT = """Answers **figures 2 and 4** of the paper. Each dot is one image at its penultimate features f(x). A boxed
@@ -34,9 +35,8 @@ def plane(name: str, weights_sha256: str, split: str, seed: int) -> "tuple[go.Fi
     poisons = load.poisons_or_none(name)
     if poisons is not None:
         poisons = poisons[np.random.default_rng(seed).permutation(len(poisons))[:SHOWN_POISONS]]
-    config = load.card(name).config.model
-    rings = config.loss == "lgm" and config.covariance == "identity"
-    figure = feature_plane(features, shown, load.dataset().classes, poisons=poisons, has_density=rings)
+    _, sigmas = read_gaussians(locate(name))
+    figure = feature_plane(features, shown, load.dataset().classes, poisons=poisons, sigmas=sigmas)
     return figure, [_holds(trace, name, poisons) for trace in figure.data]
 
 

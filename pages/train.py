@@ -254,7 +254,7 @@ def show_model(name: str) -> None:
     dataset = card.config.dataset
     seen = projection(features)
     split = runs.held_out(features.splits[DATASETS[dataset].held_out], dataset)
-    means, sigmas = runs.read_gaussians(cards.locate(name))
+    means, sigmas = cards.read_gaussians(cards.locate(name))
     if not seen.exact:
         means, sigmas = None if means is None else seen(means), None  # orthonormal axes keep a round Gaussian round
     ended = Epoch(

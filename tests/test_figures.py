@@ -58,7 +58,7 @@ def test_more_features_are_seen_with_the_class_means_round_a_circle(n_dim: int):
 
 
 def test_a_projected_plane_says_so_and_names_its_classes():
-    figure = feature_plane(features_in(10), ["test"], CIFAR, poisons=None, has_density=True)
+    figure = feature_plane(features_in(10), ["test"], CIFAR, poisons=None, sigmas=np.ones((10, 10)))
     for axis in (figure.layout.xaxis, figure.layout.yaxis):
         assert "10 features" in axis.title.text
     assert [note.text for note in figure.layout.annotations] == [f"<b>{name}</b>" for name in CIFAR]
@@ -69,11 +69,31 @@ def test_a_projected_plane_says_so_and_names_its_classes():
 
 def test_the_cloud_and_the_poisons_lie_where_their_features_are():
     features, poisons = read_features("mnist-lgm"), read_shipped_poisons("mnist-lgm")
-    figure = feature_plane(features, ["bundled"], DATASETS["mnist"].classes, poisons=poisons, has_density=True)
+    figure = feature_plane(features, ["bundled"], DATASETS["mnist"].classes, poisons=poisons, sigmas=None)
     cloud, marks = trace(figure, "bundled"), trace(figure, "poisons")
     np.testing.assert_array_equal(np.c_[cloud.x, cloud.y], features.splits["bundled"].z)
     np.testing.assert_array_equal(np.c_[marks.x, marks.y], poisons.z)
     assert figure.layout.xaxis.title.text == "feature 1"
+
+
+def rings(figure: go.Figure) -> list[Any]:
+    return list(figure.select_traces({"name": "rings at 1σ and 2σ"}))
+
+
+def test_rings_have_the_spread_of_each_class():
+    features, classes = read_features("mnist-lgm"), DATASETS["mnist"].classes
+    sigmas = np.linspace([0.5, 1.0], [1.5, 0.2], 10)
+    (ring,) = rings(feature_plane(features, ["bundled"], classes, poisons=None, sigmas=sigmas))
+    outlines = np.c_[ring.x, ring.y].reshape(10, 2, -1, 2)[:, :, :-1]  # each ends with NaN
+    away = (outlines - features.means[:, None, None]) / sigmas[:, None, None]
+    np.testing.assert_allclose(np.hypot(*away.T) / [[1], [2]], 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("spread", "drawn"), [(1.0, 1), (0.5, 0)])
+def test_of_a_projection_only_round_rings_are_drawn(spread: float, drawn: int):
+    sigmas = np.ones((10, 10))
+    sigmas[3, 4] = spread
+    assert len(rings(feature_plane(features_in(10), ["test"], CIFAR, poisons=None, sigmas=sigmas))) == drawn
 
 
 def beta_rows(attacks: int | None) -> dict[str, list[dict[str, Any]]]:

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import mahalanobis
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
@@ -167,11 +168,14 @@ def test_means_need_two_dimensions():
         GaussianMixture(torch.zeros(3))
 
 
-def test_closest_centers_is_the_smallest_distance():
-    mixture = make("identity")
-    means = mixture.means.detach().numpy()
-    expected = min(math.dist(means[i], means[j]) for i in range(K) for j in range(i))
-    assert mixture.closest_centers() == pytest.approx(expected, rel=1e-6)
+@pytest.mark.parametrize("kind", ["identity", "diagonal"])
+def test_closest_centers_is_the_smallest_mahalanobis_distance(kind: str):
+    mixture = make(kind)
+    means, variances = mixture.means.detach().numpy(), 1 / mixture.precision.detach().numpy()
+    expected = min(
+        mahalanobis(means[i], means[j], np.diag(2 / (variances[i] + variances[j]))) for i in range(K) for j in range(i)
+    )
+    assert mixture.closest_centers() == pytest.approx(expected, rel=1e-5)
 
 
 def test_classes_follow_each_other_round_the_circle_in_the_order_given() -> None:

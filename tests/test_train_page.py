@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from lgm import cards
 from lgm.cards import CheckpointError, read_card, read_features
+from lgm.config import Loss
 from lgm.data import DataError, Split
 from lgm.datasets import DATASETS, load_split
 from lgm.jobs import Job
@@ -192,6 +193,14 @@ def test_the_log_of_a_run_holds_what_each_epoch_looked_like(fresh_home: Path) ->
     np.testing.assert_allclose(last.sigmas, 1)
     np.testing.assert_allclose(last.features.z, runs.held_out(saved.splits["bundled"], "mnist").z, atol=1e-4)
     assert np.abs(first.means - last.means).max() > 0.01
+
+
+@pytest.mark.parametrize("loss", ["lgm", "softmax"])
+def test_a_run_of_vgg19_lays_its_own_plane_through_all_features(loss: Loss) -> None:
+    config = runs.recipe("cifar10", "vgg19", loss, split="train", epochs=3, seed=2)
+    assert (config.model.loss, config.model.n_dim, config.model.covariance) == (loss, 2, "identity")
+    assert (config.epochs, config.seed) == (3, 2)
+    assert config.warm_start is not None and config.warm_start.model.n_dim == 512
 
 
 def test_a_softmax_run_has_no_gaussians(fresh_home: Path) -> None:

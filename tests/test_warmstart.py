@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import nn
 
 from lgm.__main__ import main
 from lgm.cards import CheckpointError, read_card
-from lgm.checkpoints import embed_split, weights_sha256
+from lgm.checkpoints import embed_split, load_checkpoint, weights_sha256
 from lgm.config import PRESETS, ModelConfig, TrainConfig
 from lgm.data import Split, per_class
 from lgm.datasets import load_split
@@ -171,6 +172,22 @@ def test_a_restart_goes_on_from_the_whole_network(
     kept, _ = read_state(phase_path(AGAIN, digits, tmp_path))
     for key, value in restarted.state_dict().items():
         assert torch.equal(kept[f"model.{key}"], value), key
+
+
+def test_a_phase_may_learn_what_was_fixed_before(uninterrupted: Path, fresh_home: Path, tmp_path: Path) -> None:
+    """Variances and priors: the plane and the means stay where they are, and nothing is laid anew."""
+    shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
+    still = replace(LGM, warm_start=LGM, lr=1e-9, center_lr=1e-9, epochs=1)
+    free = replace(still, model=replace(LGM.model, covariance="diagonal", learn_priors=True), center_lr=0.1)
+    before = load_checkpoint(tmp_path / "lgm.safetensors")[0].state_dict()
+    for config, name, moved in ((still, "still", 0), (free, "free", 3)):
+        card = train_checkpoint(config, name, tmp_path)
+        assert card is not None and len(card.history) == config.all_epochs
+        after = load_checkpoint(tmp_path / f"{name}.safetensors")[0].state_dict()
+        of_head = [key for key in after if key.startswith("head.")]
+        assert sum(not torch.allclose(after[key], before[key], atol=1e-4) for key in of_head) == moved
+        for key in ("backbone.7.weight", "backbone.7.bias"):
+            torch.testing.assert_close(after[key], before[key], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("stop_after", [13, 25, 33, 45])  # in each phase; in the last before and after its first epoch

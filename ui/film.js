@@ -200,7 +200,7 @@ function numbers(data, epoch) {
 const percent = (value) => `${(100 * value).toFixed(1)} %`;
 
 /** The panels of the curves: a title, how a number is written, and lines. */
-function series({ loss, unit, records }) {
+function series({ loss, records }) {
   const panels = [
     {
       title: "accuracy",
@@ -217,8 +217,8 @@ function series({ loss, unit, records }) {
       lines: [{ key: "loss", name: "", spoken: "training loss" }],
     },
     {
-      title: `distance of the two closest means${unit ? ` (${unit})` : ""}`,
-      write: (value) => `${value.toFixed(2)} ${unit}`,
+      title: "distance of the two closest means (σ)",
+      write: (value) => `${value.toFixed(2)} σ`,
       lines: [{ key: "closest_centers", name: "", spoken: "closest means" }],
     },
   ];

@@ -326,7 +326,8 @@ function cloud({ data, look: { ink, font } }, net, { X, Y, scale, width, height,
   g.globalAlpha = 1;
   const ring = (k, radius, dash, colour, wide) => {
     g.setLineDash(dash); g.strokeStyle = colour; g.lineWidth = wide;
-    g.beginPath(); g.arc(X(net.means[k][0]), Y(net.means[k][1]), radius * scale, 0, 2 * Math.PI); g.stroke();
+    const [x, y] = net.means[k], [across, up] = net.sigma.map((sigma) => radius * sigma * scale);
+    g.beginPath(); g.ellipse(X(x), Y(y), across, up, 0, 0, 2 * Math.PI); g.stroke();
   };
   if (net.cut !== null) {
     ring(data.base_label, 1, [], ink + "66", 1);

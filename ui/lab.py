@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from lgm.cards import locate, read_gaussians
 from lgm.config import BETA_GRID
 from lgm.detection import cut_radius
 from lgm.figures import CLASS, ROLE, Projection, projection
@@ -97,15 +98,18 @@ def _network(loss: str, path: Poisons | None, points: tuple[np.ndarray, np.ndarr
     base_z, target_z = (seen(z) for z in points)
     means = seen(features.means)
     config = load.card(name).config.model
-    round_classes = loss == "lgm" and config.covariance == "identity" and config.n_dim == 2
-    radius = cut_radius(load.threshold(name), features.peak[base_label]) if round_classes else None
+    _, sigmas = read_gaussians(locate(name))
+    ringed = sigmas is not None and config.n_dim == 2
+    radius = cut_radius(load.threshold(name), features.peak[base_label]) if ringed else None
+    reach = [means - 2 * sigmas, means + 2 * sigmas] if sigmas is not None and radius else []
     return {
         "seen": "" if seen.exact else f": {seen.title}",
         "cloud": _pack(seen(cloud.z[some]).astype(np.float32)),
         "labels": _pack(cloud.labels[some]),
         "means": means.tolist(),
-        "extent": _extent(seen(cloud.z), base_z, target_z, *_always_seen(path, seen, means if radius else None)),
-        "cut": radius,
+        "extent": _extent(seen(cloud.z), base_z, target_z, *_always_seen(path, seen), *reach),
+        "cut": radius,  # in sigmas
+        "sigma": sigmas[base_label].tolist() if sigmas is not None else None,
         "peak": float(features.peak[base_label]) if loss == "lgm" else None,
         "base_z": base_z.tolist(),
         "target_z": target_z.tolist(),
@@ -113,13 +117,8 @@ def _network(loss: str, path: Poisons | None, points: tuple[np.ndarray, np.ndarr
     }
 
 
-def _always_seen(path: Poisons | None, seen: Projection, ringed: np.ndarray | None) -> list[np.ndarray]:
-    points = []
-    if path:
-        points += [seen(path.z), seen(path.path).reshape(-1, 2)]
-    if ringed is not None:
-        points += [ringed - 2, ringed + 2]  # the ring at two sigmas
-    return points
+def _always_seen(path: Poisons | None, seen: Projection) -> list[np.ndarray]:
+    return [seen(path.z), seen(path.path).reshape(-1, 2)] if path else []
 
 
 def _extent(cloud: np.ndarray, *always: np.ndarray) -> list[float]:
