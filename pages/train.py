@@ -334,7 +334,8 @@ def show_networks() -> None:
         alt="All networks",
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.selectbox("Network to use", names, key="train_pick", width=260)
+        used = names.index(load.model_name("lgm"))
+        name = st.selectbox("Network to use", names, index=used, key="train_pick", width=260)
         if name is not None:
             use_button(name, key="use_picked")
             if cards.locate(name).parent == cards.user_folder():

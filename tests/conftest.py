@@ -23,6 +23,7 @@ pytest.register_assert_rewrite("tests.browser")  # so that a failed check there 
 # Before anything loads torch: the networks here are too small to share among threads, and a run that was killed in
 # another process computes the same bits only with the same number of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["LGM_PRECISION"] = "float32"  # what is compared to the last digits is so on machines with matrix units too
 
 
 @pytest.fixture(scope="session", autouse=True)

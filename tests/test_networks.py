@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
+from lgm import networks
 from lgm.config import ModelConfig
 from lgm.data import Split
 from lgm.heads import LGMHead, SoftmaxHead
@@ -185,3 +186,15 @@ def test_autocast_changes_matrix_products_only_when_asked():
         assert (a @ a).dtype == torch.float32
     with autocast(torch.device("cpu"), torch.bfloat16):
         assert (a @ a).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_the_precision_may_be_asked_for(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LGM_PRECISION", name)
+    assert networks.fast_precision(torch.device("cpu")) is getattr(torch, name)
+
+
+def test_an_unknown_precision_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LGM_PRECISION", "half")
+    with pytest.raises(ValueError, match="LGM_PRECISION: expected float32 or bfloat16, or none, got 'half'"):
+        networks.fast_precision(torch.device("cpu"))

@@ -99,7 +99,7 @@ def test_classes_are_called_by_their_names(with_networks: None, monkeypatch: pyt
 
 def test_a_dataset_without_networks_is_not_offered(fresh_home: Path) -> None:
     app = shown("overview")
-    assert app.sidebar.selectbox[0].options == ["MNIST"]
+    assert app.sidebar.selectbox[0].options == ["MNIST", "CIFAR-10"]
     assert app.sidebar.selectbox[0].value == "MNIST"
 
 
