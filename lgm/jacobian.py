@@ -1,7 +1,7 @@
-"""Features and their Jacobian: exact by autograd, or, where the processor has 8-bit integer dot products, faster.
+"""Features and their Jacobian: exact by autograd, or, where the network is a plain chain of convolutions, faster.
 
-A step of Levenberg-Marquardt needs f(x) to the last digit, because it decides what is kept, but the Jacobian only well
-enough to point the way. So the forward pass is float32, and the D backward passes multiply integers.
+A step of Levenberg-Marquardt needs f(x) to know whether to keep a point, and the Jacobian only where it is kept, not
+always all of it. So both ways give features first, and rows of the Jacobian when they are asked for.
 """
 
 from collections.abc import Callable
@@ -9,54 +9,68 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lgm.networks import Classifier, device_of
+from lgm.winograd import LARGEST_KERNEL, WinogradConv
 
-Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
-_ZERO = 128  # the byte that stands for 0
-_LARGEST = 127  # and how far it goes to either side
-
-
-def jacobian_of(model: Classifier) -> Evaluate:
-    """The fastest way to features (N, D) and their Jacobian (N, D, pixels) for images (N, C, H, W) in [0, 1]."""
-    return Int8Jacobian(model) if Int8Jacobian.fits(model) else partial(exact_jacobian, model)
+Pull = Callable[[Tensor, Tensor], Tensor]
+Linearise = Callable[[Tensor], tuple[Tensor, Pull]]
+_TOGETHER = 32  # images that go through the layers together: of more, the numbers no longer fit into the cache
+_FEW = 8  # with fewer channels than this there is nothing to multiply
 
 
-def exact_jacobian(model: Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Features (N, D) and their Jacobian (N, D, pixels), float32, by autograd."""
+def jacobian_of(model: Classifier) -> Linearise:
+    """The fastest way from images (N, C, H, W) in [0, 1] to features (N, D) and products with their Jacobian.
+
+    The second value is a function. It takes the positions (M,) of the images that matter, ascending and at least one,
+    and directions (M, K, D) in feature space, and gives the directions times the Jacobians, (M, K, pixels).
+    """
+    return FastJacobian(model) if FastJacobian.fits(model) else partial(exact_jacobian, model)
+
+
+def exact_jacobian(model: Classifier, x: Tensor) -> tuple[Tensor, Pull]:
+    """The same for any network, by autograd."""
     x = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
     with torch.enable_grad():
         z = model.embed(x)
-        *others, last = z.sum(0).unbind()
-        rows = [torch.autograd.grad(f, x, retain_graph=True)[0] for f in others]
-        rows += torch.autograd.grad(last, x)
-    return z.detach(), torch.stack([row.flatten(1) for row in rows], dim=1)
+
+    def pull(kept: Tensor, directions: Tensor) -> Tensor:
+        rows = []
+        for each in directions.unbind(1):
+            weights = torch.zeros_like(z).index_copy(0, kept, each)
+            rows.append(torch.autograd.grad(z, x, weights, retain_graph=True)[0][kept].flatten(1))
+        return torch.stack(rows, dim=1)
+
+    return z.detach(), pull
 
 
-class Int8Jacobian:
-    """Reverse mode by hand through a chain of convolutions, ReLU and pooling, the convolutions in 8-bit integers.
+class FastJacobian:
+    """Forward and reverse mode by hand through a chain of convolutions, ReLU and pooling, in float32 on a CPU.
 
-    Batch norm with fixed statistics is linear: it becomes part of the convolution before it. Each row of each image is
-    divided by its own largest entry before it becomes integers, and multiplied by it in the end; that is exact, for
-    the backward pass is linear. Relative error of a row: 2 to 3 % on the shipped CNNs, 2 to 4 % on VGG19.
+    Convolutions go by Winograd's way. Batch norm with fixed statistics is linear: it becomes part of the convolution
+    before it. In between, images are (H, W, N, C) and rows (H, W, M, K, C). On the shipped networks features are off by
+    a hundred-thousandth of their range, rows by 0.2 % of their length; where neighbours are equal, as in an empty
+    background, it is up to rounding which of them a pooling window's slope goes to.
     """
 
     def __init__(self, model: Classifier) -> None:
         self.normalise = model.normalise
         self.layers: list[_Layer] = []
-        modules = _without_batch_norm(model)
+        modules, size = _without_batch_norm(model), model.image_shape[-1]
         for i, module in enumerate(modules):
+            layer = _LAYERS[type(module)](module, size)
+            size = layer.size
             pooled = i and isinstance(module, nn.MaxPool2d) and isinstance(modules[i - 1], nn.PReLU | nn.ReLU)
             # It rises, so the largest of a window stays the largest: pool first, and have less to do.
-            self.layers.insert(len(self.layers) - (1 if pooled else 0), _LAYERS[type(module)](module))
+            self.layers.insert(len(self.layers) - (1 if pooled else 0), layer)
 
     @staticmethod
     def fits(model: Classifier) -> bool:
-        """Whether this machine has the instructions and this network only layers that are written out here."""
-        if device_of(model).type != "cpu" or not torch.cpu._is_vnni_supported():
+        """Whether this is a CPU, images are square, and the network has only layers that are written out here."""
+        if device_of(model).type != "cpu" or model.image_shape[-1] != model.image_shape[-2]:
             return False
         modules = _without_batch_norm(model)
         return isinstance(modules[-1], nn.Linear) and all(
@@ -64,18 +78,36 @@ class Int8Jacobian:
         )
 
     @torch.no_grad()
-    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (N, D) as `Classifier.embed` gives them, and their Jacobian (N, D, pixels)."""
-        z, memos = self.normalise(x.contiguous(memory_format=torch.channels_last)), []
+    def __call__(self, x: Tensor) -> tuple[Tensor, Pull]:
+        """Features (N, D) as `Classifier.embed` gives them, and the products."""
+        parts = [self._forward(part) for part in x.split(_TOGETHER)]
+
+        @torch.no_grad()
+        def pull(kept: Tensor, directions: Tensor) -> Tensor:
+            firsts = torch.arange(0, len(x), _TOGETHER)
+            counts = torch.bincount(kept // _TOGETHER, minlength=len(parts)).tolist()
+            each = zip(parts, firsts, kept.split(counts), directions.split(counts), strict=True)
+            return torch.cat(
+                [
+                    self._backward(memos, positions - first, rows)
+                    for (_, memos), first, positions, rows in each
+                    if len(positions)
+                ]
+            )
+
+        return torch.cat([z for z, _ in parts]), pull
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, list[Any]]:
+        h, memos = self.normalise(x).permute(2, 3, 0, 1).contiguous(), []
         for layer in self.layers:
-            z, memo = layer.forward(z)
+            h, memo = layer.forward(h)
             memos.append(memo)
-        n, d = z.shape
-        rows = torch.eye(d).expand(n, d, d)
-        scale = torch.full((n, d), 1 / self.normalise.std)
+        return h, memos
+
+    def _backward(self, memos: list[Any], kept: Tensor, rows: Tensor) -> Tensor:
         for layer, memo in zip(reversed(self.layers), reversed(memos), strict=True):
-            rows, scale = layer.backward(rows, scale, memo)
-        return z, rows.flatten(2) * scale[..., None]
+            rows = layer.backward(rows, memo, kept)
+        return rows.permute(2, 3, 4, 0, 1).flatten(2) / self.normalise.std
 
 
 def _without_batch_norm(model: Classifier) -> list[nn.Module]:
@@ -89,10 +121,18 @@ def _without_batch_norm(model: Classifier) -> list[nn.Module]:
     return modules
 
 
-class _Layer(Protocol):
-    """A step of the chain. ``rows`` are (N, D, ...) with channels last, as floats or as bytes."""
+def _of(memo: Tensor, kept: Tensor) -> Tensor:
+    """What a layer remembers (..., N, C) of the images at these positions, for each of their rows (..., M, 1, C)."""
+    memo = memo if len(kept) == memo.shape[-2] else memo.index_select(-2, kept)
+    return memo.unsqueeze(-2)
 
-    def __init__(self, module: Any) -> None: ...
+
+class _Layer(Protocol):
+    """A step of the chain."""
+
+    size: int  # of a side of the images that come out
+
+    def __init__(self, module: Any, size: int) -> None: ...
 
     @staticmethod
     def fits(module: Any) -> bool: ...
@@ -101,124 +141,135 @@ class _Layer(Protocol):
         """The output, and what the way back needs."""
         ...
 
-    def backward(self, rows: Tensor, scale: Tensor, memo: Any) -> tuple[Tensor, Tensor]: ...
+    def backward(self, rows: Tensor, memo: Any, kept: Tensor) -> Tensor:
+        """The rows of the images ``kept`` by what came in, from those by what came out."""
+        ...
 
 
 class _Conv:
-    def __init__(self, module: nn.Conv2d) -> None:
+    def __init__(self, module: nn.Conv2d, size: int) -> None:
         self.module = module
-        weight = module.weight.detach().flip(2, 3).transpose(0, 1).contiguous()  # the way back is a convolution too
-        self.padding = [k - 1 - int(p) for k, p in zip(module.kernel_size, module.padding, strict=True)]
-        self.scales = weight.abs().amax((1, 2, 3)) / _LARGEST
-        self.zeros = torch.zeros(len(weight), dtype=torch.int)
-        integers = (weight / self.scales[:, None, None, None]).round().to(torch.int8)
-        self.packed = torch.ops.onednn.qconv_prepack(
-            integers, self.scales, 1 / _LARGEST, _ZERO, [1, 1], self.padding, [1, 1], 1, None
-        )
+        self.padding, taps = int(module.padding[0]), module.kernel_size[0]
+        self.size = size + 2 * self.padding - taps + 1
+        self.inner = min(module.in_channels, module.out_channels) >= _FEW
+        if self.inner:
+            weight = module.weight.detach()
+            back = weight.flip(2, 3).transpose(0, 1)  # the way back is a convolution too
+            self.there = WinogradConv(weight, size, self.padding, module.bias)
+            self.back = WinogradConv(back, self.size, taps - 1 - self.padding)
 
     @staticmethod
     def fits(module: nn.Conv2d) -> bool:
         simple = module.stride == module.dilation == (1, 1) and module.groups == 1 and module.padding_mode == "zeros"
-        return simple and not isinstance(module.padding, str)
+        square = module.kernel_size[0] == module.kernel_size[1] and module.padding[0] == module.padding[1]
+        return simple and square and not isinstance(module.padding, str) and module.kernel_size[0] <= LARGEST_KERNEL
 
-    def forward(self, h: Tensor) -> tuple[Tensor, torch.Size]:
-        return self.module(h), h.shape[-2:]
+    def forward(self, h: Tensor) -> tuple[Tensor, int]:
+        size = len(h)
+        if self.inner:
+            return self.there(h), size
+        h = functional.pad(h, (0, 0, 0, 0, *[self.padding] * 4)).permute(3, 0, 1, 2)
+        kernel = self.module.weight.permute(2, 3, 1, 0).flatten(0, 2)
+        taps = range(self.module.kernel_size[0])
+        seen = torch.cat([h[:, i:][:, : self.size, j:][:, :, : self.size].flatten(1) for i in taps for j in taps])
+        out = seen.T @ kernel if self.module.bias is None else torch.addmm(self.module.bias, seen.T, kernel)
+        return out.view(self.size, self.size, -1, len(kernel.T)), size
 
-    def backward(self, rows: Tensor, scale: Tensor, memo: torch.Size) -> tuple[Tensor, Tensor]:
-        if rows.is_floating_point():
-            if self.module.in_channels < 4:  # too few outputs for the integer kernel: a plain product is faster
-                return self._to_pixels(rows, memo), scale
-            rows, scale = _to_bytes(rows, scale)
-        out = torch.ops.onednn.qconv2d_pointwise(
-            *(rows.flatten(0, 1).permute(0, 3, 1, 2), 1 / _LARGEST, _ZERO),
-            *(self.packed, self.scales, self.zeros, None),
-            *([1, 1], self.padding, [1, 1], 1),
-            *(1.0, 0, torch.float32, "none", [], ""),
-        )
-        return out.permute(0, 2, 3, 1).unflatten(0, scale.shape), scale
+    def backward(self, rows: Tensor, memo: int, kept: Tensor) -> Tensor:
+        del kept
+        images = rows.shape[2:4]
+        rows = self.back(rows.flatten(2, 3)) if self.inner else self._directly(rows.flatten(2, 3), memo)
+        return rows.unflatten(2, images)
 
-    def _to_pixels(self, rows: Tensor, size: torch.Size) -> Tensor:
-        flat = rows.flatten(0, 1).flatten(1, 2).transpose(1, 2)  # (N D, channels, places)
-        columns = self.module.weight.flatten(1).t() @ flat
-        pixels = F.fold(columns, size, self.module.kernel_size, padding=self.module.padding)  # pyright: ignore
-        return pixels.unflatten(0, rows.shape[:2])
+    def _directly(self, rows: Tensor, size: int) -> Tensor:
+        """The products for each tap of the kernel, moved to where the tap was, and added up."""
+        height, width, n, _ = rows.shape
+        outputs, inputs, taps, _ = self.module.weight.shape
+        kernel = self.module.weight.permute(2, 3, 1, 0)
+        products = (kernel.reshape(-1, outputs) @ rows.flatten(0, 2).T).view(taps, taps, inputs, height, width, n)
+        canvas = rows.new_zeros(inputs, height + taps - 1, width + taps - 1, n)
+        for i in range(taps):
+            for j in range(taps):
+                canvas[:, i : i + height, j : j + width] += products[i, j]
+        inside = slice(self.padding, self.padding + size)
+        return canvas[:, inside, inside].permute(1, 2, 3, 0)
 
 
 class _ReLU:
-    def __init__(self, module: nn.PReLU | nn.ReLU) -> None:
+    def __init__(self, module: nn.PReLU | nn.ReLU, size: int) -> None:
         self.slope = float(module.weight) if isinstance(module, nn.PReLU) else 0.0
+        self.size = size
 
     @staticmethod
     def fits(module: nn.PReLU | nn.ReLU) -> bool:
         return isinstance(module, nn.ReLU) or (module.num_parameters == 1 and float(module.weight) >= 0)
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        h = F.leaky_relu_(h, self.slope)  # nobody else holds the output of the layer before
+        h = functional.leaky_relu_(h, self.slope)  # nobody else holds the output of the layer before
         return h, h
 
-    def backward(self, rows: Tensor, scale: Tensor, memo: Tensor) -> tuple[Tensor, Tensor]:
-        memo = memo.movedim(1, -1)[:, None]
-        return torch.ops.aten.leaky_relu_backward(rows, memo, self.slope, True), scale
+    def backward(self, rows: Tensor, memo: Tensor, kept: Tensor) -> Tensor:
+        return torch.ops.aten.leaky_relu_backward(rows, _of(memo, kept), self.slope, True)
 
 
 class _MaxPool:
-    def __init__(self, module: nn.MaxPool2d) -> None:
-        self.ceil_mode = module.ceil_mode
+    def __init__(self, module: nn.MaxPool2d, size: int) -> None:
+        self.size = -(-size // 2) if module.ceil_mode else size // 2
 
     @staticmethod
     def fits(module: nn.MaxPool2d) -> bool:
         return (module.padding, module.dilation) == (0, 1) and module.kernel_size == module.stride == 2
 
-    def forward(self, h: Tensor) -> tuple[Tensor, tuple[list[Tensor], torch.Size]]:
-        """The memo holds a mask for each corner of the windows: 255 where it was the largest, the first of equals."""
-        size = h.shape[-2:]
-        if self.ceil_mode and any(n % 2 for n in size):  # windows that reach over the edge see nothing there
-            h = F.pad(h, (0, size[1] % 2, 0, size[0] % 2), value=-torch.inf)
-        out = F.max_pool2d(h, 2)
-        masks, open_ = [], torch.ones_like(out, dtype=torch.bool)
-        for corner in self._corners(h, out.shape[-2:]):
-            largest = (corner == out).logical_and_(open_)
-            open_ ^= largest
-            masks.append(largest.view(torch.uint8).neg_().movedim(1, -1)[:, None])
-        return out, (masks, size)
+    def forward(self, h: Tensor) -> tuple[Tensor, tuple[Tensor, int]]:
+        """The memo says which corner of each window was the largest, the first of equals."""
+        size = len(h)
+        if 2 * self.size > size:  # windows that reach over the edge see nothing there
+            h = functional.pad(h, (0, 0, 0, 0, 0, 1, 0, 1), value=-torch.inf)
+        corners = self._corners(h)
+        a, b, c, d = corners
+        out = torch.maximum(torch.maximum(a, b), torch.maximum(c, d))
+        largest = torch.full_like(out, 3, dtype=torch.uint8)
+        for number in (2, 1, 0):
+            largest.masked_fill_(corners[number] == out, number)
+        return out, (largest, size)
 
-    def backward(self, rows: Tensor, scale: Tensor, memo: tuple[list[Tensor], torch.Size]) -> tuple[Tensor, Tensor]:
-        masks, size = memo
-        rows, scale = _to_bytes(rows, scale)  # while they are few
-        rows ^= _ZERO  # now 0 stands for 0
-        whole = [max(n, 2 * windows) for n, windows in zip(size, rows.shape[2:4], strict=True)]
-        wide = torch.zeros((*scale.shape, *whole, rows.shape[-1]), dtype=torch.uint8)
-        places = self._corners(wide.movedim(-1, 2), rows.shape[2:4])
-        for place, mask in zip(places, masks, strict=True):
-            torch.bitwise_and(rows, mask, out=place.movedim(2, -1))
-        wide ^= _ZERO
-        return wide[:, :, : size[0], : size[1]].contiguous(), scale
+    def backward(self, rows: Tensor, memo: tuple[Tensor, int], kept: Tensor) -> Tensor:
+        largest, size = memo
+        largest = _of(largest, kept)
+        whole = max(size, 2 * self.size)
+        wide = (rows.new_empty if 2 * self.size == whole else rows.new_zeros)(whole, whole, *rows.shape[2:])
+        for number, place in enumerate(self._corners(wide)):
+            torch.mul(rows, largest == number, out=place)
+        return wide[:size, :size]
 
-    @staticmethod
-    def _corners(h: Tensor, windows: torch.Size) -> list[Tensor]:
+    def _corners(self, h: Tensor) -> list[Tensor]:
         """For each corner of the 2 x 2 windows, its pixel in all of them."""
-        whole = h[..., : 2 * windows[0], : 2 * windows[1]]
-        return [whole[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]
+        whole = h[: 2 * self.size, : 2 * self.size]
+        return [whole[i::2, j::2] for i in (0, 1) for j in (0, 1)]
 
 
 class _Flatten:
-    def __init__(self, module: nn.Flatten) -> None:
-        pass
+    def __init__(self, module: nn.Flatten, size: int) -> None:
+        del module
+        self.size = size
 
     @staticmethod
     def fits(module: nn.Flatten) -> bool:
         return (module.start_dim, module.end_dim) == (1, -1)
 
     def forward(self, h: Tensor) -> tuple[Tensor, torch.Size]:
+        h = h.permute(2, 3, 0, 1)
         return h.flatten(1), h.shape[1:]
 
-    def backward(self, rows: Tensor, scale: Tensor, memo: torch.Size) -> tuple[Tensor, Tensor]:
-        return rows.unflatten(2, memo).movedim(2, -1).contiguous(), scale
+    def backward(self, rows: Tensor, memo: torch.Size, kept: Tensor) -> Tensor:
+        del kept
+        return rows.unflatten(2, memo).permute(3, 4, 0, 1, 2).contiguous()
 
 
 class _Linear:
-    def __init__(self, module: nn.Linear) -> None:
+    def __init__(self, module: nn.Linear, size: int) -> None:
         self.module = module
+        self.size = size
 
     @staticmethod
     def fits(module: nn.Linear) -> bool:
@@ -228,8 +279,8 @@ class _Linear:
     def forward(self, h: Tensor) -> tuple[Tensor, None]:
         return self.module(h), None
 
-    def backward(self, rows: Tensor, scale: Tensor, memo: None) -> tuple[Tensor, Tensor]:
-        return rows @ self.module.weight, scale
+    def backward(self, rows: Tensor, memo: None, kept: Tensor) -> Tensor:
+        return rows @ self.module.weight
 
 
 _LAYERS: dict[type[nn.Module], type[_Layer]] = {
@@ -240,11 +291,3 @@ _LAYERS: dict[type[nn.Module], type[_Layer]] = {
     nn.Flatten: _Flatten,
     nn.Linear: _Linear,
 }
-
-
-def _to_bytes(rows: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (N, D, H, W, C) as bytes, and the scale times what they were divided by."""
-    largest = rows.abs().amax((2, 3, 4)).clamp_(min=1e-30)
-    factor = (_LARGEST / largest)[:, :, None, None, None]
-    half_up = torch.tensor(_ZERO + 0.5)  # rounds, because what follows cuts off
-    return torch.addcmul(half_up, rows, factor).to(torch.uint8), scale * largest

@@ -17,6 +17,7 @@ from lgm.config import BETA_GRID, PoisonConfig
 from lgm.data import Split
 from lgm.evasion import Evasion
 from lgm.heads import LGMHead
+from lgm.jacobian import jacobian_of
 from lgm.networks import Classifier, check_images, device_of, embed, require_mixture
 from lgm.poisons import Poisons, pick_pairs
 from lgm.progress import OnStep
@@ -72,6 +73,7 @@ def craft_poisons(
     check_images(bases.pixels(slice(0, 1)), model.image_shape)
     device = device_of(model)
     batches = torch.arange(n).split(n if one_pair else config.batch_size)
+    linearise = jacobian_of(model) if config.method == "lm" else None
     progress = _Progress([len(index) for index in batches], longest(config), on_step)
 
     def craft(number: int) -> Poisons:
@@ -87,6 +89,7 @@ def craft_poisons(
             beta=torch.from_numpy(betas[i]).to(device),
             evasion=_evasion(model, bases.labels[i], config),
             shared=one_pair,
+            linearise=linearise,
         )
         solver = (ForwardBackward if config.method == "fbs" else LevenbergMarquardt)(problem, config)
         solver.stop = progress.stop  # who comes later stays where it starts
