@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from lgm.config import Layers
 from lgm.networks import Classifier, device_of
 
 if TYPE_CHECKING:
@@ -19,19 +20,20 @@ _SHARED_OUT = ("DEEPSPEED", "FSDP", "MEGATRON_LM")  # each process holds a part 
 class Objective(nn.Module):
     """A batch's loss as one module, for Accelerate to wrap: the network in its precision, the head in float32."""
 
-    def __init__(self, model: Classifier) -> None:
+    def __init__(self, model: Classifier, layers: Layers) -> None:
         super().__init__()
         self.model = model
+        self.layers = layers
 
     def forward(self, x: Tensor, y: Tensor, ramp: float) -> tuple[Tensor, Tensor]:
-        """Scalar loss, and the features it comes from, (N, D) float32 without gradient."""
-        z = self.model.embed(x).float()
+        """Scalar loss, and the features it comes from, (N, D) float32 without gradient: x, if the head alone learns."""
+        z = x if self.layers == "head" else self.model.embed(x).float()
         with torch.autocast(x.device.type, enabled=False):
             return self.model.head.loss(z, y, ramp), z.detach()
 
 
 def prepare(
-    model: Classifier, optimizer: torch.optim.Optimizer, precision: torch.dtype
+    model: Classifier, layers: Layers, optimizer: torch.optim.Optimizer, precision: torch.dtype
 ) -> tuple["Accelerator", nn.Module, torch.optim.Optimizer]:
     """What a step needs: accelerator, `Objective` and optimiser. The model stays where it lies.
 
@@ -45,7 +47,7 @@ def prepare(
             f"accelerate: expected a whole network in each process, got {accelerator.distributed_type.value}; "
             "launch with --multi_gpu, or run `accelerate config` anew"
         )
-    objective: nn.Module = Objective(model)
+    objective: nn.Module = Objective(model, layers)
     if accelerator.num_processes > 1 and device.type == "cuda":  # there is none for the CPU
         objective = nn.SyncBatchNorm.convert_sync_batchnorm(objective)
     return accelerator, *accelerator.prepare(objective, optimizer)

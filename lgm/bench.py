@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from lgm.config import PoisonConfig
 from lgm.data import Split
 from lgm.networks import Classifier, embed
-from lgm.poisoning import craft_poisons
-from lgm.poisons import pick_pairs
+from lgm.poisoning import craft_poisons, one_thread_each
+from lgm.poisons import Poisons, pick_pairs
 
 ART = "adversarial-robustness-toolbox==1.20.1"
 _LEARNING_RATES = (1.0, 3.0, 10.0, 30.0)  # for ART; around the best in trials
@@ -114,8 +114,7 @@ def bench_craft(
         _reference(iterations), model, (bases, targets), beta, lambda text: progress(f"reference, {text}")
     )
     progress("this engine")
-    config = PoisonConfig(beta=beta, batch_size=pairs)
-    ours = _ours(model, bases, targets, config)
+    ours = _ours(model, bases, targets, PoisonConfig(beta=beta))
     result = {
         "pairs": pairs,
         "beta": beta,
@@ -167,19 +166,38 @@ def _time_ratio(ours: Run, theirs: Run) -> float | None:
 
 
 def _ours(model: Classifier, bases: Split, targets: Split, config: PoisonConfig) -> Run:
-    """A batch shares its time evenly; a curve's clock is the batch's, divided by the number of pairs."""
-    n, clock = len(bases), [0.0]
+    """Even batches, a core each. The pairs share the time evenly: a batch's clock is divided by the number of all."""
+    n = len(bases)
     craft_poisons(model, bases[np.arange(1)], targets[np.arange(1)], PoisonConfig(iterations=2))  # first-call costs
+    cores = torch.get_num_threads()
+    batches = min(n, -(-n // (config.batch_size * cores)) * cores)
     start = time.perf_counter()
-    poisons = craft_poisons(model, bases, targets, config, on_step=lambda *_: clock.append(time.perf_counter() - start))
+
+    def craft(part: np.ndarray) -> tuple[Poisons, list[float]]:
+        clock = [time.perf_counter() - start]
+
+        def tick(done: int, total: int) -> None:
+            clock.append(time.perf_counter() - start)
+
+        return craft_poisons(model, bases[part], targets[part], config, on_step=tick), clock
+
+    with one_thread_each() as each:
+        parts = list(each(craft, np.array_split(np.arange(n), batches)))
     seconds = time.perf_counter() - start
+    curves = [curve for poisons, clock in parts for curve in _curves(poisons, np.array(clock) / n)]
+    objective = np.concatenate([poisons.objective for poisons, _ in parts]).astype(np.float64)
+    collided = np.concatenate([poisons.collided for poisons, _ in parts])
+    return Run(np.full(n, seconds / n), objective, curves, collided)
+
+
+def _curves(poisons: Poisons, clock: np.ndarray) -> list[np.ndarray]:
+    """Lowest objective over time for each poison of a batch; ``clock`` is the time after each iteration."""
     terms = poisons.path_objective.astype(np.float64)
-    objective = terms[..., 0] + config.beta * terms[..., 1]
-    at = np.array(clock)[np.minimum(poisons.path_iteration, len(clock) - 1)] / n
-    at[-1] = seconds / n
+    objective = terms[..., 0] + poisons.beta[:, None] * terms[..., 1]
+    at = clock[np.minimum(poisons.path_iteration, len(clock) - 1)]
+    at[-1] = clock[-1]
     objective[:, -1] = np.minimum(objective[:, -1], poisons.objective)
-    curves = [np.column_stack([at, np.minimum.accumulate(row)]) for row in objective]
-    return Run(np.full(n, seconds / n), poisons.objective.astype(np.float64), curves, poisons.collided)
+    return [np.column_stack([at, np.minimum.accumulate(row)]) for row in objective]
 
 
 _Attack = Callable[[Classifier, Tensor, Tensor, "_Watch"], None]

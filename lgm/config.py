@@ -62,6 +62,7 @@ class TrainConfig:
     dataset: str = "mnist"
     split: str = "train"  # which part of it: see `lgm.datasets.DATASETS`
     limit: int | None = None  # images per class, for quick tries
+    layers: Layers = "all"  # what learns; "head": from features of the images as they are, after a warm start
     epochs: int = 10
     batch_size: int = 256
     optimizer: Literal["adamw", "sgd"] = "adamw"  # sgd: with Nesterov's momentum of 0.9
@@ -91,6 +92,11 @@ class TrainConfig:
         _check(0 <= self.small_epochs <= self.epochs, "small_epochs", "a number up to epochs", self.small_epochs)
         _check(self.small_size >= 1, "small_size", "at least 1 pixel", self.small_size)
         _check(0 <= self.seed < 2**31, "seed", "an integer in [0, 2**31)", self.seed)
+        _check(self.layers in ("head", "all"), "layers", "head or all", self.layers)
+        if self.layers == "head":
+            _check(self.warm_start is not None, "layers", "all without a warm start", self.layers)
+            changed = self.shift or self.flip or self.small_epochs
+            _check(not changed, "layers", "all where images are moved, mirrored or made smaller", self.layers)
         if self.warm_start:
             network = self.warm_start.model.network
             _check(network == self.model.network, "warm_start", f"the same network ({self.model.network})", network)
@@ -260,6 +266,28 @@ def _longer(plane: TrainConfig) -> TrainConfig:
     return replace(plane, warm_start=plane, epochs=6, lr=0.01, warmup=0.05, margin_ramp=0.05)
 
 
+def _gaussians(before: TrainConfig) -> TrainConfig:
+    """The Gaussians alone learn, their variances too, and from images as they are: cats spread wider than ships.
+
+    By likelihood, poisons that collide then stand out with an AUC of .991, not .986. If the layers go on learning as
+    well, accuracy falls: by 0.2 to 0.6 points of the test images.
+    """
+    return replace(
+        before,
+        warm_start=before,
+        model=replace(before.model, covariance="diagonal"),
+        layers="head",
+        epochs=10,
+        batch_size=1000,
+        optimizer="adamw",
+        center_lr=0.02,
+        warmup=0.0,
+        margin_ramp=0.0,
+        shift=0,
+        flip=False,
+    )
+
+
 PRESETS: dict[str, TrainConfig] = {
     "mnist-lgm": _MNIST,
     "mnist-softmax": _softmax(_MNIST),
@@ -267,7 +295,7 @@ PRESETS: dict[str, TrainConfig] = {
     "fashion-softmax": _softmax(_FASHION),
     "tiny-lgm": _TINY,
     "tiny-softmax": _softmax(_TINY),
-    "cifar10-lgm": _longer(_CIFAR_PLANE),
+    "cifar10-lgm": _gaussians(_longer(_CIFAR_PLANE)),
     # The order stays: the plane of the second phase is laid alike for both heads.
     "cifar10-softmax": _longer(replace(_CIFAR_PLANE, model=replace(_CIFAR_PLANE.model, loss="softmax"))),
     "cifar10-lgm-10d": replace(_CIFAR_PLANE, model=replace(_CIFAR_PLANE.model, n_dim=10)),

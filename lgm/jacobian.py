@@ -1,7 +1,7 @@
 """Features and their Jacobian: exact by autograd, or, where the network is a plain chain of convolutions, faster.
 
-A step of Levenberg-Marquardt needs f(x) to know whether to keep a point, and the Jacobian only where it is kept, not
-always all of it. So both ways give features first, and rows of the Jacobian when they are asked for.
+A step of Levenberg-Marquardt needs f(x) to know whether to keep a point, and the Jacobian only where it is kept. So
+both ways give features first, and rows of the Jacobian when they are asked for.
 """
 
 from collections.abc import Callable
@@ -16,42 +16,40 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from lgm.networks import Classifier, device_of
 from lgm.winograd import LARGEST_KERNEL, WinogradConv
 
-Pull = Callable[[Tensor, Tensor], Tensor]
-Linearise = Callable[[Tensor], tuple[Tensor, Pull]]
+Rows = Callable[[Tensor], Tensor]
+Linearise = Callable[[Tensor], tuple[Tensor, Rows]]
 _TOGETHER = 32  # images that go through the layers together: of more, the numbers no longer fit into the cache
 _FEW = 8  # with fewer channels than this there is nothing to multiply
 
 
 def jacobian_of(model: Classifier) -> Linearise:
-    """The fastest way from images (N, C, H, W) in [0, 1] to features (N, D) and products with their Jacobian.
+    """The fastest way from images (N, C, H, W) in [0, 1] to features (N, D) and the rows of their Jacobian.
 
-    The second value is a function. It takes the positions (M,) of the images that matter, ascending and at least one,
-    and directions (M, K, D) in feature space, and gives the directions times the Jacobians, (M, K, pixels).
+    The second value is a function: it takes the positions (M,) of the images that matter, ascending and at least one,
+    and gives (M, D, pixels).
     """
     return FastJacobian(model) if FastJacobian.fits(model) else partial(exact_jacobian, model)
 
 
-def exact_jacobian(model: Classifier, x: Tensor) -> tuple[Tensor, Pull]:
+def exact_jacobian(model: Classifier, x: Tensor) -> tuple[Tensor, Rows]:
     """The same for any network, by autograd."""
     x = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
     with torch.enable_grad():
         z = model.embed(x)
+        sums = z.sum(0).unbind()
 
-    def pull(kept: Tensor, directions: Tensor) -> Tensor:
-        rows = []
-        for each in directions.unbind(1):
-            weights = torch.zeros_like(z).index_copy(0, kept, each)
-            rows.append(torch.autograd.grad(z, x, weights, retain_graph=True)[0][kept].flatten(1))
-        return torch.stack(rows, dim=1)
+    def rows(kept: Tensor) -> Tensor:
+        each = [torch.autograd.grad(feature, x, retain_graph=True)[0][kept].flatten(1) for feature in sums]
+        return torch.stack(each, dim=1)
 
-    return z.detach(), pull
+    return z.detach(), rows
 
 
 class FastJacobian:
     """Forward and reverse mode by hand through a chain of convolutions, ReLU and pooling, in float32 on a CPU.
 
     Convolutions go by Winograd's way. Batch norm with fixed statistics is linear: it becomes part of the convolution
-    before it. In between, images are (H, W, N, C) and rows (H, W, M, K, C). On the shipped networks features are off by
+    before it. In between, images are (H, W, N, C) and rows (H, W, M, D, C). On the shipped networks features are off by
     a hundred-thousandth of their range, rows by 0.2 % of their length; where neighbours are equal, as in an empty
     background, it is up to rounding which of them a pooling window's slope goes to.
     """
@@ -78,24 +76,17 @@ class FastJacobian:
         )
 
     @torch.no_grad()
-    def __call__(self, x: Tensor) -> tuple[Tensor, Pull]:
-        """Features (N, D) as `Classifier.embed` gives them, and the products."""
+    def __call__(self, x: Tensor) -> tuple[Tensor, Rows]:
+        """Features (N, D) as `Classifier.embed` gives them, and the rows."""
         parts = [self._forward(part) for part in x.split(_TOGETHER)]
 
         @torch.no_grad()
-        def pull(kept: Tensor, directions: Tensor) -> Tensor:
-            firsts = torch.arange(0, len(x), _TOGETHER)
+        def rows(kept: Tensor) -> Tensor:
             counts = torch.bincount(kept // _TOGETHER, minlength=len(parts)).tolist()
-            each = zip(parts, firsts, kept.split(counts), directions.split(counts), strict=True)
-            return torch.cat(
-                [
-                    self._backward(memos, positions - first, rows)
-                    for (_, memos), first, positions, rows in each
-                    if len(positions)
-                ]
-            )
+            each = zip(parts, (kept % _TOGETHER).split(counts), strict=True)
+            return torch.cat([self._backward(*part, positions) for part, positions in each if len(positions)])
 
-        return torch.cat([z for z, _ in parts]), pull
+        return torch.cat([z for z, _ in parts]), rows
 
     def _forward(self, x: Tensor) -> tuple[Tensor, list[Any]]:
         h, memos = self.normalise(x).permute(2, 3, 0, 1).contiguous(), []
@@ -104,7 +95,8 @@ class FastJacobian:
             memos.append(memo)
         return h, memos
 
-    def _backward(self, memos: list[Any], kept: Tensor, rows: Tensor) -> Tensor:
+    def _backward(self, z: Tensor, memos: list[Any], kept: Tensor) -> Tensor:
+        rows = torch.eye(z.shape[1]).expand(len(kept), -1, -1)
         for layer, memo in zip(reversed(self.layers), reversed(memos), strict=True):
             rows = layer.backward(rows, memo, kept)
         return rows.permute(2, 3, 4, 0, 1).flatten(2) / self.normalise.std

@@ -99,7 +99,7 @@ def craft_poisons(
         return _collect(solver, bases[i], targets[i])
 
     parallel = device.type == "cpu" and len(batches) > 1
-    with _one_thread_each() if parallel else contextlib.nullcontext(map) as each:
+    with one_thread_each() if parallel else contextlib.nullcontext(map) as each:
         try:
             parts = list(each(craft, range(len(batches))))
         except BaseException:  # an interruption too: those still at work end with their next iteration
@@ -137,7 +137,7 @@ class _Progress:
 
 
 @contextlib.contextmanager
-def _one_thread_each() -> Iterator[Callable[..., Iterator[Poisons]]]:
+def one_thread_each() -> Iterator[Callable[..., Iterator[Any]]]:
     """A ``map`` that does as many batches at a time as there are cores, each on one.
 
     Threads within a batch would wait for each other at every layer, long if the machine is busy, and their number would

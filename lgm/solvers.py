@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from lgm.config import PoisonConfig
 from lgm.evasion import Evasion, multipliers
-from lgm.jacobian import Linearise, Pull, jacobian_of
+from lgm.jacobian import Linearise, Rows, jacobian_of
 from lgm.networks import Classifier, autocast, fast_precision
 
 _FRAMES = 48  # points recorded on each poison's way, dense at the start where it moves
@@ -198,16 +197,13 @@ class LevenbergMarquardt(_Solver):
         self.linearise = problem.linearise or jacobian_of(problem.model)
         self.owner = problem.owner  # which poison a point is for
         self.x = problem.start.clone(memory_format=torch.channels_last)
-        self.z, pull = self.linearise(self.x)
+        self.z, rows = self.linearise(self.x)
         self.terms = self._terms(self.z, self.x, self.owner)
-        # (M, D, pixels), of the rescaled features
-        self.jacobian = torch.zeros(*self.z.shape, self.x[0].numel(), device=self.x.device)
+        self.jacobian = self._rescaled(rows, torch.arange(len(self.x), device=self.x.device))
         self.mu = torch.full_like(self.terms[:, 0], _MU)
         self.move = torch.zeros_like(self.x)  # the last one that was kept; 0 after one that was not
         self.active = torch.ones(len(self.x), dtype=torch.bool, device=self.x.device)
         self.used = torch.zeros(len(problem.b), dtype=torch.int64)
-        everyone = torch.arange(len(self.x), device=self.x.device)
-        self._refresh(everyone, pull, everyone)
 
     def run(self) -> Iterator[int]:
         """Descend; yields poison-iterations done after each iteration."""
@@ -241,7 +237,7 @@ class LevenbergMarquardt(_Solver):
         step = self._evading_step if self.problem.evasion else self._plain_step
         proposal, promised = step(active, (beta, mu))
         proposal = (proposal + _MOMENTUM * self.move[active]).clamp(0, 1)
-        z, pull = self.linearise(proposal)
+        z, rows = self.linearise(proposal)
         terms = self._terms(z, proposal, owner)
         fall = before - self._value(z, terms, owner)
         gain = fall / (before - promised).clamp(min=1e-12)
@@ -250,7 +246,7 @@ class LevenbergMarquardt(_Solver):
         self.move[active] = _per_image(better) * (proposal - x)
         if len(kept):
             self.x[kept], self.z[kept], self.terms[kept] = proposal[better], z[better], terms[better]
-            self._refresh(kept, pull, better.nonzero().squeeze(1))
+            self.jacobian[kept] = self._rescaled(rows, better.nonzero().squeeze(1))
         factor = torch.where(gain > 0.75, 0.25, torch.where(gain < 0.25, 3.0, 1.0))
         self.mu[active] = (mu * factor).clamp(*_MU_RANGE)
 
@@ -285,21 +281,9 @@ class LevenbergMarquardt(_Solver):
         p, features = step(torch.where(low == 0, low, high))  # never needed: no hinge at all
         return p, self._value(features, self._terms(features, p, owner), owner)
 
-    def _refresh(self, kept: Tensor, pull: Pull, chosen: Tensor) -> None:
-        """Bring the Jacobians of the points ``kept`` up to date; ``chosen`` are their positions in ``pull``.
-
-        Every other time only along the residual: that is all that the gradient needs, and the rest is still roughly
-        right. With a hinge the gradient points elsewhere, and all of it is done.
-        """
-        scale = self.problem.scale
-        if self.iteration % 2 and not self.problem.evasion:
-            r = scale * (self.z[kept] - self.problem.target[self.owner[kept]])
-            directions = functional.normalize(r, dim=1)[:, None]
-        else:
-            directions = torch.eye(self.z.shape[1], device=scale.device).expand(len(kept), -1, -1)
-        old = self.jacobian[kept]
-        news = pull(chosen, directions * scale) - directions @ old
-        self.jacobian[kept] = old + directions.mT @ news
+    def _rescaled(self, rows: Rows, chosen: Tensor) -> Tensor:
+        """Jacobian of the rescaled features (n, D, pixels) at the chosen ones of the points just evaluated."""
+        return rows(chosen) * self.problem.scale[:, None]
 
     def _objective(self) -> Tensor:
         return self._value(self.z, self.terms, self.owner)

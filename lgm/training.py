@@ -18,7 +18,7 @@ from lgm.config import TrainConfig
 from lgm.data import DataError, Split, per_class
 from lgm.datasets import DATASETS, load_split, validation_split
 from lgm.heads import LGMHead
-from lgm.networks import Classifier, build_model, check_images, device_of, fast_precision, to_device
+from lgm.networks import Classifier, build_model, check_images, device_of, embed, fast_precision, to_device
 from lgm.sharding import Team
 from lgm.states import read_state, write_state
 from lgm.warmstart import copy_layers, last_layer, lay_plane, phase_path
@@ -258,8 +258,11 @@ class _Run:
         self.config = config
         self.device = device_of(model)
         self.team = Team.join(str(self.device))
+        self.z: Tensor | None = None  # what the head learns from, if it learns alone; known once the layers are
+        if config.layers == "head":
+            model.backbone.requires_grad_(False)
         self.accelerator, self.objective, self.optimizer = prepare(
-            model, _optimizer(model, config), fast_precision(self.device)
+            model, config.layers, _optimizer(model, config), fast_precision(self.device)
         )
         self.base_lr = [group["lr"] for group in self.optimizer.param_groups]
         self.epoch = 0
@@ -268,14 +271,16 @@ class _Run:
 
     def train_epoch(self, on_step: OnStep | None, should_stop: Callable[[], bool] | None) -> dict[str, Any] | None:
         """One pass over the data; None if it was stopped."""
-        self.model.train()
+        self.model.train(self.config.layers == "all")
+        if self.config.layers == "head" and self.z is None:
+            self.z = embed(self.model, self.train.pixels())
         # Order and shifts depend on seed and epoch alone, so a resumed run sees what an uninterrupted one sees.
         generator = torch.Generator().manual_seed(self.config.seed * 100_003 + self.epoch)
         order = torch.randperm(len(self.train), generator=generator)
         number, first_step = len(self.history) + 1, self.epoch * (self.total_steps // self.config.epochs)
         loss_sum = correct = seen = 0.0
         for index in order.split(self.config.batch_size):
-            x = augment(self.train.pixels(index.numpy()), self.config, self.epoch, generator)
+            x = self.inputs(index, generator)
             y = self.train.targets(index.numpy())
             step = first_step + int(seen) // self.config.batch_size
             loss, hits = self.step(x, y, step)
@@ -290,6 +295,13 @@ class _Run:
         self.epoch += 1
         self.model.eval()
         return {"epoch": number, "loss": loss_sum / seen, "accuracy": correct / seen} | self.center_distance()
+
+    def inputs(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        """What the learning layers see of these images."""
+        if self.z is not None:
+            return self.z[index]
+        x = augment(self.train.pixels(index.numpy()), self.config, self.epoch, generator)
+        return x.contiguous(memory_format=torch.channels_last)
 
     def finish_epoch(self, validation: Split | None, state_path: Path | None, on_epoch: OnEpoch | None) -> None:
         record = self.history[-1]
@@ -310,7 +322,7 @@ class _Run:
         part = self.team.part(len(y))
         share = (part.stop - part.start) / len(y)
         x, y = (x[part], y[part]) if share else (x[:1], y[:1])
-        x, y = x.to(self.device, memory_format=torch.channels_last), y.to(self.device)
+        x, y = x.to(self.device), y.to(self.device)
         ramp = min(1.0, progress / self.config.margin_ramp) if self.config.margin_ramp else 1.0
         loss, z = self.objective(x, y, ramp)
         self.optimizer.zero_grad()

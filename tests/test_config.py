@@ -28,10 +28,11 @@ def test_presets_of_one_network_differ_in_the_loss_alone():
         assert ours.model.loss == "lgm"
         assert theirs == replace(ours, model=replace(ours.model, loss="softmax", center_order=()))
     ours, theirs = PRESETS["cifar10-lgm"], PRESETS["cifar10-softmax"]
-    assert ours.warm_start is not None
-    plane = replace(ours.warm_start, model=theirs.model)  # both heads, through both phases in the plane
-    assert theirs == replace(ours, model=replace(ours.model, loss="softmax"), warm_start=plane)
-    assert PRESETS["cifar10-lgm-10d"] == replace(ours.warm_start, model=replace(ours.model, n_dim=10))
+    longer = ours.warm_start  # before the last phase, in which the Gaussians alone learn
+    assert longer is not None and longer.warm_start is not None
+    plane = replace(longer.warm_start, model=theirs.model)  # both heads, through both phases in the plane
+    assert theirs == replace(longer, model=replace(longer.model, loss="softmax"), warm_start=plane)
+    assert PRESETS["cifar10-lgm-10d"] == replace(longer.warm_start, model=replace(longer.model, n_dim=10))
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -83,6 +84,19 @@ def test_the_phases_of_a_warm_start_are_of_the_same_network():
     assert TrainConfig.from_dict(json.loads(json.dumps(third.to_dict()))) == third
     with pytest.raises(ValueError, match=r"^warm_start: expected the same network \(mnist-cnn\), got 'tiny-cnn'$"):
         TrainConfig(warm_start=first)
+
+
+def test_a_head_learns_alone_only_after_a_warm_start_and_from_images_as_they_are():
+    first = TrainConfig()
+    last = replace(first, warm_start=first, layers="head", shift=0)
+    assert TrainConfig.from_dict(json.loads(json.dumps(last.to_dict()))) == last
+    with pytest.raises(ValueError, match=r"^layers: expected all without a warm start, got 'head'$"):
+        replace(last, warm_start=None)
+    for changed in ({"shift": 1}, {"flip": True}, {"small_epochs": 1}):
+        with pytest.raises(ValueError, match=r"^layers: expected all where images are moved, mirrored or made smaller"):
+            replace(last, **changed)
+    with pytest.raises(ValueError, match=r"^layers: expected head or all, got 'none'$"):
+        replace(last, layers="none")  # type: ignore[arg-type]
 
 
 def test_a_seed_is_that_of_all_phases():

@@ -183,7 +183,7 @@ def test_one_process_may_train_in_one_precision_after_another():
     hook = model.backbone.register_forward_hook(lambda module, inputs, output: dtypes.append(output.dtype))
     x, y = torch.rand(3, 1, 28, 28), torch.tensor([0, 1, 2])
     for precision in (torch.float32, torch.bfloat16, torch.float32):
-        _, objective, _ = prepare(model, torch.optim.SGD(model.parameters()), precision)
+        _, objective, _ = prepare(model, "all", torch.optim.SGD(model.parameters()), precision)
         loss, z = objective(x, y, 1.0)
         assert (loss.dtype, z.dtype) == (torch.float32, torch.float32)
     hook.remove()
@@ -216,7 +216,7 @@ def test_only_whole_networks_are_trained(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
     model = build_model(ModelConfig(network="tiny-cnn"))
     with pytest.raises(ValueError, match="expected a whole network in each process, got FSDP"):
-        prepare(model, torch.optim.SGD(model.parameters()), torch.float32)
+        prepare(model, "all", torch.optim.SGD(model.parameters()), torch.float32)
 
 
 def test_a_launcher_is_what_makes_the_gpu_the_usual_device(monkeypatch: pytest.MonkeyPatch):

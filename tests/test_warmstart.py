@@ -50,6 +50,17 @@ SOFTMAX = replace(LGM, model=replace(LGM.model, loss="softmax"))
 STEPS = 40  # of both phases
 AGAIN = replace(WIDE, warm_start=WIDE, epochs=1, lr=1e-3)  # a warm restart
 THREE = replace(LGM, warm_start=AGAIN)  # phases, of 50 steps
+# A last phase of 20 steps in which only the Gaussians learn, and learn their variances.
+GAUSSIANS = replace(
+    LGM,
+    warm_start=LGM,
+    model=replace(LGM.model, covariance="diagonal"),
+    layers="head",
+    optimizer="adamw",
+    center_lr=0.02,
+    shift=0,
+    flip=False,
+)
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +267,26 @@ def test_from_the_command_line(fresh_home: Path, tmp_path: Path, monkeypatch: py
     assert (card.config.seed, card.config.warm_start.seed) == (3, 3)
     assert [record["epoch"] for record in told[0]] == [1, 2, 3, 4]
     assert [(record["epoch"], "kept" in record) for record in told[1]] == [(2, True), (3, False), (4, False)]
+
+
+def test_where_only_the_head_learns_the_features_stay(uninterrupted: Path, digits: Split, tmp_path: Path):
+    card = train_checkpoint(GAUSSIANS, "lgm", tmp_path)
+    assert card is not None and card.config == GAUSSIANS
+    assert [record["epoch"] for record in card.history] == [1, 2, 3, 4, 5, 6]
+    before, after = (load_checkpoint(folder / "lgm.safetensors")[0] for folder in (uninterrupted, tmp_path))
+    assert weights_sha256(before.backbone.state_dict()) == weights_sha256(after.backbone.state_dict())
+    z, y = after.embed(digits.pixels()), digits.targets()
+    assert isinstance(before.head, LGMHead) and isinstance(after.head, LGMHead)
+    assert float(after.head.loss(z, y)) < 0.99 * float(before.head.loss(z, y))
+    assert float(after.head.mixture.log_variance.abs().min()) > 0
+
+
+def test_a_head_that_learns_alone_goes_on_where_it_was_stopped(tmp_path: Path):
+    assert train_checkpoint(GAUSSIANS, "lgm", tmp_path / "whole") is not None
+    watch = Watch(stop_after=STEPS + 15)
+    assert train_checkpoint(GAUSSIANS, "lgm", tmp_path / "cut", **watch.callbacks) is None
+    card = train_checkpoint(GAUSSIANS, "lgm", tmp_path / "cut", resume=True)
+    assert card == replace(read_card(tmp_path / "whole" / "lgm.safetensors"), history=card.history if card else [])
 
 
 # Its pieces.
