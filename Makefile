@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || echo /usr/bin/chromium)
 
-.PHONY: app test checkpoints network screenshots
+.PHONY: app test checkpoints network screenshots latency
 
 app: $(VENV)/.app
 	$(BIN)/streamlit run app.py
@@ -38,6 +38,9 @@ network: $(VENV)/.app
 
 screenshots: $(VENV)/.dev $(CHROMIUM)
 	CHROMIUM=$(CHROMIUM) $(BIN)/python docs/screenshots.py
+
+latency: $(VENV)/.dev $(CHROMIUM)
+	CHROMIUM=$(CHROMIUM) $(BIN)/python docs/latency.py
 
 $(VENV)/.app: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
