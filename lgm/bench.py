@@ -25,6 +25,7 @@ from lgm.poisons import Poisons, pick_pairs
 ART = "adversarial-robustness-toolbox==1.20.1"
 _LEARNING_RATES = (1.0, 3.0, 10.0, 30.0)  # for ART; around the best in trials
 _TUNING = 3, 200  # pairs and iterations of that choice
+_EMULATED = 5.0  # GFLOP/s: a core that multiplies at all is faster
 _NEAR = 1.01  # "as low" means within 1 % of the other's best
 
 Progress = Callable[[str], None]
@@ -313,6 +314,12 @@ def _tuned_rate(model: Classifier, pairs: tuple[Split, ...], beta: float, progre
 
 def matrix_gflops(dtype: torch.dtype, size: int = 2048, repeats: int = 5) -> float:
     """Billions of operations a second in a large matrix product: what the machine can give at most."""
+    small = _gflops(dtype, 256, 1)
+    # A processor that has to emulate a type would take minutes for the large one, and is no faster there.
+    return small if small < _EMULATED else _gflops(dtype, size, repeats)
+
+
+def _gflops(dtype: torch.dtype, size: int, repeats: int) -> float:
     a = torch.ones(size, size, dtype=dtype)
     torch.mm(a, a)
     start = time.perf_counter()
