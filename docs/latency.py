@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 
 from tests.browser import LAUNCH, open_page, serve
 
-PAIRS = 21
+PAIRS = 11
 WARM_UP = 3  # first-call costs: torch is imported, networks are loaded
 # From the click until the sliders, which wait for the new path, can be moved again; milliseconds.
 PICKED = """(lab, button) => new Promise((done) => {
