@@ -2,7 +2,7 @@
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +37,10 @@ class Shipped:
 
 MNIST = Shipped({"train": 55_000, "bundled": 5_000, "test": 10_000}, 0.992, "bundled", 500, 2, (0.03, 0.3))
 # Its poisons differ from their bases by less than the last of 8 bits in most pixels, so rounding moves them farther.
-# At the smallest beta they are close to their base already.
-CIFAR = Shipped({"train": 45_000, "held-out": 5_000, "test": 1_000}, 0.91, "test", 100, 1.25, (0.08, 1.0))
-SETS = {"mnist-lgm": MNIST, "mnist-softmax": MNIST, "cifar10-lgm": CIFAR, "cifar10-softmax": CIFAR}
+CIFAR = Shipped({"train": 45_000, "held-out": 5_000, "test": 1_000}, 0.91, "test", 100, 1.3, (0.08, 1.0))
+# Its example is close to its base at the smallest beta already.
+SOFTMAX = replace(CIFAR, nearer=1.25)
+SETS = {"mnist-lgm": MNIST, "mnist-softmax": MNIST, "cifar10-lgm": CIFAR, "cifar10-softmax": SOFTMAX}
 _DATA = Path(os.environ.get("LGM_DATA", "/nowhere"))  # before conftest hides it
 each_network = pytest.mark.parametrize("name", SETS)
 
