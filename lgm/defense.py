@@ -346,7 +346,7 @@ class Lab:
         return Examples(z, labels, self.score(z, labels), np.full(len(z), poisoned), pixels)
 
     def craft(self, trials: Sequence[Trial], on_step: OnStep | None = None, gamma: float | None = None) -> "Crafted":
-        """All poisons of these trials, as one batch; ``gamma`` in place of the setting's."""
+        """All poisons of these trials at once; ``gamma`` in place of the setting's."""
         bases = np.concatenate([trial.bases for trial in trials])
         targets = np.repeat([trial.target for trial in trials], self.config.poisons)
         if not len(bases):
@@ -354,7 +354,13 @@ class Lab:
         marked = watermark(self.split[bases], self.split[targets], self.config.watermark)
         gamma = self.config.gamma if gamma is None else gamma
         knows = gamma > 0 and math.isfinite(self.threshold)  # a filter that removes nothing needs no evasion
-        config = PoisonConfig(beta=self.config.beta, gamma=gamma * knows, threshold=self.threshold if knows else None)
+        config = PoisonConfig(
+            beta=self.config.beta,
+            gamma=gamma * knows,
+            threshold=self.threshold if knows else None,
+            # Few of them in two halves, a core each: on a busy machine two cores at one batch mostly wait for each other.
+            batch_size=min(PoisonConfig.batch_size, math.ceil(len(bases) / 2)),
+        )
         found = craft_poisons(self.model, marked, self.split[targets], config, on_step=on_step)
         examples = self._examples(found.z * self.scale, self.split.labels[bases], found.images, poisoned=True)
         return Crafted(examples, found.collided)

@@ -47,7 +47,7 @@ def classes() -> tuple[int, int]:
     return pair if pair[0] != pair[1] and all(k in known for k in pair) else _EXAMPLE
 
 
-@st.cache_resource(show_spinner="Crafting the poisons", max_entries=8)
+@st.cache_resource(show_spinner="Crafting the poisons", show_time=True, max_entries=8)
 def _staged(name: str, weights_sha256: str, split: str, config: DefenseConfig) -> "Attack":
     del weights_sha256  # part of the key
     from lgm.demonstration import stage
