@@ -358,9 +358,9 @@ class Lab:
             beta=self.config.beta,
             gamma=gamma * knows,
             threshold=self.threshold if knows else None,
-            # Few of them in two halves, a core each: on a busy machine two cores at one batch mostly wait for each other.
-            batch_size=min(PoisonConfig.batch_size, math.ceil(len(bases) / 2)),
         )
+        # Few of them in two halves, a core each: on a busy machine two cores at one batch mostly wait for each other.
+        config = replace(config, batch_size=min(config.batch_size, math.ceil(len(bases) / 2)))
         found = craft_poisons(self.model, marked, self.split[targets], config, on_step=on_step)
         examples = self._examples(found.z * self.scale, self.split.labels[bases], found.images, poisoned=True)
         return Crafted(examples, found.collided)
