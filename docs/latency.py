@@ -20,14 +20,15 @@ WARM_UP = 3  # first-call costs: torch is imported, networks are loaded
 PICKED = """(lab, button) => new Promise((done) => {
   const started = performance.now();
   let waited = false;
-  const look = () => {
+  new MutationObserver((_, observer) => {  // looking at every frame would have all frames drawn
     const pending = lab.classList.contains("pending");
-    if (pending) waited = true;
-    if (waited && !pending) done(performance.now() - started);
-    else requestAnimationFrame(look);
-  };
+    if (waited && !pending) {
+      observer.disconnect();
+      requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - started)));
+    }
+    waited ||= pending;
+  }).observe(lab, { attributes: true, attributeFilter: ["class"] });
   button.click();
-  look();
 })"""
 
 
@@ -38,7 +39,7 @@ def main() -> None:
         serve(Path(folder) / "log") as url,
         sync_playwright() as playwright,
     ):
-        browser = playwright.chromium.launch(**LAUNCH)
+        browser = playwright.chromium.launch(executable_path=LAUNCH["executable_path"], args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.set_default_timeout(120_000)
         open_page(page, f"{url}/craft")

@@ -45,15 +45,31 @@ def _choice(title: str, name: str, options: list[str], current: str, titles: dic
         st.rerun()
 
 
+@st.cache_resource(show_spinner=False, max_entries=1, ttl=10)
+def _cards(folders: str) -> dict[str, Card]:
+    del folders  # part of the key
+    return {name: cards.read_card(name) for name in cards.list_checkpoints()}
+
+
+def _all_cards() -> dict[str, Card]:
+    """The cards of all usable checkpoints, by name (shared: do not change them); a page asks for them a hundred times.
+
+    Read anew when a file has come or gone, as the Train page makes them, and now and then.
+    """
+    folders = (folder for folder in (cards.SHIPPED, cards.user_folder()) if folder.is_dir())
+    return _cards(" ".join(f"{folder} {folder.stat().st_mtime_ns}" for folder in folders))
+
+
 def networks(loss: str, of: str) -> list[str]:
     """Names of the usable networks of one loss, trained on the dataset ``of``; shipped ones first."""
-    configs = {name: card(name).config for name in cards.list_checkpoints()}
+    configs = {name: card.config for name, card in _all_cards().items()}
     return [name for name, config in configs.items() if config.model.loss == loss and config.dataset == of]
 
 
 def _usable() -> list[str]:
     """Datasets with a network of either loss."""
-    return [name for name in DATASETS if all(networks(loss, name) for loss in LOSSES)]
+    made = {(card.config.model.loss, card.config.dataset) for card in _all_cards().values()}
+    return [name for name in DATASETS if all((loss, name) in made for loss in LOSSES)]
 
 
 def dataset() -> Dataset:
@@ -86,10 +102,9 @@ def model_name(loss: str) -> str:
     return wanted if wanted in options else options[0]
 
 
-@st.cache_data(show_spinner=False, max_entries=64, ttl=10)
 def card(name: str) -> Card:
-    """A model's card; re-read now and then, because the Train page may replace it."""
-    return cards.read_card(name)
+    """A model's card (shared: do not change it)."""
+    return _all_cards().get(name) or cards.read_card(name)  # which says why it cannot
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)
