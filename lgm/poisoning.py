@@ -85,7 +85,7 @@ def craft_poisons(
             b=b,
             start=start,
             owner=owner,
-            target=embed(model, t).to(device),
+            target=_features(model, t, one_pair=one_pair).to(device),
             beta=torch.from_numpy(betas[i]).to(device),
             evasion=_evasion(model, bases.labels[i], config),
             shared=one_pair,
@@ -107,6 +107,10 @@ def craft_poisons(
             raise
     position = np.arange(n)
     return replace(Poisons.concatenate(parts), base_index=position, target_index=position)
+
+
+def _features(model: Classifier, targets: Tensor, *, one_pair: bool) -> Tensor:
+    return embed(model, targets[:1]).expand(len(targets), -1) if one_pair else embed(model, targets)
 
 
 def _evasion(model: Classifier, labels: np.ndarray, config: PoisonConfig) -> Evasion | None:

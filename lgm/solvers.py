@@ -20,8 +20,8 @@ _MOMENTUM = 0.6  # share of the last move that goes into the next: the valleys a
 _HALVINGS = 12  # of the range in which the weight of a step's hinge is looked for
 _BOX_STEPS = 30  # Newton steps for the multipliers of one step in the box; three usually do
 _RACE = 8  # iterations after which the best start goes on alone
-_EXCHANGE, _LAST_EXCHANGE = 6, 18  # how often, and until when, the poisons of one pair take over each other's points
-_STALL = 4  # iterations over which a poison's progress is judged
+_EXCHANGES = (12, 18)  # iterations after which the poisons of one pair take over each other's points
+_STALL, _SHARED_STALL = 4, 3  # iterations over which a poison's progress is judged; it may yet take over a point
 
 
 @dataclass(frozen=True)
@@ -210,6 +210,7 @@ class LevenbergMarquardt(_Solver):
         n = len(self.problem.b)
         self._record()
         before, since = self._objective(), 0
+        stall = _SHARED_STALL if self.problem.shared else _STALL
         while self.iteration < self.limit and self.active.any() and not self.stop:
             self._advance(self.active.nonzero().squeeze(1))
             self.iteration += 1
@@ -219,9 +220,9 @@ class LevenbergMarquardt(_Solver):
             if keep:
                 self._select(keep)
                 before, since = self._objective(), self.iteration
-            elif self.iteration == since + _STALL:
+            elif self.iteration == since + stall:
                 now = self._objective()
-                self.active &= (before - now) >= _STALL * self.config.tolerance * before
+                self.active &= (before - now) >= stall * self.config.tolerance * before
                 before, since = now, self.iteration
             begun = len(self.x) >= n  # poisons of one pair may wait for the points of others
             working = len(self.owner[self.active].unique()) if begun else n
@@ -312,7 +313,7 @@ class LevenbergMarquardt(_Solver):
 def _survivors(iteration: int, points: int, *, shared: bool) -> int:
     """How many points each poison goes on with from here; 0: nothing changes."""
     if shared:
-        return 1 if iteration % _EXCHANGE == 0 and iteration <= _LAST_EXCHANGE else 0
+        return 1 if iteration in _EXCHANGES else 0
     return 1 if points > 1 and iteration == _RACE else 0
 
 
