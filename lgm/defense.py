@@ -354,11 +354,7 @@ class Lab:
         marked = watermark(self.split[bases], self.split[targets], self.config.watermark)
         gamma = self.config.gamma if gamma is None else gamma
         knows = gamma > 0 and math.isfinite(self.threshold)  # a filter that removes nothing needs no evasion
-        config = PoisonConfig(
-            beta=self.config.beta,
-            gamma=gamma * knows,
-            threshold=self.threshold if knows else None,
-        )
+        config = PoisonConfig(beta=self.config.beta, gamma=gamma * knows, threshold=self.threshold if knows else None)
         # Few of them in two halves, a core each: on a busy machine two cores at one batch mostly wait for each other.
         config = replace(config, batch_size=min(config.batch_size, math.ceil(len(bases) / 2)))
         found = craft_poisons(self.model, marked, self.split[targets], config, on_step=on_step)
