@@ -18,7 +18,7 @@ from lgm.winograd import LARGEST_KERNEL, WinogradConv
 
 Rows = Callable[[Tensor], Tensor]
 Linearise = Callable[[Tensor], tuple[Tensor, Rows]]
-_TOGETHER = 32  # images that go through the layers together: of more, the numbers no longer fit into the cache
+_TOGETHER = 24  # images that go through the layers together: of more, the numbers no longer fit into the cache
 _FEW = 8  # with fewer channels than this there is nothing to multiply
 
 
@@ -160,12 +160,11 @@ class _Conv:
         size = len(h)
         if self.inner:
             return self.there(h), size
-        h = functional.pad(h, (0, 0, 0, 0, *[self.padding] * 4)).permute(3, 0, 1, 2)
-        kernel = self.module.weight.permute(2, 3, 1, 0).flatten(0, 2)
-        taps = range(self.module.kernel_size[0])
-        seen = torch.cat([h[:, i:][:, : self.size, j:][:, :, : self.size].flatten(1) for i in taps for j in taps])
-        out = seen.T @ kernel if self.module.bias is None else torch.addmm(self.module.bias, seen.T, kernel)
-        return out.view(self.size, self.size, -1, len(kernel.T)), size
+        taps = self.module.kernel_size[0]
+        windows = functional.pad(h, (0, 0, 0, 0, *[self.padding] * 4)).unfold(0, taps, 1).unfold(1, taps, 1)
+        seen = windows.permute(3, 4, 5, 0, 1, 2).flatten(0, 2).flatten(1)
+        out = functional.linear(seen.T, self.module.weight.flatten(1), self.module.bias)
+        return out.unflatten(0, (self.size, self.size, -1)), size
 
     def backward(self, rows: Tensor, memo: int, kept: Tensor) -> Tensor:
         del kept
@@ -174,15 +173,17 @@ class _Conv:
         return rows.unflatten(2, images)
 
     def _directly(self, rows: Tensor, size: int) -> Tensor:
-        """The products for each tap of the kernel, moved to where the tap was, and added up."""
+        """The products for each tap of the kernel, moved to where the tap was, and added up: first across, then down."""
         height, width, n, _ = rows.shape
         outputs, inputs, taps, _ = self.module.weight.shape
-        kernel = self.module.weight.permute(2, 3, 1, 0)
-        products = (kernel.reshape(-1, outputs) @ rows.flatten(0, 2).T).view(taps, taps, inputs, height, width, n)
+        kernel = self.module.weight.permute(3, 2, 1, 0).reshape(-1, outputs)
+        products = (kernel @ rows.flatten(0, 2).T).view(taps, taps, inputs, height, width, n)
+        lines = rows.new_zeros(taps, inputs, height, width + taps - 1, n)
         canvas = rows.new_zeros(inputs, height + taps - 1, width + taps - 1, n)
-        for i in range(taps):
-            for j in range(taps):
-                canvas[:, i : i + height, j : j + width] += products[i, j]
+        for tap, product in enumerate(products):
+            lines[:, :, :, tap : tap + width] += product
+        for tap, line in enumerate(lines):
+            canvas[:, tap : tap + height] += line
         inside = slice(self.padding, self.padding + size)
         return canvas[:, inside, inside].permute(1, 2, 3, 0)
 
@@ -201,7 +202,7 @@ class _ReLU:
         return h, h
 
     def backward(self, rows: Tensor, memo: Tensor, kept: Tensor) -> Tensor:
-        return torch.ops.aten.leaky_relu_backward(rows, _of(memo, kept), self.slope, True)
+        return torch.ops.aten.leaky_relu_backward.grad_input(rows, _of(memo, kept), self.slope, True, grad_input=rows)
 
 
 class _MaxPool:
@@ -212,32 +213,30 @@ class _MaxPool:
     def fits(module: nn.MaxPool2d) -> bool:
         return (module.padding, module.dilation) == (0, 1) and module.kernel_size == module.stride == 2
 
-    def forward(self, h: Tensor) -> tuple[Tensor, tuple[Tensor, int]]:
-        """The memo says which corner of each window was the largest, the first of equals."""
-        size = len(h)
-        if 2 * self.size > size:  # windows that reach over the edge see nothing there
-            h = functional.pad(h, (0, 0, 0, 0, 0, 1, 0, 1), value=-torch.inf)
-        corners = self._corners(h)
-        a, b, c, d = corners
-        out = torch.maximum(torch.maximum(a, b), torch.maximum(c, d))
-        largest = torch.full_like(out, 3, dtype=torch.uint8)
-        for number in (2, 1, 0):
-            largest.masked_fill_(corners[number] == out, number)
-        return out, (largest, size)
+    def forward(self, h: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, int]]:
+        """The memo says by how much the lower of two pixels is larger, and then the right one."""
+        size, even = len(h), 2 * self.size
+        h = functional.pad(h, (0, 0, 0, 0, 0, 1, 0, 1), value=-torch.inf) if even > size else h[:even, :even]
+        upper, lower = h[::2], h[1::2]
+        tall = torch.maximum(upper, lower)
+        left, right = tall[:, ::2], tall[:, 1::2]
+        return torch.maximum(left, right), (lower - upper, right - left, size)
 
-    def backward(self, rows: Tensor, memo: tuple[Tensor, int], kept: Tensor) -> Tensor:
-        largest, size = memo
-        largest = _of(largest, kept)
-        whole = max(size, 2 * self.size)
-        wide = (rows.new_empty if 2 * self.size == whole else rows.new_zeros)(whole, whole, *rows.shape[2:])
-        for number, place in enumerate(self._corners(wide)):
-            torch.mul(rows, largest == number, out=place)
-        return wide[:size, :size]
+    def backward(self, rows: Tensor, memo: tuple[Tensor, Tensor, int], kept: Tensor) -> Tensor:
+        down, across, size = memo
+        images, even = rows.shape[2:], 2 * self.size
+        wide = rows.new_empty(self.size, even, *images)
+        _divide(rows, _of(across, kept), (wide[:, ::2], wide[:, 1::2]))
+        whole = (rows.new_zeros if size > even else rows.new_empty)(max(size, even), max(size, even), *images)
+        _divide(wide, _of(down, kept), (whole[:even:2, :even], whole[1:even:2, :even]))
+        return whole[:size, :size]
 
-    def _corners(self, h: Tensor) -> list[Tensor]:
-        """For each corner of the 2 x 2 windows, its pixel in all of them."""
-        whole = h[: 2 * self.size, : 2 * self.size]
-        return [whole[i::2, j::2] for i in (0, 1) for j in (0, 1)]
+
+def _divide(rows: Tensor, second_by: Tensor, places: tuple[Tensor, Tensor]) -> None:
+    """Write rows to the second place where ``second_by`` > 0, elsewhere to the first; 0 to the other one."""
+    first, second = places
+    torch.ops.aten.threshold_backward.grad_input(rows, second_by, 0, grad_input=second)
+    torch.sub(rows, second, out=first)
 
 
 class _Flatten:
