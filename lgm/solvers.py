@@ -16,9 +16,9 @@ _FRAMES = 48  # points recorded on each poison's way, dense at the start where i
 _LONGEST = 100  # iterations of Levenberg-Marquardt: its steps need a fiftieth of the paper's number
 _MU = 1e-2  # damping of the first step, in the units of beta
 _MU_RANGE = (1e-6, 1e3)
-_MOMENTUM = 0.6  # share of the last move that goes into the next: the valleys are curved
 _HALVINGS = 12  # of the range in which the weight of a step's hinge is looked for
 _BOX_STEPS = 30  # Newton steps for the multipliers of one step in the box; three usually do
+_LAGGING = {4: 1.5, 6: 1.25}  # after so many iterations, a start so many times as bad as the best one is given up
 _RACE = 8  # iterations after which the best start goes on alone
 _EXCHANGES = (12, 18)  # iterations after which the poisons of one pair take over each other's points
 _STALL, _SHARED_STALL = 4, 3  # iterations over which a poison's progress is judged; it may yet take over a point
@@ -184,8 +184,11 @@ class LevenbergMarquardt(_Solver):
     """Damped Gauss-Newton steps on eq. (1), exact in the box, from several starts of which the best go on.
 
     The residual r = s (f(x) - f(t)) has only D entries, so its Jacobian costs D backward passes and a step
-    ``argmin |r + J (p - x)|^2 + beta |p - b|^2 + mu |p - x|^2, p in [0, 1]`` only a D x D solve. mu follows the gain
-    ratio (Nielsen 1999 in spirit); a step is kept only if the objective falls.
+    ``argmin |r + J (p - x)|^2 + beta |p - b|^2 + mu |p - x|^2, p in [0, 1]`` only a D x D solve. mu falls where the
+    linear model held and rises where a step failed; a step is kept only if the objective falls.
+
+    The valleys are curved, so a share of the last move goes into the next: Nesterov's, which grows with every step
+    kept and begins anew after one that was not (O'Donoghue and Candes 2015).
 
     Deviation from the paper: another minimiser of the same objective, which finds lower values; see
     docs/performance.md. The valleys differ, so a poison is started from several points, and those that lag behind are
@@ -202,6 +205,7 @@ class LevenbergMarquardt(_Solver):
         self.jacobian = self._rescaled(rows, torch.arange(len(self.x), device=self.x.device))
         self.mu = torch.full_like(self.terms[:, 0], _MU)
         self.move = torch.zeros_like(self.x)  # the last one that was kept; 0 after one that was not
+        self.streak = torch.zeros_like(self.mu)  # steps kept since the last that was not
         self.active = torch.ones(len(self.x), dtype=torch.bool, device=self.x.device)
         self.used = torch.zeros(len(problem.b), dtype=torch.int64)
 
@@ -216,6 +220,7 @@ class LevenbergMarquardt(_Solver):
             self.iteration += 1
             self.used[self.owner[self.active].cpu()] = self.iteration
             self._record()
+            self._give_up_laggards()
             keep = _survivors(self.iteration, len(self.x) // n, shared=self.problem.shared)
             if keep:
                 self._select(keep)
@@ -237,7 +242,8 @@ class LevenbergMarquardt(_Solver):
         before = self._objective()[active]
         step = self._evading_step if self.problem.evasion else self._plain_step
         proposal, promised = step(active, (beta, mu))
-        proposal = (proposal + _MOMENTUM * self.move[active]).clamp(0, 1)
+        streak = self.streak[active]
+        proposal = (proposal + _per_image((streak + 1) / (streak + 3)) * self.move[active]).clamp(0, 1)
         z, rows = self.linearise(proposal)
         terms = self._terms(z, proposal, owner)
         fall = before - self._value(z, terms, owner)
@@ -245,10 +251,11 @@ class LevenbergMarquardt(_Solver):
         better = fall > 0
         kept = active[better]
         self.move[active] = _per_image(better) * (proposal - x)
+        self.streak[active] = better * (streak + 1)
         if len(kept):
             self.x[kept], self.z[kept], self.terms[kept] = proposal[better], z[better], terms[better]
             self.jacobian[kept] = self._rescaled(rows, better.nonzero().squeeze(1))
-        factor = torch.where(gain > 0.75, 0.25, torch.where(gain < 0.25, 3.0, 1.0))
+        factor = torch.where(gain > 0.75, 0.25, torch.where(better, 1.0, 3.0))
         self.mu[active] = (mu * factor).clamp(*_MU_RANGE)
 
     def _plain_step(self, active: Tensor, weights: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -289,6 +296,12 @@ class LevenbergMarquardt(_Solver):
     def _objective(self) -> Tensor:
         return self._value(self.z, self.terms, self.owner)
 
+    def _give_up_laggards(self) -> None:
+        ratio = _LAGGING.get(self.iteration)
+        if ratio and len(self.x) > len(self.problem.b) and not self.problem.shared:
+            values = self._objective().view(len(self.problem.b), -1)
+            self.active &= (values <= ratio * values.amin(1, keepdim=True)).flatten()
+
     def _select(self, keep: int) -> None:
         """Go on with the best ``keep`` points of each poison: its own, or any of its pair's."""
         n = len(self.problem.b)
@@ -304,7 +317,8 @@ class LevenbergMarquardt(_Solver):
         moved = self.owner[chosen] != owner
         self.owner = owner
         self.x, self.z, self.terms = self.x[chosen], self.z[chosen], self.terms[chosen]
-        self.jacobian, self.mu, self.move = self.jacobian[chosen], self.mu[chosen], self.move[chosen]
+        self.jacobian, self.mu = self.jacobian[chosen], self.mu[chosen]
+        self.move, self.streak = self.move[chosen], self.streak[chosen]
         self.active = self.active[chosen] | moved
         self.path = [frame[chosen] for frame in self.path]
         self.images = [frame[chosen.cpu()] for frame in self.images]
