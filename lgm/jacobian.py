@@ -4,6 +4,7 @@ A step of Levenberg-Marquardt needs f(x) to know whether to keep a point, and th
 both ways give features first, and rows of the Jacobian when they are asked for.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ from lgm.winograd import LARGEST_KERNEL, WinogradConv
 
 Rows = Callable[[Tensor], Tensor]
 Linearise = Callable[[Tensor], tuple[Tensor, Rows]]
-_TOGETHER = 24  # images that go through the layers together: of more, the numbers no longer fit into the cache
+_TOGETHER = 28  # images that go through the layers together: of more, the numbers no longer fit into the cache
 _FEW = 8  # with fewer channels than this there is nothing to multiply
 
 
@@ -78,12 +79,13 @@ class FastJacobian:
     @torch.no_grad()
     def __call__(self, x: Tensor) -> tuple[Tensor, Rows]:
         """Features (N, D) as `Classifier.embed` gives them, and the rows."""
-        parts = [self._forward(part) for part in x.split(_TOGETHER)]
+        size = math.ceil(len(x) / math.ceil(len(x) / _TOGETHER))  # of like parts: a small one is as slow as a large one
+        parts = [self._forward(part) for part in x.split(size)]
 
         @torch.no_grad()
         def rows(kept: Tensor) -> Tensor:
-            counts = torch.bincount(kept // _TOGETHER, minlength=len(parts)).tolist()
-            each = zip(parts, (kept % _TOGETHER).split(counts), strict=True)
+            counts = torch.bincount(kept // size, minlength=len(parts)).tolist()
+            each = zip(parts, (kept % size).split(counts), strict=True)
             return torch.cat([self._backward(*part, positions) for part, positions in each if len(positions)])
 
         return torch.cat([z for z, _ in parts]), rows

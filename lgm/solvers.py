@@ -20,7 +20,7 @@ _HALVINGS = 12  # of the range in which the weight of a step's hinge is looked f
 _BOX_STEPS = 30  # Newton steps for the multipliers of one step in the box; three usually do
 _LAGGING = {4: 1.5, 6: 1.25}  # after so many iterations, a start so many times as bad as the best one is given up
 _RACE = 8  # iterations after which the best start goes on alone
-_EXCHANGES = (12, 18)  # iterations after which the poisons of one pair take over each other's points
+_EXCHANGES = (12, 16)  # iterations after which the poisons of one pair take over each other's points
 _STALL, _SHARED_STALL = 4, 3  # iterations over which a poison's progress is judged; it may yet take over a point
 
 
@@ -297,23 +297,18 @@ class LevenbergMarquardt(_Solver):
         return self._value(self.z, self.terms, self.owner)
 
     def _give_up_laggards(self) -> None:
+        """Leave the points that lag behind for every poison that they could serve."""
         ratio = _LAGGING.get(self.iteration)
-        if ratio and len(self.x) > len(self.problem.b) and not self.problem.shared:
-            values = self._objective().view(len(self.problem.b), -1)
-            self.active &= (values <= ratio * values.amin(1, keepdim=True)).flatten()
+        if ratio and len(self.x) != len(self.problem.b):
+            values, candidates = self._values()
+            near = candidates[values <= ratio * values.amin(1, keepdim=True)]
+            self.active &= torch.zeros_like(self.active).index_fill(0, near, True)
 
     def _select(self, keep: int) -> None:
-        """Go on with the best ``keep`` points of each poison: its own, or any of its pair's."""
-        n = len(self.problem.b)
-        if self.problem.shared:
-            hinge = self.problem.hinge(self.z, self.owner)  # of the one pair that all are of
-            scores = self.terms[None, :, 0] + hinge + self.problem.beta[:, None] * self.terms[None, :, 1]
-            chosen = scores.topk(keep, dim=1, largest=False).indices
-        else:
-            own = self._objective().view(n, -1).topk(keep, dim=1, largest=False).indices
-            chosen = own + torch.arange(n, device=own.device)[:, None] * (len(self.x) // n)
-        chosen = chosen.flatten()
-        owner = torch.arange(n, device=chosen.device).repeat_interleave(keep)
+        """Go on with the best ``keep`` points of each poison."""
+        values, candidates = self._values()
+        chosen = candidates.gather(1, values.topk(keep, dim=1, largest=False).indices).flatten()
+        owner = torch.arange(len(values), device=chosen.device).repeat_interleave(keep)
         moved = self.owner[chosen] != owner
         self.owner = owner
         self.x, self.z, self.terms = self.x[chosen], self.z[chosen], self.terms[chosen]
@@ -322,6 +317,15 @@ class LevenbergMarquardt(_Solver):
         self.active = self.active[chosen] | moved
         self.path = [frame[chosen] for frame in self.path]
         self.images = [frame[chosen.cpu()] for frame in self.images]
+
+    def _values(self) -> tuple[Tensor, Tensor]:
+        """What each poison would pay (n, k) at the points that may serve it, and which these are (n, k)."""
+        n, points = len(self.problem.b), torch.arange(len(self.x), device=self.x.device)
+        if not self.problem.shared:
+            return self._objective().view(n, -1), points.view(n, -1)
+        hinge = self.problem.hinge(self.z, self.owner)  # of the one pair that all are of
+        values = self.terms[:, 0] + hinge + self.problem.beta[:, None] * self.terms[:, 1]
+        return values, points.expand(n, -1)
 
 
 def _survivors(iteration: int, points: int, *, shared: bool) -> int:

@@ -32,7 +32,7 @@ class Recipe:
 
 Key = tuple[str, str, str, int, int, Recipe]
 _GLANCE = 0.25  # seconds between two looks at the work
-_TOLERANCE: dict[Method, float] = {"lm": 1.5e-2, "fbs": 2e-3}  # lm: a shorter wait for 2 % on average
+_TOLERANCE: dict[Method, float] = {"lm": 2e-2, "fbs": 2e-3}  # lm: a shorter wait for 2 % on average
 
 
 class PathStore:
