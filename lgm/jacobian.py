@@ -175,7 +175,7 @@ class _Conv:
         return rows.unflatten(2, images)
 
     def _directly(self, rows: Tensor, size: int) -> Tensor:
-        """The products for each tap of the kernel, moved to where the tap was, and added up: first across, then down."""
+        """The products for each tap of the kernel, moved to where the tap was, added up across, then down."""
         height, width, n, _ = rows.shape
         outputs, inputs, taps, _ = self.module.weight.shape
         kernel = self.module.weight.permute(3, 2, 1, 0).reshape(-1, outputs)
