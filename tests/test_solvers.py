@@ -94,11 +94,35 @@ def test_lower_than_a_thousand_steps_of_the_papers_method(tiny: Classifier, digi
 
 
 def test_more_starts_end_no_higher_than_one(tiny: Classifier, digits: tuple[Split, Split]):
-    # With seven iterations nothing is dropped on the way: the best of the starts is what remains.
+    # In seven iterations nothing is dropped on the way, and none of these lags: the best of the starts is what remains.
     short = replace(CONFIG, iterations=7)
     one, three = (craft_poisons(tiny, *digits, replace(short, starts=count)).objective for count in (1, 3))
     assert (three <= one * (1 + 1e-4)).all()
     assert (three < 0.999 * one).any(), "one start would have done"
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_start_that_lags_behind_everywhere_is_given_up(
+    tiny: Classifier, digits: tuple[Split, Split], shared: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("lgm.solvers._LAGGING", {1: 1.01})  # of this network all arrive soon
+    # Four poisons of four pairs with three starts each; or of one pair, where any of the twelve may serve any poison.
+    b, t = (part.pixels(np.zeros(4, int) if shared else np.arange(4)) for part in digits)
+    owner, share = torch.arange(4).repeat_interleave(3), torch.linspace(0, 1, 12)[:, None, None, None]
+    start = (1 - share) * b[owner] + share * t[owner]
+    beta = torch.logspace(-3, -1, 4)
+    problem = Problem(tiny, b=b, start=start[:-1] if shared else start, owner=owner[:-1] if shared else owner,
+                      target=embed(tiny, t), beta=beta, shared=shared)  # fmt: skip
+    solver = LevenbergMarquardt(problem, CONFIG)
+    for _ in solver.run():
+        break
+    pays = solver.terms[:, 0] + beta[:, None] * solver.terms[:, 1]
+    may_serve = torch.ones_like(pays, dtype=torch.bool) if shared else owner == torch.arange(4)[:, None]
+    best = torch.where(may_serve, pays, torch.inf).amin(1, keepdim=True)
+    near = ((pays <= 1.01 * best) & may_serve).any(0)
+    torch.testing.assert_close(solver.active, near)
+    assert near.any()
+    assert not near.all()
 
 
 def test_the_recorded_way_is_that_of_the_start_that_won(tiny: Classifier, digits: tuple[Split, Split]):
