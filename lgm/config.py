@@ -142,11 +142,10 @@ class PoisonConfig:
     beta: float = 8e-3  # eq. (1), for pixels in [0, 1] and features rescaled to [-1, 1]
     method: Method = "lm"  # Levenberg-Marquardt; "fbs": forward-backward splitting, as in Poison Frogs
     iterations: int = 1000  # at most; lm: 100 at most
-    tolerance: float = 3e-3  # stop when the objective improves by less than this share; 0: never.
+    tolerance: float = 2e-3  # stop when the objective improves by less than this share; 0: never.
     # fbs: in `patience` iterations, lm: in one, on the average over four
     gamma: float = 0.0  # weight of staying above `threshold`, for an attacker who knows of the filter; 0: the paper's
     threshold: float | None = None  # T of that filter, in nats
-    starts: int = 2  # lm: points to start from, from the base on evenly towards the target; 1: the base
     growth: float = 1.2  # fbs: a poison's own step after a success ...
     shrink: float = 0.5  # fbs: ... and after a failure
     patience: int = 50
@@ -161,7 +160,6 @@ class PoisonConfig:
         # A gradient says nothing at the kink, where forward-backward splitting would come to a standstill.
         _check(not self.gamma or self.method == "lm", "gamma", "0 for forward-backward splitting", self.gamma)
         _check(not self.gamma or known, "threshold", "T in nats, for gamma > 0", self.threshold)
-        _check(self.starts >= 1, "starts", "at least 1", self.starts)
         _check(self.growth >= 1, "growth", "a factor >= 1", self.growth)
         _check(0 < self.shrink < 1, "shrink", "a factor in (0, 1)", self.shrink)
         _check(self.tolerance >= 0, "tolerance", "a share >= 0", self.tolerance)

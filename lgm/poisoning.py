@@ -25,6 +25,7 @@ from lgm.solvers import ForwardBackward, LevenbergMarquardt, Problem, longest
 from lgm.threads import usual_threads
 
 _Solver = ForwardBackward | LevenbergMarquardt
+_HALF_WAY, _NEAR = torch.tensor([1 / 2]), torch.tensor([7 / 8])  # starts: how far from the base towards the target
 
 
 def craft_poisons(
@@ -88,6 +89,7 @@ def craft_poisons(
             target=_features(model, t, one_pair=one_pair).to(device),
             beta=torch.from_numpy(betas[i]).to(device),
             evasion=_evasion(model, bases.labels[i], config),
+            reserve=None if one_pair or config.gamma else _blend(b, t, _NEAR),
             shared=one_pair,
             linearise=linearise,
         )
@@ -160,14 +162,14 @@ def _starts(b: Tensor, t: Tensor, config: PoisonConfig, *, one_pair: bool) -> tu
     everyone = torch.arange(len(b), device=b.device)
     if config.method == "fbs":
         return b, everyone
-    if one_pair:
-        owner = everyone[::3]
-        shares = torch.linspace(0, 1, 3, device=b.device)[torch.arange(len(owner)) % 3]
-    else:
-        owner = everyone.repeat_interleave(config.starts)
-        shares = (torch.arange(config.starts, device=b.device) / config.starts).repeat(len(b))
-    shares = shares[:, None, None, None]
-    return (1 - shares) * b[owner] + shares * t[owner], owner
+    owner = everyone[::3] if one_pair else everyone
+    shares = torch.linspace(0, 1, 3, device=b.device)[torch.arange(len(owner)) % 3] if one_pair else _HALF_WAY
+    return _blend(b[owner], t[owner], shares), owner
+
+
+def _blend(b: Tensor, t: Tensor, share: Tensor) -> Tensor:
+    share = share.to(b.device)[:, None, None, None]
+    return (1 - share) * b + share * t
 
 
 def craft_random(

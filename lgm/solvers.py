@@ -18,10 +18,11 @@ _MU = 1e-2  # damping of the first step, in the units of beta
 _MU_RANGE = (1e-6, 1e3)
 _HALVINGS = 12  # of the range in which the weight of a step's hinge is looked for
 _BOX_STEPS = 30  # Newton steps for the multipliers of one step in the box; three usually do
-_LAGGING = {4: 1.5, 6: 1.25}  # after so many iterations, a start so many times as bad as the best one is given up
-_RACE = 8  # iterations after which the best start goes on alone
-_EXCHANGES = (12, 16)  # iterations after which the poisons of one pair take over each other's points
+_FAR = 1 / 4  # the first term's share of eq. (1) above which another start may well end nearer to the target
 _STALL, _SHARED_STALL = 4, 3  # iterations over which a poison's progress is judged; it may yet take over a point
+# For the poisons of one pair:
+_LAGGING = {4: 1.5, 6: 1.25}  # after so many iterations, a point so many times as bad as the best one is given up
+_EXCHANGES = (12, 16)  # iterations after which they take over each other's points
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,14 @@ class Problem:
 
     Attributes:
         b: (N, C, H, W) bases in [0, 1].
-        start: (M, C, H, W) points to start from; forward-backward splitting takes one for each poison, in order.
-        owner: (M,) which poison each of them is for, ascending; as many for each, unless ``shared``.
+        start: (M, C, H, W) points to start from.
+        owner: (M,) which poison each of them is for, ascending: one for each, unless ``shared``.
         target: (N, D) features of the targets.
         beta: (N,) weights of looking like the base.
+        reserve: (N, C, H, W) where Levenberg-Marquardt starts once more if a poison's features stay far from the target's.
         evasion: The hinge of an attacker who knows of the filter; for Levenberg-Marquardt only.
-        shared: Poisons of one and the same pair, for many betas: a point found for one may serve another.
+        shared: Poisons of one and the same pair, for many betas: a point found for one may serve another, and some may
+            have no start of their own. For Levenberg-Marquardt only.
         linearise: Of the model, where several problems share one (`lgm.jacobian`).
     """
 
@@ -46,6 +49,7 @@ class Problem:
     target: Tensor
     beta: Tensor
     evasion: Evasion | None = None
+    reserve: Tensor | None = None
     shared: bool = False
     linearise: Linearise | None = None
 
@@ -181,7 +185,7 @@ class ForwardBackward(_Solver):
 
 
 class LevenbergMarquardt(_Solver):
-    """Damped Gauss-Newton steps on eq. (1), exact in the box, from several starts of which the best go on.
+    """Damped Gauss-Newton steps on eq. (1), exact in the box.
 
     The residual r = s (f(x) - f(t)) has only D entries, so its Jacobian costs D backward passes and a step
     ``argmin |r + J (p - x)|^2 + beta |p - b|^2 + mu |p - x|^2, p in [0, 1]`` only a D x D solve. mu falls where the
@@ -191,48 +195,70 @@ class LevenbergMarquardt(_Solver):
     kept and begins anew after one that was not (O'Donoghue and Candes 2015).
 
     Deviation from the paper: another minimiser of the same objective, which finds lower values; see
-    docs/performance.md. The valleys differ, so a poison is started from several points, and those that lag behind are
-    dropped after a few steps.
+    docs/performance.md. The valleys differ: a poison that comes to rest far from its target starts once more elsewhere,
+    and those of one pair take over each other's points.
     """
+
+    # Of all points, in one order:
+    owner: Tensor  # which poison a point is for
+    jacobian: Tensor
+    mu: Tensor
+    move: Tensor  # the last one that was kept; 0 after one that was not
+    streak: Tensor  # steps kept since the last that was not
+    active: Tensor
 
     def __init__(self, problem: Problem, config: PoisonConfig) -> None:
         super().__init__(problem, config)
         self.linearise = problem.linearise or jacobian_of(problem.model)
-        self.owner = problem.owner  # which poison a point is for
-        self.x = problem.start.clone(memory_format=torch.channels_last)
-        self.z, rows = self.linearise(self.x)
-        self.terms = self._terms(self.z, self.x, self.owner)
-        self.jacobian = self._rescaled(rows, torch.arange(len(self.x), device=self.x.device))
-        self.mu = torch.full_like(self.terms[:, 0], _MU)
-        self.move = torch.zeros_like(self.x)  # the last one that was kept; 0 after one that was not
-        self.streak = torch.zeros_like(self.mu)  # steps kept since the last that was not
-        self.active = torch.ones(len(self.x), dtype=torch.bool, device=self.x.device)
+        for name, part in self._begun(problem.start, problem.owner).items():
+            setattr(self, name, part)
         self.used = torch.zeros(len(problem.b), dtype=torch.int64)
+
+    def _begun(self, x: Tensor, owner: Tensor) -> dict[str, Tensor]:
+        """All that is known of points (M, C, H, W) where a descent begins."""
+        z, rows = self.linearise(x)
+        terms = self._terms(z, x, owner)
+        return {
+            "owner": owner,
+            "x": x.clone(memory_format=torch.channels_last),
+            "z": z,
+            "terms": terms,
+            "jacobian": self._rescaled(rows, torch.arange(len(x), device=x.device)),
+            "mu": torch.full_like(terms[:, 0], _MU),
+            "move": torch.zeros_like(x),
+            "streak": torch.zeros_like(terms[:, 0]),
+            "active": torch.ones(len(x), dtype=torch.bool, device=x.device),
+        }
 
     def run(self) -> Iterator[int]:
         """Descend; yields poison-iterations done after each iteration."""
-        n = len(self.problem.b)
+        n, shared = len(self.problem.b), self.problem.shared
         self._record()
         before, since = self._objective(), 0
-        stall = _SHARED_STALL if self.problem.shared else _STALL
+        stall = _SHARED_STALL if shared else _STALL
         while self.iteration < self.limit and self.active.any() and not self.stop:
             self._advance(self.active.nonzero().squeeze(1))
             self.iteration += 1
             self.used[self.owner[self.active].cpu()] = self.iteration
             self._record()
-            self._give_up_laggards()
-            keep = _survivors(self.iteration, len(self.x) // n, shared=self.problem.shared)
-            if keep:
-                self._select(keep)
+            if shared and self.iteration in _LAGGING:
+                self._give_up_laggards(_LAGGING[self.iteration])
+            if shared and self.iteration in _EXCHANGES:
+                self._exchange()
                 before, since = self._objective(), self.iteration
             elif self.iteration == since + stall:
                 now = self._objective()
-                self.active &= (before - now) >= stall * self.config.tolerance * before
-                before, since = now, self.iteration
+                resting = self.active & (before - now < stall * self.config.tolerance * before)
+                self.active &= ~resting
+                self._start_again(resting & (self.terms[:, 0] > _FAR * now))
+                before, since = self._objective(), self.iteration
             begun = len(self.x) >= n  # poisons of one pair may wait for the points of others
             working = len(self.owner[self.active].unique()) if begun else n
             yield (n - working) * self.limit + working * self.iteration
-        self._select(1)
+        if shared:
+            self._exchange()
+        else:
+            self._keep_better()
         self._fill_path()
 
     def _advance(self, active: Tensor) -> None:
@@ -296,43 +322,47 @@ class LevenbergMarquardt(_Solver):
     def _objective(self) -> Tensor:
         return self._value(self.z, self.terms, self.owner)
 
-    def _give_up_laggards(self) -> None:
-        """Leave the points that lag behind for every poison that they could serve."""
-        ratio = _LAGGING.get(self.iteration)
-        if ratio and len(self.x) != len(self.problem.b):
-            values, candidates = self._values()
-            near = candidates[values <= ratio * values.amin(1, keepdim=True)]
-            self.active &= torch.zeros_like(self.active).index_fill(0, near, True)
+    def _give_up_laggards(self, ratio: float) -> None:
+        """Leave the points that are over ``ratio`` times as bad as the best one for every poison."""
+        values = self._values()
+        self.active &= (values <= ratio * values.amin(1, keepdim=True)).any(0)
 
-    def _select(self, keep: int) -> None:
-        """Go on with the best ``keep`` points of each poison."""
-        values, candidates = self._values()
-        chosen = candidates.gather(1, values.topk(keep, dim=1, largest=False).indices).flatten()
-        owner = torch.arange(len(values), device=chosen.device).repeat_interleave(keep)
-        moved = self.owner[chosen] != owner
+    def _start_again(self, far: Tensor) -> None:
+        """Add a point for each poison that came to rest ``far`` (M,) away with its first one."""
+        owner = far[: len(self.problem.b)].nonzero().squeeze(1)
+        if self.problem.reserve is None or not len(owner):
+            return
+        begun = self._begun(self.problem.reserve[owner], owner)
+        for name, part in begun.items():
+            setattr(self, name, torch.cat([getattr(self, name), part]))
+        waiting = torch.cat([begun["z"], begun["terms"]], dim=1)
+        self.path = [torch.cat([frame, waiting]) for frame in self.path]
+
+    def _keep_better(self) -> None:
+        """Each poison keeps the better one of its points."""
+        n, value = len(self.problem.b), self._objective()
+        better = n + (value[n:] < value[self.owner[n:]]).nonzero().squeeze(1)
+        self._take(torch.arange(n, device=value.device).index_copy(0, self.owner[better], better))
+
+    def _exchange(self) -> None:
+        """Each poison goes on from the point that is best for it, whichever poison that was for."""
+        chosen = self._values().argmin(1)
+        owner = torch.arange(len(chosen), device=chosen.device)
+        self._take(chosen)
+        self.active |= self.owner != owner
         self.owner = owner
-        self.x, self.z, self.terms = self.x[chosen], self.z[chosen], self.terms[chosen]
-        self.jacobian, self.mu = self.jacobian[chosen], self.mu[chosen]
-        self.move, self.streak = self.move[chosen], self.streak[chosen]
-        self.active = self.active[chosen] | moved
+
+    def _take(self, chosen: Tensor) -> None:
+        """Go on with these points."""
+        for name in ("owner", "x", "z", "terms", "jacobian", "mu", "move", "streak", "active"):
+            setattr(self, name, getattr(self, name)[chosen])
         self.path = [frame[chosen] for frame in self.path]
         self.images = [frame[chosen.cpu()] for frame in self.images]
 
-    def _values(self) -> tuple[Tensor, Tensor]:
-        """What each poison would pay (n, k) at the points that may serve it, and which these are (n, k)."""
-        n, points = len(self.problem.b), torch.arange(len(self.x), device=self.x.device)
-        if not self.problem.shared:
-            return self._objective().view(n, -1), points.view(n, -1)
+    def _values(self) -> Tensor:
+        """What each poison of the pair would pay at each point (n, M)."""
         hinge = self.problem.hinge(self.z, self.owner)  # of the one pair that all are of
-        values = self.terms[:, 0] + hinge + self.problem.beta[:, None] * self.terms[:, 1]
-        return values, points.expand(n, -1)
-
-
-def _survivors(iteration: int, points: int, *, shared: bool) -> int:
-    """How many points each poison goes on with from here; 0: nothing changes."""
-    if shared:
-        return 1 if iteration in _EXCHANGES else 0
-    return 1 if points > 1 and iteration == _RACE else 0
+        return self.terms[:, 0] + hinge + self.problem.beta[:, None] * self.terms[:, 1]
 
 
 def damped_step(
