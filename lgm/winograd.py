@@ -10,6 +10,7 @@ Source: Lavin and Gray 2016, section 4.
 
 import math
 import threading
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch import Tensor
 # Where polynomials are evaluated, besides infinity. Of 5,000 sets with the first seven, the last three lose the fewest
 # digits on random images. The first is 1: there a constant polynomial is what it is at every place.
 _POINTS = (1.0, 0.0, -1.0, 2.0, -2.0, 0.5, -0.5, -0.75, 0.75, -4.0)
+_ABREAST = 2  # tiles along a line that go through a product together; the zeros between more of them would cost more
 LARGEST_KERNEL = len(_POINTS)  # leaves tiles of two pixels
 
 
@@ -38,43 +40,64 @@ class WinogradConv:
         by_tap = weight.permute(2, 3, 1, 0).reshape(taps * taps, -1)
         self.kernels = (torch.kron(evaluate, evaluate).float() @ by_tap).view(-1, inputs, outputs)
         self.gather = gather.float()
-        # The same for all tiles along a line: pixels to (points, tiles), and back. What lies outside is 0.
-        self.spread_line = torch.zeros(self.window, self.tiles, size)
-        gather_line = torch.zeros(self.tiles, self.tile, self.window, self.tiles)
+        self.spread: list[Tensor] = []  # for each tile, what it sees of a line to its points
         self.seen: list[slice] = []
-        for i in range(self.tiles):
-            first = i * self.tile - padding
+        for first in range(-padding, self.tiles * self.tile - padding, self.tile):
             seen = slice(max(first, 0), min(first + self.window, size))
-            self.spread_line[:, i, seen] = spread[:, seen.start - first : seen.stop - first].float()
-            gather_line[i, :, :, i] = self.gather
+            self.spread.append(spread[:, seen.start - first : seen.stop - first].float().contiguous())
             self.seen.append(seen)
-        self.gather_line = gather_line.view(-1, self.window * self.tiles)[: self.size]
+        self.blocks = [self._block(first) for first in range(0, self.tiles, _ABREAST)]
+
+    def _block(self, first: int) -> "_Block":
+        last = min(first + _ABREAST, self.tiles)
+        seen = slice(self.seen[first].start, self.seen[last - 1].stop)
+        place = slice(first * self.tile, min(last * self.tile, self.size))
+        spread = torch.zeros(self.window, last - first, seen.stop - seen.start)
+        gather = torch.zeros(last - first, self.tile, self.window, last - first)
+        for i, part in enumerate(range(first, last)):
+            own = self.seen[part]
+            spread[:, i, own.start - seen.start : own.stop - seen.start] = self.spread[part]
+            gather[i, :, :, i] = self.gather
+        gather = gather.view(-1, self.window * (last - first))[: place.stop - place.start]
+        return _Block(last - first, seen, place, spread.flatten(0, 1), gather)
 
     def __call__(self, x: Tensor) -> Tensor:
         """See the class."""
-        n, (tiles, tile, window) = x.shape[2], (self.tiles, self.tile, self.window)
+        n, window = x.shape[2], self.window
         inputs, outputs = self.kernels.shape[1:]
         x = x.reshape(*x.shape[:2], -1)
         y = x.new_empty(self.size, self.size, n * outputs)
-        columns, values, products, rows = _scratch(
-            (window, *x.shape[1:]),  # values at each point down the columns of the tiles
-            (window, window * tiles, n * inputs),  # and along their rows as well
-            (window, window * tiles, n * outputs),
-            (window, *y.shape[1:]),
-        )
-        spread, gather = (
-            matrix.expand(window, -1, -1) for matrix in (self.spread_line.flatten(0, 1), self.gather_line)
-        )
-        for i, seen in enumerate(self.seen):  # a row of tiles at a time: more would not stay in the cache
-            torch.mm(self.spread_line[:, i, seen], x[seen].flatten(1), out=columns.flatten(1))
-            torch.bmm(spread, columns, out=values)
-            torch.bmm(values.view(-1, tiles * n, inputs), self.kernels, out=products.view(-1, tiles * n, outputs))
-            if self.bias is not None:
-                products.view(window, window, -1, outputs)[0, 0] += self.bias
-            torch.bmm(gather, products, out=rows)
-            place = y[tile * i :][:tile]
-            torch.mm(self.gather[: len(place)], rows.flatten(1), out=place.flatten(1))
+        for spread, seen, i in zip(self.spread, self.seen, range(0, self.size, self.tile), strict=True):
+            lines = y[i : i + self.tile]
+            for block in self.blocks:  # a few tiles at a time: more would not stay in the cache
+                across, width = window * block.tiles, block.gather.shape[0]
+                columns, values, products, rows = _scratch(
+                    (window, *x.shape[1:]),  # values at each point down the columns of the tiles
+                    (window, across, n * inputs),  # and along their rows as well
+                    (window, across, n * outputs),
+                    (window, width, n * outputs),
+                )
+                if block is self.blocks[0]:
+                    torch.mm(spread, x[seen].flatten(1), out=columns.flatten(1))
+                torch.bmm(block.spread.expand(window, -1, -1), columns[:, block.seen], out=values)
+                points = values.view(-1, block.tiles * n, inputs), products.view(-1, block.tiles * n, outputs)
+                torch.bmm(points[0], self.kernels, out=points[1])
+                if self.bias is not None:
+                    products.view(window, window, -1, outputs)[0, 0] += self.bias
+                torch.bmm(block.gather.expand(window, -1, -1), products, out=rows)
+                place = lines[:, block.place].flatten(1)
+                torch.mm(self.gather[: len(lines)], rows.flatten(1), out=place)
         return y.unflatten(2, (n, outputs))
+
+
+class _Block(NamedTuple):
+    """Some tiles along a line, the same for every line of tiles."""
+
+    tiles: int
+    seen: slice  # of the pixels that come in
+    place: slice  # of those that go out
+    spread: Tensor  # pixels to (points, tiles); what lies outside is 0
+    gather: Tensor  # and back
 
 
 _kept = threading.local()
