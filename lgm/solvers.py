@@ -201,7 +201,7 @@ class LevenbergMarquardt(_Solver):
 
     # Of all points, in one order:
     owner: Tensor  # which poison a point is for
-    jacobian: Tensor
+    jacobian: Tensor  # where `_advance` needs it: see `_catch_up`
     mu: Tensor
     move: Tensor  # the last one that was kept; 0 after one that was not
     streak: Tensor  # steps kept since the last that was not
@@ -212,6 +212,7 @@ class LevenbergMarquardt(_Solver):
         self.linearise = problem.linearise or jacobian_of(problem.model)
         for name, part in self._begun(problem.start, problem.owner).items():
             setattr(self, name, part)
+        self.kept: tuple[Rows, Tensor, Tensor] | None = None
         self.used = torch.zeros(len(problem.b), dtype=torch.int64)
 
     def _begun(self, x: Tensor, owner: Tensor) -> dict[str, Tensor]:
@@ -262,6 +263,7 @@ class LevenbergMarquardt(_Solver):
         self._fill_path()
 
     def _advance(self, active: Tensor) -> None:
+        self._catch_up()
         owner = self.owner[active]
         beta = self.problem.beta[owner]
         x, mu = self.x[active], self.mu[active]
@@ -280,9 +282,20 @@ class LevenbergMarquardt(_Solver):
         self.streak[active] = better * (streak + 1)
         if len(kept):
             self.x[kept], self.z[kept], self.terms[kept] = proposal[better], z[better], terms[better]
-            self.jacobian[kept] = self._rescaled(rows, better.nonzero().squeeze(1))
+            self.kept = rows, kept, better.nonzero().squeeze(1)
         factor = torch.where(gain > 0.75, 0.25, torch.where(better, 1.0, 3.0))
         self.mu[active] = (mu * factor).clamp(*_MU_RANGE)
+
+    def _catch_up(self) -> None:
+        """Jacobians of the points that the last step has kept, now that it is known which of them go on."""
+        if self.kept:
+            rows, points, positions = self.kept
+            going = self.active[points]
+            if self.problem.shared and self.iteration <= _EXCHANGES[-1]:
+                going = torch.ones_like(going)  # who rests may yet be taken over
+            if going.any():
+                self.jacobian[points[going]] = self._rescaled(rows, positions[going])
+            self.kept = None
 
     def _plain_step(self, active: Tensor, weights: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Where the active points go (n, C, H, W), and the value that the linear model promises there (n,)."""
@@ -346,6 +359,7 @@ class LevenbergMarquardt(_Solver):
 
     def _exchange(self) -> None:
         """Each poison goes on from the point that is best for it, whichever poison that was for."""
+        self._catch_up()
         chosen = self._values().argmin(1)
         owner = torch.arange(len(chosen), device=chosen.device)
         self._take(chosen)

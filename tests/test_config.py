@@ -174,7 +174,6 @@ def test_configs_are_frozen_values():
         (PoisonConfig, "beta", float("nan")),
         (PoisonConfig, "iterations", 0),
         (PoisonConfig, "method", "sgd"),
-        (PoisonConfig, "starts", 0),
         (PoisonConfig, "method", "sgd"),
         (PoisonConfig, "growth", 0.9),
         (PoisonConfig, "shrink", 1.0),
