@@ -142,7 +142,7 @@ class PoisonConfig:
     beta: float = 8e-3  # eq. (1), for pixels in [0, 1] and features rescaled to [-1, 1]
     method: Method = "lm"  # Levenberg-Marquardt; "fbs": forward-backward splitting, as in Poison Frogs
     iterations: int = 1000  # at most; lm: 100 at most
-    tolerance: float = 2e-3  # stop when the objective improves by less than this share; 0: never.
+    tolerance: float = 2e-3  # stop when the objective improves by less than this share; 0: never, so no second start.
     # fbs: in `patience` iterations, lm: in one, on the average over four
     gamma: float = 0.0  # weight of staying above `threshold`, for an attacker who knows of the filter; 0: the paper's
     threshold: float | None = None  # T of that filter, in nats

@@ -238,9 +238,12 @@ def sweep(
     config: DefenseConfig,
     settings: Sequence[tuple[int, int]],
     *,
+    z: np.ndarray | None = None,
     on_step: OnStep | None = None,
 ) -> list[DefenseReport]:
     """`defend` for several (poisons, clean images a class), with poisons crafted once: for the most of them.
+
+    ``z``: features of ``split`` (N, D) if they are known already.
 
     Raises:
         ValueError: see `defend`; no settings.
@@ -249,7 +252,7 @@ def sweep(
         raise ValueError("settings: expected at least one (poisons, clean images a class), got none")
     configs = [replace(config, poisons=poisons, clean=clean) for poisons, clean in settings]
     most = replace(config, poisons=max(c.poisons for c in configs), clean=max(c.clean for c in configs))
-    lab = Lab(model, card, split, most)
+    lab = Lab(model, card, split, most, z)
     poisons = lab.craft(lab.trials, on_step)
     return [lab.judge(each, poisons) for each in configs]
 

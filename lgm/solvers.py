@@ -35,7 +35,7 @@ class Problem:
         owner: (M,) which poison each of them is for, ascending: one for each, unless ``shared``.
         target: (N, D) features of the targets.
         beta: (N,) weights of looking like the base.
-        reserve: (N, C, H, W) where Levenberg-Marquardt starts once more if a poison's features stay far from the target's.
+        reserve: (N, C, H, W) where Levenberg-Marquardt starts once more if features stay far from the target's.
         evasion: The hinge of an attacker who knows of the filter; for Levenberg-Marquardt only.
         shared: Poisons of one and the same pair, for many betas: a point found for one may serve another, and some may
             have no start of their own. For Levenberg-Marquardt only.

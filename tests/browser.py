@@ -28,7 +28,7 @@ LAUNCH: dict[str, Any] = {
         "--ignore-gpu-blocklist",
     ],
 }
-PATIENCE = 180_000  # milliseconds: machines are shared, and VGG19 has ten poisons crafted for one page
+PATIENCE = 180_000  # milliseconds: machines are shared, and this one draws in software
 DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"  # a frame later
 
 
