@@ -311,7 +311,7 @@ def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
     import numpy as np
 
     from lgm.checkpoints import load_checkpoint
-    from lgm.poisoning import craft_path, craft_random
+    from lgm.poisoning import batch_length, craft_path, craft_random
     from lgm.sharding import Team
 
     if args.out.exists() and not args.force:
@@ -322,7 +322,8 @@ def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
     team = Team.join(args.device)
     if args.pair and team.size > 1:
         raise ValueError(f"pair: expected one process, for there is one batch, got {team.size}")
-    mine = team.share(args.poisons, config.batch_size)
+    batch = batch_length(args.poisons, config)
+    mine = team.share(args.poisons, batch)
     model, card = load_checkpoint(args.model, team.device)
     split = _split(args, card.config.dataset)
     if args.gamma:
@@ -332,7 +333,7 @@ def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
             part = craft_path(model, card, split, tuple(args.pair), config, on_step=on_step)
         else:
             part = craft_random(model, card, split, args.poisons, config, seed=args.seed, only=mine, on_step=on_step)
-    poisons = team.gather(part, config.batch_size)
+    poisons = team.gather(part, batch)
     team.leave()
     if poisons is None:
         return None

@@ -180,7 +180,7 @@ def _ours(model: Classifier, bases: Split, targets: Split, config: PoisonConfig)
         def tick(done: int, total: int) -> None:
             clock.append(time.perf_counter() - start)
 
-        return craft_poisons(model, bases[part], targets[part], config, on_step=tick), clock
+        return craft_poisons(model, bases[part], targets[part], config, batch=len(part), on_step=tick), clock
 
     with one_thread_each() as each:
         parts = list(each(craft, np.array_split(np.arange(n), batches)))

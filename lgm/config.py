@@ -149,7 +149,7 @@ class PoisonConfig:
     growth: float = 1.2  # fbs: a poison's own step after a success ...
     shrink: float = 0.5  # fbs: ... and after a failure
     patience: int = 50
-    batch_size: int = 64  # poisons crafted together: beyond this only memory grows
+    batch_size: int = 128  # poisons crafted together at most: beyond this only memory grows
 
     def __post_init__(self) -> None:
         _check(self.beta >= 0, "beta", "a number >= 0", self.beta)

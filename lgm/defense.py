@@ -358,8 +358,6 @@ class Lab:
         gamma = self.config.gamma if gamma is None else gamma
         knows = gamma > 0 and math.isfinite(self.threshold)  # a filter that removes nothing needs no evasion
         config = PoisonConfig(beta=self.config.beta, gamma=gamma * knows, threshold=self.threshold if knows else None)
-        # Few of them in two halves, a core each: on a busy machine two cores at one batch mostly wait for each other.
-        config = replace(config, batch_size=min(config.batch_size, math.ceil(len(bases) / 2)))
         found = craft_poisons(self.model, marked, self.split[targets], config, on_step=on_step)
         examples = self._examples(found.z * self.scale, self.split.labels[bases], found.images, poisoned=True)
         return Crafted(examples, found.collided)

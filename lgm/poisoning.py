@@ -36,6 +36,7 @@ def craft_poisons(
     *,
     beta: np.ndarray | None = None,
     one_pair: bool = False,
+    batch: int | None = None,
     on_step: OnStep | None = None,
 ) -> Poisons:
     """Images that look like the bases and have the features of the targets.
@@ -53,6 +54,7 @@ def craft_poisons(
         one_pair: All bases and all targets are the same: the poisons for different betas are crafted as one batch and
             may take over each other's points, and their images on the way are kept. Otherwise a poison's way depends
             on no other poison.
+        batch: How many together; None: `batch_length`. Up to rounding it makes no difference.
         on_step: Called as (poison-iterations done, in all); returning False stops early with the points so far.
 
     Returns:
@@ -73,7 +75,7 @@ def craft_poisons(
         raise ValueError(f"beta: expected {n} numbers >= 0, got shape {betas.shape}, smallest {betas.min(initial=0)}")
     check_images(bases.pixels(slice(0, 1)), model.image_shape)
     device = device_of(model)
-    batches = torch.arange(n).split(n if one_pair else config.batch_size)
+    batches = torch.arange(n).split(n if one_pair else batch or batch_length(n, config))
     linearise = jacobian_of(model) if config.method == "lm" else None
     progress = _Progress([len(index) for index in batches], longest(config), on_step)
 
@@ -109,6 +111,14 @@ def craft_poisons(
             raise
     position = np.arange(n)
     return replace(Poisons.concatenate(parts), base_index=position, target_index=position)
+
+
+def batch_length(count: int, config: PoisonConfig) -> int:
+    """How many of so many poisons are crafted together.
+
+    Few of them in two halves, a core each: two cores at one batch mostly wait for each other.
+    """
+    return max(1, min(config.batch_size, -(-count // 2)))
 
 
 def _features(model: Classifier, targets: Tensor, *, one_pair: bool) -> Tensor:
@@ -193,7 +203,8 @@ def craft_random(
     base_index, target_index = pick_pairs(split.labels, count, seed)
     if only is not None:
         base_index, target_index = base_index[only], target_index[only]
-    poisons = craft_poisons(model, split[base_index], split[target_index], config, on_step=on_step)
+    batch = batch_length(count, config)
+    poisons = craft_poisons(model, split[base_index], split[target_index], config, batch=batch, on_step=on_step)
     return replace(
         poisons, base_index=base_index, target_index=target_index, manifest=_manifest(card, split, config, seed=seed)
     )
