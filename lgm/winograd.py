@@ -63,31 +63,29 @@ class WinogradConv:
 
     def __call__(self, x: Tensor) -> Tensor:
         """See the class."""
-        n, window = x.shape[2], self.window
-        inputs, outputs = self.kernels.shape[1:]
+        n, (inputs, outputs) = x.shape[2], self.kernels.shape[1:]
         x = x.reshape(*x.shape[:2], -1)
         y = x.new_empty(self.size, self.size, n * outputs)
-        for spread, seen, i in zip(self.spread, self.seen, range(0, self.size, self.tile), strict=True):
-            lines = y[i : i + self.tile]
+        columns, *memory = _scratch((self.window, *x.shape[1:]), *self.blocks[0].shapes(n, inputs, outputs))
+        for spread, seen, first in zip(self.spread, self.seen, range(0, self.size, self.tile), strict=True):
+            torch.mm(spread, x[seen].flatten(1), out=columns.flatten(1))  # values at each point down the tiles' columns
+            lines = y[first : first + self.tile]
             for block in self.blocks:  # a few tiles at a time: more would not stay in the cache
-                across, width = window * block.tiles, block.gather.shape[0]
-                columns, values, products, rows = _scratch(
-                    (window, *x.shape[1:]),  # values at each point down the columns of the tiles
-                    (window, across, n * inputs),  # and along their rows as well
-                    (window, across, n * outputs),
-                    (window, width, n * outputs),
-                )
-                if block is self.blocks[0]:
-                    torch.mm(spread, x[seen].flatten(1), out=columns.flatten(1))
-                torch.bmm(block.spread.expand(window, -1, -1), columns[:, block.seen], out=values)
-                points = values.view(-1, block.tiles * n, inputs), products.view(-1, block.tiles * n, outputs)
-                torch.bmm(points[0], self.kernels, out=points[1])
-                if self.bias is not None:
-                    products.view(window, window, -1, outputs)[0, 0] += self.bias
-                torch.bmm(block.gather.expand(window, -1, -1), products, out=rows)
-                place = lines[:, block.place].flatten(1)
-                torch.mm(self.gather[: len(lines)], rows.flatten(1), out=place)
+                values, products, rows = map(_shaped, memory, block.shapes(n, inputs, outputs))
+                torch.bmm(
+                    block.spread.expand(self.window, -1, -1), columns[:, block.seen], out=values
+                )  # and along rows
+                points = (part.view(self.window**2, block.tiles * n, -1) for part in (values, products))
+                self._multiply(*points)
+                torch.bmm(block.gather.expand(self.window, -1, -1), products, out=rows)
+                torch.mm(self.gather[: len(lines)], rows.flatten(1), out=lines[:, block.place].flatten(1))
         return y.unflatten(2, (n, outputs))
+
+    def _multiply(self, values: Tensor, products: Tensor) -> None:
+        """At each point, (points, tiles and images, C) -> (points, tiles and images, O)."""
+        torch.bmm(values, self.kernels, out=products)
+        if self.bias is not None:
+            products[0] += self.bias
 
 
 class _Block(NamedTuple):
@@ -98,6 +96,12 @@ class _Block(NamedTuple):
     place: slice  # of those that go out
     spread: Tensor  # pixels to (points, tiles); what lies outside is 0
     gather: Tensor  # and back
+
+    def shapes(self, n: int, inputs: int, outputs: int) -> tuple[tuple[int, ...], ...]:
+        """Of n images: values at the points, products there, and rows of pixels."""
+        width, across = self.gather.shape
+        window = across // self.tiles
+        return (window, across, n * inputs), (window, across, n * outputs), (window, width, n * outputs)
 
 
 _kept = threading.local()
@@ -110,6 +114,11 @@ def _scratch(*shapes: tuple[int, ...]) -> list[Tensor]:
         _kept.size, _kept.memory = sum(sizes), torch.empty(sum(sizes))
     parts = _kept.memory[: sum(sizes)].split(sizes)
     return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _shaped(memory: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The beginning of it as a tensor of this shape."""
+    return memory.flatten()[: math.prod(shape)].view(shape)
 
 
 def tiling(size: int, taps: int) -> tuple[int, int]:
