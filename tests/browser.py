@@ -31,6 +31,12 @@ LAUNCH: dict[str, Any] = {
 PATIENCE = 180_000  # milliseconds: machines are shared, and this one draws in software
 DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"  # a frame later
 
+STILL = """addEventListener("DOMContentLoaded", () => {
+  const style = document.createElement("style");
+  style.textContent = "*, *::before, *::after { animation: none !important; transition: none !important }";
+  document.head.append(style);
+})"""
+
 
 @contextmanager
 def serve(log: Path, data: Path | None = None) -> Iterator[str]:

@@ -15,6 +15,8 @@ from lgm.data import Split, per_class
 from lgm.datasets import load_split
 
 if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext
+
     from lgm.heads import Head
     from lgm.networks import Classifier
 
@@ -145,6 +147,15 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, object]) -> dic
     from tests.browser import LAUNCH
 
     return {**browser_type_launch_args, **LAUNCH}
+
+
+@pytest.fixture
+def context(context: "BrowserContext") -> "BrowserContext":
+    """Nothing fades or spins: drawn in software, that takes its time from what it waits for."""
+    from tests.browser import STILL
+
+    context.add_init_script(STILL)
+    return context
 
 
 @pytest.fixture(scope="session")
