@@ -73,7 +73,8 @@ def craft_poisons(
     betas = np.full(n, config.beta, np.float32) if beta is None else np.asarray(beta, np.float32)
     if betas.shape != (n,) or not (betas >= 0).all():  # NaN included
         raise ValueError(f"beta: expected {n} numbers >= 0, got shape {betas.shape}, smallest {betas.min(initial=0)}")
-    check_images(bases.pixels(slice(0, 1)), model.image_shape)
+    for images in (bases, targets):
+        check_images(images.pixels(slice(0, 1)), model.image_shape)
     device = device_of(model)
     batches = torch.arange(n).split(n if one_pair else batch or batch_length(n, config))
     linearise = jacobian_of(model) if config.method == "lm" else None

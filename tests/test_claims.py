@@ -228,10 +228,11 @@ def shipped(name: str) -> Side:
     return Side(found.splits["bundled"], poisons, found.splits[poisons.manifest["split"]])
 
 
-def test_what_is_shipped_judges_three_claims_and_a_study_the_others():
+def test_what_is_shipped_judges_two_claims_and_a_study_the_others():
     sides = shipped("mnist-lgm"), shipped("mnist-softmax")
     claims = paper_claims(*sides)
-    assert [claim.verdict == "open" for claim in claims] == [False, False, True, False, True, True, True]
+    assert [claim.verdict == "open" for claim in claims] == [False, True, True, False, True, True, True]
+    assert "difference -0.04 (-0.15 to 0.07)" in claims[1].measured
     betas = [8e-3, 1e-1]
     sweeps = [sweep_of(np.ones((2, 9)), level + np.eye(2, 9), betas=betas).to_dict() for level in (4.0, 1.0)]
     study = {

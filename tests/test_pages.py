@@ -65,7 +65,7 @@ def test_the_overview_without_a_study_goes_by_the_poisons(bundled: object, monke
     ours, theirs = read_shipped_poisons("mnist-lgm"), read_shipped_poisons("mnist-softmax")
     text = words(opened("overview"))
     assert f"{ours.l2.mean():.2f} LGM, {theirs.l2.mean():.2f} softmax" in text
-    assert text.count("**open**") == 4, "matched collision, simpler filters, fine-tuning, who knows"
+    assert text.count("**open**") == 5, "equal beta, matched collision, simpler filters, fine-tuning, who knows"
 
 
 def test_the_craft_page_shows_what_beta_trades(bundled: object) -> None:

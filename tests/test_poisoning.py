@@ -358,7 +358,7 @@ def test_no_poisons_at_all(tiny: Classifier, few: Split):
         ),
         (
             lambda b, t: {"targets": Split("small", t.images[:, :, :14, :14], t.labels)},
-            r"images: expected shape \(N, 1, 28, 28\), got \(6, 1, 14, 14\)",
+            r"images: expected shape \(N, 1, 28, 28\), got \(1, 1, 14, 14\)",
         ),
     ],
 )
