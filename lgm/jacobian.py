@@ -19,7 +19,7 @@ from lgm.winograd import LARGEST_KERNEL, WinogradConv
 
 Rows = Callable[[Tensor], Tensor]
 Linearise = Callable[[Tensor], tuple[Tensor, Rows]]
-_TOGETHER = 32  # images that go through the layers together: of more, the numbers no longer fit into the cache
+_TOGETHER = 32  # images that go through the layers together: with more, none goes faster and the memory grows
 _FEW = 8  # with fewer channels than this there is nothing to multiply
 
 

@@ -25,7 +25,7 @@ from lgm.solvers import ForwardBackward, LevenbergMarquardt, Problem, longest
 from lgm.threads import usual_threads
 
 _Solver = ForwardBackward | LevenbergMarquardt
-_HALF_WAY, _NEAR = torch.tensor([1 / 2]), torch.tensor([7 / 8])  # starts: how far from the base towards the target
+_HALF_WAY, _NEAR = 1 / 2, 7 / 8  # starts: how far from the base towards the target
 
 
 def craft_poisons(
@@ -54,14 +54,15 @@ def craft_poisons(
         one_pair: All bases and all targets are the same: the poisons for different betas are crafted as one batch and
             may take over each other's points, and their images on the way are kept. Otherwise a poison's way depends
             on no other poison.
-        batch: How many together; None: `batch_length`. Up to rounding it makes no difference.
+        batch: How many together, at least 1; None: `batch_length`. Up to rounding it makes no difference.
         on_step: Called as (poison-iterations done, in all); returning False stops early with the points so far.
 
     Returns:
         The poisons; objective terms, features and predictions are evaluated in float32.
 
     Raises:
-        ValueError: lengths or shapes that do not fit; gamma for a softmax network, which has no density.
+        ValueError: lengths or shapes that do not fit; a batch of none; gamma for a softmax network, which has no
+            density.
 
     Source: paper, eq. (1). Deviation: features are rescaled by s (as in the paper's own code) so that one beta means
     the same for every network. The methods: `lgm.solvers`.
@@ -76,7 +77,11 @@ def craft_poisons(
     for images in (bases, targets):
         check_images(images.pixels(slice(0, 1)), model.image_shape)
     device = device_of(model)
-    batches = torch.arange(n).split(n if one_pair else batch or batch_length(n, config))
+    if batch is None:
+        batch = batch_length(n, config)
+    if batch < 1:
+        raise ValueError(f"batch: expected at least 1, got {batch}")
+    batches = torch.arange(n).split(n if one_pair else batch)
     linearise = jacobian_of(model) if config.method == "lm" else None
     progress = _Progress([len(index) for index in batches], longest(config), on_step)
 
@@ -174,12 +179,11 @@ def _starts(b: Tensor, t: Tensor, config: PoisonConfig, *, one_pair: bool) -> tu
     if config.method == "fbs":
         return b, everyone
     owner = everyone[::3] if one_pair else everyone
-    shares = torch.linspace(0, 1, 3, device=b.device)[torch.arange(len(owner)) % 3] if one_pair else _HALF_WAY
-    return _blend(b[owner], t[owner], shares), owner
+    along = torch.linspace(0, 1, 3, device=b.device)[torch.arange(len(owner)) % 3, None, None, None]
+    return _blend(b[owner], t[owner], along if one_pair else _HALF_WAY), owner
 
 
-def _blend(b: Tensor, t: Tensor, share: Tensor) -> Tensor:
-    share = share.to(b.device)[:, None, None, None]
+def _blend(b: Tensor, t: Tensor, share: Tensor | float) -> Tensor:
     return (1 - share) * b + share * t
 
 

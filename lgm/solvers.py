@@ -210,7 +210,9 @@ class LevenbergMarquardt(_Solver):
     def __init__(self, problem: Problem, config: PoisonConfig) -> None:
         super().__init__(problem, config)
         self.linearise = problem.linearise or jacobian_of(problem.model)
-        for name, part in self._begun(problem.start, problem.owner).items():
+        begun = self._begun(problem.start, problem.owner)
+        self.parts = tuple(begun)
+        for name, part in begun.items():
             setattr(self, name, part)
         self.kept: tuple[Rows, Tensor, Tensor] | None = None
         self.used = torch.zeros(len(problem.b), dtype=torch.int64)
@@ -368,7 +370,7 @@ class LevenbergMarquardt(_Solver):
 
     def _take(self, chosen: Tensor) -> None:
         """Go on with these points."""
-        for name in ("owner", "x", "z", "terms", "jacobian", "mu", "move", "streak", "active"):
+        for name in self.parts:
             setattr(self, name, getattr(self, name)[chosen])
         self.path = [frame[chosen] for frame in self.path]
         self.images = [frame[chosen.cpu()] for frame in self.images]

@@ -67,16 +67,15 @@ class WinogradConv:
         x = x.reshape(*x.shape[:2], -1)
         y = x.new_empty(self.size, self.size, n * outputs)
         columns, *memory = _scratch((self.window, *x.shape[1:]), *self.blocks[0].shapes(n, inputs, outputs))
+        steps = [(block, *map(_shaped, memory, block.shapes(n, inputs, outputs))) for block in self.blocks]
         for spread, seen, first in zip(self.spread, self.seen, range(0, self.size, self.tile), strict=True):
-            torch.mm(spread, x[seen].flatten(1), out=columns.flatten(1))  # values at each point down the tiles' columns
+            # Values at each point down the columns of a line of tiles, then, some tiles at a time, along the rows as
+            # well: more of them would not stay in the cache.
+            torch.mm(spread, x[seen].flatten(1), out=columns.flatten(1))
             lines = y[first : first + self.tile]
-            for block in self.blocks:  # a few tiles at a time: more would not stay in the cache
-                values, products, rows = map(_shaped, memory, block.shapes(n, inputs, outputs))
-                torch.bmm(
-                    block.spread.expand(self.window, -1, -1), columns[:, block.seen], out=values
-                )  # and along rows
-                points = (part.view(self.window**2, block.tiles * n, -1) for part in (values, products))
-                self._multiply(*points)
+            for block, values, products, rows in steps:
+                torch.bmm(block.spread.expand(self.window, -1, -1), columns[:, block.seen], out=values)
+                self._multiply(values.view(-1, block.tiles * n, inputs), products.view(-1, block.tiles * n, outputs))
                 torch.bmm(block.gather.expand(self.window, -1, -1), products, out=rows)
                 torch.mm(self.gather[: len(lines)], rows.flatten(1), out=lines[:, block.place].flatten(1))
         return y.unflatten(2, (n, outputs))

@@ -146,7 +146,7 @@ def measure(config: DefenseConfig) -> None:
     names = {loss: load.model_name(loss) for loss in load.LOSSES}
     split, settings = load.clean_split(), [(k, config.clean) for k in POISONS if k]
     wanted = DefenseConfig(task=config.task, clean=config.clean, trials=TRIALS)
-    known = {loss: load.embedded(name, split).z for loss, name in names.items()}  # not in the job: it has no session
+    stored = {loss: load.features(name).splits.get(split) for loss, name in names.items()}  # a job has no session
 
     def work(job: Job) -> Curves:
         from lgm.checkpoints import load_checkpoint
@@ -157,7 +157,9 @@ def measure(config: DefenseConfig) -> None:
             on_step = part(job.report, number, len(names))
             model, card = load_checkpoint(name)
             images = load_split(split, card.config.dataset)
-            reports = sweep(model, card, images, wanted, settings, z=known[loss], on_step=on_step)
+            known = stored[loss]
+            z = None if known is None else known.z
+            reports = sweep(model, card, images, wanted, settings, z=z, on_step=on_step)
             found[loss] = [each.to_dict() for each in reports]
         return found
 
