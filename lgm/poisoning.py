@@ -35,6 +35,7 @@ def craft_poisons(
     config: PoisonConfig | None = None,
     *,
     beta: np.ndarray | None = None,
+    threshold: np.ndarray | None = None,
     one_pair: bool = False,
     batch: int | None = None,
     on_step: OnStep | None = None,
@@ -51,6 +52,7 @@ def craft_poisons(
         targets: N images, of other classes.
         config: Objective and iterations.
         beta: (N,) trade-offs, one a poison, instead of the single one in ``config``.
+        threshold: (N,) T in nats, one a poison, instead of the single one in ``config``; counts with gamma only.
         one_pair: All bases and all targets are the same: the poisons for different betas are crafted as one batch and
             may take over each other's points, and their images on the way are kept. Otherwise a poison's way depends
             on no other poison.
@@ -74,6 +76,9 @@ def craft_poisons(
     betas = np.full(n, config.beta, np.float32) if beta is None else np.asarray(beta, np.float32)
     if betas.shape != (n,) or not (betas >= 0).all():  # NaN included
         raise ValueError(f"beta: expected {n} numbers >= 0, got shape {betas.shape}, smallest {betas.min(initial=0)}")
+    thresholds = np.full(n, config.threshold or 0.0, np.float32) if threshold is None else np.float32(threshold)
+    if thresholds.shape != (n,) or not np.isfinite(thresholds).all():
+        raise ValueError(f"threshold: expected {n} finite numbers, got shape {thresholds.shape}")
     for images in (bases, targets):
         check_images(images.pixels(slice(0, 1)), model.image_shape)
     device = device_of(model)
@@ -96,7 +101,7 @@ def craft_poisons(
             owner=owner,
             target=_features(model, t, one_pair=one_pair).to(device),
             beta=torch.from_numpy(betas[i]).to(device),
-            evasion=_evasion(model, bases.labels[i], config),
+            evasion=_evasion(model, bases.labels[i], thresholds[i], config.gamma),
             reserve=None if one_pair or config.gamma else _blend(b, t, _NEAR),
             shared=one_pair,
             linearise=linearise,
@@ -131,12 +136,11 @@ def _features(model: Classifier, targets: Tensor, *, one_pair: bool) -> Tensor:
     return embed(model, targets[:1]).expand(len(targets), -1) if one_pair else embed(model, targets)
 
 
-def _evasion(model: Classifier, labels: np.ndarray, config: PoisonConfig) -> Evasion | None:
-    if not config.gamma:
+def _evasion(model: Classifier, labels: np.ndarray, threshold: np.ndarray, gamma: float) -> Evasion | None:
+    if not gamma:
         return None
-    assert config.threshold is not None, "PoisonConfig asks for it"
     mixture, device = require_mixture(model).mixture, device_of(model)
-    return Evasion(config.gamma, mixture, torch.from_numpy(labels).to(device), config.threshold)
+    return Evasion(gamma, mixture, torch.from_numpy(labels).to(device), torch.from_numpy(threshold).to(device))
 
 
 class _Progress:
