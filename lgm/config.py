@@ -131,6 +131,9 @@ class TrainConfig:
 # The stops of the beta slider: five a decade, and the paper's 8e-3.
 BETA_GRID = tuple(sorted([float(f"{10 ** (k / 5):.2g}") for k in range(-25, 1)] + [8e-3]))
 
+# False-positive rates at which a filter is judged: what clean images one would pay.
+FPR_GRID = (0.01, 0.02, 0.05, 0.1)
+
 # The stops of the gamma slider: from an attacker who does not know of the filter to one who passes it at any price.
 GAMMA_GRID = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 1.0)
 
@@ -296,5 +299,6 @@ PRESETS: dict[str, TrainConfig] = {
     "cifar10-lgm": _gaussians(_longer(_CIFAR_PLANE)),
     # The order stays: the plane of the second phase is laid alike for both heads.
     "cifar10-softmax": _longer(replace(_CIFAR_PLANE, model=replace(_CIFAR_PLANE.model, loss="softmax"))),
-    "cifar10-lgm-10d": replace(_CIFAR_PLANE, model=replace(_CIFAR_PLANE.model, n_dim=10)),
+    # Ten means on a simplex span nine dimensions; a tenth feature would be 0 for every image.
+    "cifar10-lgm-9d": _gaussians(replace(_CIFAR_PLANE, model=replace(_CIFAR_PLANE.model, n_dim=9))),
 }

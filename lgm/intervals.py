@@ -29,12 +29,42 @@ def wilson_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[float,
 
 
 def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean, and its 95 % interval by Student's t: (mean, low, high). Needs at least two values."""
+    """Mean, and its 95 % interval by Student's t: (mean, low, high). Needs at least two values.
+
+    NaN for the ends where all values are equal: an interval of width zero would claim certainty.
+    """
+    if np.ptp(values) == 0:  # equal values say nothing of the spread
+        return float(values[0]), math.nan, math.nan
     from scipy.stats import t  # half a second to import
 
     half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
     mean = float(values.mean())
     return mean, mean - half, mean + half
+
+
+def share_over_trials(hits: np.ndarray, sizes: np.ndarray, seed: int = 1) -> Estimate:
+    """Share of all things that are hits, where things of one trial stand or fall together.
+
+    Whole trials are drawn anew (a cluster bootstrap). Where all trials have the same share, that would say nothing of
+    how sure it is: the interval is then Wilson's for as many independent trials, the most that clusters can be worth.
+
+    Args:
+        hits: (T,) of each trial.
+        sizes: (T,) things in each trial.
+        seed: Of the resamples.
+
+    Returns:
+        The share and its 95 % interval; NaN without things.
+    """
+    if not sizes.sum():
+        return Estimate(math.nan, math.nan, math.nan)
+    share = float(hits.sum() / sizes.sum())
+    used = sizes > 0
+    hits, sizes = hits[used], sizes[used]
+    if np.ptp(hits / sizes) == 0:
+        return Estimate(share, *wilson_interval(round(share * len(sizes)), len(sizes)))
+    drawn = resamples(len(sizes), seed)
+    return Estimate(share, *percentile_interval(hits[drawn].sum(1) / sizes[drawn].sum(1)))
 
 
 def auc_interval(auc: float, clean: int, poisons: int) -> tuple[float, float]:

@@ -62,7 +62,13 @@ FULL = Extent(
 
 
 def run_study(
-    names: dict[str, str], split: Split, extent: Extent, seed: int = 1, *, on_part: OnPart | None = None
+    names: dict[str, str],
+    split: Split,
+    extent: Extent,
+    seed: int = 1,
+    *,
+    on_part: OnPart | None = None,
+    cache: Path | None = None,
 ) -> Study:
     """Measure everything of a pair of networks.
 
@@ -72,6 +78,7 @@ def run_study(
         extent: `QUICK` or `FULL`.
         seed: Of all draws.
         on_part: Called as (what is being measured, share of it done).
+        cache: Folder for crafted poisons (`lgm.craft_cache`): a study that was killed goes on from there.
 
     Returns:
         Plain values for JSON: ``tradeoff`` by loss (`Tradeoff.to_dict`), ``defense`` (`DefenseReport.to_dict` of all
@@ -95,17 +102,19 @@ def run_study(
     base = DefenseConfig(trials=extent.trials, seed=seed)
     for loss, (model, card) in loaded.items():
         part = step(f"β, {loss}")
-        found = beta_sweep(model, card, split, pairs=extent.pairs, seed=seed, trials=extent.attacks, on_step=part)
+        extents = {"pairs": extent.pairs, "trials": extent.attacks}
+        found = beta_sweep(model, card, split, **extents, seed=seed, on_step=part, cache=cache)
         study["tradeoff"][loss] = found.to_dict()
-        reports = sweep(model, card, split, base, settings, on_step=step(f"defence, {loss}"))
+        reports = sweep(model, card, split, base, settings, on_step=step(f"defence, {loss}"), cache=cache)
         if extent.variants:
             rarer = replace(base, trials=extent.variants)
             for config in (replace(rarer, task="all"), replace(rarer, layers="all")):
                 part = step(f"defence, {loss}, {config.task} classes, {config.layers} fine-tuned")
-                reports.append(defend(model, card, split, config, on_step=part))
+                reports.append(defend(model, card, split, config, on_step=part, cache=cache))
         study["defense"] += [report.to_dict() for report in reports]
     knowing = DefenseConfig(trials=extent.knowing, seed=seed)
-    attackers = frontier(*loaded["lgm"], split, knowing, GAMMA_GRID, on_step=step("attackers who know the filter"))
+    adaptive = step("adaptive attackers")
+    attackers = frontier(*loaded["lgm"], split, knowing, GAMMA_GRID, on_step=adaptive, cache=cache)
     study["frontier"] = [frontier_row(report) for report in attackers]
     study["baselines"] = [
         {"poisons": maker, "features": seen, "detectors": [row.to_dict() for row in rows]}

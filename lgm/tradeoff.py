@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,6 +135,7 @@ def beta_sweep(
     seed: int = 1,
     trials: int = 0,
     on_step: OnStep | None = None,
+    cache: Path | None = None,
 ) -> Tradeoff:
     """Craft the same random pairs at each beta, and measure what comes of it.
 
@@ -149,23 +151,31 @@ def beta_sweep(
         seed: Of the halves, the pairs and the trials.
         trials: Attacks on fine-tuning at each beta (`lgm.defend`, its other defaults); 0: none.
         on_step: Called as (poison-iterations done, in all); returning False ends crafting with the points so far.
+        cache: Folder for crafted poisons: see `lgm.craft_cache`.
 
     Raises:
         ValueError: betas or pairs that do not fit; see also `pick_pairs` and `craft_poisons`.
 
     Source: paper, section 4.3.
     """
-    from lgm.defense import defend, hold_out
-    from lgm.poisoning import craft_poisons
+    from lgm.craft_cache import craft_cached
+    from lgm.defense import defend
+    from lgm.trials import hold_out
 
     grid = _checked(betas, pairs)
     configs = [DefenseConfig(beta=float(beta), trials=trials, seed=seed) for beta in (grid if trials else ())]
-    fit_on, pool = hold_out(len(split), 0.5, seed)
+    fit_on, pool = hold_out(len(split), 0.5, np.random.default_rng(seed))
     bases, targets = (pool[index] for index in pick_pairs(split.labels[pool], pairs, seed))
     each = np.tile(np.arange(pairs), len(grid))
     steps = [part(on_step, i, 1 + len(configs)) for i in range(1 + len(configs))]
-    poisons = craft_poisons(
-        model, split[bases[each]], split[targets[each]], PoisonConfig(), beta=grid.repeat(pairs), on_step=steps[0]
+    poisons = craft_cached(
+        model,
+        split[bases[each]],
+        split[targets[each]],
+        PoisonConfig(),
+        beta=grid.repeat(pairs),
+        folder=cache,
+        on_step=steps[0],
     )
     clean_score, poison_score, density = _scored(model, split, fit_on, pool, poisons)
     shape = len(grid), pairs
@@ -185,7 +195,9 @@ def beta_sweep(
         ssim=similarity(poisons).reshape(shape),
         score=score,
         detection=[detection_report(clean_score, *of, fpr=FPR) for of in zip(score, collided, strict=True)],
-        attack=[defend(model, card, split, *each).to_dict() for each in zip(configs, steps[1:], strict=True)],
+        attack=[
+            defend(model, card, split, *each, cache=cache).to_dict() for each in zip(configs, steps[1:], strict=True)
+        ],
     )
 
 
