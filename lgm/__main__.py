@@ -524,8 +524,8 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
         "--cache",
         type=Path,
         metavar="FOLDER",
-        help="keep crafted poisons there: a run that was killed goes on, and one with the same settings need not craft; "
-        "may be deleted at any time",
+        help="keep crafted poisons there: a run that was killed goes on, and the same settings need no crafting; may be "
+        "deleted at any time",
     )
 
 
@@ -645,18 +645,19 @@ def _add_results(commands: Any) -> None:
 
 
 def _results(args: argparse.Namespace) -> dict[str, Any]:
-    from lgm.results import DOCUMENTS, ROOT, problems, write_documents
+    from lgm import results
 
-    missing = [name for name in DOCUMENTS if not (ROOT / name).is_file()]
+    root = results.ROOT
+    missing = [name for name in results.DOCUMENTS if not (root / name).is_file()]
     if missing:
         raise CheckpointError(
-            f"{ROOT}: expected the project's documents, found no {', '.join(missing)}; use a checkout"
+            f"{root}: expected the project's documents, found no {', '.join(missing)}; use a checkout"
         )
     if not args.check:
-        return {"rendered": write_documents(), "checked": list(DOCUMENTS)}
-    if found := problems():
-        raise CheckpointError("\n".join(["the documents do not say what the records say:", *found]))
-    return {"checked": list(DOCUMENTS)}
+        return {"rendered": results.write_documents(root), "checked": list(results.DOCUMENTS)}
+    if found := results.problems(root):
+        raise CheckpointError("\n".join(["documents or records are not as they should be:", *found]))
+    return {"checked": list(results.DOCUMENTS)}
 
 
 def _curves(reports: list[dict[str, Any]]) -> str:

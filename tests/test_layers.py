@@ -9,8 +9,8 @@ import lgm
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up: a module imports from lower layers only
-    {"config", "mixture", "intervals", "progress", "threads", "winograd"},
-    {"data", "heads", "augment", "evasion"},
+    {"config", "mixture", "intervals", "progress", "threads", "winograd", "rendering"},
+    {"data", "heads", "augment", "evasion", "trials"},
     {"mnist", "cifar"},
     {"datasets"},
     {"networks", "cards"},
@@ -19,12 +19,13 @@ LAYERS = [  # from the ground up: a module imports from lower layers only
     {"states", "solvers", "detection", "fitted", "bootstrap", "separation"},
     {"training"},
     {"poisoning", "baselines", "finetune"},
+    {"craft_cache"},
     {"defense", "jobs", "bench"},
     {"tradeoff", "demonstration"},
     {"choice", "matched", "figures"},
     {"claims"},
     {"study"},
-    {"report"},
+    {"report", "results"},
     {"__main__"},
 ]
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
