@@ -524,8 +524,7 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
         "--cache",
         type=Path,
         metavar="FOLDER",
-        help="keep crafted poisons there: a run that was killed goes on, and the same settings need no crafting; may be "
-        "deleted at any time",
+        help="keep crafted poisons there: a run that was killed goes on, and the same settings need no crafting again",
     )
 
 

@@ -335,32 +335,6 @@ def _prevented(before: Reading, after: Reading, cost: Reading) -> Verdict:
     return "holds" if cheap else "holds under conditions"
 
 
-_NEEDS = ("4.4", "Nothing simpler filters as well as likelihood under LGM")
-_NEEDS_RULE = (
-    f"Holds if every other filter is worse by more than {AS_GOOD:g} of AUC; does not hold if one of them is shown to "
-    "be better, or worse by less: by whole intervals of the difference."
-)
-
-
-def filter_needs_lgm(baselines: Sequence[dict[str, Any]] | None) -> Claim:
-    """What the paper implies by training a network for it. Open without other filters to compare with.
-
-    Args:
-        baselines: Dicts with ``title``, ``auc``, and ``difference``: (mean, low, high) of that AUC minus the
-            likelihood's.
-    """
-    if not baselines:
-        return _open(*_NEEDS, _NEEDS_RULE)
-    readings = [Reading(*other["difference"], bound=-AS_GOOD, side="below") for other in baselines]
-    best = max(range(len(readings)), key=lambda i: readings[i].value)
-    as_good = [other["title"] for other, reading in zip(baselines, readings, strict=True) if reading.sign < 0]
-    measured = (
-        f"the best of {len(baselines)} others, {baselines[best]['title']}: AUC {baselines[best]['auc']:.4f}, "
-        f"difference {_of(readings[best], 4)}; as good or better: {', '.join(as_good) or 'none shown'}"
-    )
-    return Claim(*_NEEDS, measured, unless_refuted(readings), _NEEDS_RULE)
-
-
 _WITHSTANDS = ("5", "The filter withstands an attacker who knows of it")
 _WITHSTANDS_RULE = (
     f"Does not hold if filtered attack success is above {SUCCESS:.0%} for one weight γ that the attacker gives to "
