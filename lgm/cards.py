@@ -15,6 +15,7 @@ from lgm.config import TrainConfig
 from lgm.data import home, write_atomically
 
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
+_NO_SPAN = 1e-6  # of the widest feature's span
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -55,8 +56,26 @@ class Card:
     @property
     def feature_scale(self) -> np.ndarray:
         """S of the objective, (D,): multiplies features so that the held-out images span a length of 2."""
-        span = np.asarray(self.feature_max) - np.asarray(self.feature_min)
-        return (2 / np.maximum(span, 1e-12)).astype(np.float32)
+        return (2 / self._span).astype(np.float32)
+
+    @property
+    def _span(self) -> np.ndarray:
+        return np.asarray(self.feature_max, np.float64) - np.asarray(self.feature_min, np.float64)
+
+    def check_span(self) -> None:
+        """A feature that no image changes has no scale, and would count as a dimension of the density.
+
+        Raises:
+            CheckpointError: there is one.
+        """
+        dead = np.flatnonzero(self._span <= _NO_SPAN * self._span.max())
+        if len(dead):
+            named = ", ".join(str(k + 1) for k in dead)
+            raise CheckpointError(
+                f"{self.name}: feature {named} of {len(self._span)}: expected features that differ between images, found "
+                "the same number for all held-out ones; cut it from the network, or train with a smaller n_dim (K class "
+                "means span K - 1 dimensions)"
+            )
 
 
 def user_folder() -> Path:
@@ -122,8 +141,9 @@ def read_card(source: str | Path) -> Card:
 def _check_range(card: Card) -> None:
     """Without a usable feature range the objective would silently be another one."""
     n_dim = card.config.model.n_dim
-    if card.feature_scale.shape != (n_dim,) or not np.isfinite(card.feature_scale).all():
+    if card._span.shape != (n_dim,) or not np.isfinite(card._span).all():
         raise ValueError(f"feature_min {card.feature_min} and feature_max {card.feature_max}, not {n_dim} numbers each")
+    card.check_span()
 
 
 def write_card(card: Card, folder: Path) -> None:

@@ -171,6 +171,7 @@ def measure(model: Classifier, card: Card, splits: list[Split]) -> FeatureMap:
     reference = embedded[DATASETS[card.config.dataset].held_out]
     card.feature_min = [float(v) for v in reference.z.min(0)]
     card.feature_max = [float(v) for v in reference.z.max(0)]
+    card.check_span()
     card.versions = {name: version(name) for name in ("torch", "torchvision", "numpy")}
     if isinstance(model.head, LGMHead):
         means = model.head.mixture.means.detach().cpu().numpy()
