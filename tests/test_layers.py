@@ -9,10 +9,10 @@ import lgm
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up: a module imports from lower layers only
-    {"config", "mixture", "intervals", "progress", "threads", "winograd"},
+    {"config", "mixture", "intervals", "progress", "threads", "winograd", "ending"},
     {"data", "heads", "augment", "evasion"},
     {"mnist", "cifar"},
-    {"datasets"},
+    {"datasets", "outputs"},
     {"networks", "cards"},
     {"poisons"},
     {"checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
