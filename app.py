@@ -5,6 +5,7 @@ the server and not with the first visitor; a link to a page works on a server th
 `pages` folder, Streamlit would run the page's file alone); and the browser console stays clean.
 """
 
+import signal
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lgm.datasets import load_split
+from lgm.ending import end_soon_after_signals
+from ui.jobs import runner
 
 
 class QuietProbes:
@@ -48,7 +51,10 @@ def warm_up() -> None:
 @asynccontextmanager
 async def lifespan(_: st.App) -> AsyncIterator[None]:
     threading.Thread(target=warm_up, daemon=True, name="lgm-warm-up").start()
+    if threading.current_thread() is threading.main_thread():  # nowhere else is there a signal to hear
+        end_soon_after_signals(signal.getsignal, stop=lambda: runner().cancel_all())
     yield
+    runner().close()
 
 
 app = st.App("ui/router.py", lifespan=lifespan, middleware=[Middleware(QuietProbes)])

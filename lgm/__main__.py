@@ -6,26 +6,31 @@ Exit codes: 0 done, 1 the message says what was wrong, 2 bad usage, 130 interrup
 
 import argparse
 import json
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from lgm.cards import SHIPPED, CheckpointError, check_name, list_checkpoints, read_card, user_folder
-from lgm.config import GAMMA_GRID, METHODS, PRESETS, DefenseConfig, PoisonConfig, TrainConfig
-from lgm.data import DataError, Split
+from lgm.config import BETA_GRID, GAMMA_GRID, METHODS, PRESETS, DefenseConfig, PoisonConfig, TrainConfig
+from lgm.data import DataError, SaveError, Split
 from lgm.datasets import DATASETS, default_split, load_split
+from lgm.ending import end_soon_after_signals
+from lgm.outputs import require_room, reserved, save_or_keep
 from lgm.progress import OnStep
 
 if TYPE_CHECKING:
     from lgm.cards import Features
     from lgm.networks import Classifier
     from lgm.poisons import Poisons
+    from lgm.sharding import Team
 
 _EXAMPLES = """examples:
   python -m lgm evaluate mnist-lgm                     accuracy on the bundled digits
@@ -42,8 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         result = args.run(args)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print("; ".join(["interrupted", *getattr(stop, "__notes__", [])]), file=sys.stderr)
         return 130
     except _expected_errors() as error:
         print(f"error: {error}", file=sys.stderr)
@@ -180,7 +185,11 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("--limit", type=int, help="images per class (default: the preset's)")
     parser.add_argument("--seed", type=int, help="of weights, order and shifts (default: the preset's)")
     parser.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
-    parser.add_argument("--force", action="store_true", help="replace an existing model of this name")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace an existing model of this name; without --resume, discard what a stopped run has left",
+    )
 
 
 def _train_config(args: argparse.Namespace) -> TrainConfig:
@@ -208,11 +217,8 @@ def _train(args: argparse.Namespace) -> dict[str, Any] | None:
     from lgm.training import train_checkpoint
 
     name = check_name(args.name or args.preset)
-    taken = (args.out / f"{name}.safetensors").exists() or (args.out == user_folder() and _is_shipped(name))
-    if taken and not args.force:
-        raise CheckpointError(
-            f"a model named {name!r} exists already; choose another --name, or replace it with --force"
-        )
+    if args.out == user_folder() and _is_shipped(name) and not args.force:
+        raise CheckpointError(f"a model named {name!r} exists already, for it is shipped; choose another --name")
     config, team = _train_config(args), Team.join(args.device)
     team.only_first(lambda: _download_if_asked(args, config.dataset))
     with tqdm(unit="step", dynamic_ncols=True, disable=team.rank > 0 or None) as bar:
@@ -227,6 +233,7 @@ def _train(args: argparse.Namespace) -> dict[str, Any] | None:
             name,
             args.out,
             resume=args.resume,
+            force=args.force,
             device=team.device,
             on_step=on_step,
             on_epoch=lambda record, _: bar.write(json.dumps(record), file=sys.stderr),
@@ -308,25 +315,35 @@ def _add_craft(commands: Any) -> None:
     parser.add_argument("--force", action="store_true", help="replace an existing file")
 
 
-def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
-    import numpy as np
+_SMALLEST_POISON = 6  # bytes a pixel: the poison in float32, base and target
 
-    from lgm.checkpoints import load_checkpoint
-    from lgm.poisoning import batch_length, craft_path, craft_random
+
+def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
     from lgm.sharding import Team
 
-    if args.out.exists() and not args.force:
-        raise ValueError(f"{args.out} exists already; choose another --out, or replace it with --force")
     config = PoisonConfig(beta=args.beta, method=args.method, iterations=args.iterations, tolerance=args.tolerance)
     if args.threshold is not None and not args.gamma:
         raise ValueError("threshold: expected --gamma with it, for the attacker who knows of T, got none")
     team = Team.join(args.device)
     if args.pair and team.size > 1:
         raise ValueError(f"pair: expected one process, for there is one batch, got {team.size}")
+    with ExitStack() as held:
+        team.only_first(lambda: held.enter_context(_output(args.out, ".safetensors", "out", force=args.force)))
+        return _craft_into(args, config, team)
+
+
+def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") -> dict[str, Any] | None:
+    import numpy as np
+
+    from lgm.checkpoints import load_checkpoint
+    from lgm.poisoning import batch_length, craft_path, craft_random
+
     batch = batch_length(args.poisons, config)
     mine = team.share(args.poisons, batch)
     model, card = load_checkpoint(args.model, team.device)
     split = _split(args, card.config.dataset)
+    count = len(BETA_GRID) if args.pair else args.poisons
+    require_room(args.out, count * _SMALLEST_POISON * split.images[0].size)
     if args.gamma:
         config = replace(config, gamma=args.gamma, threshold=_known_threshold(args, model, split))
     with _crafting(team.rank > 0) as on_step:
@@ -338,7 +355,7 @@ def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
     team.leave()
     if poisons is None:
         return None
-    poisons.save(args.out)
+    save_or_keep(poisons.save, args.out)
     return {
         "model": card.name,
         "data": split.name,
@@ -356,6 +373,22 @@ def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
         "iterations": float(poisons.iterations.mean()),
         "out": str(args.out),
     }
+
+
+@contextmanager
+def _output(path: Path, suffix: str, option: str, *, force: bool) -> Iterator[None]:
+    """Hold the file that an option names, from before the work until it is saved.
+
+    Raises:
+        ValueError: it has another kind of name, or is there already and nobody said that it may be replaced.
+        SaveError: see `lgm.outputs.reserved`.
+    """
+    if path.suffix != suffix:
+        raise ValueError(f"{option}: expected a name that ends in {suffix}, got {path}")
+    with reserved(path):
+        if path.exists() and not force:
+            raise ValueError(f"{path} exists already; choose another --{option}, or replace it with --force")
+        yield
 
 
 @contextmanager
@@ -599,13 +632,22 @@ def _add_report(commands: Any) -> None:
     _add_cache(parser)
 
 
+_SMALLEST_REPORT = 4_000_000  # bytes: the library that draws its figures alone has more
+
+
 def _report(args: argparse.Namespace) -> dict[str, Any]:
+    with ExitStack() as held:
+        held.enter_context(_output(args.out, ".html", "out", force=args.force))
+        require_room(args.out, _SMALLEST_REPORT)
+        if args.study is not None:
+            held.enter_context(_output(args.study, ".json", "study", force=args.force))
+        return _report_into(args)
+
+
+def _report_into(args: argparse.Namespace) -> dict[str, Any]:
     from lgm.report import write_report
     from lgm.study import EXTENTS, run_study, save_study, stored_study
 
-    for path in (args.out, args.study):
-        if path is not None and path.exists() and not args.force:
-            raise ValueError(f"{path} exists already; choose another name, or replace it with --force")
     datasets = {name: read_card(name).config.dataset for name in (args.lgm, args.softmax)}
     if len(set(datasets.values())) > 1:
         raise ValueError(f"lgm, softmax: expected two networks of one dataset, got {datasets}")
@@ -620,9 +662,9 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
         extent = EXTENTS[args.extent or ("quick" if args.quick else "full")]
         options = {"others": args.others, "on_part": on_part, "cache": args.cache}
         study = stored or run_study(names, split, extent, args.seed, **options)
-        if args.study is not None:
-            save_study(study, args.study)
-        write_report(study, names, split, args.out)
+        saves = {args.study: partial(save_study, study)} if args.study is not None else {}
+        saves[args.out] = partial(write_report, study, names, split)
+        _save_all(saves)
     return {
         "out": str(args.out),
         "study": args.study and str(args.study),
@@ -659,6 +701,18 @@ def _results(args: argparse.Namespace) -> dict[str, Any]:
     return {"checked": list(results.DOCUMENTS)}
 
 
+def _save_all(saves: Mapping[Path, Callable[[Path], object]]) -> None:
+    """Write each file, even if another one cannot be."""
+    failures = []
+    for path, save in saves.items():
+        try:
+            save_or_keep(save, path)
+        except SaveError as error:
+            failures.append(str(error))
+    if failures:
+        raise SaveError("; ".join(failures))
+
+
 def _curves(reports: list[dict[str, Any]]) -> str:
     """A sweep for people: attack success and its interval, a line a setting."""
     if "gamma" in reports[0] and "detected" in reports[0]:
@@ -685,4 +739,5 @@ def _frontier(rows: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
+    end_soon_after_signals(lambda number: signal.default_int_handler)
     sys.exit(main())

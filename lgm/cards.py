@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from lgm.config import TrainConfig
-from lgm.data import home, write_atomically
+from lgm.data import home, unreadable, write_atomically
 
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 _NO_SPAN = 1e-6  # of the widest feature's span
@@ -90,6 +90,12 @@ def check_name(name: str) -> str:
             f"name {name!r}: expected 1 to 64 letters, digits, - or _, starting with a letter or digit"
         )
     return name
+
+
+def check_readable(path: Path) -> None:
+    """Raise a CheckpointError if the file is there, but may not be read by this account."""
+    if why := unreadable(path):
+        raise CheckpointError(why)
 
 
 def locate(source: str | Path) -> Path:
@@ -195,7 +201,7 @@ def write_features(name: str, features: FeatureMap, folder: Path) -> None:
     for split, values in features.splits.items():
         arrays |= {f"{split}.{key}": value for key, value in vars(values).items()}
     arrays = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
-    write_atomically(folder / f"{name}.features.safetensors", lambda path: save_file(arrays, path))
+    write_atomically(folder / f"{name}.features.safetensors", lambda path: path.write_bytes(save(arrays)))
 
 
 def read_features(source: str | Path) -> FeatureMap:

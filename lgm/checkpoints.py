@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lgm.cards import (
@@ -26,6 +26,7 @@ from lgm.data import Split, write_atomically
 from lgm.datasets import DATASETS, load_split
 from lgm.heads import LGMHead
 from lgm.networks import Classifier, build_model, device_of, embed, to_device
+from lgm.outputs import together
 
 _GRID = 240  # points a side of the stored decision regions
 _HALF = ("vgg19",)  # networks whose matrices are stored in half precision: 40 MB instead of 80
@@ -52,7 +53,7 @@ def save_checkpoint(model: Classifier, card: Card, folder: Path) -> Path:
     state = {name: value.half() if _is_half(name, value, card.config.model) else value for name, value in state.items()}
     card.weights_sha256 = weights_sha256(state)
     path = folder / f"{check_name(card.name)}.safetensors"
-    write_atomically(path, lambda part: save_file(state, part))
+    write_atomically(path, lambda part: part.write_bytes(save(state)))
     write_card(card, folder)
     return path
 
@@ -207,5 +208,8 @@ def save_measured(model: Classifier, card: Card, splits: list[Split], folder: Pa
         if _is_half(name, value, card.config.model):
             value.copy_(value.half())
     features = measure(model, card, splits)
-    write_features(card.name, features, folder)
-    return save_checkpoint(model, card, folder)
+    weights = folder / f"{check_name(card.name)}.safetensors"
+    with together(weights) as place:
+        write_features(card.name, features, place)
+        save_checkpoint(model, card, place)
+    return weights

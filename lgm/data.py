@@ -3,8 +3,10 @@
 torch is imported only where it is needed: it costs two seconds, and a page's first paint does not need it.
 """
 
+import errno
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -127,13 +129,68 @@ def part(split: Split, name: str, start: int, stop: int | None) -> Split:
     return replace(split[per_class(split.labels, start, stop)], name=name)
 
 
+class SaveError(OSError):
+    """A file that cannot be written; the message names it, and says why and what to do."""
+
+
+def cannot_write(path: Path, error: OSError) -> SaveError:
+    """What to raise for a file that the system refuses to write."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    why = error.strerror or str(error)
+    return SaveError(f"{path}: cannot be written ({why}); {'make room, or ' if full else ''}choose another place")
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary neighbour, then move it into place: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Threads of one server may write the same file: each has a part of its own.
-    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    """Let ``write`` fill a temporary neighbour, then move it into place: a reader never sees half a file.
+
+    ``write`` is to open the neighbour itself: then the file has the mode that the umask asks for, which `save_file` of
+    safetensors ignores. A link is followed, not replaced.
+
+    Raises:
+        SaveError: it cannot be written; what was there before is still there.
+    """
+    path = Path(os.path.realpath(path))
+    part = path.with_name(part_name(path.name, f"{os.getpid()}-{threading.get_ident()}"))
     try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(part)
+            with part.open("r+b") as file:
+                os.fsync(file.fileno())  # a disk that is full may say so only now
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def part_name(name: str, writer: str) -> str:
+    """Of the temporary neighbour; threads of one server may write the same file, so each ``writer`` has its own."""
+    return f".{name}.{writer}.part"
+
+
+def unreadable(path: Path) -> str | None:
+    """Why a file that is there cannot be read, and what to do; None if it can be, or is not there.
+
+    To ask before safetensors does, for which a file that it may not read is "no such file".
+    """
+    try:
+        with path.open("rb"):
+            return None
+    except PermissionError:
+        pass
+    except OSError:
+        return None
+    closed = path  # or the folder on the way to it that this account may not enter
+    while not os.access(closed.parent, os.X_OK) and closed != closed.parent:
+        closed = closed.parent
+    found = closed.stat()
+    try:
+        owner = closed.owner()
+    except KeyError:  # an account of another machine or container
+        owner = f"user {found.st_uid}"
+    wanted = "r" if closed == path else "rx"
+    return (
+        f"{path}: cannot be read: {'it' if closed == path else closed} belongs to {owner}, and its mode is "
+        f"{stat.filemode(found.st_mode)}; ask for `chmod a+{wanted} {closed}`, or use a copy of your own"
+    )

@@ -170,8 +170,14 @@ def one_thread_each() -> Iterator[Callable[..., Iterator[Any]]]:
     Threads within a batch would wait for each other at every layer, long if the machine is busy, and their number would
     change the order of sums: this way the poisons are the same, bit for bit, on any number of cores or processes.
     """
-    with usual_threads() as cores, ThreadPoolExecutor(cores, "lgm-craft", torch.set_num_threads, (1,)) as pool:
-        yield pool.map
+    with usual_threads() as cores:
+        pool = ThreadPoolExecutor(cores, "lgm-craft", torch.set_num_threads, (1,))
+        try:
+            yield pool.map
+        except BaseException:  # an interruption is answered now, and not when every batch has ended its iteration
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
 
 
 def _starts(b: Tensor, t: Tensor, config: PoisonConfig, *, one_pair: bool) -> tuple[Tensor, Tensor]:

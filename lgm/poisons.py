@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from lgm.cards import CheckpointError, locate, read_card
 from lgm.data import write_atomically
@@ -103,7 +103,7 @@ class Poisons:
         """Write all arrays and the manifest, bit for bit, whole or not at all."""
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         metadata = {"manifest": json.dumps(self.manifest)}
-        write_atomically(Path(path), lambda part: save_file(arrays, part, metadata=metadata))
+        write_atomically(Path(path), lambda part: part.write_bytes(save(arrays, metadata)))
 
 
 _ARRAYS = [item.name for item in fields(Poisons) if item.name != "manifest"]

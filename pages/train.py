@@ -107,12 +107,24 @@ def choose(run: Run | None) -> None:
     own = gaussian if loss == "lgm" else {}
     config = runs.recipe(dataset.name, network, loss, split=split, epochs=epochs, seed=seed, **own)
     busy = not splits or (run is not None and run.job.active)
-    if st.button("Train", type="primary", icon=":material/play_arrow:", disabled=busy, width="stretch"):
+    left = runs.stopped(name)
+    if left is not None:
+        resume_or_begin_anew(left, run, config, busy=busy)
+    elif st.button("Train", type="primary", icon=":material/play_arrow:", disabled=busy, width="stretch"):
         begin(lambda: runs.start(config, name))
     if splits:
         st.caption(f"About {duration(runs.expected_seconds(config))} on two idle cores.")
     else:
         st.caption(f"{dataset.title} is not on this machine: see *Official files* below.")
+
+
+def resume_or_begin_anew(left: Unfinished, run: Run | None, config: TrainConfig, *, busy: bool) -> None:
+    """In the place of Train, where the name is that of a stopped run."""
+    st.caption(f"`{left.name}` is a stopped run. {kept_text(left)}")
+    with st.container(horizontal=True):
+        resume_button(left, run, key="resume_named")
+        if st.button("Begin anew", icon=":material/restart_alt:", disabled=busy, help="Discards the epochs kept."):
+            begin(lambda: runs.start_anew(config, left.name))
 
 
 def data_text(split: str, dataset: str | None = None) -> str:

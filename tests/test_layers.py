@@ -9,10 +9,10 @@ import lgm
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up: a module imports from lower layers only
-    {"config", "mixture", "intervals", "progress", "threads", "winograd", "rendering"},
+    {"config", "mixture", "intervals", "progress", "threads", "winograd", "rendering", "ending"},
     {"data", "heads", "augment", "evasion", "trials"},
     {"mnist", "cifar"},
-    {"datasets"},
+    {"datasets", "outputs"},
     {"networks", "cards"},
     {"poisons"},
     {"checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},

@@ -9,7 +9,7 @@ import streamlit as st
 from PIL import Image
 
 from lgm.cards import CheckpointError
-from lgm.data import DataError
+from lgm.data import DataError, SaveError
 from lgm.figures import ROLE, picture
 
 _CSS = """
@@ -46,7 +46,7 @@ def guard() -> Iterator[None]:
     """Turn the errors a user can mend into a message; everything else stays a traceback."""
     try:
         yield
-    except (CheckpointError, DataError) as error:
+    except (CheckpointError, DataError, SaveError) as error:
         st.error(str(error), icon=":material/error:")
 
 

@@ -1,6 +1,5 @@
 """Training runs of the Train page: recipes, names, the work in the background, and what a stopped run left behind."""
 
-import json
 import threading
 import uuid
 from collections.abc import Iterator
@@ -10,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from lgm.cards import SHIPPED, Card, CheckpointError, Features, check_name, gaussians, read_gaussians, user_folder
 from lgm.config import PRESETS, Loss, Network, TrainConfig
 from lgm.data import per_class
 from lgm.datasets import DATASETS, load_split, validation_split
 from lgm.jobs import Job
+from lgm.outputs import in_use
+from lgm.states import read_progress
 from ui.jobs import runner
 
 _STATE = ".resume.safetensors"
@@ -78,8 +78,14 @@ def expected_seconds(config: TrainConfig) -> float:
 
 
 def _taken() -> set[str]:
-    files = {path.name.split(".")[0] for folder in (SHIPPED, user_folder()) for path in folder.glob("*.*")}
-    return {name.lower() for name in files | active_names()}  # some file systems do not tell My from my
+    files = {path.name.split(".")[0] for folder in (SHIPPED, user_folder()) for path in folder.glob("[!.]*.*")}
+    return {name.lower() for name in files | active_names() | _in_use()}  # some file systems do not tell My from my
+
+
+def _in_use() -> set[str]:
+    """Names of the models that some process trains now: this one, or a command line."""
+    locks = (path.name.removesuffix(".lock")[1:] for path in user_folder().glob(".*.safetensors.lock"))
+    return {name.removesuffix(".safetensors") for name in locks if in_use(user_folder() / name)}
 
 
 def active_names() -> set[str]:
@@ -136,6 +142,19 @@ def start(config: TrainConfig, name: str) -> Run:
         return _submit(config, name, None)
 
 
+def start_anew(config: TrainConfig, name: str) -> Run:
+    """Queue a run in the place of a stopped one, whose epochs are discarded once this one begins.
+
+    Raises:
+        CheckpointError: there is none to replace any more.
+        QueueFull: too many jobs wait already.
+    """
+    with _start:
+        if stopped(name) is None:
+            raise CheckpointError(f"{name} is no stopped run any more; train it under another name")
+        return _submit(config, name, None, anew=True)
+
+
 @dataclass(frozen=True)
 class Unfinished:
     """A run that was stopped, or whose server was: its state after the last finished epoch is on disk."""
@@ -148,18 +167,23 @@ class Unfinished:
 def unfinished() -> list[Unfinished | CheckpointError]:
     """Runs that can go on, and what is wrong with the files of those that cannot."""
     names = sorted(path.name.removesuffix(_STATE) for path in user_folder().glob(f"[!.]*{_STATE}"))
-    busy = active_names()
+    busy = active_names() | _in_use()
     return [_read_state(name) for name in names if name not in busy]
 
 
 def _read_state(name: str) -> Unfinished | CheckpointError:
-    path = _state_path(name)
     try:
-        with safe_open(path, "np") as file:
-            run = json.loads(file.metadata()["run"])
-        return Unfinished(name, TrainConfig.from_dict(run["config"]), run["history"])
-    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
-        return CheckpointError(f"{path}: expected the state of a training run, found {error}; delete it")
+        left = read_progress(_state_path(name))
+    except CheckpointError as error:
+        return error
+    return Unfinished(name, left.config, left.history)
+
+
+def stopped(name: str) -> Unfinished | None:
+    """The stopped run of this name, unless the name is a model's too."""
+    if not _state_path(name).exists() or (user_folder() / f"{name}.safetensors").exists():
+        return None
+    return next((run for run in unfinished() if isinstance(run, Unfinished) and run.name == name), None)
 
 
 def resume(run: Unfinished, earlier: Run | None) -> Run:
@@ -183,19 +207,20 @@ def resume(run: Unfinished, earlier: Run | None) -> Run:
 
 def discard(name: str) -> None:
     """Forget a stopped run."""
-    _state_path(name).unlink(missing_ok=True)
+    if name not in _in_use():  # a command line may have resumed it meanwhile
+        _state_path(name).unlink(missing_ok=True)
 
 
 def _state_path(name: str) -> Path:
     return user_folder() / f"{name}{_STATE}"
 
 
-def _submit(config: TrainConfig, name: str, kept: list[Epoch] | None) -> Run:
+def _submit(config: TrainConfig, name: str, kept: list[Epoch] | None, *, anew: bool = False) -> Run:
     key = f"{_JOB} {name} {uuid.uuid4().hex}"
-    return Run(name, config, runner().submit(key, lambda job: _train(job, config, name, kept)))
+    return Run(name, config, runner().submit(key, lambda job: _train(job, config, name, kept, anew=anew)))
 
 
-def _train(job: Job, config: TrainConfig, name: str, kept: list[Epoch] | None) -> Card | None:
+def _train(job: Job, config: TrainConfig, name: str, kept: list[Epoch] | None, *, anew: bool) -> Card | None:
     """The work of the job: ``kept`` are the epochs of the run to resume, None for a new one."""
     from lgm.training import WARM_START, train_checkpoint
 
@@ -221,6 +246,7 @@ def _train(job: Job, config: TrainConfig, name: str, kept: list[Epoch] | None) -
             name,
             user_folder(),
             resume=kept is not None,
+            force=anew,
             on_step=on_step,
             on_epoch=on_epoch,
             should_stop=lambda: job.cancelling,
