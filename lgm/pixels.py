@@ -80,7 +80,12 @@ def to_labels(labels: Any, n_classes: int, count: int) -> np.ndarray:
     found = np.asarray(labels)
     if found.dtype.kind not in "uif":
         raise ValueError(f"labels: expected whole numbers, got {found.dtype}")
-    if found.ndim == 2 and found.shape[1] == n_classes and ((found == 1).sum(1) == 1).all() and np.isin(found, (0, 1)).all():
+    if (
+        found.ndim == 2
+        and found.shape[1] == n_classes
+        and ((found == 1).sum(1) == 1).all()
+        and np.isin(found, (0, 1)).all()
+    ):
         found = found.argmax(1)
     elif found.ndim == 2 and found.shape[1] == 1:
         found = found[:, 0]

@@ -9,12 +9,12 @@ import lgm
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up: a module imports from lower layers only
-    {"config", "mixture", "intervals", "progress", "threads", "winograd", "files", "pixels"},
+    {"config", "mixture", "intervals", "progress", "threads", "winograd", "files", "pixels", "schema"},
     {"data", "heads", "augment", "evasion"},
     {"mnist", "cifar"},
     {"datasets"},
     {"networks", "cards"},
-    {"poisons"},
+    {"poisons", "weights"},
     {"checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
     {"states", "solvers", "detection", "fitted", "bootstrap", "separation"},
     {"training"},
