@@ -19,7 +19,8 @@ from lgm.data import Split
 from lgm.evasion import Evasion
 from lgm.heads import LGMHead
 from lgm.jacobian import jacobian_of
-from lgm.networks import Classifier, check_images, device_of, embed, require_mixture
+from lgm.networks import Classifier, device_of, embed, require_mixture
+from lgm.pixels import check_shape, to_labels
 from lgm.poisons import Poisons, pick_pairs
 from lgm.progress import OnStep
 from lgm.solvers import ForwardBackward, LevenbergMarquardt, Problem, longest
@@ -81,7 +82,8 @@ def craft_poisons(
     if thresholds.shape != (n,) or not np.isfinite(thresholds).all():
         raise ValueError(f"threshold: expected {n} finite numbers, got shape {thresholds.shape}")
     for images in (bases, targets):
-        check_images(images.pixels(slice(0, 1)), model.image_shape)
+        check_shape(images.images.shape, model.image_shape)
+        to_labels(images.labels, model.head.n_classes, n)
     device = device_of(model)
     if batch is None:
         batch = batch_length(n, config)

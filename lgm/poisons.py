@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from lgm.cards import CheckpointError, locate, read_card
+from lgm.cards import CheckpointError, card_path, locate, read_card
 from lgm.data import write_atomically
 
 
@@ -136,7 +136,7 @@ def read_shipped_poisons(source: str | Path, kind: str = "poisons") -> Poisons:
         CheckpointError: this checkpoint has none, or they were crafted on other weights.
     """
     weights = locate(source)
-    path = weights.with_name(f"{weights.stem}.{kind}.safetensors")
+    path = weights.with_name(f"{card_path(weights).stem}.{kind}.safetensors")
     poisons = read_poisons(path)
     expected, found = read_card(source).weights_sha256, poisons.manifest.get("weights_sha256", "")
     if found != expected:

@@ -14,7 +14,7 @@ from torch import Tensor
 from lgm.acceleration import prepare
 from lgm.augment import augment
 from lgm.cards import Card, CheckpointError, Features, check_name
-from lgm.checkpoints import embed_split, save_measured
+from lgm.checkpoints import embed_split, is_guessing, save_measured
 from lgm.config import TrainConfig
 from lgm.data import DataError, SaveError, Split, per_class
 from lgm.datasets import DATASETS, load_split, validation_split
@@ -418,8 +418,9 @@ class _Run:
 
     def raise_if_collapsed(self) -> None:
         """All classes on one point: the known failure of this loss, from which it does not recover."""
-        record, chance = self.history[-1], 1 / self.config.model.n_classes
-        if record.get("closest_centers", math.inf) < _COLLAPSED and record["accuracy"] < 2 * chance:
+        record = self.history[-1]
+        guessing = is_guessing(record["accuracy"], self.config.model)
+        if record.get("closest_centers", math.inf) < _COLLAPSED and guessing:
             raise TrainingError(
                 f"the features have collapsed in epoch {record['epoch']}: closest class means "
                 f"{record['closest_centers']:.2f} sigma apart (expected over {_COLLAPSED}), accuracy "
@@ -429,8 +430,8 @@ class _Run:
 
     def raise_if_guessing(self) -> None:
         epochs, accuracy = len(self.history), self.history[-1]["accuracy"]
-        chance = 1 / self.config.model.n_classes
-        if accuracy < 2 * chance:
+        if is_guessing(accuracy, self.config.model):
+            chance = 1 / self.config.model.n_classes
             raise TrainingError(
                 f"after {epochs} epochs accuracy is {accuracy:.1%}, hardly better than guessing ({chance:.1%}); "
                 "nothing was saved. Train longer, or change lr"

@@ -17,7 +17,7 @@ from lgm.intervals import wilson_interval
 from lgm.jobs import Job, QueueFull
 from ui import load, runs, state, uploads
 from ui.film import film
-from ui.frame import guard, title
+from ui.frame import guard, plain, title
 from ui.jobs import duration, job_panel, runner, tick_while
 from ui.runs import Epoch, Run, Unfinished
 
@@ -337,7 +337,7 @@ def more(run: Run | None) -> None:
 
 def show_networks() -> None:
     """All networks, and what can be done with each."""
-    names = cards.list_checkpoints()
+    names = load.models()
     st.dataframe(
         pd.DataFrame([row(name) for name in names]),
         hide_index=True,
@@ -352,6 +352,11 @@ def show_networks() -> None:
             use_button(name, key="use_picked")
             if cards.locate(name).parent == cards.user_folder():
                 download_buttons(name)
+    if problems := load.unusable():
+        files = "One file in the folder for models is" if len(problems) == 1 else f"{len(problems)} files are"
+        with st.container(border=True, key="train_unusable"):
+            st.markdown(f":material/warning: {files} of no use as a network. The others work.")
+            st.markdown("\n".join(f"- {plain(problem)}" for problem in problems))
 
 
 def row(name: str) -> dict[str, Any]:
@@ -370,8 +375,8 @@ def row(name: str) -> dict[str, Any]:
 
 
 def download_buttons(name: str) -> None:
-    for suffix, what in ((".safetensors", "weights"), (".json", "card")):
-        path = cards.locate(name).with_suffix(suffix)
+    weights = cards.locate(name)
+    for path, what in ((weights, "weights"), (cards.card_path(weights), "card")):
         st.download_button(
             f"Download {what}",
             path.read_bytes,
@@ -390,7 +395,7 @@ def add_network() -> None:
     with st.container(key="train_uploads"):
         left, right = st.columns(2)
         weights = left.file_uploader(
-            "Weights (.safetensors, .pt, .pth)", uploads.WEIGHTS, key=f"upload_weights_{count}"
+            f"Weights ({', '.join(cards.WEIGHTS)})", cards.WEIGHTS, key=f"upload_weights_{count}"
         )
         card = right.file_uploader(
             "Card (.json); the paper's own weights need none", "json", key=f"upload_card_{count}"
@@ -400,7 +405,10 @@ def add_network() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Name of the new network", placeholder=suggested, key=f"upload_name_{count}", width=260)
         pressed = st.button("Check and add", icon=":material/upload:", disabled=weights is None)
-    st.caption("Nothing in the file is executed: tensors are read, anything else is refused.")
+    st.caption(
+        "Nothing in the file is executed: tensors are read, anything else is refused. A state_dict may lie inside a "
+        "training checkpoint, and carry the names that DataParallel or torch.compile add."
+    )
     if pressed and weights is not None:
         with st.spinner("Checking and measuring"):
             own_card = None if card is None else card.getvalue()
@@ -445,6 +453,8 @@ def official_files() -> None:
         without += "paper's"
     size = dataset.download_size
     st.markdown(f"Without the official {dataset.title} files ({size}) the app {without}. Each file is checked.")
+    if problem := load.closed_data():
+        st.warning(plain(problem), icon=":material/lock:")
     if job is not None and (job.active or job.error is not None):
         job_panel(job, f"Official {dataset.title}")
     if job is None or not job.active:

@@ -206,7 +206,7 @@ def test_card_with_a_model_that_cannot_be(saved: Path, field: str, value: Any):
     refused(saved, r"blank\.json: expected a model card in JSON, found .*; restore or retrain it")
 
 
-@pytest.mark.parametrize("value", [None, 5, "", "0" * 64])
+@pytest.mark.parametrize("value", ["", "0" * 64])
 def test_card_with_a_hash_that_cannot_be(saved: Path, value: Any):
     card = saved.with_suffix(".json")
     card.write_text(json.dumps(json.loads(card.read_text()) | {"weights_sha256": value}))

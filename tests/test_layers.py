@@ -10,11 +10,12 @@ import lgm
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up: a module imports from lower layers only
     {"config", "mixture", "intervals", "progress", "threads", "winograd", "rendering", "ending"},
+    {"files", "pixels", "schema"},
     {"data", "heads", "augment", "evasion", "trials"},
     {"mnist", "cifar"},
     {"datasets", "outputs"},
     {"networks", "cards"},
-    {"poisons"},
+    {"poisons", "weights"},
     {"checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
     {"states", "solvers", "detection", "fitted", "bootstrap", "separation"},
     {"training"},

@@ -68,7 +68,8 @@ def test_a_number_changed_by_hand_is_noticed_and_put_right(copy: Path):
     start, rest = before.split("<!-- results: claims mnist -->")
     document.write_text(f"{start}<!-- results: claims mnist -->{rest.replace(number[0], '7 % (', 1)}")
     (problem,) = problems(copy)
-    line = next(i for i, (a, b) in enumerate(zip(before.split("\n"), document.read_text().split("\n")), 1) if a != b)
+    pairs = zip(before.split("\n"), document.read_text().split("\n"), strict=True)
+    line = next(i for i, (a, b) in enumerate(pairs, start=1) if a != b)
     assert f"README.md: differs from the records in line {line};" in problem
     assert write_documents(copy) == ["README.md"]
     assert document.read_text() == before

@@ -1,5 +1,6 @@
 """The frame around every page: title line, errors, the strip with the current poison, downloads."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,11 @@ def title(question: str, lead: str) -> None:
     """The one question a page answers, and one sentence that says what to do."""
     st.title(question, anchor=False)
     st.html(f'<p class="lgm-lead">{lead}</p>')
+
+
+def plain(text: str) -> str:
+    """Text that comes from outside, such as a file's name, with nothing in it that Markdown would read."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|<>~$:])", r"\\\1", text)
 
 
 @contextmanager
