@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lgm.datasets import load_split
+from lgm.threads import limit_threads
 
 
 class QuietProbes:
@@ -40,6 +41,7 @@ class QuietProbes:
 
 def warm_up() -> None:
     """Import what takes seconds, and parse the bundled digits once."""
+    limit_threads()
     for name in ("lgm.checkpoints", "lgm.poisoning", "sklearn.metrics", "plotly.graph_objects"):
         import_module(name)
     load_split("bundled")

@@ -9,8 +9,8 @@ import lgm
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up: a module imports from lower layers only
-    {"config", "mixture", "intervals", "progress", "threads", "winograd"},
-    {"data", "heads", "augment", "evasion"},
+    {"config", "mixture", "intervals", "progress", "winograd"},
+    {"data", "heads", "augment", "evasion", "threads"},
     {"mnist", "cifar"},
     {"datasets"},
     {"networks", "cards"},
