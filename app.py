@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lgm.datasets import load_split
 from lgm.ending import end_soon_after_signals
+from lgm.threads import limit_threads
 from ui.jobs import runner
 
 
@@ -43,6 +44,7 @@ class QuietProbes:
 
 def warm_up() -> None:
     """Import what takes seconds, and parse the bundled digits once."""
+    limit_threads()
     for name in ("lgm.checkpoints", "lgm.poisoning", "sklearn.metrics", "plotly.graph_objects"):
         import_module(name)
     load_split("bundled")

@@ -55,9 +55,9 @@ def craft_poisons(
         config: Objective and iterations.
         beta: (N,) trade-offs, one a poison, instead of the single one in ``config``.
         threshold: (N,) T in nats, one a poison, instead of the single one in ``config``; counts with gamma only.
-        one_pair: All bases and all targets are the same: the poisons for different betas are crafted as one batch and
-            may take over each other's points, and their images on the way are kept. Otherwise a poison's way depends
-            on no other poison.
+        one_pair: All bases and all targets are the same: by Levenberg-Marquardt the poisons for different betas are
+            crafted as one batch and may take over each other's points; their images on the way are kept. Otherwise a
+            poison's way depends on no other poison.
         batch: How many together, at least 1; None: `batch_length`. Up to rounding it makes no difference.
         on_step: Called as (poison-iterations done, in all); returning False stops early with the points so far.
 
@@ -89,7 +89,8 @@ def craft_poisons(
         batch = batch_length(n, config)
     if batch < 1:
         raise ValueError(f"batch: expected at least 1, got {batch}")
-    batches = torch.arange(n).split(n if one_pair else batch)
+    together = one_pair and config.method == "lm"  # forward-backward splitting takes over no points
+    batches = torch.arange(n).split(n if together else batch)
     linearise = jacobian_of(model) if config.method == "lm" else None
     progress = _Progress([len(index) for index in batches], longest(config), on_step)
 
@@ -116,8 +117,7 @@ def craft_poisons(
         progress.report(number, len(i) * longest(config))
         return _collect(solver, bases[i], targets[i])
 
-    parallel = device.type == "cpu" and len(batches) > 1
-    with one_thread_each() if parallel else contextlib.nullcontext(map) as each:
+    with one_thread_each() if device.type == "cpu" else contextlib.nullcontext(map) as each:
         try:
             parts = list(each(craft, range(len(batches))))
         except BaseException:  # an interruption too: those still at work end with their next iteration
@@ -167,10 +167,10 @@ class _Progress:
 
 @contextlib.contextmanager
 def one_thread_each() -> Iterator[Callable[..., Iterator[Any]]]:
-    """A ``map`` that does as many batches at a time as there are cores, each on one.
+    """A ``map`` that does as many batches at a time as there are cores, each on one; a single batch too.
 
-    Threads within a batch would wait for each other at every layer, long if the machine is busy, and their number would
-    change the order of sums: this way the poisons are the same, bit for bit, on any number of cores or processes.
+    Threads within a batch would wait for each other at every layer (`lgm.threads`), and their number would change the
+    order of sums: this way the poisons are the same, bit for bit, on any number of cores or processes.
     """
     with usual_threads() as cores:
         pool = ThreadPoolExecutor(cores, "lgm-craft", torch.set_num_threads, (1,))

@@ -23,6 +23,7 @@ from lgm.networks import Classifier, build_model, check_images, device_of, embed
 from lgm.outputs import reserved
 from lgm.sharding import Team
 from lgm.states import read_progress, read_state, write_state
+from lgm.threads import threads_for
 from lgm.warmstart import copy_layers, last_layer, lay_plane, phase_path
 
 OnStep = Callable[[int, int, dict[str, float]], None]
@@ -66,7 +67,7 @@ def fit(
     Args:
         model: Where it lies is where it is trained; frozen parameters stay as they are.
         train: Labelled images.
-        config: Recipe and seed. The same config, data, machine and thread count give the same weights.
+        config: Recipe and seed. The same config, data, machine and thread count (`lgm.threads`) give the same weights.
         validation: Measured after each epoch.
         state_path: Where to keep the state after each epoch; None keeps none.
         resume: Go on from ``state_path`` if it exists.
@@ -85,15 +86,16 @@ def fit(
             run.load_state(state_path)
         else:  # a place that cannot be written fails now, not after an epoch
             run.team.only_first(lambda: run.save_state(state_path))
-    while run.epoch < config.epochs:
-        started = time.monotonic()
-        record = run.train_epoch(on_step, should_stop)
-        if record is None:
-            return FitResult(run.history, completed=False)
-        record["seconds"] = round(time.monotonic() - started, 1)
-        run.history.append(record)
-        run.raise_if_collapsed()
-        run.team.only_first(lambda: run.finish_epoch(validation, state_path, on_epoch))
+    with threads_for(config.model.network):
+        while run.epoch < config.epochs:
+            started = time.monotonic()
+            record = run.train_epoch(on_step, should_stop)
+            if record is None:
+                return FitResult(run.history, completed=False)
+            record["seconds"] = round(time.monotonic() - started, 1)
+            run.history.append(record)
+            run.raise_if_collapsed()
+            run.team.only_first(lambda: run.finish_epoch(validation, state_path, on_epoch))
     run.raise_if_guessing()
     return FitResult(run.history, completed=True)
 
@@ -228,7 +230,8 @@ def _train_and_save(
         return None
     card = Card(name=name, config=config, weights_sha256="", history=result.history)
     card.data_sha256["trained on"] = train.sha256
-    save_measured(model.eval(), card, list(_splits_at_hand(config.dataset)), folder)
+    with threads_for(config.model.network):
+        save_measured(model.eval(), card, list(_splits_at_hand(config.dataset)), folder)
     state_path.unlink(missing_ok=True)
     return card
 

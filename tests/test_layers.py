@@ -9,9 +9,9 @@ import lgm
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up: a module imports from lower layers only
-    {"config", "mixture", "intervals", "progress", "threads", "winograd", "rendering", "ending"},
+    {"config", "mixture", "intervals", "progress", "winograd", "rendering", "ending"},
     {"files", "pixels", "schema"},
-    {"data", "heads", "augment", "evasion", "trials"},
+    {"data", "heads", "augment", "evasion", "trials", "threads"},
     {"mnist", "cifar"},
     {"datasets", "outputs"},
     {"networks", "cards"},

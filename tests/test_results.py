@@ -91,7 +91,7 @@ def test_a_record_of_other_weights_is_noticed(copy: Path):
 
 
 def test_a_block_that_there_is_not_is_named():
-    with pytest.raises(CheckpointError, match="results: nothing mnist: expected a macro of results.md.jinja"):
+    with pytest.raises(CheckpointError, match=r"results: nothing mnist: expected a macro of results\.md\.jinja"):
         render("<!-- results: nothing mnist -->\n<!-- end of results -->", {"mnist": Record.read("mnist")})
 
 

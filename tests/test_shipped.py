@@ -13,7 +13,7 @@ from scipy.stats import betabinom
 
 from lgm.cards import SHIPPED, read_card, read_features
 from lgm.checkpoints import embed_split, load_checkpoint, weights_sha256
-from lgm.config import ATTACK_REVISION, BETA_GRID, PRESETS, PoisonConfig
+from lgm.config import ATTACK_REVISION, BETA_GRID, PoisonConfig
 from lgm.data import Split
 from lgm.datasets import DATASETS, load_split
 from lgm.detection import conformal_threshold, is_removed

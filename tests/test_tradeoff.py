@@ -19,8 +19,8 @@ from lgm.fitted import fit_density
 from lgm.intervals import auc_interval
 from lgm.poisoning import craft_poisons
 from lgm.poisons import Poisons, read_shipped_poisons
-from lgm.trials import hold_out
 from lgm.tradeoff import Tradeoff, beta_sweep, similarity
+from lgm.trials import hold_out
 from tests.sweeps import sweep_of
 
 GRID = (1e-4, 8e-3, 1.0)

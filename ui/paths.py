@@ -102,24 +102,18 @@ def make(names: list[str], pair: tuple[int, int], recipe: Recipe, progress: Call
 
     ``progress`` gets the share done, from this thread; if it raises, as a rerun does, nothing more is kept.
     """
-    import torch  # not at the top: the page is drawn before it is needed
-
-    from lgm.threads import usual_threads
-
     split, stop = load.split(load.clean_split()), threading.Event()
     sides = [_Side(load.model(name), load.card(name), _key(name, pair, recipe)) for name in names]
-    with usual_threads() as cores:
-        one_each = (max(1, cores // len(names)),)  # a core each is faster than all cores one after the other
-        with ThreadPoolExecutor(len(names), "lgm-path", torch.set_num_threads, one_each) as pool:
-            work = [pool.submit(side.craft, split, pair, stop) for side in sides]
-            try:
-                while wait(work, timeout=_GLANCE).not_done:
-                    progress(sum(side.share for side in sides) / len(sides))
-            except BaseException:
-                stop.set()
-                raise
-            for done in work:
-                done.result()
+    with ThreadPoolExecutor(len(names), "lgm-path") as pool:
+        work = [pool.submit(side.craft, split, pair, stop) for side in sides]
+        try:
+            while wait(work, timeout=_GLANCE).not_done:
+                progress(sum(side.share for side in sides) / len(sides))
+        except BaseException:
+            stop.set()
+            raise
+        for done in work:
+            done.result()
 
 
 @dataclass

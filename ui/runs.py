@@ -240,29 +240,16 @@ def _train(job: Job, config: TrainConfig, name: str, kept: list[Epoch] | None, *
         seen = held_out(features, config.dataset)
         job.log.append(Epoch(record, seen, *read_gaussians(_state_path(name), "model.")))
 
-    with _threads(config):
-        return train_checkpoint(
-            config,
-            name,
-            user_folder(),
-            resume=kept is not None,
-            force=anew,
-            on_step=on_step,
-            on_epoch=on_epoch,
-            should_stop=lambda: job.cancelling,
-        )
-
-
-@contextmanager
-def _threads(config: TrainConfig) -> Iterator[None]:
-    """One thread for the tiny network: it is too small to share, and waiting for each other makes two far slower."""
-    import torch
-
-    from lgm.threads import usual_threads
-
-    with usual_threads() as cores:
-        torch.set_num_threads(1 if config.model.network == "tiny-cnn" else cores)
-        yield
+    return train_checkpoint(
+        config,
+        name,
+        user_folder(),
+        resume=kept is not None,
+        force=anew,
+        on_step=on_step,
+        on_epoch=on_epoch,
+        should_stop=lambda: job.cancelling,
+    )
 
 
 def _untrained(config: TrainConfig) -> list[Epoch]:
