@@ -55,8 +55,7 @@ def choose(base: int, target: int) -> None:
 
 def draw_pair(kind: str) -> None:
     """A new random pair: of any classes, of neighbouring ones ("near") or of distant ones ("far")."""
-    seed = state.get("seed") + 1
-    state.put("seed", seed)
+    seed = state.draw_next("seed")
     rng, y = np.random.default_rng(seed), labels()
     means = load.features(load.model_name("lgm")).means
     classes = [(a, b) for a in range(len(means)) for b in range(len(means)) if a != b]

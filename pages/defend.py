@@ -61,7 +61,7 @@ def keep_class(name: str, other: str, pair: tuple[int, int]) -> None:
 
 def draw_again() -> None:
     """Another target, other bases, other clean images."""
-    state.put("draw", state.get("draw") + 1)
+    state.draw_next("draw")
 
 
 def calibrate(loss: str) -> None:

@@ -13,7 +13,7 @@ from scipy.stats import betabinom
 
 from lgm.cards import SHIPPED, read_card, read_features
 from lgm.checkpoints import embed_split, load_checkpoint, weights_sha256
-from lgm.config import ATTACK_REVISION, BETA_GRID, PoisonConfig
+from lgm.config import ATTACK_REVISION, BETA_GRID, PRESETS, PoisonConfig
 from lgm.data import Split
 from lgm.datasets import DATASETS, load_split
 from lgm.detection import conformal_threshold, is_removed
@@ -62,7 +62,7 @@ def images(name: str, bundled: Split, monkeypatch: pytest.MonkeyPatch) -> Split:
 @each_network
 def test_the_card_tells_how_the_network_was_made(name: str) -> None:
     card = read_card(name)
-    assert card.config == PRENETWORKS[name]
+    assert card.config == PRESETS[name]
     assert card.config.split == "train"
     assert len(card.history) == card.config.all_epochs
     assert card.weights_sha256 == weights_sha256(load_file(SHIPPED / f"{name}.safetensors"))

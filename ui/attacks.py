@@ -17,8 +17,7 @@ from ui.jobs import runner
 if TYPE_CHECKING:
     from lgm.demonstration import Attack, Demonstration
 
-POISONS = (0, 1, 2, 5, 10, 20)  # K: so few are crafted while one waits
-CLEAN = (2, 5, 10, 20, 50)  # images a class
+POISONS, CLEAN = state.options("poisons"), state.options("clean")
 THRESHOLD = {"lgm": "threshold", "softmax": "softmax_threshold"}  # where T is in `ui.state`: each density has its own
 TRIALS = 30
 _EXAMPLE = (4, 9)  # classes of base and target

@@ -1,6 +1,5 @@
 """The frame around every page: title line, errors, the strip with the current poison, downloads."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from PIL import Image
 from lgm.cards import CheckpointError
 from lgm.data import DataError, SaveError
 from lgm.figures import ROLE, picture
+from ui.choices import choose_data
 
 _CSS = """
 <style>
@@ -24,6 +24,8 @@ h1 {font-size: 1.7rem !important; padding: 0 0 .1rem 0 !important;}
 /* In the dark no single colour can be both text on the page and ground for white text. */
 [data-testid="stBaseButton-primary"] {background-color: #0B6BB8; border-color: #0B6BB8; color: #FFFFFF;}
 h2 {font-size: 1.25rem !important; padding: .4rem 0 .2rem 0 !important;}
+:has(> .st-key-history) {display: none;}
+.st-key-title_row {margin-bottom: -1rem;}
 .lgm-lead {opacity: .85; margin: 0 0 .6rem 0; max-width: 62rem;}
 .lgm-chip {display: inline-block; padding: 0 .5rem; border-radius: 1rem; border: 2px solid;
   font-weight: 600; font-size: .85rem;}
@@ -31,20 +33,36 @@ h2 {font-size: 1.25rem !important; padding: .4rem 0 .2rem 0 !important;}
 """
 
 
+# Streamlit makes an entry of the browser's history of every change of the query. Whoever moves a slider ten times would
+# have to go back eleven times to leave the page: only another page is another entry.
+_HISTORY = """
+<script>
+if (!Object.hasOwn(history, "pushState")) {
+  const push = history.pushState.bind(history);
+  history.pushState = (state, title, url) => {
+    const here = new URL(url, location).pathname === location.pathname;
+    here ? history.replaceState(state, title, url) : push(state, title, url);
+  };
+}
+</script>
+"""
+
+
 def style() -> None:
-    """Spacing, tabular numbers, crisp enlarged images."""
+    """Spacing, tabular numbers, crisp enlarged images; Back leaves the page."""
     st.html(_CSS)
+    with st.container(key="history"):
+        st.html(_HISTORY, unsafe_allow_javascript=True)
 
 
 def title(question: str, lead: str) -> None:
-    """The one question a page answers, and one sentence that says what to do."""
-    st.title(question, anchor=False)
+    """The one question a page answers, what it is about, and one sentence that says what to do."""
+    row = {"horizontal": True, "vertical_alignment": "center", "horizontal_alignment": "distribute"}
+    with st.container(key="title_row", **row):
+        st.title(question, anchor=False, width="content")
+        with guard():
+            choose_data()
     st.html(f'<p class="lgm-lead">{lead}</p>')
-
-
-def plain(text: str) -> str:
-    """Text that comes from outside, such as a file's name, with nothing in it that Markdown would read."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|<>~$:])", r"\\\1", text)
 
 
 @contextmanager

@@ -22,6 +22,11 @@ def runner() -> Runner:
     return Runner()
 
 
+def jobs_of(kind: str) -> list[Job]:
+    """Jobs whose key begins with this word, the oldest first; of all sessions, because work belongs to the server."""
+    return [job for job in list(runner().jobs.values()) if job.key.split(" ")[0] == kind]
+
+
 def job_panel(job: Job, label: str) -> None:
     """Follow a job that is active, or say why one failed: progress with time left, place in the queue, Cancel.
 

@@ -14,38 +14,12 @@ from lgm.datasets import DATASETS, load_split
 from lgm.poisons import Poisons
 from lgm.study import read_study
 from ui import state
-from ui.frame import plain
 
 if TYPE_CHECKING:
     from lgm.networks import Classifier
 
 PAGES = Path(__file__).resolve().parent.parent / "pages"
 LOSSES = {"lgm": "LGM network", "softmax": "Softmax network"}
-
-
-def choose_data() -> None:
-    """The sidebar: which dataset, which clean fine-tuning data D_f, which two networks."""
-    titles = {name: DATASETS[name].title for name in _usable()}
-    _choice("Dataset", "dataset", list(titles), dataset().name, titles)
-    chosen = dataset()
-    wording = {name: f"{chosen.title}: {chosen.brief(name)}" for name in chosen.splits}
-    _choice("Fine-tuning data D_f", "data", clean_splits(), clean_split(), wording)
-    if not chosen.at_hand(chosen.clean[0]):
-        missing = f"The official {chosen.title} files are not on this machine. The Train page can fetch them."
-        st.caption(plain(closed_data() or missing))
-    for loss, title in LOSSES.items():
-        _choice(title, loss, networks(loss, chosen.name), model_name(loss), {})
-
-
-def _choice(title: str, name: str, options: list[str], current: str, titles: dict[str, str]) -> None:
-    index = options.index(current) if current in options else 0
-    shown = [titles.get(option, option) for option in options]
-    # A choice made elsewhere is part of the key: a widget that is already there would take it back.
-    label = st.selectbox(title, shown, index=index, key=f"w_{name}_{current}_{shown}")
-    picked = options[shown.index(label)] if label else current
-    if picked != current:
-        state.choose(name, picked)
-        st.rerun()
 
 
 @st.cache_resource(show_spinner=False, max_entries=1, ttl=10)
@@ -96,7 +70,7 @@ def networks(loss: str, of: str) -> list[str]:
     return [name for name, config in configs.items() if config.model.loss == loss and config.dataset == of]
 
 
-def _usable() -> list[str]:
+def usable() -> list[str]:
     """Datasets with a network of either loss."""
     made = {(card.config.model.loss, card.config.dataset) for card in _all_cards().values()}
     return [name for name in DATASETS if all((loss, name) in made for loss in LOSSES)]
@@ -105,7 +79,7 @@ def _usable() -> list[str]:
 def dataset() -> Dataset:
     """The URL's dataset if there are networks for it, else MNIST."""
     wanted = state.get("dataset")
-    return DATASETS[wanted if wanted in _usable() else "mnist"]
+    return DATASETS[wanted if wanted in usable() else "mnist"]
 
 
 def class_name(label: int) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import streamlit as st
 
 from lgm.cards import SHIPPED, Card, CheckpointError, Features, check_name, gaussians, read_gaussians, user_folder
 from lgm.config import PRESETS, Loss, Network, TrainConfig
@@ -17,7 +18,7 @@ from lgm.datasets import DATASETS, load_split, validation_split
 from lgm.jobs import Job
 from lgm.outputs import in_use
 from lgm.states import read_progress
-from ui.jobs import runner
+from ui.jobs import jobs_of, runner
 
 _STATE = ".resume.safetensors"
 _JOB = "train"  # keys of training jobs: this, the model's name, and a token of their own
@@ -90,8 +91,7 @@ def _in_use() -> set[str]:
 
 def active_names() -> set[str]:
     """Names of the models that any session is training now."""
-    jobs = [job for job in list(runner().jobs.values()) if job.active]
-    return {job.key.split(" ")[1] for job in jobs if job.key.startswith(_JOB + " ")}
+    return {job.key.split(" ")[1] for job in jobs_of(_JOB) if job.active}
 
 
 def free_name(stem: str) -> str:
@@ -124,11 +124,22 @@ def claimed(name: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Run:
-    """A run that a session started; the log of the job holds an `Epoch` for each epoch."""
+    """A run of this server; the log of the job holds an `Epoch` for each epoch."""
 
     name: str
     config: TrainConfig
     job: Job
+
+
+@st.cache_resource(show_spinner=False)
+def _started() -> dict[str, Run]:
+    """Runs of all sessions by the key of their job."""
+    return {}
+
+
+def active_runs() -> list[Run]:
+    """Runs that go on or wait, whoever started them, in their order."""
+    return [_started()[job.key] for job in jobs_of(_JOB) if job.active and job.key in _started()]
 
 
 def start(config: TrainConfig, name: str) -> Run:
@@ -217,7 +228,11 @@ def _state_path(name: str) -> Path:
 
 def _submit(config: TrainConfig, name: str, kept: list[Epoch] | None, *, anew: bool = False) -> Run:
     key = f"{_JOB} {name} {uuid.uuid4().hex}"
-    return Run(name, config, runner().submit(key, lambda job: _train(job, config, name, kept, anew=anew)))
+    run = Run(name, config, runner().submit(key, lambda job: _train(job, config, name, kept, anew=anew)))
+    for old in _started().keys() - runner().jobs.keys():
+        _started().pop(old, None)  # forgotten by the runner
+    _started()[key] = run
+    return run
 
 
 def _train(job: Job, config: TrainConfig, name: str, kept: list[Epoch] | None, *, anew: bool) -> Card | None:
