@@ -565,7 +565,7 @@ def _add_report(commands: Any) -> None:
         "--softmax", default="mnist-softmax", help="checkpoint trained with softmax, of the same dataset"
     )
     _add_data(parser)
-    parser.add_argument("--quick", action="store_true", help="fewer pairs and attacks: minutes, wider intervals")
+    parser.add_argument("--quick", action="store_true", help="fewer pairs and attacks, so wider intervals")
     parser.add_argument("--seed", type=int, default=1, help="of all draws")
     parser.add_argument("--out", type=Path, required=True, help="file for the report (.html)")
     parser.add_argument("--study", type=Path, help="file for the numbers (.json), as the app reads them")
