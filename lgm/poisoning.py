@@ -186,12 +186,13 @@ def _starts(b: Tensor, t: Tensor, config: PoisonConfig, *, one_pair: bool) -> tu
     """Points (M, C, H, W), the base or blends of base and target, and for which poison each is (M,).
 
     Of the poisons of one pair every third begins, spread over the way between base and target; the others go on from
-    the points that these have found.
+    the points that these have found. Fewer than nine have three starts all the same: base, target, and half-way.
     """
     everyone = torch.arange(len(b), device=b.device)
     if config.method == "fbs":
         return b, everyone
-    owner = everyone[::3] if one_pair else everyone
+    starts = max(3, -(-len(b) // 3))
+    owner = torch.arange(starts, device=b.device) * len(b) // starts if one_pair else everyone
     along = torch.linspace(0, 1, 3, device=b.device)[torch.arange(len(owner)) % 3, None, None, None]
     return _blend(b[owner], t[owner], along if one_pair else _HALF_WAY), owner
 

@@ -17,8 +17,9 @@ from lgm.intervals import wilson_interval
 from lgm.jobs import Job, QueueFull
 from ui import load, runs, state, uploads
 from ui.film import film
-from ui.frame import guard, plain, title
-from ui.jobs import duration, job_panel, runner, tick_while
+from ui.frame import guard, title
+from ui.jobs import job_panel, runner, tick_while
+from ui.markdown import plain
 from ui.runs import Epoch, Run, Unfinished
 
 LOSSES = {"lgm": "LGM", "softmax": "Softmax"}
@@ -113,7 +114,7 @@ def choose() -> None:
     elif st.button("Train", type="primary", icon=":material/play_arrow:", disabled=busy, width="stretch"):
         begin(lambda: runs.start(config, name))
     if splits:
-        st.caption(f"About {duration(runs.expected_seconds(config))} on two idle cores.")
+        st.caption("The time left is shown once it runs, by its pace so far.")
     else:
         st.caption(f"{dataset.title} is not on this machine: see *Official files* below.")
 

@@ -11,6 +11,7 @@ from PIL import Image
 from lgm.cards import CheckpointError
 from lgm.data import DataError, SaveError
 from lgm.figures import ROLE, picture
+from lgm.poisons import Poisons
 from ui.choices import choose_data
 
 _CSS = """
@@ -95,9 +96,20 @@ class CurrentPoison:
     beta: float
 
 
-def keep_poison(poison: CurrentPoison) -> None:
-    """Remember the poison that Craft shows."""
-    st.session_state["current_poison"] = poison
+def keep_poison(poisons: Poisons, index: int, model: str, classes: tuple[str, ...]) -> None:
+    """Remember one of these poisons, crafted on ``model``; ``classes`` are the names of the labels."""
+    label, target, predicted = (
+        classes[group[index]] for group in (poisons.labels, poisons.target_labels, poisons.predicted)
+    )
+    st.session_state["current_poison"] = CurrentPoison(
+        image=poisons.images[index],
+        model=model,
+        label=label,
+        target_label=target,
+        predicted=predicted,
+        score=float(poisons.score[index]),
+        beta=float(poisons.beta[index]),
+    )
 
 
 def current_poison(model: str) -> CurrentPoison | None:

@@ -6,17 +6,16 @@ import streamlit as st
 
 from lgm.cards import CheckpointError
 from lgm.config import BETA_GRID, METHODS, Method, PoisonConfig
-from lgm.datasets import load_split
+from lgm.datasets import DATASETS, load_split
 from lgm.jobs import Job, QueueFull
 from lgm.poisons import Poisons
 from ui import load, state
-from ui.jobs import duration, job_panel, jobs_of, runner
+from ui.frame import keep_poison
+from ui.jobs import job_panel, jobs_of, runner
 
 SHIPPED = "shipped"
 _CHOSEN = "poison_set"  # key of the widget that chooses a set
 _JOB = "craft_job"
-_SECONDS = {"lm": 0.07, "fbs": 0.75}  # a poison on two cores, on the average, measured
-_SLOWER = {"vgg19": 5}  # networks: by so many times
 
 
 def adopt_finished() -> None:
@@ -25,6 +24,7 @@ def adopt_finished() -> None:
     if job is None or job.active:
         return
     if job.state == "done":
+        _keep_one(job.result)
         st.session_state[_CHOSEN] = job.key
     if job.error is None:  # an error stays on the panel
         del st.session_state[_JOB]
@@ -33,6 +33,13 @@ def adopt_finished() -> None:
 def _crafts(weights: str) -> list[Job]:
     """Jobs of all sessions that craft, or have crafted, on these weights."""
     return [job for job in jobs_of("craft") if job.key.split(" ")[2] == weights]
+
+
+def _keep_one(poisons: Poisons) -> None:
+    """The first of a set that collides goes along from page to page, as one from the Craft page does."""
+    name = str(poisons.manifest["model"])
+    classes = DATASETS[load.card(name).config.dataset].classes
+    keep_poison(poisons, int(poisons.collided.argmax()), name, classes)
 
 
 def sets_for(name: str) -> dict[str, Poisons]:
@@ -78,9 +85,7 @@ def craft_panel(name: str) -> None:
     others = [other for other in _crafts(load.card(name).weights_sha256) if other.active and other is not job]
     with st.expander("Craft new poisons", icon=":material/science:", expanded=job is not None or bool(others)):
         config, count, seed = _widgets()
-        slower = _SLOWER.get(load.card(name).config.model.network, 1)
-        estimate = duration(count * slower * _SECONDS[config.method])
-        st.caption(f"About {estimate} on two idle cores. A poison is done when it hardly improves any more.")
+        st.caption("A poison is done when it hardly improves any more. Once crafting runs, the time left is shown.")
         if st.button("Craft", type="primary", icon=":material/play_arrow:", disabled=job is not None and job.active):
             job = _submit(name, config, count, seed)
         if job is not None:
