@@ -341,7 +341,7 @@ def _equal_beta(sweeps: dict[str, Tradeoff] | None, lgm: Side, softmax: Side) ->
 def _detection(side: Side) -> dict[str, Any] | None:
     if side.poisons is None or side.clean is None:
         return None
-    return detection_report(side.clean.score, side.poisons.score, side.poisons.collided, FPR)
+    return detection_report(side.clean.score, side.poisons.score, side.poisons.collided, FPR).to_dict()
 
 
 def _success(report: dict[str, Any], arm: str) -> Reading:

@@ -32,6 +32,7 @@ from lgm.figures import (
     success_curves,
     traded,
 )
+from lgm.intervals import Estimate, outward, percent_text, share_text
 from lgm.matched import matched
 from lgm.poisons import Poisons
 from lgm.study import Study, for_claims, frontier_meaning, poisons_or_none
@@ -129,12 +130,24 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATE.parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"percent": _percent, "number": _number, "span": _span}
+    environment.filters |= {
+        "percent": _percent,
+        "share": share_text,
+        "number": _number,
+        "span": _span,
+        "ends": _ends,
+        "points": lambda difference: Estimate(*difference).points(),
+    }
     return environment
 
 
 def _percent(share: float | None, digits: int = 0) -> str:
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
+    return percent_text(share, digits)
+
+
+def _ends(interval: Any) -> str:
+    """An interval of an AUC, in brackets; nothing for none."""
+    return "" if interval is None else "({} to {})".format(*outward(*interval, digits=4))
 
 
 def _number(value: float | None, digits: int = 2) -> str:
@@ -146,7 +159,7 @@ def _span(interval: Any, digits: int = 0) -> str:
     if interval is None or None in interval:
         return ""
     low, high = interval
-    return f"({100 * low:.{digits}f} to {100 * high:.{digits}f})"
+    return "({} to {})".format(*outward(100 * low, 100 * high, digits))
 
 
 def _html(figure: go.Figure) -> str:
@@ -159,7 +172,7 @@ def _detection(network: Network) -> dict[str, Any] | None:
     poisons = network.poisons
     if poisons is None or not np.isfinite(poisons.score).all():
         return None
-    return detection_report(network.clean.score, poisons.score, poisons.collided, 0.01)
+    return detection_report(network.clean.score, poisons.score, poisons.collided, 0.01).to_dict()
 
 
 def _paper_figures(networks: dict[str, Network], split: Split) -> list[Figure]:

@@ -139,7 +139,7 @@ def test_distance_of_classes(ours: float, verdict: str, rng: np.random.Generator
 )
 def test_likelihood(apart: float, collided: int, verdict: str, rng: np.random.Generator):
     clean, poisons = rng.standard_normal(500), rng.standard_normal(60) - apart
-    report = detection_report(clean, poisons, np.arange(60) < collided, 0.01)
+    report = detection_report(clean, poisons, np.arange(60) < collided, 0.01).to_dict()
     claim = likelihood_separates(report)
     assert claim.verdict == verdict
     low, high = auc_interval(report["auc"], 500, 60)
@@ -149,7 +149,7 @@ def test_likelihood(apart: float, collided: int, verdict: str, rng: np.random.Ge
 
 def test_likelihood_may_tell_only_those_that_collide(rng: np.random.Generator):
     poisons = np.r_[rng.standard_normal(60) - 9, rng.standard_normal(60)]
-    report = detection_report(rng.standard_normal(500), poisons, np.arange(120) < 60, 0.01)
+    report = detection_report(rng.standard_normal(500), poisons, np.arange(120) < 60, 0.01).to_dict()
     assert likelihood_separates(report).verdict == "holds under conditions"
 
 

@@ -10,13 +10,13 @@ import lgm
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up: a module imports from lower layers only
     {"config", "mixture", "intervals", "progress", "threads", "winograd"},
-    {"data", "heads", "augment", "evasion"},
+    {"data", "heads", "augment", "evasion", "bootstrap"},
     {"mnist", "cifar"},
     {"datasets"},
     {"networks", "cards"},
     {"poisons"},
     {"checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
-    {"states", "solvers", "detection", "fitted", "bootstrap", "separation"},
+    {"states", "solvers", "detection", "fitted", "separation"},
     {"training"},
     {"poisoning", "baselines", "finetune"},
     {"defense", "jobs", "bench"},
