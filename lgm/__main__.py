@@ -76,26 +76,39 @@ def _table(result: dict[str, Any], indent: str = "") -> str:
         elif isinstance(value, dict):
             lines += [f"{indent}{key}", _table(value, indent + "  ")]
         else:
-            lines.append(f"{indent}{key:<24}{value:.6g}" if isinstance(value, float) else f"{indent}{key:<24}{value}")
+            lines.append(f"{indent}{key:<24}{_short(value)}")
     return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    """Six digits of a number, also in a list; but what is not quite 1 does not read as 1."""
+    if isinstance(value, list):
+        return " to ".join(map(_short, value))
+    if isinstance(value, float):
+        return "0.999999" if 0.999999 < value < 1 else f"{value:.6g}"
+    return str(value)
 
 
 def _ranking(baselines: list[dict[str, Any]]) -> str:
     """Detectors for people: a line each, over all poisons and over those that collide."""
-    rates = f"TPR at {100 * baselines[0]['fpr']:g} % FPR"
-    lines = [f"{'detector':<32}{'poisons':>7}  {'AUC':<26}{rates:<26}{'difference to the first':<29}"]
+    from lgm.baselines import DECIDING, rule_in_words
+    from lgm.intervals import Estimate
+
+    rates = [f"{fpr:g}" for fpr in DECIDING]
+    heads = [f"TPR at {100 * fpr:g} % FPR" for fpr in DECIDING]
+    versus = [f"at {100 * fpr:g} %, points" for fpr in DECIDING]
+    lines = [f"{'detector':<32}{'poisons':>7}  {'AUC':<28}{heads[0]:<26}{heads[1]:<26}{versus[0]:<24}{versus[1]:<24}"]
     for baseline in baselines:
         for group in filter(None, (baseline, baseline["collided"])):
-            numbers = [
-                f"{group[name]:.4f} ({group[f'{name}_interval'][0]:.4f} to {group[f'{name}_interval'][1]:.4f})"
-                for name in ("auc", "tpr")
-            ]
-            value, low, high = group["difference"]
-            difference = f"{value:+.4f} ({low:+.4f} to {high:+.4f})"
             title = baseline["title"] if group is baseline else "  those that collide"
-            lines.append(
-                f"{title:<32}{group['n']:>7}  {numbers[0]:<26}{numbers[1]:<26}{difference:<29}{group['verdict']}"
-            )
+            line = f"{title:<32}{group['n']:>7}  {Estimate(group['auc'], *group['auc_interval']).in_full():<28}"
+            for rate in rates:
+                line += f"{Estimate(group['tpr_at_fpr'][rate], *group['tpr_at_fpr_interval'][rate]).percent():<26}"
+            for rate in rates:
+                line += f"{Estimate(*group['tpr_difference'][rate]).points():<24}"
+            lines.append(line + group["verdict"])
+    first = baselines[0]["title"]
+    lines.append(f"Points: of TPR, against {first}. {rule_in_words().replace('*', '')}")
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -336,6 +349,7 @@ def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") ->
     import numpy as np
 
     from lgm.checkpoints import load_checkpoint
+    from lgm.detection import conformal_words
     from lgm.poisoning import batch_length, craft_path, craft_random
 
     batch = batch_length(args.poisons, config)
@@ -364,6 +378,7 @@ def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") ->
         "beta": [float(beta) for beta in poisons.beta] if args.pair else args.beta,
         "gamma": config.gamma,
         "threshold": config.threshold,
+        "threshold_means": conformal_words(0.01, len(split)) if args.gamma and args.threshold is None else None,
         "seed": None if args.pair else args.seed,
         "collided": float(poisons.collided.mean()),
         "objective": float(poisons.objective.mean()),
@@ -469,19 +484,21 @@ def _detect(args: argparse.Namespace) -> dict[str, Any]:
 
     poisons = read_poisons(args.poisons)
     model, card = load_checkpoint(args.model, args.device)
+    features = read_features(args.model)
     if not args.baselines:
         require_mixture(model)
     split = _split(args, card.config.dataset)
     crafted_from = poisons.manifest.get("split_sha256", split.sha256)
     if crafted_from != split.sha256:
         print(f"note: these poisons were crafted from other data than {split.name!r}", file=sys.stderr)
-    clean = embed_split(model, split)
+    stored = features.splits.get(split.name) if card.data_sha256.get(split.name) == split.sha256 else None
+    clean = embed_split(model, split) if stored is None else stored  # the very scores, and so the T, that the app has
     crafted_on = poisons.manifest.get("model")
     result = {"model": card.name, "data": split.name, "crafted_on": crafted_on, "wanted_fpr": args.fpr}
     if card.config.model.loss == "lgm":
         result |= _filter_report(model, clean, poisons, args.fpr)
     if args.baselines:
-        evidence = gather_evidence(model, card, read_features(args.model), clean, poisons)
+        evidence = gather_evidence(model, card, features, clean, poisons)
         result["baselines"] = [each.to_dict() for each in compare(evidence, args.seed, fpr=args.fpr)]
     return result
 
@@ -490,12 +507,13 @@ def _filter_report(model: "Classifier", clean: "Features", poisons: "Poisons", f
     """What the likelihood filter does."""
     import torch
 
-    from lgm.detection import detection_report, nominal_fpr
+    from lgm.detection import detection_report, empirical_words, nominal_fpr
     from lgm.networks import log_likelihood, require_mixture
 
     mixture = require_mixture(model).mixture
     score = log_likelihood(model, torch.from_numpy(poisons.images), torch.from_numpy(poisons.labels).long()).numpy()
-    report = detection_report(clean.score, score, poisons.collided, fpr)
+    report = detection_report(clean.score, score, poisons.collided, fpr).to_dict()
+    report["threshold_means"] = empirical_words(fpr, len(clean.score))
     if report["threshold"] is not None:
         peak = mixture.peak().cpu().numpy()
         report["nominal_fpr"] = nominal_fpr(report["threshold"], peak, mixture.means.shape[1])

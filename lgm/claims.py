@@ -18,7 +18,7 @@ from lgm.baselines import does_as_well, rule_in_words
 from lgm.cards import Features
 from lgm.config import PoisonConfig
 from lgm.detection import detection_report
-from lgm.intervals import mean_interval, percentile_interval
+from lgm.intervals import mean_interval, outward, percent_text, percentile_interval
 from lgm.matched import Matched, matched
 from lgm.poisons import Poisons
 from lgm.separation import separation, separation_bootstrap
@@ -373,7 +373,7 @@ def _equal_beta(sweeps: dict[str, Tradeoff] | None, lgm: Side, softmax: Side) ->
 def _detection(side: Side) -> dict[str, Any] | None:
     if side.poisons is None or side.clean is None:
         return None
-    return detection_report(side.clean.score, side.poisons.score, side.poisons.collided, FPR)
+    return detection_report(side.clean.score, side.poisons.score, side.poisons.collided, FPR).to_dict()
 
 
 def _success(report: dict[str, Any], arm: str) -> Reading:
@@ -394,7 +394,7 @@ def _number(value: float, low: float, high: float, digits: int = 2) -> str:
 
 
 def _percent(value: float, low: float, high: float) -> str:
-    return f"{100 * value:.3g} % ({100 * low:.3g} to {100 * high:.3g})"
+    return "{} ({} to {})".format(percent_text(value), *outward(100 * low, 100 * high, 1))
 
 
 def _of(reading: Reading, digits: int = 2) -> str:

@@ -9,15 +9,15 @@ import lgm
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up: a module imports from lower layers only
-    {"config", "mixture", "intervals", "progress", "winograd", "rendering", "ending"},
-    {"files", "pixels", "schema"},
-    {"data", "heads", "augment", "evasion", "trials", "threads"},
+    {"config", "mixture", "intervals", "progress", "winograd", "ending"},
+    {"files", "pixels", "schema", "rendering"},
+    {"data", "heads", "augment", "evasion", "trials", "threads", "bootstrap"},
     {"mnist", "cifar"},
     {"datasets", "outputs"},
     {"networks", "cards"},
     {"poisons", "weights"},
     {"checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
-    {"states", "solvers", "detection", "fitted", "bootstrap", "separation"},
+    {"states", "solvers", "detection", "fitted", "separation"},
     {"training"},
     {"poisoning", "baselines", "finetune"},
     {"craft_cache"},
