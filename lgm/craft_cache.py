@@ -49,16 +49,14 @@ def craft_cached(
     parts = []
     for start in range(0, n, _BATCHES * batch):
         index = np.arange(start, min(start + _BATCHES * batch, n))
-        given = {
-            name: None if values is None else np.asarray(values, np.float32)[index]
-            for name, values in (("beta", beta), ("threshold", threshold))
-        }
+        betas, limits = (None if v is None else np.asarray(v, np.float32)[index] for v in (beta, threshold))
         b, t = bases[index], targets[index]
-        path = folder / f"{_key(b, t, setting | given)}.safetensors"
+        path = folder / f"{_key(b, t, {**setting, 'beta': betas, 'threshold': limits})}.safetensors"
         if path.is_file():
             parts.append(read_poisons(path))
         else:
-            parts.append(craft_poisons(model, b, t, config, batch=batch, on_step=progress.report, **given))
+            on_part = progress.report
+            parts.append(craft_poisons(model, b, t, config, beta=betas, threshold=limits, batch=batch, on_step=on_part))
             if not progress.stopped:
                 parts[-1].save(path)
         progress.done += len(index) * longest(config)

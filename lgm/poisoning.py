@@ -78,7 +78,7 @@ def craft_poisons(
     betas = np.full(n, config.beta, np.float32) if beta is None else np.asarray(beta, np.float32)
     if betas.shape != (n,) or not (betas >= 0).all():  # NaN included
         raise ValueError(f"beta: expected {n} numbers >= 0, got shape {betas.shape}, smallest {betas.min(initial=0)}")
-    thresholds = np.full(n, config.threshold or 0.0, np.float32) if threshold is None else np.float32(threshold)
+    thresholds = np.asarray(np.full(n, config.threshold or 0.0) if threshold is None else threshold, np.float32)
     if thresholds.shape != (n,) or not np.isfinite(thresholds).all():
         raise ValueError(f"threshold: expected {n} finite numbers, got shape {thresholds.shape}")
     for images in (bases, targets):

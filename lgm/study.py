@@ -115,8 +115,9 @@ def run_study(
     base = DefenseConfig(trials=extent.trials, seed=seed)
     for loss, (model, card) in loaded.items():
         part = step(f"β, {loss}")
-        extents = {"pairs": extent.pairs, "trials": extent.attacks}
-        found = beta_sweep(model, card, split, **extents, seed=seed, on_step=part, cache=cache)
+        found = beta_sweep(
+            model, card, split, pairs=extent.pairs, seed=seed, trials=extent.attacks, on_step=part, cache=cache
+        )
         study["tradeoff"][loss] = found.to_dict()
         reports = sweep(model, card, split, base, settings, on_step=step(f"defence, {loss}"), cache=cache)
         if extent.variants:
