@@ -237,16 +237,16 @@ function gauge(figure, s, poison) {
   spot(low, `≤ ${low.toFixed(0)}`, "left"); spot(peak, peak.toFixed(1), "right");
   g.strokeStyle = ink; g.lineWidth = 2;
   g.beginPath(); g.moveTo(X(T), y - 16); g.lineTo(X(T), y + 12); g.stroke();
-  g.textAlign = "center"; g.fillText(`T = ${T.toFixed(1)}`, Math.max(left + 28, Math.min(X(T), right - 28)), y + 14);
+  g.textAlign = "center"; g.fillText(`T = ${nats(T)}`, Math.max(left + 28, Math.min(X(T), right - 28)), y + 14);
   g.textBaseline = "bottom";
   g.textAlign = "left"; g.fillText("removed", left, y - 13);
   g.textAlign = "right"; g.fillText("kept", right, y - 13);
   const output = figure.querySelector("output");
   if (poison) {
     mark(g, X(poison.score), y, "diamond", s.data.colors.poison, ink);
-    output.textContent = `log p(f(x) | ${s.data.classes[s.data.base_label]}) = ${poison.score.toFixed(2)} nats`;
+    output.textContent = `log p(f(x) | ${s.data.classes[s.data.base_label]}) = ${nats(poison.score)} nats`;
   } else output.textContent = "";
-  canvas.setAttribute("aria-label", `Likelihood gauge, threshold ${T.toFixed(1)} nats. ${output.textContent}`);
+  canvas.setAttribute("aria-label", `Likelihood gauge, threshold ${nats(T)} nats. ${output.textContent}`);
 }
 
 function picture(figure, pixels, shape, border) {
