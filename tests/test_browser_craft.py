@@ -152,7 +152,8 @@ def test_the_iteration_is_drawn_at_every_step_and_never_told(
         ours = examples["lgm"]
         expect(page.locator(".scrub output")).to_have_text(f"{iterations[frame]} of {iterations[last]}")
         if frame != last:  # the numbers of the finished poison are not those of the record
-            assert f"= {ours.path_score[START, frame]:.2f} nats" in page.locator(".gauge output").inner_text()
+            score = f"{ours.path_score[START, frame]:.2f}".replace("-", "−")
+            assert f"= {score} nats" in page.locator(".gauge output").inner_text()
             assert f"seen as {ours.path_predicted[START, frame]}" in page.locator(".tile.lgm output").inner_text()
             l2 = np.sqrt(ours.path_objective[START, frame, 1])
             assert f"L2 {l2:.2f} " in page.locator(".tile.lgm-d output").inner_text()
