@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from lgm.config import TrainConfig
 from lgm.data import home, write_atomically
+from lgm.intervals import to_json
 
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -129,7 +130,7 @@ def _check_range(card: Card) -> None:
 def write_card(card: Card, folder: Path) -> None:
     """Put `<name>.json` into place, whole or not at all."""
     values = {**asdict(card), "config": card.config.to_dict()}
-    text = json.dumps(values, indent=1) + "\n"
+    text = to_json(values, indent=1) + "\n"
     write_atomically(folder / f"{card.name}.json", lambda path: path.write_text(text))
 
 

@@ -5,7 +5,6 @@ network, image or setting is simply another file. The folder may be deleted at a
 """
 
 import hashlib
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 from lgm.checkpoints import weights_sha256
 from lgm.config import PoisonConfig
 from lgm.data import Split
+from lgm.intervals import to_json
 from lgm.networks import Classifier
 from lgm.poisoning import batch_length, craft_poisons
 from lgm.poisons import Poisons, read_poisons
@@ -88,7 +88,7 @@ def _key(
 ) -> str:
     numbers = {name: None if values is None else values.tolist() for name, values in given.items()}
     setting = {"revision": REVISION, "network": network, "config": asdict(config), "batch": batch, **numbers}
-    digest = hashlib.sha256(json.dumps(setting, sort_keys=True).encode())
+    digest = hashlib.sha256(to_json(setting, sort_keys=True).encode())
     for split in (bases, targets):
         digest.update(split.sha256.encode())
     return digest.hexdigest()

@@ -12,12 +12,13 @@ from torch import Tensor
 from lgm.cards import CheckpointError
 from lgm.checkpoints import weights_sha256
 from lgm.data import write_atomically
+from lgm.intervals import to_json
 
 
 def write_state(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
     """Put the file into place, whole or not at all; ``record`` is anything that JSON can hold."""
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    run = json.dumps(record)
+    run = to_json(record)
     metadata = {"run": run, "sha256": _checksum(tensors, run)}
     write_atomically(path, lambda part: save_file(tensors, part, metadata=metadata))
 

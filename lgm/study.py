@@ -1,6 +1,5 @@
 """All that takes minutes to measure of two networks, as one record: the app shows it, the report prints it."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -12,7 +11,7 @@ from lgm.cards import Card, CheckpointError, read_features
 from lgm.claims import SUCCESS
 from lgm.config import GAMMA_GRID, DefenseConfig
 from lgm.data import Split, write_atomically
-from lgm.intervals import wilson_interval
+from lgm.intervals import to_json, wilson_interval
 from lgm.poisons import Poisons, read_shipped_poisons
 from lgm.tradeoff import beta_sweep
 
@@ -219,4 +218,4 @@ def for_claims(study: Study | None) -> dict[str, Any]:
 
 def save_study(study: Study, path: Path) -> None:
     """Write a study as JSON, whole or not at all."""
-    write_atomically(path, lambda part: Path(part).write_text(json.dumps(study), encoding="utf-8"))
+    write_atomically(path, lambda part: Path(part).write_text(to_json(study), encoding="utf-8"))
