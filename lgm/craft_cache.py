@@ -5,7 +5,6 @@ network, image or setting is simply another file. The folder may be deleted at a
 """
 
 import hashlib
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from lgm.checkpoints import weights_sha256
 from lgm.config import ATTACK_REVISION, PoisonConfig
 from lgm.data import Split
+from lgm.intervals import to_json
 from lgm.networks import Classifier
 from lgm.poisoning import batch_length, craft_poisons
 from lgm.poisons import Poisons, read_poisons
@@ -79,8 +79,8 @@ class _Progress:
 
 
 def _key(bases: Split, targets: Split, setting: dict[str, Any]) -> str:
-    known = json.dumps({"revision": ATTACK_REVISION, **setting}, sort_keys=True, default=np.ndarray.tolist)
-    digest = hashlib.sha256(known.encode())
+    numbers = {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in setting.items()}
+    digest = hashlib.sha256(to_json({"revision": ATTACK_REVISION, **numbers}, sort_keys=True).encode())
     for split in (bases, targets):
         digest.update(split.sha256.encode())
     return digest.hexdigest()

@@ -11,6 +11,7 @@ from safetensors.numpy import save
 
 from lgm.cards import CheckpointError, card_path, locate, read_card
 from lgm.data import write_atomically
+from lgm.intervals import to_json
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Poisons:
     def save(self, path: Path) -> None:
         """Write all arrays and the manifest, bit for bit, whole or not at all."""
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
-        metadata = {"manifest": json.dumps(self.manifest)}
+        metadata = {"manifest": to_json(self.manifest)}
         write_atomically(Path(path), lambda part: part.write_bytes(save(arrays, metadata)))
 
 
@@ -147,6 +148,12 @@ def read_shipped_poisons(source: str | Path, kind: str = "poisons") -> Poisons:
     return poisons
 
 
+def check_count(count: int, images: int, name: str = "poisons") -> None:
+    """Raise ValueError, which names what is counted, unless ``count`` bases can be drawn from so many images."""
+    if not 1 <= count <= images:
+        raise ValueError(f"{name}: expected 1..{images} (one base image each), got {count}")
+
+
 def pick_pairs(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Random (base, target) pairs of different classes.
 
@@ -161,8 +168,7 @@ def pick_pairs(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, n
     Raises:
         ValueError: more poisons than images, fewer than 1, or only one class.
     """
-    if not 1 <= count <= len(labels):
-        raise ValueError(f"poisons: expected 1..{len(labels)} (one base image each), got {count}")
+    check_count(count, len(labels))
     if len(np.unique(labels)) < 2:
         raise ValueError("labels: expected at least two classes, got one")
     rng = np.random.default_rng(seed)

@@ -1,6 +1,5 @@
 """Does filtering save the model? Figure 7 of the paper."""
 
-import json
 import math
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,7 @@ import streamlit as st
 
 from lgm.config import DefenseConfig
 from lgm.figures import ROLE
-from lgm.intervals import wilson_interval
+from lgm.intervals import to_json, wilson_interval
 from ui import attacks, load, state
 from ui.attacks import CLEAN, POISONS, THRESHOLD, TRIALS
 from ui.frame import enlarged, guard, poison_strip, title
@@ -237,7 +236,7 @@ def success(config: DefenseConfig) -> None:
     )
     st.download_button(
         "Curves (JSON)",
-        lambda: json.dumps(found, indent=1),
+        lambda: to_json(found, indent=1),
         "defend-curves.json",
         "application/json",
         on_click="ignore",
@@ -276,7 +275,7 @@ def downloads(attack: "Attack", shown: "Demonstration") -> None:
         )
         st.download_button(
             "Report (JSON)",
-            lambda: json.dumps(attack.to_dict(shown), indent=1),
+            lambda: to_json(attack.to_dict(shown), indent=1),
             "defend-report.json",
             "application/json",
             on_click="ignore",

@@ -1,11 +1,9 @@
 """Where do I put the threshold, and what does it cost? Figures 1 and 5 of the paper."""
 
-import json
-
 import streamlit as st
 
 from lgm.detection import detection_report, roc
-from lgm.intervals import outward, percent_text
+from lgm.intervals import outward, percent_text, to_json
 from lgm.poisons import Poisons
 from ui import load, state
 from ui.baselines import simpler_detectors
@@ -123,7 +121,7 @@ def downloads(case: Case, threshold: float) -> None:
         )
         st.download_button(
             "Report (JSON)",
-            lambda: json.dumps(case.summary(threshold), indent=1),
+            lambda: to_json(case.summary(threshold), indent=1),
             "detect-report.json",
             "application/json",
             on_click="ignore",
