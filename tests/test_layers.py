@@ -22,7 +22,7 @@ LAYERS = [  # from the ground up: a module imports from lower layers only
     {"defense", "jobs", "bench"},
     {"tradeoff", "demonstration"},
     {"choice", "matched", "figures"},
-    {"claims"},
+    {"claims", "export"},
     {"study"},
     {"report"},
     {"__main__"},

@@ -12,6 +12,7 @@ from lgm.cards import CheckpointError
 from lgm.data import DataError
 from lgm.figures import ROLE, picture
 from lgm.poisons import Poisons
+from ui.words import STYLE, explain
 
 _CSS = """
 <style>
@@ -32,14 +33,14 @@ h2 {font-size: 1.25rem !important; padding: .4rem 0 .2rem 0 !important;}
 
 
 def style() -> None:
-    """Spacing, tabular numbers, crisp enlarged images."""
-    st.html(_CSS)
+    """Spacing, tabular numbers, crisp enlarged images, words that explain themselves."""
+    st.html(_CSS.replace("</style>", f"{STYLE}</style>"))
 
 
 def title(question: str, lead: str) -> None:
     """The one question a page answers, and one sentence that says what to do."""
     st.title(question, anchor=False)
-    st.html(f'<p class="lgm-lead">{lead}</p>')
+    st.html(f'<p class="lgm-lead">{explain(lead)}</p>')
 
 
 @contextmanager
@@ -104,9 +105,10 @@ def poison_strip(model: str, threshold: float) -> None:
     with st.container(horizontal=True, vertical_alignment="center", border=True):
         st.image(enlarged(poison.image, 56), width=56, alt=f"Your poison, claimed label {poison.label}")
         verdict, role = ("removed by the filter", "clean") if removed else ("passes the filter", "poison")
-        st.markdown(
+        text = (
             f"**Your poison** claims **{poison.label}**, the network sees **{poison.predicted}** "
             f"(target {poison.target_label}, β = {poison.beta:g}). "
             f"log p(f(x)|{poison.label}) = **{poison.score:.2f}** nats, T = {threshold:.2f}: "
         )
+        st.markdown(explain(text, "log p(f(x)|y)", "nats", "T"), unsafe_allow_html=True)
         st.html(f'<span class="lgm-chip" style="border-color:{ROLE[role]}">{verdict}</span>')
