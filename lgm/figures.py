@@ -239,6 +239,7 @@ def _poison_marks(poisons: Poisons, seen: Projection, names: np.ndarray) -> go.S
             "color": [CLASS[k] for k in poisons.labels],
             "line": {"width": 2, "color": ROLE["poison"]},
         },
+        unselected={"marker": {"opacity": 1}},  # a click on a point of the cloud must not fade them
         customdata=np.column_stack(
             [names[group] for group in (poisons.labels, poisons.target_labels, poisons.predicted)]
         ),

@@ -9,6 +9,7 @@ from ui import load, paths
 from ui.case import describe
 from ui.frame import guard, title
 from ui.lab import lab
+from ui.words import explain
 
 if TYPE_CHECKING:
     from lgm.claims import Claim, Side
@@ -60,7 +61,9 @@ def steps(path: Poisons | None) -> None:
     base, target = (load.class_name(label) for label in labels)
     for number, (page, heading, text, link) in enumerate(STEPS, start=1):
         with st.container(border=True):
-            st.markdown(f"**{number} · {heading}**  \n{text.format(base=base, target=target)}")
+            st.markdown(
+                f"**{number} · {heading}**  \n{explain(text.format(base=base, target=target))}", unsafe_allow_html=True
+            )
             st.page_link(load.PAGES / page.removeprefix("pages/"), label=link, icon=":material/arrow_forward:")
 
 
@@ -96,7 +99,7 @@ with guard():
     claims = judged(*names, hashes, load.study_of(*names))
     table = ["| Claim (section) | Measured here | Verdict |", "|---|---|---|"]
     table += [f"| {claim.text} ({claim.section}) | {claim.measured} | **{claim.verdict}** |" for claim in claims]
-    st.markdown("\n".join(table))
+    st.markdown(explain("\n".join(table), "collides", "nats", "T", "β", "γ", "AUC"), unsafe_allow_html=True)
     with st.expander("By which rule each verdict follows"):
         st.markdown("\n".join(f"- **{claim.text}.** {claim.rule}" for claim in claims))
         st.caption(

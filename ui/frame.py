@@ -13,6 +13,7 @@ from lgm.data import DataError, SaveError
 from lgm.figures import ROLE, picture
 from lgm.poisons import Poisons
 from ui.choices import choose_data
+from ui.words import STYLE, explain
 
 _CSS = """
 <style>
@@ -50,8 +51,8 @@ if (!Object.hasOwn(history, "pushState")) {
 
 
 def style() -> None:
-    """Spacing, tabular numbers, crisp enlarged images; Back leaves the page."""
-    st.html(_CSS)
+    """Spacing, tabular numbers, crisp enlarged images, words that explain themselves; Back leaves the page."""
+    st.html(_CSS.replace("</style>", f"{STYLE}</style>"))
     with st.container(key="history"):
         st.html(_HISTORY, unsafe_allow_javascript=True)
 
@@ -63,7 +64,7 @@ def title(question: str, lead: str) -> None:
         st.title(question, anchor=False, width="content")
         with guard():
             choose_data()
-    st.html(f'<p class="lgm-lead">{lead}</p>')
+    st.html(f'<p class="lgm-lead">{explain(lead)}</p>')
 
 
 @contextmanager
@@ -128,9 +129,10 @@ def poison_strip(model: str, threshold: float) -> None:
     with st.container(horizontal=True, vertical_alignment="center", border=True):
         st.image(enlarged(poison.image, 56), width=56, alt=f"Your poison, claimed label {poison.label}")
         verdict, role = ("removed by the filter", "clean") if removed else ("passes the filter", "poison")
-        st.markdown(
+        text = (
             f"**Your poison** claims **{poison.label}**, the network sees **{poison.predicted}** "
             f"(target {poison.target_label}, β = {poison.beta:g}). "
             f"log p(f(x)|{poison.label}) = **{poison.score:.2f}** nats, T = {threshold:.2f}: "
         )
+        st.markdown(explain(text, "log p(f(x)|y)", "nats", "T"), unsafe_allow_html=True)
         st.html(f'<span class="lgm-chip" style="border-color:{ROLE[role]}">{verdict}</span>')

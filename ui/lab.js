@@ -164,7 +164,11 @@ function controls(root, s) {
 const tile = (root, name) => root.querySelector(`.tile.${name}`);
 
 function say(figure, text) {
-  figure.querySelector("output").textContent = text;
+  const output = figure.querySelector("output");
+  if (output.dataset.said === text) return; // a word of it may be explaining itself
+  output.dataset.said = text;
+  const [before, after] = text.split("collides"), word = figure.closest(".lab").querySelector(".collides").content;
+  output.replaceChildren(before, ...(after === undefined ? [] : [word.cloneNode(true), after]));
   figure.querySelector("canvas").setAttribute("aria-label", `${figure.querySelector("figcaption").textContent}: ${text}`);
 }
 

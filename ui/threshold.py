@@ -14,14 +14,15 @@ import numpy as np
 import streamlit as st
 
 from lgm.cards import Features
-from lgm.detection import FPRS, nominal_fpr
+from lgm.config import FPR_GRID
+from lgm.detection import nominal_fpr
 from lgm.figures import ROLE
 from lgm.poisons import Poisons
 from ui import load
 from ui.case import Case
 from ui.component import declare
 
-RATES = FPRS  # with a button of their own
+RATES = FPR_GRID  # with a button of their own
 _WIDEST = 100.0  # nats that the log-likelihood axis spans at most; poisons further down share a bin
 _BIN = 0.2  # width of a bin, as a distance from the class mean in sigmas
 _TABLE = 200  # points of the table of nominal false-positive rates
