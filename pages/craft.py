@@ -12,7 +12,7 @@ from lgm.jobs import QueueFull
 from lgm.poisons import Poisons
 from ui import load, paths, state
 from ui.beta_table import beta_table
-from ui.frame import guard, keep_poison, poison_strip, title
+from ui.frame import age, guard, keep_poison, poison_strip, title
 from ui.jobs import job_panel
 from ui.lab import lab
 from ui.picker import pick_image
@@ -302,6 +302,7 @@ def which_beta() -> None:
             st.markdown(f"**{sweep.model}** ({len(sweep)} pairs, `{sweep.data}`): {choose_beta(sweep).reason}")
             st.dataframe(beta_table(rows[loss]), hide_index=True, key=f"beta_{loss}")
         st.caption("In brackets: intervals of 95 %, over the pairs or, for the attacks, over the attacks.")
+        age(study)
 
 
 title("Can an image look like this and mean that?", LEAD)

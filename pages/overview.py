@@ -7,7 +7,7 @@ import streamlit as st
 from lgm.poisons import Poisons
 from ui import load, paths
 from ui.case import describe
-from ui.frame import guard, title
+from ui.frame import age, guard, title
 from ui.lab import lab
 from ui.words import explain
 
@@ -96,10 +96,12 @@ with guard():
     names = load.model_name("lgm"), load.model_name("softmax")
     st.markdown("## The paper's claims, and what this build measured")
     hashes = load.card(names[0]).weights_sha256, load.card(names[1]).weights_sha256
-    claims = judged(*names, hashes, load.study_of(*names))
+    study = load.study_of(*names)
+    claims = judged(*names, hashes, study)
     table = ["| Claim (section) | Measured here | Verdict |", "|---|---|---|"]
     table += [f"| {claim.text} ({claim.section}) | {claim.measured} | **{claim.verdict}** |" for claim in claims]
     st.markdown(explain("\n".join(table), "collides", "nats", "T", "β", "γ", "AUC"), unsafe_allow_html=True)
+    age(study)
     with st.expander("By which rule each verdict follows"):
         st.markdown("\n".join(f"- **{claim.text}.** {claim.rule}" for claim in claims))
         st.caption(

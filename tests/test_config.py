@@ -218,7 +218,8 @@ def test_bad_value_is_refused_by_name(kind: type, field: str, value: Any):
 
 def test_no_float_may_be_infinite_or_no_number():
     """Of whatever field, also those to come: none of it could be stored as JSON."""
-    for kind in (ModelConfig, TrainConfig, PoisonConfig, DefenseConfig):
+    kinds: tuple[Any, ...] = (ModelConfig, TrainConfig, PoisonConfig, DefenseConfig)
+    for kind in kinds:
         for field in fields(kind):
             if field.type in (float, "float"):
                 for value in (float("nan"), float("inf"), -float("inf")):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lgm.cards import FeatureMap, Features
-from lgm.config import METHODS
+from lgm.config import ATTACK_REVISION, METHODS
 from lgm.data import Dataset
 from lgm.detection import DetectionReport, Outcome, Roc, is_removed, nominal_fpr, outcome
 from lgm.poisons import Poisons
@@ -104,5 +104,14 @@ def describe(poisons: Poisons, dataset: Dataset) -> str:
     return (
         f"{len(poisons)} poisons, {method}, β = {config.get('beta', float('nan')):g}, "
         f"{poisons.iterations.mean():.0f} iterations on average, crafted on {dataset.brief(split)}, "
-        f"seed {poisons.manifest.get('seed', '?')}"
+        f"seed {poisons.manifest.get('seed', '?')}" + _age(poisons.manifest)
     )
+
+
+def _age(manifest: dict[str, Any]) -> str:
+    """With what and when poisons were made; those from elsewhere do not say."""
+    if "attack_revision" not in manifest:
+        return ", by an unnamed revision of the attack"
+    revision, today = manifest["attack_revision"], ATTACK_REVISION
+    older = "" if revision == today else f" (today's is {today})"
+    return f", attack revision {revision}{older}, {manifest['made']}"

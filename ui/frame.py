@@ -12,6 +12,7 @@ from lgm.cards import CheckpointError
 from lgm.data import DataError, SaveError
 from lgm.figures import ROLE, picture
 from lgm.poisons import Poisons
+from lgm.study import Study, outdated, provenance
 from ui.choices import choose_data
 from ui.words import STYLE, explain
 
@@ -136,3 +137,12 @@ def poison_strip(model: str, threshold: float) -> None:
         )
         st.markdown(explain(text, "log p(f(x)|y)", "nats", "T"), unsafe_allow_html=True)
         st.html(f'<span class="lgm-chip" style="border-color:{ROLE[role]}">{verdict}</span>')
+
+
+def age(found: Study | None) -> None:
+    """What a study was made of, when and with what, below its numbers; and a warning if it is older than the attack."""
+    if found is None:
+        return
+    if why := outdated(found["about"]):
+        st.warning(f"These numbers are old: {why}.", icon=":material/history:")
+    st.caption(provenance(found["about"]))
