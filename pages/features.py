@@ -18,7 +18,8 @@ SHOWN_POISONS = 20  # as many as in figure 4
 LEAD = """Same network, same images, two losses. LGM gathers each class in a Gaussian of its own; with softmax,
 classes grow outward without limit. Diamonds are poisons: coloured by the class they claim, lying near the class they
 imitate. Hover or click a point, or pick one under the plane; the legend switches layers."""
-ABOUT = """Answers **figures 2 and 4** of the paper. Each dot is one image at its penultimate features f(x). A boxed
+ABOUT = """Answers **figures 2 and 4** of the paper. Each dot is one image at its penultimate features f(x); of
+many images a random sample is drawn, always the same, and the legend says how many. A boxed
 name marks the mean of a class: a learnt parameter of the mixture for LGM, the average over held-out images for
 softmax. Rings are at one and two standard deviations: a Gaussian in the plane holds 39 % of its points within 1σ and
 86 % within 2σ. A network with more than two features is seen along two directions in which its class means lie round a
@@ -45,12 +46,16 @@ def plane(name: str, weights_sha256: str, split: str, seed: int) -> "tuple[go.Fi
 
 
 def _holds(trace: Any, name: str, poisons: Any) -> dict[str, Any] | None:
+    from lgm.figures import drawn
+
     if trace.meta == "poisons":
         own = {"targets": poisons.target_labels, "images": poisons.images}
         return {"title": f"{len(poisons)} poisons", "z": poisons.z, "labels": poisons.labels, **own}
     if trace.meta is not None:
         features = load.features(name).splits[trace.meta]
-        return {"title": trace.name, "z": features.z, "labels": features.labels, "split": trace.meta}
+        index = drawn(len(features.z))
+        own = {"split": trace.meta, "index": index}
+        return {"title": trace.name, "z": features.z[index], "labels": features.labels[index], **own}
     return None
 
 
@@ -138,7 +143,8 @@ def details(name: str, held: dict[str, Any], index: int) -> None:
     """The clicked point: image, claimed label, likelihood, posterior."""
     label, z = int(held["labels"][index]), held["z"][index]
     is_poison = "targets" in held
-    image = held["images"][index] if is_poison else load.image(held["split"], index)
+    position = index if is_poison else int(held["index"][index])  # of a large split, a sample is drawn
+    image = held["images"][index] if is_poison else load.image(held["split"], position)
     left, right = st.columns([1, 4], vertical_alignment="center")
     if image is None:
         left.caption("The image is in the official files, which are not on this machine.")
@@ -146,7 +152,7 @@ def details(name: str, held: dict[str, Any], index: int) -> None:
         left.image(enlarged(image, 104), width=104, alt=f"label {load.class_name(label)}")
     posterior, score = load.posterior(name, z, label)
     claimed = load.class_name(label)
-    what = f"Label {claimed}, image {index:,}"
+    what = f"Label {claimed}, image {position:,}"
     if is_poison:
         what = f"Poison: claims {claimed}, target {load.class_name(held['targets'][index])}"
     best = np.argsort(posterior)[::-1][:3]

@@ -78,12 +78,12 @@ def test_the_craft_page_shows_what_beta_trades(bundled: object) -> None:
     assert len(app.get("plotly_chart")) == 1
 
 
-def test_the_features_page_draws_every_point_of_both_networks(bundled: object) -> None:
+def test_the_features_page_says_how_many_points_it_draws(bundled: object) -> None:
     charts = opened("features").get("plotly_chart")
     assert len(charts) == 2
     for chart in charts:
-        assert "55,000" in chart.proto.spec
-        assert "bundled digits (5,000)" in chart.proto.spec
+        assert "training (2,000 of 55,000 drawn)" in chart.proto.spec
+        assert "bundled digits (2,000 of 5,000 drawn)" in chart.proto.spec
         assert "20 poisons" in chart.proto.spec
 
 
