@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from lgm.detection import detection_report, roc
+from lgm.detection import Rates, detection_report, roc
 from lgm.intervals import outward, percent_text, to_json
 from lgm.poisons import Poisons
 from ui import load, state
@@ -45,7 +45,7 @@ def choose_case(name: str) -> Case:
 def show_metrics(case: Case) -> None:
     """AUC and TPR at 1 % FPR, over all poisons and over those that collide, with their intervals."""
     report = case.report
-    groups = [(f"all {report.overall.n}", report.overall)]
+    groups: list[tuple[str, Rates | None]] = [(f"all {report.overall.n}", report.overall)]
     if report.n_collided is not None:
         groups.append((f"{report.n_collided} that collide", report.collided))
     for group, found in groups:
