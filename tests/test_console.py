@@ -4,6 +4,9 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,47 +18,63 @@ ROOT = Path(__file__).parent.parent
 COMMANDS = ["", "train", "evaluate", "craft", "detect", "defend", "report", "bench"]
 
 
-@pytest.fixture
-def streams(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[io.BytesIO, io.BytesIO]:
-    """The bytes that standard output and error receive, in an encoding that the test names."""
-    out, err = io.BytesIO(), io.BytesIO()
-    for name, bytes_ in (("stdout", out), ("stderr", err)):
-        monkeypatch.setattr(sys, name, io.TextIOWrapper(bytes_, encoding=request.param))
-    return out, err
+@dataclass
+class Streams:
+    """The bytes that standard output and error have received in some encoding, and their text."""
+
+    encoding: str
+    out: io.BytesIO
+    err: io.BytesIO
+    said: str = ""
+    complained: str = ""
 
 
-every_encoding = pytest.mark.parametrize("streams", ["ascii", "cp1252", "latin-1", "utf-8"], indirect=True)
+every_encoding = pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])
+
+
+@contextmanager
+def streams(encoding: str) -> Iterator[Streams]:
+    """Let standard output and error have this encoding; not as a fixture, for pytest puts its own in their place."""
+    found = Streams(encoding, io.BytesIO(), io.BytesIO())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", io.TextIOWrapper(found.out, encoding=encoding))
+        patch.setattr(sys, "stderr", io.TextIOWrapper(found.err, encoding=encoding))
+        yield found
+        sys.stdout.flush()
+        sys.stderr.flush()
+        found.said, found.complained = (part.getvalue().decode(encoding) for part in (found.out, found.err))
 
 
 @every_encoding
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_can_be_said_in_every_encoding(command: str, streams: tuple[io.BytesIO, io.BytesIO]):
-    with pytest.raises(SystemExit) as end:
+def test_help_can_be_said_in_every_encoding(command: str, encoding: str):
+    with streams(encoding) as heard, pytest.raises(SystemExit) as end:
         main([*command.split(), "--help"])
     assert end.value.code == 0
-    assert b"usage: python -m lgm" in streams[0].getvalue()
+    assert "usage: python -m lgm" in heard.said
 
 
 @every_encoding
-def test_a_frontier_is_printed_in_every_encoding(tiny_lgm: Path, streams: tuple[io.BytesIO, io.BytesIO]):
+def test_a_frontier_is_printed_in_every_encoding(tiny_lgm: Path, encoding: str):
     sizes = ["--trials", "2", "--poisons", "1", "--clean", "2"]
-    assert main(["defend", str(tiny_lgm), "--data", "bundled", "--frontier", *sizes]) == 0
-    text = streams[0].getvalue().decode(sys.stdout.encoding)
-    assert ("γ = " in text) == (sys.stdout.encoding == "utf-8")
-    assert ("gamma = " in text) == (sys.stdout.encoding != "utf-8")
+    with streams(encoding) as heard:
+        assert main(["defend", str(tiny_lgm), "--data", "bundled", "--frontier", *sizes]) == 0
+    assert ("γ = " in heard.said) == (encoding == "utf-8")
+    assert ("gamma = " in heard.said) == (encoding != "utf-8")
 
 
 @every_encoding
-def test_an_error_is_said_in_every_encoding(streams: tuple[io.BytesIO, io.BytesIO]):
-    assert main(["evaluate", "/β–数/m.safetensors"]) == 1
-    said = streams[1].getvalue().decode(sys.stderr.encoding)
-    spelt = {"utf-8": "/β–数/", "cp1252": "/beta–\\u6570/"}.get(sys.stderr.encoding, "/beta-\\u6570/")
-    assert spelt in said
+def test_an_error_is_said_in_every_encoding(encoding: str):
+    with streams(encoding) as heard:
+        assert main(["evaluate", "/β–数/m.safetensors"]) == 1
+    spelt = {"utf-8": "/β–数/", "cp1252": "/beta–\\u6570/"}.get(encoding, "/beta-\\u6570/")
+    assert spelt in heard.complained
 
 
 def lgm(*arguments: object, **options: object) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "lgm", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, text=True, **options)  # type: ignore[call-overload]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.Popen(command, cwd=ROOT, env=buffered, text=True, **options)  # type: ignore[call-overload]
 
 
 def with_nobody_reading(which: str, *arguments: object) -> tuple[int, str]:
