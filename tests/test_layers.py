@@ -15,7 +15,7 @@ LAYERS = [  # from the ground up: a module imports from lower layers only
     {"datasets"},
     {"networks", "cards"},
     {"poisons", "weights"},
-    {"checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
+    {"labelled", "checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
     {"states", "solvers", "detection", "fitted", "bootstrap", "separation"},
     {"training"},
     {"poisoning", "baselines", "finetune"},
