@@ -40,6 +40,7 @@ from lgm.threads import limit_threads
 
 if TYPE_CHECKING:
     from lgm.cards import Features
+    from lgm.labelled import LabelledImages
     from lgm.networks import Classifier
     from lgm.poisons import Poisons
     from lgm.sharding import Team
@@ -154,7 +155,7 @@ def _ranking(baselines: list[dict[str, Any]]) -> str:
     versus = [f"at {100 * fpr:g} %, points" for fpr in DECIDING]
     lines = [f"{'detector':<32}{'poisons':>7}  {'AUC':<28}{heads[0]:<26}{heads[1]:<26}{versus[0]:<24}{versus[1]:<24}"]
     for baseline in baselines:
-        for group in filter(None, (baseline, baseline["collided"])):
+        for group in filter(None, (baseline, baseline.get("collided"))):
             title = baseline["title"] if group is baseline else "  those that collide"
             line = f"{title:<32}{group['n']:>7}  {Estimate(group['auc'], *group['auc_interval']).in_full():<28}"
             for rate in rates:
@@ -537,7 +538,9 @@ def _bench(args: argparse.Namespace) -> dict[str, Any]:
 def _add_detect(commands: Any) -> None:
     parser = _command(commands, "detect", _detect, "Score clean data and poisons; AUC, TPR and FPR of the filter.")
     parser.add_argument("model", help="name of a checkpoint, or path to its weights; LGM, unless with --baselines")
-    parser.add_argument("poisons", type=Path, help="file made by craft")
+    parser.add_argument(
+        "poisons", type=Path, help="file made by craft; or .npz or .safetensors with the arrays images and labels"
+    )
     _add_data(parser)
     parser.add_argument("--fpr", type=float, default=0.01, help="false-positive rate at which to set the threshold")
     parser.add_argument(
@@ -553,40 +556,47 @@ def _detect(args: argparse.Namespace) -> dict[str, Any]:
     from lgm.baselines import compare, gather_evidence
     from lgm.cards import read_features
     from lgm.checkpoints import embed_split, load_checkpoint
+    from lgm.labelled import LabelledImages, read_suspects
     from lgm.networks import require_mixture
-    from lgm.poisons import read_poisons
 
-    poisons = read_poisons(args.poisons)
     model, card = load_checkpoint(args.model, args.device)
     features = read_features(args.model)
     if not args.baselines:
         require_mixture(model)
+    poisons = read_suspects(args.poisons, model.image_shape, model.head.n_classes)
+    if isinstance(poisons, LabelledImages):
+        print("note: without bases and targets, what depends on them is left out: who collides", file=sys.stderr)
     split = _split(args, card.config.dataset)
     crafted_from = poisons.manifest.get("split_sha256", split.sha256)
     if crafted_from != split.sha256:
         print(f"note: these poisons were crafted from other data than {split.name!r}", file=sys.stderr)
     stored = features.splits.get(split.name) if card.data_sha256.get(split.name) == split.sha256 else None
     clean = embed_split(model, split) if stored is None else stored  # the very scores, and so the T, that the app has
-    crafted_on = poisons.manifest.get("model")
-    result = {"model": card.name, "data": split.name, "crafted_on": crafted_on, "wanted_fpr": args.fpr}
+    result: dict[str, Any] = {"model": card.name, "data": split.name, "wanted_fpr": args.fpr}
+    if poisons.collided is not None:
+        result["crafted_on"] = poisons.manifest.get("model")
     if card.config.model.loss == "lgm":
         result |= _filter_report(model, clean, poisons, args.fpr)
     if args.baselines:
         evidence = gather_evidence(model, card, features, clean, poisons)
         result["baselines"] = [each.to_dict() for each in compare(evidence, args.seed, fpr=args.fpr)]
+        for each in result["baselines"] if poisons.collided is None else ():
+            del each["collided"]
     return result
 
 
-def _filter_report(model: "Classifier", clean: "Features", poisons: "Poisons", fpr: float) -> dict[str, Any]:
-    """What the likelihood filter does."""
-    import torch
-
+def _filter_report(
+    model: "Classifier", clean: "Features", poisons: "Poisons | LabelledImages", fpr: float
+) -> dict[str, Any]:
+    """What the likelihood filter does; nothing of who collides where that is not known."""
     from lgm.detection import detection_report, empirical_words, nominal_fpr
     from lgm.networks import log_likelihood, require_mixture
 
     mixture = require_mixture(model).mixture
-    score = log_likelihood(model, torch.from_numpy(poisons.images), torch.from_numpy(poisons.labels).long()).numpy()
+    score = log_likelihood(model, poisons.images, poisons.labels).numpy()
     report = detection_report(clean.score, score, poisons.collided, fpr).to_dict()
+    if poisons.collided is None:
+        report = {name: value for name, value in report.items() if "collided" not in name}
     report["threshold_means"] = empirical_words(fpr, len(clean.score))
     if report["threshold"] is not None:
         peak = mixture.peak().cpu().numpy()

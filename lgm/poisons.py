@@ -9,9 +9,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from lgm.cards import CheckpointError, card_path, locate, read_card
+from lgm.cards import CheckpointError, card_path, locate, open_checked, read_card
 from lgm.data import write_atomically
+from lgm.files import reason
 from lgm.intervals import to_json
+from lgm.pixels import to_pixels
 
 
 @dataclass(frozen=True)
@@ -110,24 +112,49 @@ class Poisons:
 _ARRAYS = [item.name for item in fields(Poisons) if item.name != "manifest"]
 
 
+_BYTES = ("bases", "targets", "labels", "target_labels", "predicted", "path_predicted", "path_images")
+_WHOLE = ("base_index", "target_index", "iterations", "path_iteration")
+
+
 def read_poisons(path: str | Path) -> Poisons:
-    """Poisons from a file.
+    """Poisons from a file made by `craft`; numbers of another width than ours are cast.
 
     Raises:
         CheckpointError: missing, damaged, or not a file of poisons.
     """
+    path = Path(path)
     try:
+        open_checked(path)
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in _ARRAYS}
+            arrays = {name: _typed(name, file.get_tensor(name)) for name in _ARRAYS}
             manifest = json.loads((file.metadata() or {}).get("manifest", "{}"))
-    except (OSError, SafetensorError, ValueError) as error:
+        if not isinstance(manifest, dict):
+            raise ValueError(f"a manifest of type {type(manifest).__name__}")
+    except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(
-            f"{path}: expected poisons made by `python -m lgm craft`, found {error}; craft them anew"
+            f"{path}: expected poisons made by `python -m lgm craft`, found {reason(error)}; craft them anew"
         ) from error
     lengths = {name: len(array) for name, array in arrays.items() if name != "path_iteration"}
     if len(set(lengths.values())) != 1:
         raise CheckpointError(f"{path}: expected arrays of one length, found {lengths}; craft them anew")
     return Poisons(**arrays, manifest=manifest)
+
+
+def _typed(name: str, array: np.ndarray) -> np.ndarray:
+    """An array of the type that its field has; ValueError where that would change a number's meaning."""
+    if name == "images":
+        if array.ndim != 4:
+            raise ValueError(f"images: expected shape (N, C, H, W), got {array.shape}")
+        return to_pixels(array, array.shape[1:])
+    if name in _BYTES:
+        wanted, fits = np.uint8, array.dtype.kind in "ui" and array.min(initial=0) >= 0 and array.max(initial=0) < 256
+    elif name in _WHOLE:
+        wanted, fits = np.int64, array.dtype.kind in "ui"
+    else:
+        wanted, fits = np.float32, array.dtype.kind == "f"
+    if not fits or not array.ndim:
+        raise ValueError(f"{name}: expected {np.dtype(wanted)} for each poison, got {array.dtype} {array.shape}")
+    return array.astype(wanted, copy=False)
 
 
 def read_shipped_poisons(source: str | Path, kind: str = "poisons") -> Poisons:

@@ -376,8 +376,27 @@ def test_detect_has_baselines_for_a_network_without_a_density(tiny_softmax: Path
 
 
 def test_detect_refuses_other_files(tiny_lgm: Path, tmp_path: Path, capsys: Capture):
-    for path in (tiny_lgm, tmp_path / "missing.safetensors"):
-        assert "expected poisons made by `python -m lgm craft`" in fails(capsys, "detect", tiny_lgm, path)
+    err = fails(capsys, "detect", tiny_lgm, tiny_lgm)
+    assert "expected poisons made by `python -m lgm craft`, or images and labels" in err
+    assert "found no images and labels among backbone.0.bias" in err
+    assert f"{tmp_path / 'missing.npz'}: no such file" in fails(capsys, "detect", tiny_lgm, tmp_path / "missing.npz")
+
+
+def test_detect_scores_images_and_labels_from_elsewhere(tiny_lgm: Path, crafted: Path, tmp_path: Path, capsys: Capture):
+    known, poisons = run(capsys, "detect", tiny_lgm, crafted), read_poisons(crafted)
+    foreign = tmp_path / "theirs.npz"
+    np.savez(foreign, x=poisons.images.transpose(0, 2, 3, 1).astype(np.float64), y=np.eye(10)[poisons.labels])
+    found = run(capsys, "detect", tiny_lgm, foreign)
+    unknown = {"crafted_on", "collided", "auc_collided", "tpr_at_fpr_collided"}
+    assert found == {name: value for name, value in known.items() if name not in unknown}
+    assert main(["detect", str(tiny_lgm), str(foreign), "--baselines"]) == 0
+    out, err = capsys.readouterr()
+    assert "what depends on them is left out" in err
+    assert "LGM likelihood" in out
+    assert "collide" not in out
+    images_alone = tmp_path / "images.npy"
+    np.save(images_alone, poisons.images)
+    assert "np.savez('poisons.npz', images=images, labels=labels)" in fails(capsys, "detect", tiny_lgm, images_alone)
 
 
 def test_detect_refuses_a_rate_that_is_none(tiny_lgm: Path, crafted: Path, capsys: Capture):

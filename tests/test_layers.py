@@ -16,7 +16,7 @@ LAYERS = [  # from the ground up: a module imports from lower layers only
     {"datasets", "outputs"},
     {"networks", "cards"},
     {"poisons", "weights"},
-    {"checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
+    {"labelled", "checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
     {"states", "solvers", "detection", "fitted", "separation"},
     {"training"},
     {"poisoning", "baselines", "finetune"},
