@@ -11,6 +11,7 @@ from PIL import Image
 from lgm.cards import CheckpointError
 from lgm.data import DataError
 from lgm.figures import ROLE, picture
+from lgm.poisons import NoPoisonsError
 
 _CSS = """
 <style>
@@ -46,6 +47,8 @@ def guard() -> Iterator[None]:
     """Turn the errors a user can mend into a message; everything else stays a traceback."""
     try:
         yield
+    except NoPoisonsError as normal:
+        st.info(str(normal), icon=":material/science:")
     except (CheckpointError, DataError) as error:
         st.error(str(error), icon=":material/error:")
 
