@@ -161,10 +161,16 @@ def read_shipped_poisons(source: str | Path, kind: str = "poisons") -> Poisons:
     """Poisons that lie beside a checkpoint: many ("poisons"), or one pair over all betas ("example").
 
     Raises:
-        CheckpointError: this checkpoint has none, or they were crafted on other weights.
+        NoPoisonsError: this checkpoint has none yet.
+        CheckpointError: they do not read, or were crafted on other weights.
     """
     weights = locate(source)
     path = weights.with_name(f"{card_path(weights).stem}.{kind}.safetensors")
+    if not path.exists():
+        raise NoPoisonsError(
+            f"No poisons have been crafted on {weights.stem} yet. The Detect page crafts some for its visitor; to keep "
+            f"some beside the network: python -m lgm craft {source} --out {path}"
+        )
     poisons = read_poisons(path)
     expected, found = read_card(source).weights_sha256, poisons.manifest.get("weights_sha256", "")
     if found != expected:
@@ -173,6 +179,10 @@ def read_shipped_poisons(source: str | Path, kind: str = "poisons") -> Poisons:
             "craft them anew: python -m lgm craft --help"
         )
     return poisons
+
+
+class NoPoisonsError(CheckpointError):
+    """A network on which no poisons have been crafted yet: nothing is wrong with it."""
 
 
 def check_count(count: int, images: int, name: str = "poisons") -> None:

@@ -462,7 +462,7 @@ def test_another_dataset_in_ten_dimensions_from_training_to_detection(
     assert (result["data"], result["n"]) == ("test", 300)
     assert result["accuracy"] == pytest.approx(trained["accuracy"]["test"], abs=1 / 150)
     assert run(capsys, "evaluate", model, "--data", "held-out")["n"] == 200
-    message = "error: unknown data 'bundled': expected one of train, test, held-out, which Fashion-MNIST has"
+    message = "error: --data: expected one of train, test, held-out, which Fashion-MNIST has, got 'bundled'"
     assert message in fails(capsys, "evaluate", model, "--data", "bundled")
 
     out = tmp_path / "poisons.safetensors"
@@ -556,7 +556,8 @@ def test_train_replaces_a_model_when_told(fresh_home: Path, tmp_path: Path, caps
         (["--name", "../x"], "name '../x': expected 1 to 64 letters"),
         (["--epochs", "0"], "--epochs: expected at least 1"),
         (["--margin", "-1"], "--margin: expected a number >= 0"),
-        (["--data", "train"], "train-images-idx3-ubyte is missing"),
+        (["--data", "train"], "train-images-idx3-ubyte is missing; add --download to the command, or set LGM_DATA"),
+        (["--data", "bundled"], "--data: expected one of train, test, bundled-train, bundled-val, as all of 'bundled'"),
         (["--device", "abacus"], "--device: expected one that torch can use here"),
         (["--limit", "5", "--epochs", "1", "--margin", "9", "--center-radius", "0"], "features have collapsed"),
     ],

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 import time
 import zlib
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 
 from lgm.__main__ import main
 from lgm.baselines import Comparison, compare, gather_evidence, in_words
-from lgm.cards import SHIPPED, CheckpointError, read_card, read_features
+from lgm.cards import SHIPPED, CheckpointError, read_card, read_features, user_folder
 from lgm.checkpoints import load_checkpoint
 from lgm.data import DataError, Split
 from lgm.datasets import DATASETS
@@ -322,15 +323,29 @@ def finish(app: AppTest) -> None:
     pytest.fail("the job did not end")
 
 
-def test_without_shipped_poisons_the_page_says_so_and_crafts(
+def test_a_network_without_poisons_yet_is_nothing_wrong(
+    open_page: Callable[..., AppTest], fresh_home: Path, tiny_lgm: Path
+) -> None:
+    user_folder().mkdir(parents=True)
+    for path in tiny_lgm.parent.iterdir():
+        shutil.copy(path, user_folder())
+    app = open_page({"lgm": "tiny-lgm"})
+    assert not app.error
+    (said,) = (info.value for info in app.info)
+    assert "No poisons have been crafted on tiny-lgm yet" in said
+    assert f"python -m lgm craft tiny-lgm --out {user_folder() / 'tiny-lgm.poisons.safetensors'}" in said
+    assert "Craft" in [button.label for button in app.button]
+
+
+def test_poisons_that_do_not_read_are_an_error_and_can_be_crafted(
     open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(name: str) -> Poisons:
-        raise CheckpointError(f"{name} has no poisons")
+    def damaged(name: str) -> Poisons:
+        raise CheckpointError(f"{name} has damaged poisons")
 
-    monkeypatch.setattr(load, "shipped_poisons", missing)
+    monkeypatch.setattr(load, "shipped_poisons", damaged)
     app = open_page()
-    assert "has no poisons" in words(app)
+    assert "has damaged poisons" in words(app)
     app.slider(key="detect_count").set_value(10)
     press(app, "Craft")
     finish(app)

@@ -11,7 +11,7 @@ from PIL import Image
 from lgm.cards import CheckpointError
 from lgm.data import DataError, SaveError
 from lgm.figures import ROLE, picture
-from lgm.poisons import Poisons
+from lgm.poisons import NoPoisonsError, Poisons
 from lgm.study import Study, outdated, provenance
 from ui.choices import choose_data
 from ui.words import STYLE, explain
@@ -73,6 +73,8 @@ def guard() -> Iterator[None]:
     """Turn the errors a user can mend into a message; everything else stays a traceback."""
     try:
         yield
+    except NoPoisonsError as normal:
+        st.info(str(normal), icon=":material/science:")
     except (CheckpointError, DataError, SaveError) as error:
         st.error(str(error), icon=":material/error:")
 
