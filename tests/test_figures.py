@@ -76,6 +76,14 @@ def test_the_cloud_and_the_poisons_lie_where_their_features_are():
     assert figure.layout.xaxis.title.text == "feature 1"
 
 
+def test_a_click_on_one_point_fades_no_other():
+    features, poisons = read_features("mnist-lgm"), read_shipped_poisons("mnist-lgm")
+    figure = feature_plane(features, ["bundled"], DATASETS["mnist"].classes, poisons=poisons, sigmas=None)
+    for name in ("bundled", "poisons"):
+        points = trace(figure, name)
+        assert points.unselected.marker.opacity == (points.marker.opacity or 1)
+
+
 def rings(figure: go.Figure) -> list[Any]:
     return list(figure.select_traces({"name": "rings at 1σ and 2σ"}))
 

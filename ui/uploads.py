@@ -14,6 +14,7 @@ from ui.runs import claimed
 WEIGHTS = ("safetensors", "pt", "pth")
 _LONGEST_NOTE = 300
 _MOST_EPOCHS = 1_000
+_FEATURES = range(2, 65)  # crafting takes a row of the Jacobian for each
 
 
 def add_model(file_name: str, weights: bytes, card: bytes | None, name: str) -> Card:
@@ -63,15 +64,15 @@ def add_model(file_name: str, weights: bytes, card: bytes | None, name: str) -> 
 
 
 def _check_shape(card: bytes) -> None:
-    """The pages draw planes of ten digits, and a network is built from the card before its weights are compared."""
+    """The pages name ten classes, and a network is built from the card before its weights are compared."""
     try:
         model = TrainConfig.from_dict(json.loads(card)["config"]).model
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(f"the card: expected a model card in JSON, found {error}") from error
-    if (model.n_classes, model.n_dim) != (10, 2):
+    if model.n_classes != 10 or model.n_dim not in _FEATURES:
         raise CheckpointError(
-            f"the card: expected 10 classes and 2 features, which is what the pages show, found {model.n_classes} and "
-            f"{model.n_dim}"
+            f"the card: expected 10 classes and {_FEATURES[0]} to {_FEATURES[-1]} features, which is what the pages show, "
+            f"found {model.n_classes} and {model.n_dim}"
         )
 
 
