@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from lgm import export
 from lgm.detection import Rates, detection_report, roc
 from lgm.intervals import outward, percent_text, to_json
 from lgm.poisons import Poisons
@@ -128,6 +129,34 @@ def downloads(case: Case, threshold: float) -> None:
             icon=":material/download:",
             help="All numbers at this T and at 1 % FPR, and how the poisons were made.",
         )
+        poison_downloads(case)
+
+
+def poison_downloads(case: Case) -> None:
+    """The set on show, for other programs."""
+
+    def images() -> bytes:
+        return export.archive(case.poisons, case.dataset.classes, load.model(case.key[0]))
+
+    st.download_button(
+        "Poisons (safetensors)",
+        lambda: export.safetensors(case.poisons),
+        f"poisons-{case.key[0]}.safetensors",
+        "application/octet-stream",
+        on_click="ignore",
+        icon=":material/download:",
+        help="Every bit of these poisons, as `python -m lgm detect` and `lgm.read_poisons` read them.",
+    )
+    st.download_button(
+        "Poisons (PNG, zip)",
+        images,
+        f"poisons-{case.key[0]}.zip",
+        "application/zip",
+        on_click="ignore",
+        icon=":material/download:",
+        help="Images of 8 bits a channel, and a table (CSV) of what the network makes of each, before and after "
+        "rounding to 8 bits.",
+    )
 
 
 def explanation() -> None:

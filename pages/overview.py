@@ -9,7 +9,7 @@ from ui import load, paths
 from ui.case import describe
 from ui.frame import age, guard, title
 from ui.lab import lab
-from ui.words import explain
+from ui.words import explain, term
 
 if TYPE_CHECKING:
     from lgm.claims import Claim, Side
@@ -39,6 +39,8 @@ STEPS = (
         "Set the threshold",
     ),
 )
+
+TERMS = ("collides", "β", "γ", "T", "nats", "AUC", "TPR", "FPR", "D_f")  # of the claims
 
 
 def story() -> Poisons | None:
@@ -100,7 +102,8 @@ with guard():
     claims = judged(*names, hashes, study)
     table = ["| Claim (section) | Measured here | Verdict |", "|---|---|---|"]
     table += [f"| {claim.text} ({claim.section}) | {claim.measured} | **{claim.verdict}** |" for claim in claims]
-    st.markdown(explain("\n".join(table), "collides", "nats", "T", "β", "γ", "AUC"), unsafe_allow_html=True)
+    st.markdown("\n".join(table))
+    st.html(f"<p>In these words: {', '.join(term(word) for word in TERMS)}.</p>")
     age(study)
     with st.expander("By which rule each verdict follows"):
         st.markdown("\n".join(f"- **{claim.text}.** {claim.rule}" for claim in claims))

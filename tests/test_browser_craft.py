@@ -10,13 +10,14 @@ from playwright.sync_api import Locator, Page, expect
 from lgm.config import BETA_GRID
 from lgm.poisons import Poisons, read_shipped_poisons
 from tests.browser import DRAWN, assert_accessible, messages, open_page, settled
-from ui.lab import nearest_stop, shown_iterations
+from ui.lab import shown_iterations
+from ui.paths import nearest
 
 pytestmark = pytest.mark.browser
 LATER = 60_000  # ms: machines are shared
 STEPS = 60
 THUMB = 16  # px: how wide Chromium draws the thumb of a slider
-START = nearest_stop(8e-3)  # where beta stands on a page without a link
+START = nearest(8e-3)  # where beta stands on a page without a link
 
 # Counts the frames in which what is drawn differs from the frame before.
 WATCH = """lab => {

@@ -226,6 +226,12 @@ def test_crafting_makes_a_set_of_ones_own(open_page: Callable[..., AppTest]) -> 
     assert app.selectbox(key="poison_set").options[1] == "mine: 10, β = 0.008, seed 4"
     assert app.metric[0].delta.startswith("all 10: ")
     assert "10 poisons, Levenberg–Marquardt, β = 0.008, " in words(app)
+    assert "**Your poison** claims" in words(app), "one of the set goes along"
+    assert "No poison of your own yet" not in words(app)
+    assert [button.proto.label for button in app.get("download_button")][3:] == [
+        "Poisons (safetensors)",
+        "Poisons (PNG, zip)",
+    ]
 
     app.switch_page("../pages/overview.py").run()
     app.switch_page("../pages/detect.py").run()

@@ -87,6 +87,14 @@ def test_of_a_large_cloud_the_same_points_are_drawn_every_time_and_all_of_a_smal
     np.testing.assert_array_equal(drawn(300), np.arange(300))
 
 
+def test_a_click_on_one_point_fades_no_other():
+    features, poisons = read_features("mnist-lgm"), read_shipped_poisons("mnist-lgm")
+    figure = feature_plane(features, ["bundled"], DATASETS["mnist"].classes, poisons=poisons, sigmas=None)
+    for name in ("bundled", "poisons"):
+        points = trace(figure, name)
+        assert points.unselected.marker.opacity == (points.marker.opacity or 1)
+
+
 def rings(figure: go.Figure) -> list[Any]:
     return list(figure.select_traces({"name": "rings at 1σ and 2σ"}))
 

@@ -294,6 +294,13 @@ def test_an_uploaded_network_is_measured_here(fresh_home: Path, tiny_lgm: Path) 
     ]
 
 
+def test_an_uploaded_network_may_have_more_features_than_two(fresh_home: Path, tiny_wide: Path) -> None:
+    card = tiny_wide.with_suffix(".json").read_bytes()
+    added = uploads.add_model("wide.safetensors", tiny_wide.read_bytes(), card, "theirs")
+    assert added.config.model.n_dim == 5
+    assert read_features("theirs").means.shape == (10, 5)
+
+
 def test_weights_of_the_papers_own_code_need_no_card(fresh_home: Path) -> None:
     import torch
 
@@ -320,18 +327,23 @@ class Malicious:
         return Path.touch, (self.marker,)
 
 
-@pytest.mark.parametrize("what", ["pickle", "text", "no card", "other card", "too many classes", "taken"])
+@pytest.mark.parametrize(
+    "what", ["pickle", "text", "no card", "other card", "too many classes", "a line", "too many features", "taken"]
+)
 def test_a_wrong_upload_is_refused_and_leaves_nothing(fresh_home: Path, tiny_lgm: Path, what: str) -> None:
     marker = fresh_home / "executed"
     weights, card = tiny_lgm.read_bytes(), tiny_lgm.with_suffix(".json").read_bytes()
-    other = json.loads(card)
+    other, line, wide = (json.loads(card) for _ in range(3))
     other["config"]["model"]["n_classes"] = 10**9
+    line["config"]["model"]["n_dim"], wide["config"]["model"]["n_dim"] = 1, 10**9
     upload: dict[str, tuple[Any, ...]] = {
         "pickle": ("bad.pt", pickle.dumps(Malicious(marker)), None, "bad"),
         "text": ("bad.safetensors", b"hello", card, "bad"),
         "no card": ("bad.safetensors", weights, None, "bad"),
         "other card": ("bad.safetensors", weights, cards.locate("mnist-lgm").with_suffix(".json").read_bytes(), "bad"),
         "too many classes": ("bad.safetensors", weights, json.dumps(other).encode(), "bad"),
+        "a line": ("bad.safetensors", weights, json.dumps(line).encode(), "bad"),
+        "too many features": ("bad.safetensors", weights, json.dumps(wide).encode(), "bad"),
         "taken": ("bad.safetensors", weights, card, "mnist-lgm"),
     }
     with pytest.raises(CheckpointError) as caught:

@@ -137,7 +137,7 @@ def poison_strip(model: str, threshold: float) -> None:
             f"(target {poison.target_label}, β = {poison.beta:g}). "
             f"log p(f(x)|{poison.label}) = **{poison.score:.2f}** nats, T = {threshold:.2f}: "
         )
-        st.markdown(explain(text, "log p(f(x)|y)", "nats", "T"), unsafe_allow_html=True)
+        st.markdown(explain(text, "log p(f(x)|y)"), unsafe_allow_html=True)
         st.html(f'<span class="lgm-chip" style="border-color:{ROLE[role]}">{verdict}</span>')
 
 
