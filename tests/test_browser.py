@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from lgm.figures import DRAWN
-from tests.browser import assert_accessible, open_page, serve, settled
+from tests.browser import PATIENCE, assert_accessible, open_page, serve, settled
 
 pytestmark = pytest.mark.browser
 _DATA = Path(os.environ.get("LGM_DATA", "/nowhere"))  # before conftest hides it
@@ -78,19 +78,19 @@ def test_back_leaves_the_page_whatever_was_changed_on_it(page: Page, app_url: st
         slider(page).focus()
         page.keyboard.press("ArrowLeft")
         settled(page)
-    expect(page).to_have_url(f"{app_url}/craft?beta=0.004")
+    expect(page).to_have_url(f"{app_url}/craft?beta=0.004", timeout=PATIENCE)
     page.get_by_role("link", name="Detect", exact=True).click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["detect"])
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["detect"], timeout=PATIENCE)
     settled(page)
     page.go_back()
-    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["craft"])
-    expect(page.locator(".beta output")).to_have_text("0.004")
-    expect(page).to_have_url(f"{app_url}/craft?beta=0.004")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["craft"], timeout=PATIENCE)
+    expect(page.locator(".beta output")).to_have_text("0.004", timeout=PATIENCE)
+    expect(page).to_have_url(f"{app_url}/craft?beta=0.004", timeout=PATIENCE)
     page.go_back()
     assert page.url == "about:blank"
     page.go_forward()
     settled(page)
-    expect(page.locator(".beta output")).to_have_text("0.004")
+    expect(page.locator(".beta output")).to_have_text("0.004", timeout=PATIENCE)
     assert errors == []
 
 
@@ -101,8 +101,8 @@ def test_data_and_networks_are_chosen_at_the_top_of_a_page(page: Page, app_url: 
     choices.press("Enter")
     page.get_by_role("combobox", name="Dataset").click()
     page.get_by_role("option", name="CIFAR-10").click()
-    expect(page.get_by_role("button", name=re.compile("CIFAR-10, .* cifar10-lgm"))).to_be_visible(timeout=60_000)
-    expect(page).to_have_url(re.compile("dataset=cifar10"))
+    expect(page.get_by_role("button", name=re.compile("CIFAR-10, .* cifar10-lgm"))).to_be_visible(timeout=PATIENCE)
+    expect(page).to_have_url(re.compile("dataset=cifar10"), timeout=PATIENCE)
     expect(page.get_by_test_id("stSidebar")).to_have_count(0)
     page.set_viewport_size({"width": 390, "height": 844})
     in_sight(page.get_by_role("button", name=re.compile("CIFAR-10, .* cifar10-lgm")))
@@ -162,7 +162,7 @@ def test_the_points_are_drawn_without_webgl(page: Page, app_url: str) -> None:
     errors = open_page(page, f"{app_url}/features")
     assert not page.evaluate("!!document.createElement('canvas').getContext('webgl')"), "the browser has WebGL"
     for plane in page.locator(".js-plotly-plot").all():
-        expect(plane.locator(".scatterlayer .point")).to_have_count(2 * DRAWN + 20, timeout=60_000)
+        expect(plane.locator(".scatterlayer .point")).to_have_count(2 * DRAWN + 20, timeout=PATIENCE)
         expect(plane).not_to_contain_text("WebGL")
         expect(plane.locator(".legend")).to_contain_text("2,000 of 55,000 drawn")
     assert errors == []

@@ -217,13 +217,14 @@ def test_the_current_poison_is_on_the_strip(open_page: Callable[..., AppTest]) -
     assert "**-11.50** nats, T = -8.00" in words(app)
 
 
-def test_crafting_makes_a_set_of_ones_own(open_page: Callable[..., AppTest]) -> None:
+def test_crafting_makes_a_set_that_other_sessions_find_too(open_page: Callable[..., AppTest]) -> None:
     app = open_page()
     app.slider(key="detect_count").set_value(10)
     app.number_input(key="detect_seed").set_value(4)
     press(app, "Craft")
     finish(app)
-    assert app.selectbox(key="poison_set").options[1] == "mine: 10, β = 0.008, seed 4"
+    made = "made here: 10, β = 0.008, seed 4"
+    assert made in app.selectbox(key="poison_set").options
     assert app.metric[0].delta.startswith("all 10: ")
     assert "10 poisons, Levenberg–Marquardt, β = 0.008, " in words(app)
     assert "**Your poison** claims" in words(app), "one of the set goes along"
@@ -239,15 +240,23 @@ def test_crafting_makes_a_set_of_ones_own(open_page: Callable[..., AppTest]) -> 
     app.selectbox(key="poison_set").set_value("shipped").run()
     assert not app.metric[0].delta.startswith("all 10: ")
 
+    other = open_page()
+    box = other.selectbox(key="poison_set")
+    assert box.value == "shipped", "what others craft is offered, not imposed"
+    assert made in box.options
+
 
 def test_crafting_can_be_cancelled(open_page: Callable[..., AppTest]) -> None:
     app = open_page()
+    before = app.selectbox(key="poison_set").options
     app.slider(key="detect_count").set_value(200)
     app.selectbox(key="detect_method").set_value("fbs")
     press(app, "Craft")
-    press(app, "Cancel")
+    other = open_page()
+    assert any("from another window" in bar.proto.text for bar in other.get("progress"))
+    press(other, "Cancel")  # whoever sees it
     finish(app)
-    assert len(app.selectbox(key="poison_set").options) == 1
+    assert app.selectbox(key="poison_set").options == before
 
 
 @pytest.fixture

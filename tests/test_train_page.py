@@ -167,7 +167,7 @@ def test_a_run_from_the_page_ends_as_a_network_to_use(
     assert app.query_params["lgm"] == "my-lgm"
 
 
-def test_two_sessions_see_only_their_own_runs(
+def test_two_sessions_each_follow_their_own_run(
     open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "recipe", lambda *_, **__: QUICK)
@@ -179,6 +179,30 @@ def test_two_sessions_see_only_their_own_runs(
     ended(second)
     assert "`my-lgm`** is trained" in words(one.run())
     assert "`my-lgm-2`** is trained" in words(other.run())
+
+
+def until_cancelled(job: Job, *_: object) -> None:
+    while job.report(1, 10):
+        time.sleep(0.01)
+
+
+def test_a_run_is_found_and_cancelled_by_whoever_opens_the_page(
+    open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_train", until_cancelled)
+    going, waiting = runs.start(QUICK, "found"), runs.start(QUICK, "behind-it")
+    app = open_page()
+    assert any("Training `found`" in bar.proto.text for bar in app.get("progress"))
+    assert not next(button for button in app.button if button.label == "Train").disabled, "it is another's run"
+    choice = next(box for box in app.selectbox if box.label == "Run")
+    assert choice.options == ["found", "behind-it"]
+    choice.set_value(waiting.job.key).run()
+    assert any("Training `behind-it`" in bar.proto.text for bar in app.get("progress"))
+    press(app, "Cancel")
+    assert waiting.job.state == "cancelled"
+    press(open_page(), "Cancel")
+    assert wait(going.job).state == "cancelled"
+    assert runs.active_runs() == []
 
 
 def test_the_log_of_a_run_holds_what_each_epoch_looked_like(fresh_home: Path) -> None:

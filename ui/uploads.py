@@ -48,9 +48,9 @@ def add_model(file_name: str, weights: bytes, card: bytes | None, name: str) -> 
             )
         n_dim = claims.config.model.n_dim
         if n_dim not in _FEATURES:
+            shown = f"{_FEATURES[0]} to {_FEATURES[-1]}"
             raise CheckpointError(
-                f"{path.name}: expected {_FEATURES[0]} to {_FEATURES[-1]} features, which is what the pages show, found "
-                f"{n_dim}"
+                f"{path.name}: expected {shown} features, which is what the pages show, found {n_dim}"
             )
         # What the numbers say is measured here; of the uploaded card only the run's description is taken over.
         measured = Card(
