@@ -17,7 +17,7 @@ from lgm.labelled import LabelledImages, read_suspects
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 
 
-def saved(path: Path, **arrays: np.ndarray) -> Path:
+def saved(path: Path, **arrays: Any) -> Path:
     if path.suffix == ".npz":
         np.savez_compressed(path, **arrays)
     else:

@@ -311,7 +311,7 @@ def test_what_beta_trades_is_written_for_people() -> None:
     assert len(table) == len(rows)
     low, high = rows[0]["collided_interval"]
     share = f"{100 * rows[0]['collided']:.0f} % ({100 * low:.0f}–{100 * high:.0f} %)"
-    assert table["Collide"][0] == share
+    assert table["Collide"].iloc[0] == share
     assert not any("_" in name for name in table.columns)
     text = table.to_csv()
     assert not re.search(r"\d\.\d{5,}", text), "no number is longer than it is known"
