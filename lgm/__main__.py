@@ -161,7 +161,8 @@ def _ranking(baselines: list[dict[str, Any]]) -> str:
             for rate in rates:
                 line += f"{Estimate(group['tpr_at_fpr'][rate], *group['tpr_at_fpr_interval'][rate]).percent():<26}"
             for rate in rates:
-                line += f"{Estimate(*group['tpr_difference'][rate]).points():<24}"
+                difference = group["tpr_difference"].get(rate)  # the first one differs from itself by nothing
+                line += f"{Estimate(*difference).points() if difference else '–':<24}"
             lines.append(line + group["verdict"])
     first = baselines[0]["title"]
     lines.append(f"Points: of TPR, against {first}. {rule_in_words().replace('*', '')}")

@@ -309,7 +309,7 @@ class Result:
         fpr: The rate that was asked for, one of those in ``rates``.
         difference: AUC minus that of the reference on the same images, with its paired interval; no interval (NaN)
             where all resamples are equal.
-        tpr_difference: By FPR, TPR minus that of the reference; paired.
+        tpr_difference: By FPR of `DECIDING`, TPR minus that of the reference; paired. Empty for the reference itself.
         verdict: `verdict_of` these; or `REFERENCE`.
     """
 
@@ -443,7 +443,7 @@ def _results(
             rates=rates_of(curve, clean[key], poison[key], {*FPR_GRID, fpr}),
             fpr=fpr,
             difference=Estimate(curve.auc - curves[first].auc, *auc_span),
-            tpr_difference=tpr_difference,
+            tpr_difference={} if key == first else tpr_difference,
             verdict=REFERENCE if key == first else verdict_of(tpr_difference),
         )
     return results

@@ -50,7 +50,7 @@ def show_metrics(case: Case) -> None:
     if report.n_collided is not None:
         groups.append((f"{report.n_collided} that collide", report.collided))
     for group, found in groups:
-        between = found and " to ".join(outward(found.auc.low, found.auc.high, 4))
+        between = found and "–".join(outward(found.auc.low, found.auc.high, 4))
         metric(
             "AUC",
             found.auc.text() if found else "–",

@@ -371,7 +371,8 @@ def test_detect_has_baselines_for_a_network_without_a_density(tiny_softmax: Path
         assert f" {Estimate(baseline['auc'], *baseline['auc_interval']).in_full()} " in line
         for fpr in ("0.01", "0.05"):
             assert Estimate(baseline["tpr_at_fpr"][fpr], *baseline["tpr_at_fpr_interval"][fpr]).percent() in line
-            assert Estimate(*baseline["tpr_difference"][fpr]).points() in line
+            if baseline["verdict"] != "reference":
+                assert Estimate(*baseline["tpr_difference"][fpr]).points() in line
         assert line.endswith(baseline["verdict"])
 
 

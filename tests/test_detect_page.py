@@ -83,7 +83,7 @@ def test_the_page_shows_the_report(open_page: Callable[..., AppTest], case: Case
     overall, collided = case.report.overall, case.report.collided
     assert collided is not None
     both = (f"all {overall.n}", overall), (f"{collided.n} that collide", collided)
-    aucs = [(found.auc.text(), " to ".join(outward(*found.auc[1:], 4)), group) for group, found in both]
+    aucs = [(found.auc.text(), "–".join(outward(*found.auc[1:], 4)), group) for group, found in both]
     rates = [(f"{100 * found.tpr[0.01].value:.1f} %", ends(found.tpr[0.01][1:]), group) for group, found in both]
     shown = [(metric.value, metric.delta) for metric in app.metric]
     assert shown == [(value, f"{group}: {between}") for value, between, group in aucs + rates]
@@ -281,18 +281,24 @@ def test_other_detectors_beside_the_likelihood(open_page: Callable[..., AppTest]
         assert row["AUC"] == each.overall.auc.in_full()
         for fpr in (0.01, 0.05):
             assert row[f"TPR at {100 * fpr:g} % FPR"] == each.overall.rates.tpr[fpr].percent()
-            difference = each.overall.tpr_difference[fpr].points()
-            assert row[f"points more than LGM likelihood, at {100 * fpr:g} %"] == difference
+            shown_difference = row[f"points more than LGM likelihood, at {100 * fpr:g} %"]
+            if each is expected[0]:
+                assert shown_difference == "–"
+            else:
+                assert shown_difference == each.overall.tpr_difference[fpr].points()
         assert (row["Verdict"], row["Needs"]) == (each.overall.verdict, each.detector.trusts)
     assert in_words(expected) in words(app)
     assert len(app.get("plotly_chart")) == 1
     numbers = baselines.table(expected)
     assert len(numbers) == 2 * len(expected)
     assert numbers[numbers.group == "all"].auc.tolist() == [each.overall.auc.value for each in expected]
-    assert (numbers.tpr_difference_at_1_percent_fpr_low < numbers.tpr_difference_at_1_percent_fpr_high).all()
+    others = numbers[numbers.verdict != "reference"]
+    assert len(others) == 2 * len(expected) - 2
+    assert (others.tpr_difference_at_1_percent_fpr_low < others.tpr_difference_at_1_percent_fpr_high).all()
     tile, row = app.metric[0].value, app.table[0].value["AUC"].iloc[0]
     assert row.startswith(f"{tile} ("), "one AUC, one text"
-    assert app.metric[0].delta == f"all {expected[0].overall.n}: {row.split(' (')[1].rstrip(')')}", "and one interval"
+    spread = row.split(" (")[1].rstrip(")").replace(" to ", "–")
+    assert app.metric[0].delta == f"all {expected[0].overall.n}: {spread}", "and one interval"
 
 
 def test_other_detectors_on_the_other_network_and_its_poisons(

@@ -118,8 +118,10 @@ def _rows(comparisons: list[Comparison], collided: bool) -> pd.DataFrame:
             "AUC": result.auc.in_full(),
             **{f"TPR at {100 * fpr:g} % FPR": result.rates.tpr[fpr].percent() for fpr in DECIDING},
             **{
-                f"points more than {comparisons[0].against}, at {100 * fpr:g} %": difference.points()
-                for fpr, difference in result.tpr_difference.items()
+                f"points more than {comparisons[0].against}, at {100 * fpr:g} %": (
+                    result.tpr_difference[fpr].points() if fpr in result.tpr_difference else "–"
+                )
+                for fpr in DECIDING
             },
             "Verdict": result.verdict,
             "Needs": detector.trusts,
@@ -146,8 +148,8 @@ def table(comparisons: list[Comparison]) -> pd.DataFrame:
             **{f"auc_difference{end}": number for end, number in zip(_ENDS, result.difference, strict=True)},
             **{
                 f"tpr_difference_at_{100 * fpr:g}_percent_fpr{end}": number
-                for fpr, difference in result.tpr_difference.items()
-                for end, number in zip(_ENDS, difference, strict=True)
+                for fpr in DECIDING
+                for end, number in zip(_ENDS, result.tpr_difference.get(fpr, (0.0, None, None)), strict=True)
             },
             "verdict": result.verdict,
             "needs": c.detector.trusts,
