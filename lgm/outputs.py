@@ -31,18 +31,17 @@ def reserved(path: Path, *others: Path) -> Iterator[None]:
         SaveError: it could not be written, or another run is going to.
     """
     path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file():
-        what = "a folder" if path.is_dir() else "a device"
+    if os.path.exists(path) and not os.path.isfile(path):
+        what = "a folder" if os.path.isdir(path) else "a device"
         raise SaveError(f"{path}: expected the name of a file to write, this is {what}; choose another name")
     made: list[Path] = []
     try:
         with _writing_errors(path):
             _make_folder(path.parent, made)
+            _try_to_write(path)
         with _held(path, _WAIT):
             for file in (path, *others):
                 _remove_parts(file)
-            with _writing_errors(path):
-                _try_to_write(path)
             yield
     finally:
         for folder in reversed(made):

@@ -206,6 +206,26 @@ def test_reaper_looks_often_enough(gate: Gate):
     wait_for(lambda: job.state == "cancelled")
 
 
+def test_closing_cancels_what_runs_and_what_waits_and_returns_when_all_has_ended(gate: Gate):
+    runner, ran = Runner(), []
+    job, waiting = runner.submit("gate", gate), runner.submit("waiting", ran.append)
+    assert gate.running.wait(60)
+    runner.close()
+    assert (job.state, waiting.state) == ("cancelled", "cancelled")
+    assert not ran
+
+
+def test_work_that_ends_its_thread_leaves_one_for_the_next():
+    runner = Runner()
+
+    def leave(job: Job) -> None:
+        raise SystemExit
+
+    runner.submit("leave", leave)
+    after = runner.submit("after", lambda job: "ran")
+    wait_for(lambda: after.state == "done")
+
+
 def test_oldest_finished_jobs_are_forgotten(gate: Gate):
     runner = Runner(queue_limit=100)
     count = _FINISHED_KEPT + 5

@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import json
 import os
 import random
@@ -19,7 +20,7 @@ from lgm.__main__ import main
 from lgm.cards import CheckpointError, Features, read_card
 from lgm.checkpoints import weights_sha256
 from lgm.config import PRESETS, ModelConfig, TrainConfig
-from lgm.data import Split, per_class
+from lgm.data import SaveError, Split, per_class
 from lgm.heads import LGMHead
 from lgm.networks import Classifier, build_model, to_device
 from lgm.training import TrainingError, _optimizer, _schedule, fit, train_checkpoint
@@ -45,6 +46,23 @@ def kill(step, total, metrics):
         os.kill(os.getpid(), signal.SIGKILL)
 
 train_checkpoint(config, "tiny-lgm", Path(sys.argv[1]), on_step=kill)
+"""
+
+
+# Ctrl-C in the middle of the second epoch.
+INTERRUPTED = """
+import os, runpy, signal
+from lgm.training import _Run
+
+step = _Run.step
+
+def interrupt(run, x, y, number):
+    if run.epoch == 1:
+        os.kill(os.getpid(), signal.SIGINT)
+    return step(run, x, y, number)
+
+_Run.step = interrupt
+runpy.run_module("lgm", run_name="__main__")
 """
 
 
@@ -93,8 +111,21 @@ def test_killed_run_resumes_to_the_same_weights(
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["tiny-lgm.resume.safetensors"]
-    assert finished_epochs(tmp_path / "tiny-lgm.resume.safetensors") == 1
+    state, lock = tmp_path / "tiny-lgm.resume.safetensors", tmp_path / ".tiny-lgm.safetensors.lock"
+    assert sorted(tmp_path.iterdir()) == [lock, state]  # nobody was left to remove the lock, which holds nobody up
+    assert finished_epochs(state) == 1
+    half = tmp_path / ".tiny-lgm.resume.safetensors.1-1.part"
+    half.touch()  # as if it had been killed while it wrote
+
+    command = ["train", "tiny-lgm", "--out", str(tmp_path)]
+    before = state.read_bytes()
+    assert main(command) == 1
+    assert f"{state}: 1 of {PRESETS['tiny-lgm'].epochs} epochs of a stopped run; go on with --resume" in (
+        capsys.readouterr().err
+    )
+    assert main([*command, "--epochs", "2"]) == 1
+    assert "of a stopped run of another configuration; choose another --name" in capsys.readouterr().err
+    assert state.read_bytes() == before
 
     assert main(["train", "tiny-lgm", "--out", str(tmp_path), "--resume", "--json"]) == 0
     out, err = capsys.readouterr()
@@ -105,7 +136,9 @@ def test_killed_run_resumes_to_the_same_weights(
     assert json.loads(out)["weights_sha256"] == uninterrupted.weights_sha256
     card = read_card(tmp_path / "tiny-lgm.safetensors")
     assert [without_time(record) for record in card.history] == [without_time(r) for r in uninterrupted.history]
-    assert not (tmp_path / "tiny-lgm.resume.safetensors").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"tiny-lgm.{end}" for end in ("features.safetensors", "json", "safetensors")
+    ]
 
 
 def without_time(record: dict[str, Any]) -> dict[str, Any]:
@@ -132,6 +165,73 @@ def test_stopped_checkpoint_run_leaves_its_state_and_no_model(fresh_home: Path, 
     assert train_checkpoint(QUICK, "some", out, **stop_at(6)) is None
     assert [path.name for path in out.iterdir()] == ["some.resume.safetensors"]
     assert finished_epochs(out / "some.resume.safetensors") == 1
+
+
+def test_what_a_stopped_run_has_left_is_discarded_only_when_told(fresh_home: Path, tmp_path: Path):
+    state = tmp_path / "some.resume.safetensors"
+    assert train_checkpoint(QUICK, "some", tmp_path, **stop_at(2)) is None
+    assert train_checkpoint(QUICK, "some", tmp_path, **stop_at(6)) is None  # no epoch was finished: nothing is lost
+    assert finished_epochs(state) == 1
+    with pytest.raises(CheckpointError, match="1 of 2 epochs of a stopped run; go on with --resume, or discard them"):
+        train_checkpoint(QUICK, "some", tmp_path, **stop_at(1))
+    assert finished_epochs(state) == 1
+    assert train_checkpoint(QUICK, "some", tmp_path, force=True, **stop_at(1)) is None
+    assert finished_epochs(state) == 0
+
+
+def test_a_disk_that_fills_up_costs_no_finished_epoch(
+    fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config, out = PRESETS["tiny-lgm"], tmp_path / "out"
+    epochs = config.epochs
+
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lgm.checkpoints.write_card", full)  # the last of the three files of a model
+        with pytest.raises(SaveError) as caught:
+            train_checkpoint(config, "some", out)
+    state = out / "some.resume.safetensors"
+    assert str(caught.value) == (
+        f"{out / 'some.safetensors'}: cannot be written (No space left on device); make room, or choose another place; "
+        f"{epochs} of {epochs} epochs are kept in {state}, go on with --resume"
+    )
+    assert list(out.iterdir()) == [state], "a model is saved whole or not at all"
+    card = train_checkpoint(config, "some", out, resume=True, should_stop=lambda: pytest.fail("trained again"))
+    assert card is not None and len(card.history) == epochs
+
+
+def test_two_runs_of_one_name_cannot_be_at_once(fresh_home: Path, tmp_path: Path):
+    refused: list[str] = []
+
+    def train_the_same() -> None:
+        with pytest.raises(SaveError) as caught:
+            train_checkpoint(QUICK, "twin", tmp_path, resume=True, force=True)
+        refused.append(str(caught.value))
+
+    train_checkpoint(QUICK, "twin", tmp_path, should_stop=lambda: train_the_same() or True)
+    assert len(refused) == 1
+    assert f"{tmp_path / 'twin.safetensors'}: process {os.getpid()} on " in refused[0]
+    assert train_checkpoint(QUICK, "twin", tmp_path, **stop_at(1)) is None, "the lock has ended with the run"
+
+
+def test_an_interrupted_run_says_what_is_kept(fresh_home: Path, tmp_path: Path):
+    run = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, "train", "tiny-lgm", "--out", str(tmp_path / "out")],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    state = tmp_path / "out" / "tiny-lgm.resume.safetensors"
+    assert run.returncode == 130
+    epochs = PRESETS["tiny-lgm"].epochs
+    assert run.stderr.splitlines()[-1] == (
+        f"interrupted; 1 of {epochs} epochs are kept in {state}, go on with --resume"
+    )
+    assert list(state.parent.iterdir()) == [state]
 
 
 def test_without_resume_the_old_state_is_replaced(digits: Split, tmp_path: Path):
