@@ -160,8 +160,9 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, object]) -> dic
 @pytest.fixture
 def context(context: "BrowserContext") -> "BrowserContext":
     """Nothing fades or spins: drawn in software, that takes its time from what it waits for."""
-    from tests.browser import STILL
+    from tests.browser import PATIENCE, STILL
 
+    context.set_default_navigation_timeout(PATIENCE)
     context.add_init_script(STILL)
     return context
 
