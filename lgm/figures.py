@@ -11,6 +11,7 @@ from PIL import Image
 from lgm.baselines import REFERENCE, Comparison, Result
 from lgm.cards import FeatureMap, Features
 from lgm.detection import Roc
+from lgm.placement import Square, close_up, emptiest, label_offset
 from lgm.poisons import Poisons
 
 if TYPE_CHECKING:  # it brings torch
@@ -247,49 +248,143 @@ def _poison_marks(poisons: Poisons, seen: Projection, names: np.ndarray) -> go.S
 
 
 def decision_plane(
-    attack: "Attack", shown: "Demonstration", arm: str, seen: Projection, classes: tuple[str, ...]
+    attack: "Attack", shown: "Demonstration | None", arm: str, seen: Projection, classes: tuple[str, ...]
 ) -> go.Figure:
     """What one model was fine-tuned on, its decision regions, and what it takes the target for (figure 7).
 
     Clean images are dots, poisons diamonds, in the colour of the class that they claim. What the filter has removed is
-    hollow and crossed. The target is a star, filled with the colour of the class that it is taken for.
+    hollow and crossed. The target is a hollow star beneath them. Poisons lie on top of each other and of the target:
+    a detail in an empty corner shows them apart.
 
     Args:
         attack: What `lgm.demonstration.stage` made.
-        shown: What a threshold does to it.
+        shown: What a threshold does to it; None while that is not known: then only images are drawn.
         arm: Of `lgm.defense.ARMS`.
         seen: How features become places; regions are drawn if it is exact.
         classes: Their names.
     """
-    model = shown.arms[arm]
+    model = shown and shown.arms[arm]
     examples = attack.clean if arm == "clean" else attack.mixed
-    removed = shown.removed if arm == "filtered" else np.zeros(len(examples), bool)
-    places = seen(examples.z / attack.scale)
+    removed = shown.removed if shown and arm == "filtered" else np.zeros(len(examples), bool)
+    places, poisoned = seen(examples.z / attack.scale), examples.poisoned
     target = seen(attack.target.z / attack.scale)[0]
+    regions = model.regions if model and seen.exact else None
+    view = _view_of(attack, seen)
+    marks = [_target_mark(target, attack.trial.target_class, classes)]
+    for kind, group in (("clean", ~poisoned), ("poison", poisoned)):
+        marks += _fine_tuned_on(kind, places[group], examples.labels[group], removed[group], classes)
     figure = go.Figure()
-    if model is not None and seen.exact:
-        figure.add_trace(_regions(model.regions, attack.extent))
-    poisoned = examples.poisoned
-    figure.add_traces(
-        _fine_tuned_on("clean", places[~poisoned], examples.labels[~poisoned], removed[~poisoned], classes)
-    )
-    figure.add_trace(_target_mark(target, attack.trial.target_class, model and model.predicted, classes))
-    # Poisons lie on the target: over it, and smaller, so that both are seen.
-    figure.add_traces(_fine_tuned_on("poison", places[poisoned], examples.labels[poisoned], removed[poisoned], classes))
+    if regions is not None:
+        figure.add_trace(_regions(regions, attack.extent))
+    figure.add_traces(marks)
+    if view.detail:
+        _add_detail(figure, view, marks, None if regions is None else _cropped(regions, attack.extent, view.detail))
     means = {k: seen(attack.clean.z[attack.clean.labels == k] / attack.scale).mean(0) for k in _present(attack.clean)}
-    left, right, bottom, top = attack.extent if seen.exact else _square(np.vstack([places, target]))
-    grid = {"zeroline": False, "gridcolor": _GREY, "constrain": "domain"}
+    tags = [_tag(x, y, k, classes) | {"xshift": -32} for k, (x, y) in means.items()]  # beside the dots
+    left, right, bottom, top = view.plot.extent
+    grid = {"zeroline": False, "gridcolor": _GREY, "constrain": "domain", "showticklabels": False}
     figure.update_layout(
-        height=400,
-        annotations=[_tag(x, y, k, classes) | {"xshift": -44} for k, (x, y) in means.items()],  # beside the dots
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        height=_PLANE,
+        annotations=[*tags, _target_label(target, model and model.predicted, view, classes)],
+        margin={"l": 20, "r": 2, "t": 2, "b": 20},
         showlegend=False,
         dragmode="pan",
         uirevision=f"{attack.model} {attack.trial}",
-        xaxis={"title": seen.names[0], "range": [left, right], **grid},
-        yaxis={"title": seen.names[1], "range": [bottom, top], "scaleanchor": "x", **grid},
+        xaxis={"range": [left, right], "title": {"text": seen.names[0], "standoff": 3, "font": {"size": 11}}, **grid},
+        yaxis={
+            "range": [bottom, top],
+            "title": {"text": seen.names[1], "standoff": 3, "font": {"size": 11}},
+            "scaleanchor": "x",
+            **grid,
+        },
     )
     return figure
+
+
+_PLANE = 300  # pixels
+
+
+@dataclass(frozen=True)
+class _View:
+    """What all planes of one attack share: the same places mean the same.
+
+    Attributes:
+        plot: What they show.
+        detail: What is shown once more, larger; None if that is not needed.
+        corner: Where, in shares of the plot.
+        label: From the target to its label, in shares of the plot.
+    """
+
+    plot: Square
+    detail: Square | None
+    corner: Square
+    label: tuple[float, float]
+
+
+def _view_of(attack: "Attack", seen: Projection) -> _View:
+    places = seen(attack.mixed.z / attack.scale)
+    target = seen(attack.target.z / attack.scale)
+    everything = np.vstack([target, places])
+    plot = Square.of_extent(attack.extent if seen.exact else _square(everything))
+    detail = close_up(np.vstack([target, places[attack.mixed.poisoned]]), plot)
+    unit = plot.unit(everything)
+    corner = emptiest(unit)
+    return _View(plot, detail, corner, label_offset(unit[0], unit[1:], corner if detail else None))
+
+
+def _cropped(
+    regions: np.ndarray, extent: tuple[float, float, float, float], window: Square
+) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+    """The part of a grid of regions that covers the window, and where it lies: left, right, bottom, top."""
+    left, right, bottom, top = extent
+    rows, columns = regions.shape
+    x, y = np.linspace(left, right, columns), np.linspace(bottom, top, rows)
+    wl, wr, wb, wt = window.extent
+    i = slice(max(0, np.searchsorted(x, wl) - 1), np.searchsorted(x, wr) + 1)
+    j = slice(max(0, np.searchsorted(y, wb) - 1), np.searchsorted(y, wt) + 1)
+    x, y = x[i], y[j]
+    return regions[j, i], (float(x[0]), float(x[-1]), float(y[0]), float(y[-1]))
+
+
+def _add_detail(figure: go.Figure, view: _View, marks: list[go.Scatter], regions: Any) -> None:
+    """What is close to the target, larger, in a corner of the plot; a frame says where it is from."""
+    assert view.detail is not None
+    if regions is not None:
+        figure.add_trace(_regions(*regions).update(xaxis="x2", yaxis="y2"))
+    figure.add_traces([go.Scatter(mark).update(xaxis="x2", yaxis="y2") for mark in marks])
+    line = {"color": "rgba(128,128,128,0.9)", "width": 1}
+    left, right, bottom, top = view.corner.extent
+    wl, wr, wb, wt = view.detail.extent
+    axis = {"showgrid": False, "zeroline": False, "showticklabels": False, "title": "", "showline": True}
+    axis |= {"mirror": True, "linecolor": line["color"]}
+    figure.update_layout(
+        xaxis2={"domain": [left, right], "range": [wl, wr], "anchor": "y2", **axis},
+        yaxis2={"domain": [bottom, top], "range": [wb, wt], "anchor": "x2", **axis},
+        shapes=[{"type": "rect", "x0": wl, "x1": wr, "y0": wb, "y1": wt, "line": line}],
+    )
+
+
+def _target_label(target: np.ndarray, predicted: int | None, view: _View, classes: tuple[str, ...]) -> dict[str, Any]:
+    """What a model takes the target for, at the end of a leader: off the star and what lies on it."""
+    dx, dy = view.label
+    known = predicted is not None
+    return {
+        "x": float(target[0]),
+        "y": float(target[1]),
+        "ax": dx * _PLANE,
+        "ay": -dy * _PLANE,
+        "text": f"<b>★ taken for {classes[predicted]}</b>" if known else "<b>★ target</b>",
+        "showarrow": True,
+        "arrowhead": 0,
+        "arrowwidth": 1.5,
+        "arrowcolor": ROLE["target"],
+        "standoff": 11,
+        "font": {"size": 12, "color": "white"},
+        "bgcolor": CLASS[predicted] if known else ROLE["target"],
+        "bordercolor": ROLE["target"],
+        "borderwidth": 2,
+        "borderpad": 2,
+    }
 
 
 def _present(examples: Any) -> list[int]:
@@ -319,7 +414,8 @@ def _fine_tuned_on(
         meta=kind,
         marker={
             "symbol": [f"{symbol}-x-open" if gone else symbol for gone in removed],
-            "size": 8,
+            "size": 9 if kind == "poison" else 7,
+            "opacity": 0.9,
             "color": colours,
             "line": {"width": [1.5 if gone or edge else 0.5 for gone in removed], "color": edge},
         },
@@ -329,22 +425,14 @@ def _fine_tuned_on(
     return [trace]
 
 
-def _target_mark(place: np.ndarray, true: int, predicted: int | None, classes: tuple[str, ...]) -> go.Scatter:
-    said = "no model" if predicted is None else f"taken for {classes[predicted]}"
+def _target_mark(place: np.ndarray, true: int, classes: tuple[str, ...]) -> go.Scatter:
     return go.Scatter(
         x=place[:1],
         y=place[1:],
-        mode="markers+text",
+        mode="markers",
         meta="target",
-        text=[f"<b>{said}</b>"],
-        textposition="top center",
-        marker={
-            "symbol": "star",
-            "size": 34,
-            "color": "rgba(128,128,128,0.4)" if predicted is None else CLASS[predicted],
-            "line": {"width": 2.5, "color": ROLE["target"]},
-        },
-        hovertemplate=f"target, a {classes[true]}: {said}<extra></extra>",
+        marker={"symbol": "star-open", "size": 20, "color": ROLE["target"], "line": {"width": 2.5}},
+        hovertemplate=f"target, a {classes[true]}<extra></extra>",
     )
 
 

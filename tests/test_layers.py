@@ -9,7 +9,7 @@ import lgm
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up: a module imports from lower layers only
-    {"config", "mixture", "intervals", "progress", "threads", "winograd"},
+    {"config", "mixture", "intervals", "placement", "progress", "threads", "winograd"},
     {"data", "heads", "augment", "evasion"},
     {"mnist", "cifar"},
     {"datasets"},
