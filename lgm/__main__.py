@@ -1,4 +1,4 @@
-"""The command line: python -m lgm train | evaluate | craft | detect | defend | report | bench.
+"""The command line: python -m lgm train | evaluate | craft | detect | defend | report | results | bench.
 
 Results go to standard output (``--json``: one JSON object, a list for a sweep), progress and errors to standard error.
 Exit codes: 0 done, 1 the message says what was wrong, 2 bad usage, 130 interrupted.
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(
-        required=True, metavar="train | evaluate | craft | detect | defend | report | bench"
+        required=True, metavar="train | evaluate | craft | detect | defend | report | results | bench"
     )
     _add_train(commands)
     _add_evaluate(commands)
@@ -110,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_detect(commands)
     _add_defend(commands)
     _add_report(commands)
+    _add_results(commands)
     _add_bench(commands)
     return parser
 
@@ -515,6 +516,17 @@ def _add_defend(commands: Any) -> None:
         help=f"a list: up to --poisons of {_SWEEP_POISONS}, and {_SWEEP_CLEAN} clean images a class",
     )
     parser.add_argument("--frontier", action="store_true", help=f"a list: attackers with a gamma of {GAMMA_GRID}")
+    _add_cache(parser)
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help="keep crafted poisons there: a run that was killed goes on, and one with the same settings need not craft; "
+        "may be deleted at any time",
+    )
 
 
 def _defend(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
@@ -548,12 +560,18 @@ def _defend(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
         settings = [(k, n) for n in _SWEEP_CLEAN for k in numbers]
     with _crafting() as on_step:
         if args.frontier:
-            return [frontier_row(report) for report in frontier(model, card, split, config, on_step=on_step)]
-        reports = [report.to_dict() for report in sweep(model, card, split, config, settings, on_step=on_step)]
+            return [
+                frontier_row(report)
+                for report in frontier(model, card, split, config, on_step=on_step, cache=args.cache)
+            ]
+        found = sweep(model, card, split, config, settings, on_step=on_step, cache=args.cache)
+        reports = [report.to_dict() for report in found]
     return reports if args.sweep else reports[0]
 
 
 def _add_report(commands: Any) -> None:
+    from lgm.study import EXTENTS
+
     parser = _command(
         commands,
         "report",
@@ -565,16 +583,26 @@ def _add_report(commands: Any) -> None:
         "--softmax", default="mnist-softmax", help="checkpoint trained with softmax, of the same dataset"
     )
     _add_data(parser)
-    parser.add_argument("--quick", action="store_true", help="fewer pairs and attacks: minutes, wider intervals")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="take the study that is shipped, if it is of these networks, data and seed and of today's attack; without "
+        "one, measure fewer pairs and attacks, with wider intervals",
+    )
+    parser.add_argument("--extent", choices=list(EXTENTS), help="how much to measure anew (default: full)")
+    parser.add_argument(
+        "--others", nargs="+", default=[], metavar="MODEL", help="further networks, to measure the usual defence of"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of all draws")
     parser.add_argument("--out", type=Path, required=True, help="file for the report (.html)")
     parser.add_argument("--study", type=Path, help="file for the numbers (.json), as the app reads them")
     parser.add_argument("--force", action="store_true", help="replace existing files")
+    _add_cache(parser)
 
 
 def _report(args: argparse.Namespace) -> dict[str, Any]:
     from lgm.report import write_report
-    from lgm.study import FULL, QUICK, run_study, save_study
+    from lgm.study import EXTENTS, run_study, save_study, stored_study
 
     for path in (args.out, args.study):
         if path is not None and path.exists() and not args.force:
@@ -584,20 +612,51 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(f"lgm, softmax: expected two networks of one dataset, got {datasets}")
     split = _split(args, datasets[args.lgm])
     names, began = {"lgm": args.lgm, "softmax": args.softmax}, time.monotonic()
+    stored = stored_study(names, split, args.seed) if args.quick and not args.extent else None
     with tqdm(bar_format="{desc} {elapsed}", dynamic_ncols=True, disable=None) as bar:
 
         def on_part(part: str, share: float) -> None:
             bar.set_description(f"{part}: {share:.0%}")
 
-        study = run_study(names, split, QUICK if args.quick else FULL, args.seed, on_part=on_part)
+        extent = EXTENTS[args.extent or ("quick" if args.quick else "full")]
+        options = {"others": args.others, "on_part": on_part, "cache": args.cache}
+        study = stored or run_study(names, split, extent, args.seed, **options)
         if args.study is not None:
             save_study(study, args.study)
         write_report(study, names, split, args.out)
     return {
         "out": str(args.out),
         "study": args.study and str(args.study),
+        "measured": stored is None,
+        "made": study["about"]["made"],
         "seconds": round(time.monotonic() - began, 1),
     }
+
+
+def _add_results(commands: Any) -> None:
+    parser = _command(
+        commands, "results", _results, "Render the numbers in README and docs from the records, or check that they are."
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="change nothing; fail if a document differs from the records, or a record is older than the attack",
+    )
+
+
+def _results(args: argparse.Namespace) -> dict[str, Any]:
+    from lgm.results import DOCUMENTS, ROOT, problems, write_documents
+
+    missing = [name for name in DOCUMENTS if not (ROOT / name).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{ROOT}: expected the project's documents, found no {', '.join(missing)}; use a checkout"
+        )
+    if not args.check:
+        return {"rendered": write_documents(), "checked": list(DOCUMENTS)}
+    if found := problems():
+        raise CheckpointError("\n".join(["the documents do not say what the records say:", *found]))
+    return {"checked": list(DOCUMENTS)}
 
 
 def _curves(reports: list[dict[str, Any]]) -> str:

@@ -8,17 +8,18 @@ import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lgm.checkpoints import weights_sha256
-from lgm.config import PoisonConfig
+from lgm.config import ATTACK_REVISION, PoisonConfig
 from lgm.data import Split
 from lgm.networks import Classifier
 from lgm.poisoning import batch_length, craft_poisons
 from lgm.poisons import Poisons, read_poisons
 from lgm.progress import OnStep
-from lgm.solvers import REVISION, longest
+from lgm.solvers import longest
 
 _BATCHES = 2  # in a file: as many as two cores craft at a time
 
@@ -43,6 +44,7 @@ def craft_cached(
     if folder is None or not n:
         return craft_poisons(model, bases, targets, config, beta=beta, threshold=threshold, on_step=on_step)
     network = weights_sha256({**model.state_dict(), "feature_scale": model.feature_scale})
+    setting = {"network": network, "config": asdict(config), "batch": batch}
     progress = _Progress(n * longest(config), on_step)
     parts = []
     for start in range(0, n, _BATCHES * batch):
@@ -52,7 +54,7 @@ def craft_cached(
             for name, values in (("beta", beta), ("threshold", threshold))
         }
         b, t = bases[index], targets[index]
-        path = folder / f"{_key(network, b, t, config, given, batch)}.safetensors"
+        path = folder / f"{_key(b, t, setting | given)}.safetensors"
         if path.is_file():
             parts.append(read_poisons(path))
         else:
@@ -78,17 +80,9 @@ class _Progress:
         return False if self.stopped else None
 
 
-def _key(
-    network: str,
-    bases: Split,
-    targets: Split,
-    config: PoisonConfig,
-    given: dict[str, np.ndarray | None],
-    batch: int,
-) -> str:
-    numbers = {name: None if values is None else values.tolist() for name, values in given.items()}
-    setting = {"revision": REVISION, "network": network, "config": asdict(config), "batch": batch, **numbers}
-    digest = hashlib.sha256(json.dumps(setting, sort_keys=True).encode())
+def _key(bases: Split, targets: Split, setting: dict[str, Any]) -> str:
+    known = json.dumps({"revision": ATTACK_REVISION, **setting}, sort_keys=True, default=np.ndarray.tolist)
+    digest = hashlib.sha256(known.encode())
     for split in (bases, targets):
         digest.update(split.sha256.encode())
     return digest.hexdigest()

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from lgm.cards import Card
-from lgm.config import FPR_GRID, GAMMA_GRID, DefenseConfig, PoisonConfig
+from lgm.config import ATTACK_REVISION, FPR_GRID, GAMMA_GRID, DefenseConfig, PoisonConfig
 from lgm.craft_cache import craft_cached
 from lgm.data import Split
 from lgm.detection import conformal_threshold, is_removed
@@ -26,7 +26,6 @@ from lgm.heads import LGMHead
 from lgm.intervals import Estimate, mean_interval, plain, share_over_trials, wilson_interval
 from lgm.networks import Classifier, device_of, embed, require_mixture
 from lgm.progress import OnStep, part
-from lgm.solvers import REVISION
 from lgm.trials import Trial, draw_trials
 
 ATTACK_SUCCESS = (
@@ -148,7 +147,7 @@ class DefenseReport:
             "weights_sha256": self.weights_sha256,
             "data": self.data,
             "data_sha256": self.data_sha256,
-            "attack_revision": REVISION,
+            "attack_revision": ATTACK_REVISION,
             **asdict(self.config),
             "filter": FILTERS[self.filter],
             "threshold": self.filtered.threshold,

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from datetime import date
 from importlib.metadata import version
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lgm.cards import Card
-from lgm.config import BETA_GRID, PoisonConfig
+from lgm.config import ATTACK_REVISION, BETA_GRID, PoisonConfig
 from lgm.data import Split
 from lgm.evasion import Evasion
 from lgm.heads import LGMHead
@@ -261,6 +262,8 @@ def _manifest(card: Card, split: Split, config: PoisonConfig, **origin: Any) -> 
         "split": split.name,
         "split_sha256": split.sha256,
         "config": asdict(config),
+        "attack_revision": ATTACK_REVISION,
+        "made": date.today().isoformat(),
         "versions": {name: version(name) for name in ("torch", "numpy")},
         **origin,
     }

@@ -12,7 +12,6 @@ from lgm.evasion import Evasion, multipliers
 from lgm.jacobian import Linearise, Rows, jacobian_of
 from lgm.networks import Classifier, autocast, fast_precision
 
-REVISION = 1  # of the attack: raised whenever the poisons for the same pairs change; see tests/test_revision.py
 _FRAMES = 48  # points recorded on each poison's way, dense at the start where it moves
 _LONGEST = 100  # iterations of Levenberg-Marquardt: its steps need a fiftieth of the paper's number
 _MU = 1e-2  # damping of the first step, in the units of beta

@@ -1,6 +1,5 @@
 """Cached loaders. What the first paint needs reads without torch; the network comes when it is asked for."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,6 +11,7 @@ from lgm.cards import Card, CheckpointError, FeatureMap, Features
 from lgm.data import Dataset, Split
 from lgm.datasets import DATASETS, load_split
 from lgm.poisons import Poisons
+from lgm.study import read_study
 from ui import state
 
 if TYPE_CHECKING:
@@ -205,21 +205,11 @@ def threshold(name: str) -> float:
 
 @st.cache_data(show_spinner=False, max_entries=8, ttl=10)
 def _study(of: str) -> dict[str, Any] | None:
-    path = cards.SHIPPED / f"{of}.study.json"
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected a study in JSON, found {error}; restore it or delete it") from error
+    return read_study(of)
 
 
 def study() -> dict[str, Any] | None:
-    """What was measured on the chosen dataset and is shipped with its networks; None if nothing was.
-
-    Raises:
-        CheckpointError: the file does not read.
-    """
+    """What was measured on the chosen dataset; see `lgm.study.read_study`."""
     return _study(dataset().name)
 
 
