@@ -30,7 +30,15 @@ ROLE = {
 # Ten classes cannot be told apart by hue alone: plots also carry their names.
 CLASS = ["#4477AA", "#EE6677", "#228833", "#B8A520", "#2FA7CE", "#AA3377", "#8C8C8C", "#E07B39", "#2BA084", "#9A6F3F"]
 
-_STEPS = [[edge, colour] for k, colour in enumerate(CLASS) for edge in (k / len(CLASS), (k + 1) / len(CLASS))]
+
+def _steps(colours: list[str]) -> list[list[Any]]:
+    """A colour scale that gives each of these an equal part."""
+    n = len(colours)
+    return [[edge, colour] for k, colour in enumerate(colours) for edge in (k / n, (k + 1) / n)]
+
+
+_STEPS = _steps(CLASS)
+_REGIONS = _steps([*CLASS, "rgba(0,0,0,0)"])
 # Told apart by their dashes as well, the reference by its width.
 _DETECTOR = {
     "likelihood": (ROLE["lgm"], "solid"),
@@ -180,7 +188,7 @@ def _add_regions(figure: go.Figure, features: FeatureMap) -> None:
 
 
 def _regions(regions: np.ndarray, extent: tuple[float, float, float, float]) -> go.Heatmap:
-    """Classes at the points of a grid that goes from edge to edge, in their colours."""
+    """Classes at the points of a grid that goes from edge to edge, in their colours; one more is a hole."""
     left, right, bottom, top = extent
     rows, columns = regions.shape
     return go.Heatmap(
@@ -190,8 +198,8 @@ def _regions(regions: np.ndarray, extent: tuple[float, float, float, float]) -> 
         y0=bottom,
         dy=(top - bottom) / (rows - 1),
         zmin=-0.5,
-        zmax=len(CLASS) - 0.5,
-        colorscale=_STEPS,
+        zmax=len(CLASS) + 0.5,
+        colorscale=_REGIONS,
         opacity=0.22,
         showscale=False,
         hoverinfo="skip",
@@ -267,41 +275,36 @@ def decision_plane(
     examples = attack.clean if arm == "clean" else attack.mixed
     removed = shown.removed if shown and arm == "filtered" else np.zeros(len(examples), bool)
     places, poisoned = seen(examples.z / attack.scale), examples.poisoned
-    target = seen(attack.target.z / attack.scale)[0]
-    regions = model.regions if model and seen.exact else None
-    view = _view_of(attack, seen)
-    marks = [_target_mark(target, attack.trial.target_class, classes)]
-    for kind, group in (("clean", ~poisoned), ("poison", poisoned)):
-        marks += _fine_tuned_on(kind, places[group], examples.labels[group], removed[group], classes)
-    figure = go.Figure()
-    if regions is not None:
-        figure.add_trace(_regions(regions, attack.extent))
-    figure.add_traces(marks)
-    if view.detail:
-        _add_detail(figure, view, marks, None if regions is None else _cropped(regions, attack.extent, view.detail))
+    target = seen(attack.target.z / attack.scale)
+    view = _view_of(attack, seen, classes)
     means = {k: seen(attack.clean.z[attack.clean.labels == k] / attack.scale).mean(0) for k in _present(attack.clean)}
-    tags = [_tag(x, y, k, classes) | {"xshift": -32} for k, (x, y) in means.items()]  # beside the dots
-    left, right, bottom, top = view.plot.extent
-    grid = {"zeroline": False, "gridcolor": _GREY, "constrain": "domain", "showticklabels": False}
+    figure = go.Figure()
+    if model and seen.exact:
+        figure.add_trace(_regions(_with_hole(model.regions, view) if view.detail else model.regions, view.plot.extent))
+        figure.add_traces(_regions_in_detail(attack, examples[~removed], view))
+    for window in (view.plot, view.detail):
+        if window:
+            inside = window.contains(places)
+            figure.add_trace(_target_mark(view.place(target, window), attack.trial.target_class, classes))
+            for kind, group in (("clean", ~poisoned & inside), ("poison", poisoned & inside)):
+                marks = view.place(places[group], window)
+                figure.add_traces(_fine_tuned_on(kind, marks, examples.labels[group], removed[group], classes))
+    _lay_out_plane(figure, view, seen)
     figure.update_layout(
-        height=_PLANE,
-        annotations=[*tags, _target_label(target, model and model.predicted, view, classes)],
-        margin={"l": 20, "r": 2, "t": 2, "b": 20},
-        showlegend=False,
-        dragmode="pan",
+        annotations=[
+            *(_tag(x, y, k, classes) | _BESIDE for k, (x, y) in means.items()),
+            _target_label(target[0], model and model.predicted, view, classes),
+            *_count(int(poisoned.sum()), int((removed & poisoned).sum()), view),
+        ],
         uirevision=f"{attack.model} {attack.trial}",
-        xaxis={"range": [left, right], "title": {"text": seen.names[0], "standoff": 3, "font": {"size": 11}}, **grid},
-        yaxis={
-            "range": [bottom, top],
-            "title": {"text": seen.names[1], "standoff": 3, "font": {"size": 11}},
-            "scaleanchor": "x",
-            **grid,
-        },
     )
     return figure
 
 
-_PLANE = 300  # pixels
+_PLANE = 290  # pixels
+_DETAIL_CELLS = 60  # of its regions, along each axis
+_BESIDE = {"xanchor": "right", "xshift": -16}  # of the dots
+_FRAME = {"color": "rgba(128,128,128,0.9)", "width": 1}
 
 
 @dataclass(frozen=True)
@@ -311,7 +314,7 @@ class _View:
     Attributes:
         plot: What they show.
         detail: What is shown once more, larger; None if that is not needed.
-        corner: Where, in shares of the plot.
+        corner: Where it is shown.
         label: From the target to its label, in shares of the plot.
     """
 
@@ -320,47 +323,74 @@ class _View:
     corner: Square
     label: tuple[float, float]
 
+    def place(self, points: np.ndarray, window: Square) -> np.ndarray:
+        """(N, 2) places of the plot to where they are drawn: as they are, or in the detail."""
+        return points if window is self.plot else self.corner.at(window.unit(points))
 
-def _view_of(attack: "Attack", seen: Projection) -> _View:
+
+def _view_of(attack: "Attack", seen: Projection, classes: tuple[str, ...]) -> _View:
     places = seen(attack.mixed.z / attack.scale)
     target = seen(attack.target.z / attack.scale)
     everything = np.vstack([target, places])
     plot = Square.of_extent(attack.extent if seen.exact else _square(everything))
     detail = close_up(np.vstack([target, places[attack.mixed.poisoned]]), plot)
     unit = plot.unit(everything)
-    corner = emptiest(unit)
-    return _View(plot, detail, corner, label_offset(unit[0], unit[1:], corner if detail else None))
+    longest = max(len(classes[k]) for k in _present(attack.clean))
+    corner = emptiest(np.vstack([unit, *(unit - (away, 0) for away in (0.05, 0.05 + 0.03 * longest))]))  # room for tags
+    label = label_offset(unit[0], unit[1:], corner if detail else None, 12 + longest)
+    (x, y), half = plot.at(np.array([[corner.x, corner.y]]))[0], 2 * plot.half * corner.half
+    return _View(plot, detail, Square(float(x), float(y), half), label)
 
 
-def _cropped(
-    regions: np.ndarray, extent: tuple[float, float, float, float], window: Square
-) -> tuple[np.ndarray, tuple[float, float, float, float]]:
-    """The part of a grid of regions that covers the window, and where it lies: left, right, bottom, top."""
-    left, right, bottom, top = extent
+def _with_hole(regions: np.ndarray, view: _View) -> np.ndarray:
+    """Decision regions without those where the detail is."""
+    left, right, bottom, top = view.plot.extent
     rows, columns = regions.shape
     x, y = np.linspace(left, right, columns), np.linspace(bottom, top, rows)
-    wl, wr, wb, wt = window.extent
-    i = slice(max(0, np.searchsorted(x, wl) - 1), np.searchsorted(x, wr) + 1)
-    j = slice(max(0, np.searchsorted(y, wb) - 1), np.searchsorted(y, wt) + 1)
-    x, y = x[i], y[j]
-    return regions[j, i], (float(x[0]), float(x[-1]), float(y[0]), float(y[-1]))
+    hole = [np.abs(grid - at) <= view.corner.half for grid, at in ((y, view.corner.y), (x, view.corner.x))]
+    regions = regions.copy()
+    regions[np.ix_(*hole)] = len(CLASS)
+    return regions
 
 
-def _add_detail(figure: go.Figure, view: _View, marks: list[go.Scatter], regions: Any) -> None:
-    """What is close to the target, larger, in a corner of the plot; a frame says where it is from."""
-    assert view.detail is not None
-    if regions is not None:
-        figure.add_trace(_regions(*regions).update(xaxis="x2", yaxis="y2"))
-    figure.add_traces([go.Scatter(mark).update(xaxis="x2", yaxis="y2") for mark in marks])
-    line = {"color": "rgba(128,128,128,0.9)", "width": 1}
+def _regions_in_detail(attack: "Attack", examples: Any, view: _View) -> list[go.Heatmap]:
+    """Of the model that was fine-tuned on these examples: a grid of its own, for the plot's is too coarse."""
+    if view.detail is None:
+        return []
+    from lgm.finetune import fine_tune
+
+    shares = (np.arange(_DETAIL_CELLS) + 0.5) / _DETAIL_CELLS
+    grid = np.stack(np.meshgrid(shares, shares), axis=-1)
+    head = fine_tune(examples, attack.config.strength)
     left, right, bottom, top = view.corner.extent
-    wl, wr, wb, wt = view.detail.extent
-    axis = {"showgrid": False, "zeroline": False, "showticklabels": False, "title": "", "showline": True}
-    axis |= {"mirror": True, "linecolor": line["color"]}
+    half = (right - left) / _DETAIL_CELLS / 2  # of a cell: the outer ones end at the frame
+    regions = head(view.detail.at(grid) * attack.scale).astype(np.uint8)
+    return [_regions(regions, (left + half, right - half, bottom + half, top - half))]
+
+
+def _count(poisons: int, removed: int, view: _View) -> list[dict[str, Any]]:
+    """How many poisons the detail shows, for even there they may lie on top of each other."""
+    if not poisons or view.detail is None:
+        return []
+    left, _, bottom, _ = view.corner.extent
+    text = f"{removed} of {poisons} removed" if removed else f"{poisons} poisons"
+    corner = {"xanchor": "left", "yanchor": "bottom", "showarrow": False}
+    return [{"x": left, "y": bottom, "text": text, "font": {"size": 10}, **corner}]
+
+
+def _lay_out_plane(figure: go.Figure, view: _View, seen: Projection) -> None:
+    left, right, bottom, top = view.plot.extent
+    axis = {"zeroline": False, "showgrid": False, "showticklabels": False, "ticks": "", "constrain": "domain"}
+    titles = [{"text": name, "standoff": 3, "font": {"size": 11}} for name in seen.names]
+    boxes = [] if view.detail is None else [view.detail.extent, view.corner.extent]
     figure.update_layout(
-        xaxis2={"domain": [left, right], "range": [wl, wr], "anchor": "y2", **axis},
-        yaxis2={"domain": [bottom, top], "range": [wb, wt], "anchor": "x2", **axis},
-        shapes=[{"type": "rect", "x0": wl, "x1": wr, "y0": wb, "y1": wt, "line": line}],
+        height=_PLANE,
+        margin={"l": 20, "r": 2, "t": 2, "b": 20},
+        showlegend=False,
+        dragmode="pan",
+        shapes=[dict(zip(("x0", "x1", "y0", "y1"), box, strict=True), type="rect", line=_FRAME) for box in boxes],
+        xaxis={"range": [left, right], "title": titles[0], **axis},
+        yaxis={"range": [bottom, top], "title": titles[1], "scaleanchor": "x", **axis},
     )
 
 
@@ -373,7 +403,7 @@ def _target_label(target: np.ndarray, predicted: int | None, view: _View, classe
         "y": float(target[1]),
         "ax": dx * _PLANE,
         "ay": -dy * _PLANE,
-        "text": f"<b>★ taken for {classes[predicted]}</b>" if known else "<b>★ target</b>",
+        "text": f"<b>taken for {classes[predicted]}</b>" if known else "<b>target</b>",
         "showarrow": True,
         "arrowhead": 0,
         "arrowwidth": 1.5,
@@ -427,8 +457,8 @@ def _fine_tuned_on(
 
 def _target_mark(place: np.ndarray, true: int, classes: tuple[str, ...]) -> go.Scatter:
     return go.Scatter(
-        x=place[:1],
-        y=place[1:],
+        x=place[:, 0],
+        y=place[:, 1],
         mode="markers",
         meta="target",
         marker={"symbol": "star-open", "size": 20, "color": ROLE["target"], "line": {"width": 2.5}},

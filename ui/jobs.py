@@ -22,15 +22,16 @@ def runner() -> Runner:
     return Runner()
 
 
-def job_panel(job: Job, label: str) -> None:
+def job_panel(job: Job, label: str, on_cancel: Callable[[], None] | None = None) -> None:
     """Follow a job that is active, or say why one failed: progress with time left, place in the queue, Cancel.
 
-    The panel refreshes itself while the job is active and reruns the whole page once when it ends.
+    The panel refreshes itself while the job is active and reruns the whole page once when it ends. ``on_cancel``: what
+    Cancel does in place of `Job.cancel`.
     """
     active = job.active
     if not active and job.error is None:
         st.rerun()  # it ended after the page had looked
-    st.fragment(_panel, run_every=_TICK if active else None)(job, label, active)
+    st.fragment(_panel, run_every=_TICK if active else None)(job, label, active, on_cancel)
 
 
 def tick_while(active: bool) -> float | None:
@@ -38,7 +39,7 @@ def tick_while(active: bool) -> float | None:
     return 2 * _TICK if active else None
 
 
-def _panel(job: Job, label: str, was_active: bool) -> None:
+def _panel(job: Job, label: str, was_active: bool, on_cancel: Callable[[], None] | None) -> None:
     """``was_active`` is from the last full run of the page; it differs from the job's own state exactly once."""
     job.watch()
     if was_active and not job.active:
@@ -46,8 +47,9 @@ def _panel(job: Job, label: str, was_active: bool) -> None:
     if job.active:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.progress(min(1.0, job.step / max(1, job.total)), text=_progress_text(job, label))
+            cancel = on_cancel or job.cancel
             st.button(
-                "Cancel", key=f"cancel_{job.key}", on_click=job.cancel, disabled=job.cancelling, icon=":material/stop:"
+                "Cancel", key=f"cancel_{job.key}", on_click=cancel, disabled=job.cancelling, icon=":material/stop:"
             )
     elif job.error is not None:
         show_error(job.error)

@@ -2,14 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import streamlit as st
 
 from lgm.config import DefenseConfig
-from lgm.datasets import DATASETS, load_split
+from lgm.datasets import load_split
 from lgm.jobs import Job, QueueFull
 from lgm.progress import part
+from lgm.study import outdated
 from ui import load
 from ui.attacks import POISONS
 from ui.jobs import runner
@@ -27,30 +27,25 @@ class Record:
 
     Attributes:
         report: `lgm.defense.DefenseReport.to_dict`.
-        dataset: Of its images.
-        stored: Whether it came with the networks; else it was measured in this session.
-        made: Day, if it says so.
-        revision: Of the attack, if it says so.
+        data: The images, in words.
+        made: When; None: in this session.
+        outdated: Why it is older than the attack, if it is.
     """
 
     report: Report
-    dataset: str
-    stored: bool
-    made: str | None
-    revision: int | None
+    data: str
+    made: str | None = None
+    outdated: str | None = None
 
     @property
     def setting(self) -> str:
         """What was measured, on what, and how often."""
-        report, dataset = self.report, DATASETS[self.dataset]
-        data = dataset.brief(report["data"]) if report["data"] in dataset.splits else report["data"]
+        report = self.report
         task = "two classes" if report["task"] == "two" else "all classes"
-        made = f", {self.made[:10]}" if self.made else ""
-        revision = f", attack revision {self.revision}" if self.revision is not None else ""
         return (
-            f"{report['trials']} draws of {task}, target, bases and clean images from {dataset.title}, {data}; "
-            f"K = {report['poisons']}, {report['clean']} clean images a class, seed {report['seed']} "
-            f"({'stored with the network' if self.stored else 'measured here'}{revision}{made})"
+            f"{report['trials']} draws of {task}, target, bases and clean images from: {self.data}. "
+            f"K = {report['poisons']}, {report['clean']} clean images a class, seed {report['seed']}; "
+            f"{self.made or 'measured in this session'}."
         )
 
 
@@ -58,27 +53,22 @@ def records(name: str) -> list[Record]:
     """All reports of attacks on a network that are about these very weights, whatever data are at hand.
 
     Raises:
-        CheckpointError: see `ui.load.studies`.
+        CheckpointError: see `ui.load.study`.
     """
-    weights = load.card(name).weights_sha256
-    found = []
-    for study in load.studies():
-        about = study["about"]
-        hashes = {model: about["weights_sha256"].get(loss) for loss, model in about["models"].items()}
-        for report in study["defense"]:
-            if report.get("weights_sha256", hashes.get(report["model"])) == weights:
-                found.append(_record(report, name, about, stored=True))
-    mine = (each for reports in _own().values() for each in reports.get(name, []))
-    return [record for record in found + [_record(each, name, {}, stored=False) for each in mine] if _usual(record)]
-
-
-def _record(report: Report, name: str, about: dict[str, Any], *, stored: bool) -> Record:
-    said = {key: report.get(key, about.get(key)) for key in ("made", "attack_revision")}
-    return Record(report, load.card(name).config.dataset, stored, said["made"], said["attack_revision"])
-
-
-def _usual(record: Record) -> bool:
-    return all(record.report.get(name, value) == value for name, value in _USUAL.items())
+    weights, data = load.card(name).weights_sha256, load.dataset()
+    study = load.study() or {"about": {}, "defense": []}
+    about = study["about"]
+    hashes = {model: about["weights_sha256"][loss] for loss, model in about.get("models", {}).items()}
+    hashes |= about.get("others", {})
+    made = f"stored with the network, measured {about.get('made', 'at an unknown date')}"
+    found = [
+        Record(report, data.brief(report["data"]), made, outdated(about | report))
+        for report in study["defense"]
+        if report.get("weights_sha256", hashes.get(report["model"])) == weights
+    ]
+    mine = [report for by_name in _own().values() for report in by_name.get(name, [])]
+    found += [Record(report, data.brief(report["data"])) for report in mine]
+    return [each for each in found if all(each.report.get(key, value) == value for key, value in _USUAL.items())]
 
 
 def nearest(found: list[Record], config: DefenseConfig, split: str) -> tuple[Record, bool] | None:
@@ -158,7 +148,9 @@ def measure(config: DefenseConfig) -> None:
             model, card = load_checkpoint(name)
             images, known = load_split(split, card.config.dataset), stored[name]
             z = None if known is None else known.z
-            found[name] = [each.to_dict() for each in sweep(model, card, images, wanted, settings, z=z, on_step=on_step)]
+            found[name] = [
+                each.to_dict() for each in sweep(model, card, images, wanted, settings, z=z, on_step=on_step)
+            ]
         return found
 
     try:

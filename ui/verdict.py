@@ -9,7 +9,11 @@ from lgm.claims import SUCCESS
 
 Report = dict[str, Any]  # `lgm.defense.DefenseReport.to_dict`
 Outcome = Literal["past", "stopped", "weak"]  # of one attack: succeeds filtered; unfiltered only; not even then
-_NONE = (math.nan, math.nan)
+HERE: dict[Outcome, str] = {
+    "past": "Here the attack gets past the filter",
+    "stopped": "Here the filter stops the attack",
+    "weak": "Here the attack fails even without the filter",
+}
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,8 @@ class Share:
     @staticmethod
     def of(value: float | None, interval: Sequence[float | None] | None = None) -> "Share":
         """From JSON, where None stands for what is not a number."""
-        ends = [math.nan if end is None else end for end in interval or _NONE]
-        return Share(math.nan if value is None else value, *ends)
+        value, low, high = (math.nan if part is None else part for part in (value, *(interval or (None, None))))
+        return Share(value, low, high)
 
     def text(self, digits: int = 0) -> str:
         """As percentages: ``80% (58% to 92%)``."""
@@ -58,21 +62,28 @@ def filtered(report: Report) -> Share:
 def by_rate(report: Report) -> list[AtRate]:
     """At every false-positive rate that was measured, ascending."""
     measured = report.get("by_fpr")
-    if not measured:
-        removed = (
-            Share(report[f"{of}_removed"] / report[f"{of}_total"] if report[f"{of}_total"] else math.nan)
-            for of in ("poisons", "clean")
-        )
-        return [AtRate(report["fpr"], filtered(report), *removed, _lost(report))]
+    if not measured:  # as reports were before there were several rates
+        return [
+            AtRate(
+                report["fpr"], filtered(report), _removed(report, "poisons"), _removed(report, "clean"), _lost(report)
+            )
+        ]
     return [
         AtRate(
             float(fpr),
             Share.of(at["attack_success"], at["interval"]),
-            *(Share.of(at[f"{of}_share"], at.get(f"{of}_share_interval")) for of in ("poisons", "clean")),
-            Share.of(at["accuracy_lost"], at.get("accuracy_lost_interval")),
+            Share.of(at["poisons_share"], at["poisons_share_interval"]),
+            Share.of(at["clean_share"], at["clean_share_interval"]),
+            Share.of(at["accuracy_lost"], at["accuracy_lost_interval"]),
         )
         for fpr, at in sorted(measured.items(), key=lambda item: float(item[0]))
     ]
+
+
+def _removed(report: Report, of: str) -> Share:
+    """Without an interval: whole trials would have to be resampled."""
+    total = report[f"{of}_total"]
+    return Share(report[f"{of}_removed"] / total if total else math.nan)
 
 
 def _lost(report: Report) -> Share:
@@ -84,33 +95,41 @@ def accuracy_lost_unfiltered(report: Report) -> Share:
     return Share.of(report["accuracy_lost"]["unfiltered"], report["accuracy_lost_interval"]["unfiltered"])
 
 
-def finding(report: Report) -> str:
-    """What these attacks show of the filter. Whole intervals decide, and no attack confirms a defence."""
+def headline(report: Report) -> str:
+    """How many attacks succeed, without the filter and with it."""
     if not report["n"]:
         return "No attack counts: the clean control misclassifies every target."
-    before, rates = unfiltered(report), by_rate(report)
+    return (
+        f"Of {report['n']} attacks {unfiltered(report).text()} succeed unfiltered, and {filtered(report).text()} with "
+        f"T for {_percent(report['fpr'])} FPR."
+    )
+
+
+def finding(report: Report) -> str:
+    """What these attacks show of the filter. Whole intervals decide, and no attack confirms a defence."""
+    before = unfiltered(report)
     if not before.low > SUCCESS:
-        return (
-            f"Too weak an attack to judge a filter by: unfiltered, {before.text()} of {report['n']} attacks succeed."
-        )
+        return "Unfiltered, too few attacks succeed to judge a filter by."
     groups: dict[str, list[float]] = {"past": [], "fewer": [], "open": []}
-    for at in rates:
-        groups["past" if at.success.low > SUCCESS else "fewer" if at.success.high < before.low else "open"].append(
-            at.fpr
-        )
+    for at in by_rate(report):
+        past, fewer = at.success.low > SUCCESS, at.success.high < before.low
+        groups["past" if past else "fewer" if fewer else "open"].append(at.fpr)
     said = {
-        "past": "the attack gets past the filter",
-        "fewer": "the filter stops some of these attacks or all",
-        "open": "too few attacks tell whether the filter helps",
+        "past": f"more than {_percent(SUCCESS)} get past the filter",
+        "fewer": "fewer succeed than unfiltered",
+        "open": "these are too few to tell",
     }
-    parts = [f"{_listed(groups[name])} FPR {text}" for name, text in said.items() if groups[name]]
-    sentence = f"At {'; at '.join(parts)}"
-    shares = "; ".join(f"{at.success.text()} at {at.fpr:.0%}" for at in (rates[0], rates[-1])[: len(rates)])
-    return f"{sentence}. Succeeding attacks: {before.text()} unfiltered, {shares}."
+    parts = [f"at {_listed(groups[name])} FPR {text}" for name, text in said.items() if groups[name]]
+    sentence = "; ".join(parts)
+    return f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
 
 
 def _listed(rates: list[float]) -> str:
-    texts = [f"{rate:.0%}".replace("%", " %") for rate in rates]
+    texts = [_percent(rate) for rate in rates]
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
@@ -123,11 +142,7 @@ def outcome(base: int, target: int, clean: int, poisoned: int, survived: int | N
 
 def beside_the_trials(happened: Outcome, report: Report) -> str:
     """One attack, and whether most attacks of the same setting end as it does."""
-    said = {
-        "past": "Here the attack gets past the filter",
-        "stopped": "Here the filter stops the attack",
-        "weak": "Here the attack fails even without the filter",
-    }[happened]
+    said = HERE[happened]
     if not report["n"]:
         return f"{said}."
     before, after = unfiltered(report).value, filtered(report).value
