@@ -6,26 +6,31 @@ Exit codes: 0 done, 1 the message says what was wrong, 2 bad usage, 130 interrup
 
 import argparse
 import json
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from lgm.cards import SHIPPED, CheckpointError, check_name, list_checkpoints, read_card, user_folder
-from lgm.config import GAMMA_GRID, METHODS, PRESETS, DefenseConfig, PoisonConfig, TrainConfig
-from lgm.data import DataError, Split
+from lgm.config import BETA_GRID, GAMMA_GRID, METHODS, PRESETS, DefenseConfig, PoisonConfig, TrainConfig
+from lgm.data import DataError, SaveError, Split
 from lgm.datasets import DATASETS, default_split, load_split
+from lgm.ending import end_soon_after_signals
+from lgm.outputs import require_room, reserved, save_or_keep
 from lgm.progress import OnStep
 
 if TYPE_CHECKING:
     from lgm.cards import Features
     from lgm.networks import Classifier
     from lgm.poisons import Poisons
+    from lgm.sharding import Team
 
 _EXAMPLES = """examples:
   python -m lgm evaluate mnist-lgm                     accuracy on the bundled digits
@@ -42,8 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         result = args.run(args)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print("; ".join(["interrupted", *getattr(stop, "__notes__", [])]), file=sys.stderr)
         return 130
     except _expected_errors() as error:
         print(f"error: {error}", file=sys.stderr)
@@ -71,26 +76,39 @@ def _table(result: dict[str, Any], indent: str = "") -> str:
         elif isinstance(value, dict):
             lines += [f"{indent}{key}", _table(value, indent + "  ")]
         else:
-            lines.append(f"{indent}{key:<24}{value:.6g}" if isinstance(value, float) else f"{indent}{key:<24}{value}")
+            lines.append(f"{indent}{key:<24}{_short(value)}")
     return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    """Six digits of a number, also in a list; but what is not quite 1 does not read as 1."""
+    if isinstance(value, list):
+        return " to ".join(map(_short, value))
+    if isinstance(value, float):
+        return "0.999999" if 0.999999 < value < 1 else f"{value:.6g}"
+    return str(value)
 
 
 def _ranking(baselines: list[dict[str, Any]]) -> str:
     """Detectors for people: a line each, over all poisons and over those that collide."""
-    rates = f"TPR at {100 * baselines[0]['fpr']:g} % FPR"
-    lines = [f"{'detector':<32}{'poisons':>7}  {'AUC':<26}{rates:<26}{'difference to the first':<29}"]
+    from lgm.baselines import DECIDING, rule_in_words
+    from lgm.intervals import Estimate
+
+    rates = [f"{fpr:g}" for fpr in DECIDING]
+    heads = [f"TPR at {100 * fpr:g} % FPR" for fpr in DECIDING]
+    versus = [f"at {100 * fpr:g} %, points" for fpr in DECIDING]
+    lines = [f"{'detector':<32}{'poisons':>7}  {'AUC':<28}{heads[0]:<26}{heads[1]:<26}{versus[0]:<24}{versus[1]:<24}"]
     for baseline in baselines:
         for group in filter(None, (baseline, baseline["collided"])):
-            numbers = [
-                f"{group[name]:.4f} ({group[f'{name}_interval'][0]:.4f} to {group[f'{name}_interval'][1]:.4f})"
-                for name in ("auc", "tpr")
-            ]
-            value, low, high = group["difference"]
-            difference = f"{value:+.4f} ({low:+.4f} to {high:+.4f})"
             title = baseline["title"] if group is baseline else "  those that collide"
-            lines.append(
-                f"{title:<32}{group['n']:>7}  {numbers[0]:<26}{numbers[1]:<26}{difference:<29}{group['verdict']}"
-            )
+            line = f"{title:<32}{group['n']:>7}  {Estimate(group['auc'], *group['auc_interval']).in_full():<28}"
+            for rate in rates:
+                line += f"{Estimate(group['tpr_at_fpr'][rate], *group['tpr_at_fpr_interval'][rate]).percent():<26}"
+            for rate in rates:
+                line += f"{Estimate(*group['tpr_difference'][rate]).points():<24}"
+            lines.append(line + group["verdict"])
+    first = baselines[0]["title"]
+    lines.append(f"Points: of TPR, against {first}. {rule_in_words().replace('*', '')}")
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -180,7 +198,11 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("--limit", type=int, help="images per class (default: the preset's)")
     parser.add_argument("--seed", type=int, help="of weights, order and shifts (default: the preset's)")
     parser.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
-    parser.add_argument("--force", action="store_true", help="replace an existing model of this name")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace an existing model of this name; without --resume, discard what a stopped run has left",
+    )
 
 
 def _train_config(args: argparse.Namespace) -> TrainConfig:
@@ -208,11 +230,8 @@ def _train(args: argparse.Namespace) -> dict[str, Any] | None:
     from lgm.training import train_checkpoint
 
     name = check_name(args.name or args.preset)
-    taken = (args.out / f"{name}.safetensors").exists() or (args.out == user_folder() and _is_shipped(name))
-    if taken and not args.force:
-        raise CheckpointError(
-            f"a model named {name!r} exists already; choose another --name, or replace it with --force"
-        )
+    if args.out == user_folder() and _is_shipped(name) and not args.force:
+        raise CheckpointError(f"a model named {name!r} exists already, for it is shipped; choose another --name")
     config, team = _train_config(args), Team.join(args.device)
     team.only_first(lambda: _download_if_asked(args, config.dataset))
     with tqdm(unit="step", dynamic_ncols=True, disable=team.rank > 0 or None) as bar:
@@ -227,6 +246,7 @@ def _train(args: argparse.Namespace) -> dict[str, Any] | None:
             name,
             args.out,
             resume=args.resume,
+            force=args.force,
             device=team.device,
             on_step=on_step,
             on_epoch=lambda record, _: bar.write(json.dumps(record), file=sys.stderr),
@@ -308,25 +328,36 @@ def _add_craft(commands: Any) -> None:
     parser.add_argument("--force", action="store_true", help="replace an existing file")
 
 
-def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
-    import numpy as np
+_SMALLEST_POISON = 6  # bytes a pixel: the poison in float32, base and target
 
-    from lgm.checkpoints import load_checkpoint
-    from lgm.poisoning import batch_length, craft_path, craft_random
+
+def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
     from lgm.sharding import Team
 
-    if args.out.exists() and not args.force:
-        raise ValueError(f"{args.out} exists already; choose another --out, or replace it with --force")
     config = PoisonConfig(beta=args.beta, method=args.method, iterations=args.iterations, tolerance=args.tolerance)
     if args.threshold is not None and not args.gamma:
         raise ValueError("threshold: expected --gamma with it, for the attacker who knows of T, got none")
     team = Team.join(args.device)
     if args.pair and team.size > 1:
         raise ValueError(f"pair: expected one process, for there is one batch, got {team.size}")
+    with ExitStack() as held:
+        team.only_first(lambda: held.enter_context(_output(args.out, ".safetensors", "out", force=args.force)))
+        return _craft_into(args, config, team)
+
+
+def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") -> dict[str, Any] | None:
+    import numpy as np
+
+    from lgm.checkpoints import load_checkpoint
+    from lgm.detection import conformal_words
+    from lgm.poisoning import batch_length, craft_path, craft_random
+
     batch = batch_length(args.poisons, config)
     mine = team.share(args.poisons, batch)
     model, card = load_checkpoint(args.model, team.device)
     split = _split(args, card.config.dataset)
+    count = len(BETA_GRID) if args.pair else args.poisons
+    require_room(args.out, count * _SMALLEST_POISON * split.images[0].size)
     if args.gamma:
         config = replace(config, gamma=args.gamma, threshold=_known_threshold(args, model, split))
     with _crafting(team.rank > 0) as on_step:
@@ -338,7 +369,7 @@ def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
     team.leave()
     if poisons is None:
         return None
-    poisons.save(args.out)
+    save_or_keep(poisons.save, args.out)
     return {
         "model": card.name,
         "data": split.name,
@@ -347,6 +378,7 @@ def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
         "beta": [float(beta) for beta in poisons.beta] if args.pair else args.beta,
         "gamma": config.gamma,
         "threshold": config.threshold,
+        "threshold_means": conformal_words(0.01, len(split)) if args.gamma and args.threshold is None else None,
         "seed": None if args.pair else args.seed,
         "collided": float(poisons.collided.mean()),
         "objective": float(poisons.objective.mean()),
@@ -356,6 +388,22 @@ def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
         "iterations": float(poisons.iterations.mean()),
         "out": str(args.out),
     }
+
+
+@contextmanager
+def _output(path: Path, suffix: str, option: str, *, force: bool) -> Iterator[None]:
+    """Hold the file that an option names, from before the work until it is saved.
+
+    Raises:
+        ValueError: it has another kind of name, or is there already and nobody said that it may be replaced.
+        SaveError: see `lgm.outputs.reserved`.
+    """
+    if path.suffix != suffix:
+        raise ValueError(f"{option}: expected a name that ends in {suffix}, got {path}")
+    with reserved(path):
+        if path.exists() and not force:
+            raise ValueError(f"{path} exists already; choose another --{option}, or replace it with --force")
+        yield
 
 
 @contextmanager
@@ -436,19 +484,21 @@ def _detect(args: argparse.Namespace) -> dict[str, Any]:
 
     poisons = read_poisons(args.poisons)
     model, card = load_checkpoint(args.model, args.device)
+    features = read_features(args.model)
     if not args.baselines:
         require_mixture(model)
     split = _split(args, card.config.dataset)
     crafted_from = poisons.manifest.get("split_sha256", split.sha256)
     if crafted_from != split.sha256:
         print(f"note: these poisons were crafted from other data than {split.name!r}", file=sys.stderr)
-    clean = embed_split(model, split)
+    stored = features.splits.get(split.name) if card.data_sha256.get(split.name) == split.sha256 else None
+    clean = embed_split(model, split) if stored is None else stored  # the very scores, and so the T, that the app has
     crafted_on = poisons.manifest.get("model")
     result = {"model": card.name, "data": split.name, "crafted_on": crafted_on, "wanted_fpr": args.fpr}
     if card.config.model.loss == "lgm":
         result |= _filter_report(model, clean, poisons, args.fpr)
     if args.baselines:
-        evidence = gather_evidence(model, card, read_features(args.model), clean, poisons)
+        evidence = gather_evidence(model, card, features, clean, poisons)
         result["baselines"] = [each.to_dict() for each in compare(evidence, args.seed, fpr=args.fpr)]
     return result
 
@@ -457,12 +507,13 @@ def _filter_report(model: "Classifier", clean: "Features", poisons: "Poisons", f
     """What the likelihood filter does."""
     import torch
 
-    from lgm.detection import detection_report, nominal_fpr
+    from lgm.detection import detection_report, empirical_words, nominal_fpr
     from lgm.networks import log_likelihood, require_mixture
 
     mixture = require_mixture(model).mixture
     score = log_likelihood(model, torch.from_numpy(poisons.images), torch.from_numpy(poisons.labels).long()).numpy()
-    report = detection_report(clean.score, score, poisons.collided, fpr)
+    report = detection_report(clean.score, score, poisons.collided, fpr).to_dict()
+    report["threshold_means"] = empirical_words(fpr, len(clean.score))
     if report["threshold"] is not None:
         peak = mixture.peak().cpu().numpy()
         report["nominal_fpr"] = nominal_fpr(report["threshold"], peak, mixture.means.shape[1])
@@ -524,8 +575,7 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
         "--cache",
         type=Path,
         metavar="FOLDER",
-        help="keep crafted poisons there: a run that was killed goes on, and one with the same settings need not craft; "
-        "may be deleted at any time",
+        help="keep crafted poisons there: a run that was killed goes on, and the same settings need no crafting again",
     )
 
 
@@ -600,13 +650,22 @@ def _add_report(commands: Any) -> None:
     _add_cache(parser)
 
 
+_SMALLEST_REPORT = 4_000_000  # bytes: the library that draws its figures alone has more
+
+
 def _report(args: argparse.Namespace) -> dict[str, Any]:
+    with ExitStack() as held:
+        held.enter_context(_output(args.out, ".html", "out", force=args.force))
+        require_room(args.out, _SMALLEST_REPORT)
+        if args.study is not None:
+            held.enter_context(_output(args.study, ".json", "study", force=args.force))
+        return _report_into(args)
+
+
+def _report_into(args: argparse.Namespace) -> dict[str, Any]:
     from lgm.report import write_report
     from lgm.study import EXTENTS, run_study, save_study, stored_study
 
-    for path in (args.out, args.study):
-        if path is not None and path.exists() and not args.force:
-            raise ValueError(f"{path} exists already; choose another name, or replace it with --force")
     datasets = {name: read_card(name).config.dataset for name in (args.lgm, args.softmax)}
     if len(set(datasets.values())) > 1:
         raise ValueError(f"lgm, softmax: expected two networks of one dataset, got {datasets}")
@@ -621,9 +680,9 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
         extent = EXTENTS[args.extent or ("quick" if args.quick else "full")]
         options = {"others": args.others, "on_part": on_part, "cache": args.cache}
         study = stored or run_study(names, split, extent, args.seed, **options)
-        if args.study is not None:
-            save_study(study, args.study)
-        write_report(study, names, split, args.out)
+        saves = {args.study: partial(save_study, study)} if args.study is not None else {}
+        saves[args.out] = partial(write_report, study, names, split)
+        _save_all(saves)
     return {
         "out": str(args.out),
         "study": args.study and str(args.study),
@@ -645,18 +704,31 @@ def _add_results(commands: Any) -> None:
 
 
 def _results(args: argparse.Namespace) -> dict[str, Any]:
-    from lgm.results import DOCUMENTS, ROOT, problems, write_documents
+    from lgm import results
 
-    missing = [name for name in DOCUMENTS if not (ROOT / name).is_file()]
+    root = results.ROOT
+    missing = [name for name in results.DOCUMENTS if not (root / name).is_file()]
     if missing:
         raise CheckpointError(
-            f"{ROOT}: expected the project's documents, found no {', '.join(missing)}; use a checkout"
+            f"{root}: expected the project's documents, found no {', '.join(missing)}; use a checkout"
         )
     if not args.check:
-        return {"rendered": write_documents(), "checked": list(DOCUMENTS)}
-    if found := problems():
-        raise CheckpointError("\n".join(["the documents do not say what the records say:", *found]))
-    return {"checked": list(DOCUMENTS)}
+        return {"rendered": results.write_documents(root), "checked": list(results.DOCUMENTS)}
+    if found := results.problems(root):
+        raise CheckpointError("\n".join(["documents or records are not as they should be:", *found]))
+    return {"checked": list(results.DOCUMENTS)}
+
+
+def _save_all(saves: Mapping[Path, Callable[[Path], object]]) -> None:
+    """Write each file, even if another one cannot be."""
+    failures = []
+    for path, save in saves.items():
+        try:
+            save_or_keep(save, path)
+        except SaveError as error:
+            failures.append(str(error))
+    if failures:
+        raise SaveError("; ".join(failures))
 
 
 def _curves(reports: list[dict[str, Any]]) -> str:
@@ -685,4 +757,5 @@ def _frontier(rows: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
+    end_soon_after_signals(lambda number: signal.default_int_handler)
     sys.exit(main())

@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lgm.baselines import does_as_well, rule_in_words
 from lgm.cards import Features
 from lgm.config import PoisonConfig
 from lgm.detection import detection_report
-from lgm.intervals import auc_interval, mean_interval, percentile_interval, wilson_interval
+from lgm.intervals import mean_interval, outward, percent_text, percentile_interval
 from lgm.matched import Matched, matched
 from lgm.poisons import Poisons
 from lgm.separation import separation, separation_bootstrap
@@ -27,7 +28,6 @@ Verdict = Literal["holds", "holds under conditions", "not refuted", "does not ho
 CAUGHT = 0.9  # share of the poisons that a filter must catch at the price that one would pay
 SUCCESS = 0.05  # an attack that succeeds less often counts as prevented
 COST = 0.005  # accuracy that the defence may cost
-AS_GOOD = 0.01  # of AUC: a filter that is worse by less does as well
 # What has been tried by hand and succeeded several times as often as untouched bases, but is not measured here yet.
 NOT_TRIED = (
     "Not among them: an attacker who takes the target nearest to the base and puts poisons at the edge of what T lets "
@@ -152,7 +152,7 @@ def paper_claims(lgm: Side, softmax: Side, study: dict[str, Any] | None = None) 
         softmax: The one trained without.
         study: What takes longer to measure; each key may be missing, and its claim is then open. ``tradeoff`` and
             ``defense``: by loss ("lgm", "softmax"), `Tradeoff.to_dict` and `DefenseReport.to_dict`. ``baselines``: list
-            of dicts with title, auc and difference, which is (mean, low, high) of the AUC minus the likelihood's.
+            of `lgm.baselines.Comparison.to_dict`.
             ``frontier``: list of dicts with gamma, attack_success and its interval, of attackers who know the filter.
 
     Raises:
@@ -242,32 +242,66 @@ def more_visible_when_matched(comparison: Matched | None) -> Claim:
 
 
 _SEPARATES = ("4.4", "Likelihood tells poisons from clean images")
+_RATES = ("0.01", "0.05")  # what one would pay; the AUC, most of it at rates that nobody would, decides nothing
 _SEPARATES_RULE = (
-    f"Holds if the interval of the AUC lies above {AUC:g} over all poisons and over those that collide; under "
-    "conditions if over one of them; does not hold if over neither and one lies below."
+    f"Holds if at 1 % and at 5 % false positives more than {CAUGHT:.0%} are caught, of all poisons and of those that "
+    "collide; under conditions if in some of the four cases and the others are not shown to be less; does not hold if "
+    "one is shown to be less: by whole intervals, in which clean images and poisons are drawn anew."
 )
 
 
 def likelihood_separates(report: dict[str, Any] | None) -> Claim:
-    """Section 4.4, from `lgm.detection.detection_report`. Open without one."""
+    """Section 4.4, from `lgm.detection.DetectionReport.to_dict`. Open without one."""
     if report is None:
         return _open(*_SEPARATES, _SEPARATES_RULE)
     readings, parts = [], []
     for of, name, n in (("", "all", report["poisons"]), ("_collided", "the colliding", report["collided"])):
         if not n:
             continue
-        auc, tpr = report[f"auc{of}"], report[f"tpr_at_fpr{of}"][f"{FPR:g}"]
-        readings.append(Reading(auc, *auc_interval(auc, report["clean"], n), bound=AUC))
-        caught = _percent(tpr, *wilson_interval(round(tpr * n), n))
-        parts.append(f"{name} {n} poisons: AUC {_of(readings[-1], 4)}, {caught} caught at 1 % false positives")
+        caught = [
+            Reading(report[f"tpr_at_fpr{of}"][rate], *report[f"tpr_at_fpr{of}_interval"][rate], bound=CAUGHT)
+            for rate in _RATES
+        ]
+        readings += caught
+        auc = _number(report[f"auc{of}"], *report[f"auc{of}_interval"], 4)
+        parts.append(
+            f"of {name} {n} poisons {_share(caught[0])} are caught at 1 % false positives, {_share(caught[1])} at 5 % "
+            f"(AUC {auc})"
+        )
     return Claim(*_SEPARATES, measured="; ".join(parts), verdict=by_readings(readings), rule=_SEPARATES_RULE)
+
+
+_NEEDS = ("4.4", "Nothing simpler filters as well as likelihood under LGM")
+_NEEDS_RULE = (
+    "Does not hold if one other filter is better or as good, not refuted by these if all are worse; else open: "
+    + rule_in_words()
+)
+
+
+def filter_needs_lgm(baselines: Sequence[dict[str, Any]] | None) -> Claim:
+    """What the paper implies by training a network for it. Open without other filters to compare with.
+
+    Args:
+        baselines: `lgm.baselines.Comparison.to_dict` of the others, against the likelihood.
+    """
+    if not baselines:
+        return _open(*_NEEDS, _NEEDS_RULE)
+    as_well = {other["title"]: does_as_well(other["verdict"]) for other in baselines}
+    good, worse = ([title for title, known in as_well.items() if known is which] for which in (True, False))
+    undecided = [title for title, known in as_well.items() if known is None]
+    named = {"better or as good": good, "worse": worse, "not decided": undecided}
+    measured = f"of {len(baselines)} others " + "; ".join(
+        f"{word}: {', '.join(titles)}" for word, titles in named.items() if titles
+    )
+    verdict: Verdict = "does not hold" if good else "open" if undecided else "not refuted"
+    return Claim(*_NEEDS, measured, verdict, _NEEDS_RULE)
 
 
 _PREVENTS = ("5", "Filtering by likelihood under LGM prevents the attack")
 _PREVENTS_RULE = (
-    f"Open unless the attack succeeds in more than {SUCCESS:.0%} unfiltered. Then success decides: does not hold if the "
-    f"filter leaves more than {SUCCESS:.0%}, holds if it leaves less, both by whole intervals, else open. A cost that is "
-    f"not shown to stay below {100 * COST:g} points of accuracy lowers it to under conditions. All of it is for this "
+    f"Open unless the attack succeeds in more than {SUCCESS:.0%} unfiltered. Then success decides: does not hold if "
+    f"the filter leaves more than {SUCCESS:.0%}, holds if less, both by whole intervals, else open. A cost that is not "
+    f"shown to stay below {100 * COST:g} points of accuracy lowers it to under conditions. All of it is for this "
     "attack: random targets, a new head on frozen features, an attacker who does not know of the filter."
 )
 
@@ -299,32 +333,6 @@ def _prevented(before: Reading, after: Reading, cost: Reading) -> Verdict:
         return "does not hold"
     cheap = cost.sign > 0 or (math.isnan(cost.low) and cost.value < COST)  # no interval where all trials cost the same
     return "holds" if cheap else "holds under conditions"
-
-
-_NEEDS = ("4.4", "Nothing simpler filters as well as likelihood under LGM")
-_NEEDS_RULE = (
-    f"Holds if every other filter is worse by more than {AS_GOOD:g} of AUC; does not hold if one of them is shown to "
-    "be better, or worse by less: by whole intervals of the difference."
-)
-
-
-def filter_needs_lgm(baselines: Sequence[dict[str, Any]] | None) -> Claim:
-    """What the paper implies by training a network for it. Open without other filters to compare with.
-
-    Args:
-        baselines: Dicts with ``title``, ``auc``, and ``difference``: (mean, low, high) of that AUC minus the
-            likelihood's.
-    """
-    if not baselines:
-        return _open(*_NEEDS, _NEEDS_RULE)
-    readings = [Reading(*other["difference"], bound=-AS_GOOD, side="below") for other in baselines]
-    best = max(range(len(readings)), key=lambda i: readings[i].value)
-    as_good = [other["title"] for other, reading in zip(baselines, readings, strict=True) if reading.sign < 0]
-    measured = (
-        f"the best of {len(baselines)} others, {baselines[best]['title']}: AUC {baselines[best]['auc']:.4f}, "
-        f"difference {_of(readings[best], 4)}; as good or better: {', '.join(as_good) or 'none shown'}"
-    )
-    return Claim(*_NEEDS, measured, unless_refuted(readings), _NEEDS_RULE)
 
 
 _WITHSTANDS = ("5", "The filter withstands an attacker who knows of it")
@@ -365,7 +373,7 @@ def _equal_beta(sweeps: dict[str, Tradeoff] | None, lgm: Side, softmax: Side) ->
 def _detection(side: Side) -> dict[str, Any] | None:
     if side.poisons is None or side.clean is None:
         return None
-    return detection_report(side.clean.score, side.poisons.score, side.poisons.collided, FPR)
+    return detection_report(side.clean.score, side.poisons.score, side.poisons.collided, FPR).to_dict()
 
 
 def _success(report: dict[str, Any], arm: str) -> Reading:
@@ -386,7 +394,7 @@ def _number(value: float, low: float, high: float, digits: int = 2) -> str:
 
 
 def _percent(value: float, low: float, high: float) -> str:
-    return f"{100 * value:.3g} % ({100 * low:.3g} to {100 * high:.3g})"
+    return "{} ({} to {})".format(percent_text(value), *outward(100 * low, 100 * high, 1))
 
 
 def _of(reading: Reading, digits: int = 2) -> str:

@@ -100,6 +100,10 @@ class TrainConfig:
         if self.warm_start:
             network = self.warm_start.model.network
             _check(network == self.model.network, "warm_start", f"the same network ({self.model.network})", network)
+            # The projection is laid by the means, which span so many dimensions: further features would be 0 for ever.
+            most = self.model.n_classes - 1
+            fits = self.model.loss != "lgm" or self.model.n_dim <= most
+            _check(fits, "n_dim", f"at most {most} after a warm start, for {most + 1} class means", self.model.n_dim)
 
     @property
     def all_epochs(self) -> int:
@@ -132,7 +136,7 @@ class TrainConfig:
 BETA_GRID = tuple(sorted([float(f"{10 ** (k / 5):.2g}") for k in range(-25, 1)] + [8e-3]))
 
 # Of the attack: raised whenever the same pairs give other poisons, so that records say what they were made with.
-# `tests/test_revision.py` notices; then `make records` makes them anew.
+# `tests/test_shipped.py` notices; then `make records` makes them anew.
 ATTACK_REVISION = 1
 
 # False-positive rates at which a filter is judged: what clean images one would pay.

@@ -254,7 +254,7 @@ def sweep(
         raise ValueError("settings: expected at least one (poisons, clean images a class), got none")
     configs = [replace(config, poisons=poisons, clean=clean) for poisons, clean in settings]
     most = replace(config, poisons=max(c.poisons for c in configs), clean=max(c.clean for c in configs))
-    experiment = Experiment(model, card, split, most, z, cache)
+    experiment = Experiment(model, card, split, most, z=z, cache=cache)
     poisons = experiment.craft(on_step)
     return [experiment.judge(each, poisons) for each in configs]
 
@@ -342,10 +342,11 @@ class Experiment:
         card: Card,
         split: Split,
         config: DefenseConfig,
+        *,
         z: np.ndarray | None = None,
         cache: Path | None = None,
     ) -> None:
-        """``z``: (N, D) features of the split, if they are known already."""
+        """``z``: (N, D) features of the split, if they are known already. ``cache``: see `lgm.craft_cache`."""
         self.model, self.card, self.split, self.config, self.cache = model, card, split, config, cache
         self.scale = model.feature_scale.cpu().numpy()
         self.density = config.density or ("own" if isinstance(model.head, LGMHead) else "fitted")

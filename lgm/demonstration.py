@@ -210,7 +210,7 @@ def stage(
     if config.layers != "head":
         raise ValueError(f"layers: expected head, as the picture is of frozen features, got {config.layers}")
     # The first trial is the same for any number of them.
-    experiment = Experiment(model, card, split, replace(config, trials=2), z)
+    experiment = Experiment(model, card, split, replace(config, trials=2), z=z)
     trial, images = experiment.trials[0], experiment.images
     own, poisons = experiment.filter_of(trial), experiment.craft(on_step, trials=1)
     return Attack(

@@ -11,6 +11,7 @@ from PIL import Image
 from lgm.baselines import REFERENCE, Comparison, Result
 from lgm.cards import FeatureMap, Features
 from lgm.detection import Roc
+from lgm.intervals import share_text
 from lgm.placement import Square, close_up, emptiest, label_offset
 from lgm.poisons import Poisons
 
@@ -616,7 +617,7 @@ def roc_curves(curves: dict[str, Roc]) -> go.Figure:
                 x=np.maximum(fpr, _LOWEST_FPR),
                 y=tpr,
                 mode="lines",
-                name=f"{name}, AUC {curve.auc:.4f}",
+                name=f"{name}, AUC {share_text(curve.auc)}",
                 line={"dash": dash, "shape": "hv", "width": 2.5},
             )
         )

@@ -1,10 +1,11 @@
 """Long work in the background of a server: one queue, progress, cancel, and an end when nobody watches."""
 
+import contextlib
 import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any, Literal
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -94,8 +95,10 @@ class Runner:
         self.jobs: OrderedDict[str, Job] = OrderedDict()
         self.grace = grace
         self.queue_limit = queue_limit
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="lgm-job")
+        self._waiting: SimpleQueue[Job] = SimpleQueue()
         self._lock = threading.Lock()
+        # A daemon, unlike the threads of a pool, which the end of the process would wait for.
+        threading.Thread(target=self._work, daemon=True, name="lgm-job").start()
         threading.Thread(target=self._reap, daemon=True, name="lgm-reaper").start()
 
     def submit(self, key: str, work: Callable[[Job], Any]) -> Job:
@@ -115,8 +118,20 @@ class Runner:
             self.jobs[key] = job
             self.jobs.move_to_end(key)
             self._forget_oldest()
-            self._pool.submit(job.run)
+            self._waiting.put(job)
             return job
+
+    def cancel_all(self) -> None:
+        """Ask every job to stop."""
+        for job in list(self.jobs.values()):
+            job.cancel()
+
+    def close(self) -> None:
+        """Cancel all jobs, and wait until the one that runs has ended."""
+        self.cancel_all()
+        ended = threading.Event()
+        self._waiting.put(Job("", lambda _: ended.set()))
+        ended.wait()
 
     def position(self, job: Job) -> int:
         """How many jobs come before this one."""
@@ -127,6 +142,11 @@ class Runner:
         finished = [key for key, job in self.jobs.items() if not job.active]
         for key in finished[: max(0, len(finished) - _FINISHED_KEPT)]:
             del self.jobs[key]
+
+    def _work(self) -> None:
+        while True:
+            with contextlib.suppress(BaseException):  # `Job.run` has kept it; the next job is to run all the same
+                self._waiting.get().run()
 
     def _reap(self) -> None:
         while True:

@@ -19,7 +19,8 @@ from lgm.data import Split
 from lgm.evasion import Evasion
 from lgm.heads import LGMHead
 from lgm.jacobian import jacobian_of
-from lgm.networks import Classifier, check_images, device_of, embed, require_mixture
+from lgm.networks import Classifier, device_of, embed, require_mixture
+from lgm.pixels import check_shape, to_labels
 from lgm.poisons import Poisons, pick_pairs
 from lgm.progress import OnStep
 from lgm.solvers import ForwardBackward, LevenbergMarquardt, Problem, longest
@@ -54,9 +55,9 @@ def craft_poisons(
         config: Objective and iterations.
         beta: (N,) trade-offs, one a poison, instead of the single one in ``config``.
         threshold: (N,) T in nats, one a poison, instead of the single one in ``config``; counts with gamma only.
-        one_pair: All bases and all targets are the same: the poisons for different betas are crafted as one batch and
-            may take over each other's points, and their images on the way are kept. Otherwise a poison's way depends
-            on no other poison.
+        one_pair: All bases and all targets are the same: by Levenberg-Marquardt the poisons for different betas are
+            crafted as one batch and may take over each other's points; their images on the way are kept. Otherwise a
+            poison's way depends on no other poison.
         batch: How many together, at least 1; None: `batch_length`. Up to rounding it makes no difference.
         on_step: Called as (poison-iterations done, in all); returning False stops early with the points so far.
 
@@ -81,13 +82,15 @@ def craft_poisons(
     if thresholds.shape != (n,) or not np.isfinite(thresholds).all():
         raise ValueError(f"threshold: expected {n} finite numbers, got shape {thresholds.shape}")
     for images in (bases, targets):
-        check_images(images.pixels(slice(0, 1)), model.image_shape)
+        check_shape(images.images.shape, model.image_shape)
+        to_labels(images.labels, model.head.n_classes, n)
     device = device_of(model)
     if batch is None:
         batch = batch_length(n, config)
     if batch < 1:
         raise ValueError(f"batch: expected at least 1, got {batch}")
-    batches = torch.arange(n).split(n if one_pair else batch)
+    together = one_pair and config.method == "lm"  # forward-backward splitting takes over no points
+    batches = torch.arange(n).split(n if together else batch)
     linearise = jacobian_of(model) if config.method == "lm" else None
     progress = _Progress([len(index) for index in batches], longest(config), on_step)
 
@@ -114,8 +117,7 @@ def craft_poisons(
         progress.report(number, len(i) * longest(config))
         return _collect(solver, bases[i], targets[i])
 
-    parallel = device.type == "cpu" and len(batches) > 1
-    with one_thread_each() if parallel else contextlib.nullcontext(map) as each:
+    with one_thread_each() if device.type == "cpu" else contextlib.nullcontext(map) as each:
         try:
             parts = list(each(craft, range(len(batches))))
         except BaseException:  # an interruption too: those still at work end with their next iteration
@@ -165,25 +167,32 @@ class _Progress:
 
 @contextlib.contextmanager
 def one_thread_each() -> Iterator[Callable[..., Iterator[Any]]]:
-    """A ``map`` that does as many batches at a time as there are cores, each on one.
+    """A ``map`` that does as many batches at a time as there are cores, each on one; a single batch too.
 
-    Threads within a batch would wait for each other at every layer, long if the machine is busy, and their number would
-    change the order of sums: this way the poisons are the same, bit for bit, on any number of cores or processes.
+    Threads within a batch would wait for each other at every layer (`lgm.threads`), and their number would change the
+    order of sums: this way the poisons are the same, bit for bit, on any number of cores or processes.
     """
-    with usual_threads() as cores, ThreadPoolExecutor(cores, "lgm-craft", torch.set_num_threads, (1,)) as pool:
-        yield pool.map
+    with usual_threads() as cores:
+        pool = ThreadPoolExecutor(cores, "lgm-craft", torch.set_num_threads, (1,))
+        try:
+            yield pool.map
+        except BaseException:  # an interruption is answered now, and not when every batch has ended its iteration
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
 
 
 def _starts(b: Tensor, t: Tensor, config: PoisonConfig, *, one_pair: bool) -> tuple[Tensor, Tensor]:
     """Points (M, C, H, W), the base or blends of base and target, and for which poison each is (M,).
 
     Of the poisons of one pair every third begins, spread over the way between base and target; the others go on from
-    the points that these have found.
+    the points that these have found. Fewer than nine have three starts all the same: base, target, and half-way.
     """
     everyone = torch.arange(len(b), device=b.device)
     if config.method == "fbs":
         return b, everyone
-    owner = everyone[::3] if one_pair else everyone
+    starts = max(3, -(-len(b) // 3))
+    owner = torch.arange(starts, device=b.device) * len(b) // starts if one_pair else everyone
     along = torch.linspace(0, 1, 3, device=b.device)[torch.arange(len(owner)) % 3, None, None, None]
     return _blend(b[owner], t[owner], along if one_pair else _HALF_WAY), owner
 

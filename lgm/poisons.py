@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
-from lgm.cards import CheckpointError, locate, read_card
+from lgm.cards import CheckpointError, card_path, locate, read_card
 from lgm.data import write_atomically
 
 
@@ -103,7 +103,7 @@ class Poisons:
         """Write all arrays and the manifest, bit for bit, whole or not at all."""
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         metadata = {"manifest": json.dumps(self.manifest)}
-        write_atomically(Path(path), lambda part: save_file(arrays, part, metadata=metadata))
+        write_atomically(Path(path), lambda part: part.write_bytes(save(arrays, metadata)))
 
 
 _ARRAYS = [item.name for item in fields(Poisons) if item.name != "manifest"]
@@ -136,7 +136,7 @@ def read_shipped_poisons(source: str | Path, kind: str = "poisons") -> Poisons:
         CheckpointError: this checkpoint has none, or they were crafted on other weights.
     """
     weights = locate(source)
-    path = weights.with_name(f"{weights.stem}.{kind}.safetensors")
+    path = weights.with_name(f"{card_path(weights).stem}.{kind}.safetensors")
     poisons = read_poisons(path)
     expected, found = read_card(source).weights_sha256, poisons.manifest.get("weights_sha256", "")
     if found != expected:

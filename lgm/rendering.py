@@ -5,7 +5,7 @@ from typing import Any
 
 import jinja2
 
-_MISSING = "–"
+from lgm.intervals import Estimate, outward, percent_text, share_text
 
 
 def environment(*, html: bool) -> jinja2.Environment:
@@ -17,18 +17,30 @@ def environment(*, html: bool) -> jinja2.Environment:
         trim_blocks=not html,
         lstrip_blocks=not html,
     )
-    made.filters |= {"percent": percent, "number": number, "span": span}
+    made.filters |= {
+        "percent": percent,
+        "share": share_text,
+        "number": number,
+        "span": span,
+        "ends": ends,
+        "points": lambda difference: Estimate(*difference).points(),
+    }
     return made
 
 
 def percent(share: float | None, digits: int = 0) -> str:
     """A share in percent; a dash for none."""
-    return _MISSING if share is None else f"{100 * share:.{digits}f} %"
+    return percent_text(share, digits)
 
 
 def number(value: float | None, digits: int = 2) -> str:
     """A number; a dash for none."""
-    return _MISSING if value is None else f"{value:.{digits}f}"
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def ends(interval: Any) -> str:
+    """An interval of an AUC, in brackets; nothing for none."""
+    return "" if interval is None else "({} to {})".format(*outward(*interval, digits=4))
 
 
 def span(interval: Any, digits: int = 0) -> str:
@@ -36,4 +48,4 @@ def span(interval: Any, digits: int = 0) -> str:
     if interval is None or None in interval:
         return ""
     low, high = interval
-    return f"({100 * low:.{digits}f} to {100 * high:.{digits}f})"
+    return "({} to {})".format(*outward(100 * low, 100 * high, digits))

@@ -135,7 +135,7 @@ def _detection(network: Network) -> dict[str, Any] | None:
     poisons = network.poisons
     if poisons is None or not np.isfinite(poisons.score).all():
         return None
-    return detection_report(network.clean.score, poisons.score, poisons.collided, 0.01)
+    return detection_report(network.clean.score, poisons.score, poisons.collided, 0.01).to_dict()
 
 
 def _paper_figures(networks: dict[str, Network], split: Split) -> list[Figure]:

@@ -134,7 +134,7 @@ def render(document: str, records: dict[str, Record]) -> str:
     return _BLOCK.sub(block, document)
 
 
-def write_documents(root: Path = ROOT) -> list[str]:
+def write_documents(root: Path) -> list[str]:
     """Render all documents in place; returns the names of those that changed."""
     changed = []
     for name, now, text in _rendered(root):
@@ -144,7 +144,7 @@ def write_documents(root: Path = ROOT) -> list[str]:
     return changed
 
 
-def problems(root: Path = ROOT) -> list[str]:
+def problems(root: Path) -> list[str]:
     """What is wrong with documents and records, a sentence each: differences, and records older than the attack."""
     differing = [
         f"{name}: differs from the records in line {_first_difference(now, text)}; render it: python -m lgm results"
@@ -156,7 +156,7 @@ def problems(root: Path = ROOT) -> list[str]:
 
 def _rendered(root: Path) -> Iterator[tuple[str, str, str]]:
     """Name of each document, its text as it is, and as it should be."""
-    records = {name: Record.read(name) for name in DATASETS if (SHIPPED / f"{name}.study.json").is_file()}
+    records = {name: Record.read(name) for name in DATASETS if read_study(name) is not None}
     for name in DOCUMENTS:
         now = (root / name).read_text(encoding="utf-8")
         yield name, now, render(now, records)

@@ -1,33 +1,53 @@
-"""The state of a training run on disk: tensors and a record in one file, so that they can never disagree."""
+"""The state of a training run on disk: tensors and a record in one file, so that they can never disagree.
+
+torch is imported only where it is needed: what is left of a run can be told without.
+"""
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
-from lgm.cards import CheckpointError
-from lgm.checkpoints import weights_sha256
+from lgm.cards import CheckpointError, check_readable
+from lgm.config import TrainConfig
 from lgm.data import write_atomically
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def write_state(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come: its configuration, finished epochs of this phase, records of all phases."""
+
+    config: TrainConfig
+    epoch: int
+    history: list[dict[str, Any]]
+
+    def __str__(self) -> str:
+        return f"{len(self.history)} of {self.config.all_epochs} epochs"
+
+
+def write_state(path: Path, tensors: "dict[str, Tensor]", record: dict[str, Any]) -> None:
     """Put the file into place, whole or not at all; ``record`` is anything that JSON can hold."""
+    from safetensors.torch import save
+
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     run = json.dumps(record)
     metadata = {"run": run, "sha256": _checksum(tensors, run)}
-    write_atomically(path, lambda part: save_file(tensors, part, metadata=metadata))
+    write_atomically(path, lambda part: part.write_bytes(save(tensors, metadata)))
 
 
-def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_state(path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
     """Tensors and record, as they were written.
 
     Raises:
         CheckpointError: the file is damaged, or is something else.
     """
+    check_readable(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
@@ -36,8 +56,29 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise ValueError("another SHA-256 than it was saved with")
         return tensors, json.loads(metadata["run"])
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected the state of a training run, found {error}; delete it") from error
+        raise _no_state(path, error) from error
 
 
-def _checksum(tensors: dict[str, Tensor], run: str) -> str:
+def read_progress(path: Path) -> Progress:
+    """What the record says of a run; the tensors are not looked at.
+
+    Raises:
+        CheckpointError: the file is damaged, or is something else.
+    """
+    check_readable(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            run = json.loads(file.metadata()["run"])
+        return Progress(TrainConfig.from_dict(run["config"]), run["epoch"], run["history"])
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise _no_state(path, error) from error
+
+
+def _no_state(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path}: expected the state of a training run, found {error}; delete it")
+
+
+def _checksum(tensors: "dict[str, Tensor]", run: str) -> str:
+    from lgm.checkpoints import weights_sha256
+
     return hashlib.sha256((weights_sha256(tensors) + run).encode()).hexdigest()

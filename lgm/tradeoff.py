@@ -71,7 +71,8 @@ class Tradeoff:
     def rows(self) -> list[dict[str, Any]]:
         """A line a beta, for tables and curves: shares and means with their 95 % intervals, (low, high).
 
-        Shares have Wilson's interval, means Student's. None where no poison collides, or nothing was measured.
+        Shares have Wilson's interval, means Student's, rates at an FPR that of the report. None where no poison
+        collides, or nothing was measured.
         """
         return [self._row(i) for i in range(len(self.betas))]
 
@@ -108,11 +109,12 @@ class Tradeoff:
 def _detected(report: dict[str, Any], of: str, n: int) -> dict[str, Any]:
     """AUC and TPR of one group of n poisons, with their intervals; ``of`` ends their names in the report."""
     auc, tpr = report[f"auc{of}"], report[f"tpr_at_fpr{of}"][f"{FPR:g}"]
+    stored = report.get(f"tpr_at_fpr{of}_interval")  # a record made before has none: Wilson's then, for its own T
     return {
         f"auc{of}": auc,
         f"auc{of}_interval": auc_interval(auc, report["clean"], n) if n else None,
         f"tpr{of}": tpr,
-        f"tpr{of}_interval": wilson_interval(round(tpr * n), n) if n else None,
+        f"tpr{of}_interval": (stored[f"{FPR:g}"] if stored else wilson_interval(round(tpr * n), n)) if n else None,
     }
 
 
@@ -194,7 +196,7 @@ def beta_sweep(
         l2=poisons.l2.astype(np.float64).reshape(shape),
         ssim=similarity(poisons).reshape(shape),
         score=score,
-        detection=[detection_report(clean_score, *of, fpr=FPR) for of in zip(score, collided, strict=True)],
+        detection=[detection_report(clean_score, *of, FPR).to_dict() for of in zip(score, collided, strict=True)],
         attack=[
             defend(model, card, split, *each, cache=cache).to_dict() for each in zip(configs, steps[1:], strict=True)
         ],

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ from torch import Tensor
 from lgm.acceleration import prepare
 from lgm.augment import augment
 from lgm.cards import Card, CheckpointError, Features, check_name
-from lgm.checkpoints import embed_split, save_measured
+from lgm.checkpoints import embed_split, is_guessing, save_measured
 from lgm.config import TrainConfig
-from lgm.data import DataError, Split, per_class
+from lgm.data import DataError, SaveError, Split, per_class
 from lgm.datasets import DATASETS, load_split, validation_split
 from lgm.heads import LGMHead
 from lgm.networks import Classifier, build_model, check_images, device_of, embed, fast_precision, to_device
+from lgm.outputs import reserved
 from lgm.sharding import Team
-from lgm.states import read_state, write_state
+from lgm.states import read_progress, read_state, write_state
+from lgm.threads import threads_for
 from lgm.warmstart import copy_layers, last_layer, lay_plane, phase_path
 
 OnStep = Callable[[int, int, dict[str, float]], None]
@@ -64,7 +67,7 @@ def fit(
     Args:
         model: Where it lies is where it is trained; frozen parameters stay as they are.
         train: Labelled images.
-        config: Recipe and seed. The same config, data, machine and thread count give the same weights.
+        config: Recipe and seed. The same config, data, machine and thread count (`lgm.threads`) give the same weights.
         validation: Measured after each epoch.
         state_path: Where to keep the state after each epoch; None keeps none.
         resume: Go on from ``state_path`` if it exists.
@@ -83,15 +86,16 @@ def fit(
             run.load_state(state_path)
         else:  # a place that cannot be written fails now, not after an epoch
             run.team.only_first(lambda: run.save_state(state_path))
-    while run.epoch < config.epochs:
-        started = time.monotonic()
-        record = run.train_epoch(on_step, should_stop)
-        if record is None:
-            return FitResult(run.history, completed=False)
-        record["seconds"] = round(time.monotonic() - started, 1)
-        run.history.append(record)
-        run.raise_if_collapsed()
-        run.team.only_first(lambda: run.finish_epoch(validation, state_path, on_epoch))
+    with threads_for(config.model.network):
+        while run.epoch < config.epochs:
+            started = time.monotonic()
+            record = run.train_epoch(on_step, should_stop)
+            if record is None:
+                return FitResult(run.history, completed=False)
+            record["seconds"] = round(time.monotonic() - started, 1)
+            run.history.append(record)
+            run.raise_if_collapsed()
+            run.team.only_first(lambda: run.finish_epoch(validation, state_path, on_epoch))
     run.raise_if_guessing()
     return FitResult(run.history, completed=True)
 
@@ -102,12 +106,17 @@ def train_checkpoint(
     folder: Path,
     *,
     resume: bool = False,
+    force: bool = False,
     device: str = "cpu",
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Card | None:
     """Train a config from scratch and save weights, card and features under ``name`` in ``folder``.
+
+    Nobody else can train under that name in that folder meanwhile. What is there already is not touched, unless
+    ``resume`` goes on from the state of a run that was stopped, or ``force`` replaces a model, and a state that is not
+    resumed.
 
     A warm start comes first, and before it its own, if it has one. Their records are marked with a ``phase``, steps and
     epochs are counted over all phases, and their last states stay in ``folder`` (see `phase_path`) for all heads that
@@ -118,18 +127,82 @@ def train_checkpoint(
         processes the first has the card, the others None.
 
     Raises:
-        DataError, TrainingError, CheckpointError: see `load_split` and `fit`.
+        CheckpointError: the name is taken; or see `fit`.
+        SaveError: the files could not be written, or another run is going to.
+        DataError, TrainingError: see `load_split` and `fit`.
         ValueError: a network for images of another shape, or one that cannot start from another.
     """
     check_name(name)
+    team = Team.join(device)
+    told: dict[str, Any] = {"on_step": on_step, "on_epoch": on_epoch, "should_stop": should_stop}
+    with ExitStack() as held:
+        team.only_first(lambda: held.enter_context(_claimed(name, folder, config, resume=resume, force=force)))
+        return _train_and_save(config, name, folder, team, resume=resume, **told)
+
+
+@contextmanager
+def _claimed(name: str, folder: Path, config: TrainConfig, *, resume: bool, force: bool) -> Iterator[None]:
+    """Hold the files of a model, unless something would be lost by that; an end before the end says what is kept."""
+    weights, state = folder / f"{name}.safetensors", resume_path(name, folder)
+    with reserved(weights, folder / f"{name}.json", folder / f"{name}.features.safetensors", state):
+        if weights.exists() and not force:
+            raise CheckpointError(
+                f"a model named {name!r} exists already; choose another --name, or replace it with --force"
+            )
+        if state.exists() and not (resume or force):
+            _raise_if_begun(state, config)
+        try:
+            yield
+        except SaveError as error:
+            if kept := _what_is_kept(state):
+                raise SaveError(f"{error}; {kept}") from error
+            raise
+        except KeyboardInterrupt as error:
+            warm = ", but those of its warm start: the same command goes on from there" if config.warm_start else ""
+            error.add_note(_what_is_kept(state) or f"no epoch is kept{warm}")
+            raise
+
+
+def resume_path(name: str, folder: Path) -> Path:
+    """Where the state of a run is kept until its model is saved."""
+    return folder / f"{name}.resume.safetensors"
+
+
+def _raise_if_begun(state: Path, config: TrainConfig) -> None:
+    """Nobody has said what to do with the epochs that a stopped run has left."""
+    left = read_progress(state)
+    if left.config != config and left.history:
+        raise CheckpointError(
+            f"{state}: {left} of a stopped run of another configuration; choose another --name, or discard them with "
+            "--force"
+        )
+    if left.history:
+        raise CheckpointError(f"{state}: {left} of a stopped run; go on with --resume, or discard them with --force")
+
+
+def _what_is_kept(state: Path) -> str | None:
+    left = read_progress(state) if state.exists() else None
+    return f"{left} are kept in {state}, go on with --resume" if left and left.history else None
+
+
+def _train_and_save(
+    config: TrainConfig,
+    name: str,
+    folder: Path,
+    team: Team,
+    *,
+    resume: bool,
+    on_step: OnStep | None,
+    on_epoch: OnEpoch | None,
+    should_stop: Callable[[], bool] | None,
+) -> Card | None:
     train = load_split(config.split, config.dataset)
     if config.limit is not None:
         train = train[per_class(train.labels, 0, config.limit)]
     validation = load_split(validation_split(config.split, config.dataset), config.dataset)
-    team = Team.join(device)
     model = to_device(build_model(config.model, config.seed), team.device)
     check_images(train.pixels(slice(0, 1)), model.image_shape)
-    state_path = folder / f"{name}.resume.safetensors"
+    state_path = resume_path(name, folder)
     told: dict[str, Any] = {"validation": validation, "should_stop": should_stop}
     earlier: list[dict[str, Any]] | None = []
     if config.warm_start:
@@ -157,7 +230,8 @@ def train_checkpoint(
         return None
     card = Card(name=name, config=config, weights_sha256="", history=result.history)
     card.data_sha256["trained on"] = train.sha256
-    save_measured(model.eval(), card, list(_splits_at_hand(config.dataset)), folder)
+    with threads_for(config.model.network):
+        save_measured(model.eval(), card, list(_splits_at_hand(config.dataset)), folder)
     state_path.unlink(missing_ok=True)
     return card
 
@@ -199,7 +273,9 @@ def _warm_up(
         return None
     on_step = _counted(on_step, _steps_before(phase, train), 0)
     told_now = {"on_step": on_step, "on_epoch": on_warm_epoch, **told}
-    result = fit(source, train, phase, state_path=path, resume=True, earlier=earlier, **told_now)
+    with ExitStack() as held:  # two runs may share this phase: the second can start from what the first has made
+        team.only_first(lambda: _is_finished(path, phase) or held.enter_context(reserved(path)))
+        result = fit(source, train, phase, state_path=path, resume=True, earlier=earlier, **told_now)
     if not result.completed:
         return None
     if _goes_on(config):
@@ -211,6 +287,10 @@ def _warm_up(
     if on_epoch and not ran and team.rank == 0:
         on_epoch({**records[-1], "kept": path.name}, None)
     return records
+
+
+def _is_finished(path: Path, phase: TrainConfig) -> bool:
+    return path.exists() and read_progress(path).epoch == phase.epochs
 
 
 def _goes_on(config: TrainConfig) -> bool:
@@ -341,8 +421,9 @@ class _Run:
 
     def raise_if_collapsed(self) -> None:
         """All classes on one point: the known failure of this loss, from which it does not recover."""
-        record, chance = self.history[-1], 1 / self.config.model.n_classes
-        if record.get("closest_centers", math.inf) < _COLLAPSED and record["accuracy"] < 2 * chance:
+        record = self.history[-1]
+        guessing = is_guessing(record["accuracy"], self.config.model)
+        if record.get("closest_centers", math.inf) < _COLLAPSED and guessing:
             raise TrainingError(
                 f"the features have collapsed in epoch {record['epoch']}: closest class means "
                 f"{record['closest_centers']:.2f} sigma apart (expected over {_COLLAPSED}), accuracy "
@@ -352,8 +433,8 @@ class _Run:
 
     def raise_if_guessing(self) -> None:
         epochs, accuracy = len(self.history), self.history[-1]["accuracy"]
-        chance = 1 / self.config.model.n_classes
-        if accuracy < 2 * chance:
+        if is_guessing(accuracy, self.config.model):
+            chance = 1 / self.config.model.n_classes
             raise TrainingError(
                 f"after {epochs} epochs accuracy is {accuracy:.1%}, hardly better than guessing ({chance:.1%}); "
                 "nothing was saved. Train longer, or change lr"

@@ -1,19 +1,23 @@
 """Can an image look like *this* and mean *that*? Figure 3 of the paper."""
 
-from typing import cast
+import contextlib
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from lgm.config import BETA_GRID, GAMMA_GRID, METHODS, Method
+from lgm.config import GAMMA_GRID, METHODS, Method
 from lgm.figures import ROLE
+from lgm.jobs import QueueFull
 from lgm.poisons import Poisons
 from ui import load, paths, state
-from ui.frame import CurrentPoison, guard, keep_poison, poison_strip, title
-from ui.lab import lab, nearest_stop
+from ui.frame import guard, keep_poison, poison_strip, title
+from ui.jobs import job_panel
+from ui.lab import lab
 from ui.picker import pick_image
 
+_FOLLOWED, _STOPPED = "path_followed", "path_stopped"  # keys of jobs, in a session
 SHOWN = 12  # images offered per class
 LEAD = "A poison must look like the base and have the target's features. Pick the two, then drag β between the aims."
 ABOUT = """Answers **figure 3** of the paper. The poison minimises the objective below. **Levenberg–Marquardt** solves
@@ -26,9 +30,10 @@ held-out images span [−1, 1]; it makes one β mean the same for both networks.
 when a pair is picked, so that β moves at once. The second slider goes back along the way on which each poison was
 found, both networks at once; one that stopped early waits for the other. "Collides" means the network takes the poison
 for the target's class. The dashed ring is where the filter of the Detect page cuts: outside it, the claimed label is
-too unlikely. With **γ** the attacker knows of that ring and adds γ · max(0, T − log p(f(x) | base)) to what is
-minimised, on the LGM network: a softmax network has no density. The bars show what passing the filter costs: features
-that no longer reach the target's."""
+too unlikely. It is drawn where the features are a plane: in a projection it would be none. With **γ** the attacker
+knows of that filter and adds γ · max(0, T − log p(f(x) | base)) to what is minimised, on the LGM network: a softmax
+network has no density. The lines show each term by iteration, the bars all of them where the two sliders stand, so what
+is paid in one for what is gained in another."""
 
 
 def labels() -> np.ndarray:
@@ -55,8 +60,7 @@ def choose(base: int, target: int) -> None:
 
 def draw_pair(kind: str) -> None:
     """A new random pair: of any classes, of neighbouring ones ("near") or of distant ones ("far")."""
-    seed = state.get("seed") + 1
-    state.put("seed", seed)
+    seed = state.draw_next("seed")
     rng, y = np.random.default_rng(seed), labels()
     means = load.features(load.model_name("lgm")).means
     classes = [(a, b) for a in range(len(means)) for b in range(len(means)) if a != b]
@@ -161,36 +165,71 @@ def images_of(path: Poisons | None, base: int, target: int) -> tuple[np.ndarray,
 
 @st.fragment
 def bench(base: int, target: int, recipe: paths.Recipe) -> None:
-    """The picture: everything about this pair, at every β."""
+    """The picture: everything about this pair, at every β that is ready."""
     names = {loss: load.model_name(loss) for loss in ("lgm", "softmax")}
-    found = {loss: paths.ready(name, (base, target), recipe) for loss, name in names.items()}
     features = {loss: load.embedded(name, load.clean_split()).z for loss, name in names.items()}
     points = {loss: (z[base], z[target]) for loss, z in features.items()}
     beta = state.get("beta")
+    ready = {loss: paths.ready(name, (base, target), recipe) for loss, name in names.items()}
+    found, betas = paths.side_by_side(ready, beta)
+    more = bool(paths.next_work(list(names.values()), (base, target), recipe, beta)[0])
     pair = images_of(found["lgm"], base, target)
-    lab(found, pair, points, beta=beta, key="lab", on_release=keep_beta)
-    missing = [loss for loss in found if found[loss] is None]
-    if missing:
-        text = f"Crafting {len(BETA_GRID)} poisons for {' and '.join(missing)} …"
-        bar = st.progress(0.0, text)
-        paths.make([names[loss] for loss in missing], (base, target), recipe, lambda share: bar.progress(share, text))
-        st.rerun()  # of the whole page: in a full run, which is what picks a pair, a fragment cannot rerun alone
+    lab(found, pair, points, betas=betas, beta=beta, more=more, key="lab", on_release=keep_beta)
     path = found["lgm"]
-    assert path is not None, "made above"
     state.push()
-    stop = nearest_stop(beta)
-    keep_poison(
-        CurrentPoison(
-            image=path.images[stop],
-            model=names["lgm"],
-            label=load.class_name(path.labels[stop]),
-            target_label=load.class_name(path.target_labels[stop]),
-            predicted=load.class_name(path.predicted[stop]),
-            score=float(path.score[stop]),
-            beta=float(path.beta[stop]),
-        )
-    )
-    poison_strip(names["lgm"], load.threshold(names["lgm"]))
+    if path is not None:
+        keep_poison(path, paths.nearest(beta, betas), names["lgm"], load.dataset().classes)
+        poison_strip(names["lgm"], load.threshold(names["lgm"]))
+
+
+def craft_missing(base: int, target: int, recipe: paths.Recipe) -> None:
+    """Start what the picture lacks, in the background, and follow it; or say that it was stopped."""
+    names = [load.model_name(loss) for loss in ("lgm", "softmax")]
+    lacking, betas = paths.next_work(names, (base, target), recipe, state.get("beta"))
+    order = (lacking, (base, target), recipe, betas)
+    key = paths.job_key(*order)
+    leave(key)
+    if not lacking:
+        return
+    job = paths.find(key)
+    stopped, failed = st.session_state.get(_STOPPED) == key, job is not None and job.state == "failed"
+    if (stopped or failed) and not (job is not None and job.active):
+        if stopped:
+            st.caption("Crafting was stopped.")
+        elif job is not None:
+            job_panel(job, "Crafting")  # which says why
+        st.button("Go on crafting", icon=":material/play_arrow:", on_click=go_on, args=order)
+        return
+    try:
+        job = paths.start(*order)
+    except QueueFull as error:
+        st.warning(str(error), icon=":material/hourglass:")
+        return
+    what = f"β = {betas[0]:g}" if len(betas) == 1 else f"{len(betas)} stops of β"
+    job_panel(job, f"Crafting {what} on {' and '.join(lacking)}", on_cancel=lambda: stop(key), timed=False)
+
+
+def leave(key: str) -> None:
+    """Cancel what was being crafted for a picture no longer shown; sessions that still want it start it anew."""
+    before = paths.find(st.session_state.get(_FOLLOWED, ""))
+    if before is not None and before.active and before.key != key:
+        before.cancel()
+    st.session_state[_FOLLOWED] = key
+
+
+def stop(key: str) -> None:
+    """Cancel, and do not begin again until asked to."""
+    job = paths.find(key)
+    if job is not None:
+        job.cancel()
+    st.session_state[_STOPPED] = key
+
+
+def go_on(*order: Any) -> None:
+    """After a stop or a failure."""
+    st.session_state.pop(_STOPPED, None)
+    with contextlib.suppress(QueueFull):  # the page says so when it tries
+        paths.start(*order)
 
 
 @st.fragment
@@ -229,7 +268,9 @@ def which_beta() -> None:
 title("Can an image look like this and mean that?", LEAD)
 with guard():
     base, target = current_pair()
-    bench(base, target, pair_bar(base, target))
+    recipe = pair_bar(base, target)
+    bench(base, target, recipe)
+    craft_missing(base, target, recipe)
 with guard():
     which_beta()
 with st.expander("What am I looking at?"):

@@ -75,7 +75,7 @@ def keep_class(name: str, other: str, pair: tuple[int, int]) -> None:
 
 def draw_again() -> None:
     """Another target, other bases, other clean images."""
-    state.put("draw", state.get("draw") + 1)
+    state.draw_next("draw")
 
 
 def calibrate(loss: str) -> None:
@@ -332,7 +332,7 @@ def await_poisons(name: str, config: DefenseConfig) -> None:
     """The craft that the example waits for, or the way to begin it."""
     job = attacks.crafting(name, config)
     if job is not None:
-        job_panel(job, f"Crafting {config.poisons} poisons", attacks.stop_crafting)
+        job_panel(job, f"Crafting {config.poisons} poisons", on_cancel=attacks.stop_crafting)
     if job is None or job.state == "failed":
         st.button("Craft the poisons", icon=":material/play_arrow:", on_click=attacks.craft_again, args=(name, config))
 

@@ -108,7 +108,7 @@ with guard():
 with st.expander("What am I looking at?"):
     st.markdown(ABOUT)
     st.latex(r"p(x)=\sum_{k=1}^{K}\mathcal N(x;\mu_k,\Sigma_k)\,p(k),\qquad p(x\mid z)=\mathcal N(x;\mu_z,\Sigma_z)")
-    seed = st.number_input("Seed of the 20 poisons shown", 0, 9999, state.get("seed"), width=240)
+    seed = st.number_input("Seed of the 20 poisons shown", *state.bounds("seed"), state.get("seed"), width=240)
     if seed != state.get("seed"):
         state.put("seed", int(seed))
         st.rerun()

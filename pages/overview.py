@@ -50,7 +50,7 @@ def story() -> Poisons | None:
     z = load.embedded(name, path.manifest["split"]).z
     pair = (path.bases[0], int(path.labels[0]), path.targets[0], int(path.target_labels[0]))
     points = {"lgm": (z[path.base_index[0]], z[path.target_index[0]])}
-    lab({"lgm": path}, pair, points, beta=8e-3, story=True, key="story")
+    lab({"lgm": path}, pair, points, betas=paths.stops(path), beta=8e-3, story=True, key="story")
     return path
 
 

@@ -18,8 +18,8 @@ from lgm.checkpoints import embed_split, load_checkpoint, save_checkpoint
 from lgm.config import BETA_GRID, PRESETS, ModelConfig, TrainConfig
 from lgm.data import DataError, Dataset, Split, part
 from lgm.datasets import DATASETS
-from lgm.detection import conformal_threshold, nominal_fpr, outcome, roc
-from lgm.intervals import wilson_interval
+from lgm.detection import conformal_threshold, conformal_words, empirical_threshold, nominal_fpr, outcome, roc
+from lgm.intervals import Estimate, auc_interval, wilson_interval
 from lgm.networks import build_model, describe, log_likelihood, require_mixture
 from lgm.poisons import read_poisons
 
@@ -162,8 +162,9 @@ def test_craft_knows_of_the_filter_if_told(tiny_lgm: Path, bundled: Split, tmp_p
     arguments = ["craft", tiny_lgm, "--poisons", 3, "--iterations", 10, "--gamma", 5]
     calibrated = run(capsys, *arguments, "--out", tmp_path / "a")
     assert (calibrated["gamma"], calibrated["threshold"]) == (5.0, conformal_threshold(score, 0.01))
+    assert calibrated["threshold_means"] == conformal_words(0.01, len(score))
     given = run(capsys, *arguments, "--threshold", -3.5, "--out", tmp_path / "b")
-    assert given["threshold"] == -3.5
+    assert (given["threshold"], given["threshold_means"]) == (-3.5, None)
     assert read_poisons(tmp_path / "a").score.min() < -3.5 < read_poisons(tmp_path / "b").score.min()
 
 
@@ -217,6 +218,13 @@ def test_detect_says_what_the_scores_say(tiny_lgm: Path, crafted: Path, bundled:
     peak = require_mixture(model).mixture.peak().numpy()
     assert result["nominal_fpr"] == pytest.approx(nominal_fpr(result["threshold"], peak, 2))
     assert (result["crafted_on"], result["wanted_fpr"]) == ("tiny-lgm", 0.2)
+    assert result["threshold"] == empirical_threshold(clean, 0.2) == result["threshold_at_fpr"]["0.2"]
+    assert result["threshold_means"] == "removes at most 20 % of these 5,000 clean images"
+    assert result["auc_interval"] == list(auc_interval(result["auc"], 5000, 12))
+    for fpr, tpr in result["tpr_at_fpr"].items():
+        low, high = result["tpr_at_fpr_interval"][fpr]
+        assert low <= tpr <= high
+        assert high - low > 0.05, "twelve poisons leave much open, whatever they do"
 
 
 def test_detect_notes_that_the_data_differ(tiny_lgm: Path, crafted: Path, capsys: Capture):
@@ -257,7 +265,10 @@ def test_detect_has_baselines_for_a_network_without_a_density(tiny_softmax: Path
     lines = capsys.readouterr().out.splitlines()
     for baseline in result["baselines"]:
         (line,) = (line for line in lines if line.startswith(baseline["title"]))
-        assert f"{baseline['auc']:.4f} ({baseline['auc_interval'][0]:.4f} to" in line
+        assert f" {Estimate(baseline['auc'], *baseline['auc_interval']).in_full()} " in line
+        for fpr in ("0.01", "0.05"):
+            assert Estimate(baseline["tpr_at_fpr"][fpr], *baseline["tpr_at_fpr_interval"][fpr]).percent() in line
+            assert Estimate(*baseline["tpr_difference"][fpr]).points() in line
         assert line.endswith(baseline["verdict"])
 
 

@@ -32,7 +32,17 @@ def test_presets_of_one_network_differ_in_the_loss_alone():
     assert longer is not None and longer.warm_start is not None
     plane = replace(longer.warm_start, model=theirs.model)  # both heads, through both phases in the plane
     assert theirs == replace(longer, model=replace(longer.model, loss="softmax"), warm_start=plane)
-    assert PRESETS["cifar10-lgm-10d"] == replace(longer.warm_start, model=replace(longer.model, n_dim=10))
+    nine = replace(longer.warm_start, model=replace(longer.model, n_dim=9))
+    last = PRESETS["cifar10-lgm-9d"]
+    assert last.warm_start == nine
+    assert replace(last, warm_start=ours.warm_start, model=ours.model) == ours, "the last phase is that of the plane"
+
+
+def test_more_features_than_the_means_span_are_refused_after_a_warm_start():
+    """The projection is initialised by ridge regression onto the means: a tenth feature would be 0 for every image."""
+    last = PRESETS["cifar10-lgm-9d"]
+    with pytest.raises(ValueError, match="n_dim: expected at most 9 after a warm start, for 10 class means, got 10"):
+        replace(last, model=replace(last.model, n_dim=10))
 
 
 @pytest.mark.parametrize("name", PRESETS)

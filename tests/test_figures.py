@@ -9,7 +9,7 @@ import pytest
 from lgm.baselines import DETECTORS, REFERENCE, Comparison, Result
 from lgm.cards import FeatureMap, Features, read_features
 from lgm.datasets import DATASETS
-from lgm.detection import roc
+from lgm.detection import Rates, roc
 from lgm.figures import TRADED, beta_curves, feature_plane, projection, roc_chart, traded
 from lgm.intervals import Estimate
 from lgm.mixture import GaussianMixture
@@ -137,7 +137,8 @@ def comparisons() -> list[Comparison]:
         curve = roc((clean / step).round() * step, (poison / step).round() * step)
         some = Estimate(curve.auc, curve.auc - 0.01, curve.auc + 0.01)
         verdict = REFERENCE if key == "likelihood" else "worse"
-        result = Result(90, curve, some, 0.01, Estimate(curve.tpr_at(0.01), 0, 1), some, verdict)
+        rates = Rates(90, some, {0.01: Estimate(curve.tpr_at(0.01), 0, 1)})
+        result = Result(curve, rates, 0.01, some, {}, verdict)
         found.append(Comparison(DETECTORS[key], "LGM likelihood", result, result if key == "knn" else None))
     return found
 

@@ -9,22 +9,24 @@ import lgm
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up: a module imports from lower layers only
-    {"config", "mixture", "intervals", "placement", "progress", "threads", "winograd"},
-    {"data", "heads", "augment", "evasion"},
+    {"config", "mixture", "intervals", "placement", "progress", "winograd", "ending"},
+    {"files", "pixels", "schema", "rendering"},
+    {"data", "heads", "augment", "evasion", "trials", "threads", "bootstrap"},
     {"mnist", "cifar"},
-    {"datasets"},
+    {"datasets", "outputs"},
     {"networks", "cards"},
-    {"poisons"},
+    {"poisons", "weights"},
     {"checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
-    {"states", "solvers", "detection", "fitted", "bootstrap", "separation"},
+    {"states", "solvers", "detection", "fitted", "separation"},
     {"training"},
     {"poisoning", "baselines", "finetune"},
+    {"craft_cache"},
     {"defense", "jobs", "bench"},
     {"tradeoff", "demonstration"},
     {"choice", "matched", "figures"},
     {"claims"},
     {"study"},
-    {"report"},
+    {"report", "results"},
     {"__main__"},
 ]
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}

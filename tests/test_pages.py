@@ -121,7 +121,8 @@ def test_a_link_carries_an_attacker_who_knows_of_the_filter(bundled: object) -> 
 def test_what_a_link_gets_wrong_falls_back(bundled: object, name: str, value: str) -> None:
     app = opened("overview", **{name: value})
     assert app.session_state[f"s_{name}"] == FIELDS[name].default
-    assert any(name in toast.value for toast in app.toast)
+    assert FIELDS[name].title in app.warning[0].value
+    assert name not in app.query_params
 
 
 def test_a_link_to_two_images_of_one_class_opens_the_example(bundled: object) -> None:

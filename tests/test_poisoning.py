@@ -355,11 +355,11 @@ def test_no_poisons_at_all(tiny: Classifier, few: Split):
         (lambda b, t: {"beta": np.r_[np.ones(5), np.nan]}, r"beta: expected 6 numbers >= 0, .*nan"),
         (
             lambda b, t: {"bases": Split("small", b.images[:, :, :14, :14], b.labels)},
-            r"images: expected shape \(N, 1, 28, 28\), got \(1, 1, 14, 14\)",
+            r"images: expected shape \(N, 1, 28, 28\), got \(6, 1, 14, 14\)",
         ),
         (
             lambda b, t: {"targets": Split("small", t.images[:, :, :14, :14], t.labels)},
-            r"images: expected shape \(N, 1, 28, 28\), got \(1, 1, 14, 14\)",
+            r"images: expected shape \(N, 1, 28, 28\), got \(6, 1, 14, 14\)",
         ),
     ],
 )

@@ -283,7 +283,7 @@ def test_a_run_that_collapses_says_why(open_page: Callable[[], AppTest], monkeyp
 def test_an_uploaded_network_is_measured_here(fresh_home: Path, tiny_lgm: Path) -> None:
     card = json.loads(tiny_lgm.with_suffix(".json").read_text())
     card["accuracy"] = {"bundled": 1.0, "test": 1.0}
-    card["history"] = [{"epoch": 1, "loss": float("nan")}, {"epoch": 1, "loss": 0.5, "note": "<b>"}, "x"]
+    card["history"] = [{"epoch": 1, "loss": 0.5, "seconds": float("nan"), "note": "<b>"}]
     added = uploads.add_model("any.safetensors", tiny_lgm.read_bytes(), json.dumps(card).encode(), "theirs")
     assert added.accuracy.keys() == {"bundled"}
     assert added.accuracy["bundled"] == pytest.approx(read_card(tiny_lgm).accuracy["bundled"])

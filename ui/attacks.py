@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from lgm.demonstration import Attack, Demonstration
     from lgm.finetune import Examples
 
-POISONS = (0, 1, 2, 5, 10, 20)  # K: so few are crafted while one waits
-CLEAN = (2, 5, 10, 20, 50)  # images a class
+POISONS, CLEAN = state.options("poisons"), state.options("clean")
 THRESHOLD = {"lgm": "threshold", "softmax": "softmax_threshold"}  # where T is in `ui.state`: each density has its own
 _EXAMPLE = (4, 9)  # classes of base and target
 _FOLLOWED = "defend_craft"  # key of the craft that this session waits for

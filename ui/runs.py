@@ -1,6 +1,5 @@
 """Training runs of the Train page: recipes, names, the work in the background, and what a stopped run left behind."""
 
-import json
 import threading
 import uuid
 from collections.abc import Iterator
@@ -10,22 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+import streamlit as st
 
 from lgm.cards import SHIPPED, Card, CheckpointError, Features, check_name, gaussians, read_gaussians, user_folder
 from lgm.config import PRESETS, Loss, Network, TrainConfig
 from lgm.data import per_class
-from lgm.datasets import DATASETS, load_split, validation_split
+from lgm.datasets import load_split, validation_split
 from lgm.jobs import Job
-from ui.jobs import runner
+from lgm.outputs import in_use
+from lgm.states import read_progress
+from ui.jobs import jobs_of, runner
 
 _STATE = ".resume.safetensors"
 _JOB = "train"  # keys of training jobs: this, the model's name, and a token of their own
 _start = threading.Lock()  # between looking whether a name is free and taking it
 
 _BUNDLED = 4_000  # of the bundled digits to train on
-# The quickest first: two idle cores without matrix units. Of images at half the size, VGG19 sees three in that time.
-_SECONDS_PER_IMAGE: dict[Network, float] = {"tiny-cnn": 2e-4, "mnist-cnn": 3e-3, "vgg19": 1.6e-2}
+_QUICKEST_FIRST: tuple[Network, ...] = ("tiny-cnn", "mnist-cnn", "vgg19")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Epoch:
 def networks(dataset: str) -> list[Network]:
     """Those that there are recipes for, the quickest first."""
     found = {config.model.network for config in PRESETS.values() if config.dataset == dataset}
-    return [network for network in _SECONDS_PER_IMAGE if network in found]
+    return [network for network in _QUICKEST_FIRST if network in found]
 
 
 def recipe(
@@ -66,26 +66,23 @@ def recipe(
     return replace(base, model=model, split=split, epochs=epochs, seed=seed)
 
 
-def expected_seconds(config: TrainConfig) -> float:
-    """A rough guess for two idle cores, a warm start included even if it is kept from before."""
-    images = _BUNDLED if config.split == "bundled-train" else DATASETS[config.dataset].train_size
-    whole = config.epochs - config.small_epochs * 2 / 3
-    own = images * whole * _SECONDS_PER_IMAGE[config.model.network]
-    return own + (expected_seconds(config.warm_start) if config.warm_start else 0)
-
-
 # Names: a model never replaces another.
 
 
 def _taken() -> set[str]:
-    files = {path.name.split(".")[0] for folder in (SHIPPED, user_folder()) for path in folder.glob("*.*")}
-    return {name.lower() for name in files | active_names()}  # some file systems do not tell My from my
+    files = {path.name.split(".")[0] for folder in (SHIPPED, user_folder()) for path in folder.glob("[!.]*.*")}
+    return {name.lower() for name in files | active_names() | _in_use()}  # some file systems do not tell My from my
+
+
+def _in_use() -> set[str]:
+    """Names of the models that some process trains now: this one, or a command line."""
+    locks = (path.name.removesuffix(".lock")[1:] for path in user_folder().glob(".*.safetensors.lock"))
+    return {name.removesuffix(".safetensors") for name in locks if in_use(user_folder() / name)}
 
 
 def active_names() -> set[str]:
     """Names of the models that any session is training now."""
-    jobs = [job for job in list(runner().jobs.values()) if job.active]
-    return {job.key.split(" ")[1] for job in jobs if job.key.startswith(_JOB + " ")}
+    return {job.key.split(" ")[1] for job in jobs_of(_JOB) if job.active}
 
 
 def free_name(stem: str) -> str:
@@ -118,11 +115,22 @@ def claimed(name: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Run:
-    """A run that a session started; the log of the job holds an `Epoch` for each epoch."""
+    """A run of this server; the log of the job holds an `Epoch` for each epoch."""
 
     name: str
     config: TrainConfig
     job: Job
+
+
+@st.cache_resource(show_spinner=False)
+def _started() -> dict[str, Run]:
+    """Runs of all sessions by the key of their job."""
+    return {}
+
+
+def active_runs() -> list[Run]:
+    """Runs that go on or wait, whoever started them, in their order."""
+    return [_started()[job.key] for job in jobs_of(_JOB) if job.active and job.key in _started()]
 
 
 def start(config: TrainConfig, name: str) -> Run:
@@ -134,6 +142,19 @@ def start(config: TrainConfig, name: str) -> Run:
     """
     with claimed(name):
         return _submit(config, name, None)
+
+
+def start_anew(config: TrainConfig, name: str) -> Run:
+    """Queue a run in the place of a stopped one, whose epochs are discarded once this one begins.
+
+    Raises:
+        CheckpointError: there is none to replace any more.
+        QueueFull: too many jobs wait already.
+    """
+    with _start:
+        if stopped(name) is None:
+            raise CheckpointError(f"{name} is no stopped run any more; train it under another name")
+        return _submit(config, name, None, anew=True)
 
 
 @dataclass(frozen=True)
@@ -148,18 +169,23 @@ class Unfinished:
 def unfinished() -> list[Unfinished | CheckpointError]:
     """Runs that can go on, and what is wrong with the files of those that cannot."""
     names = sorted(path.name.removesuffix(_STATE) for path in user_folder().glob(f"[!.]*{_STATE}"))
-    busy = active_names()
+    busy = active_names() | _in_use()
     return [_read_state(name) for name in names if name not in busy]
 
 
 def _read_state(name: str) -> Unfinished | CheckpointError:
-    path = _state_path(name)
     try:
-        with safe_open(path, "np") as file:
-            run = json.loads(file.metadata()["run"])
-        return Unfinished(name, TrainConfig.from_dict(run["config"]), run["history"])
-    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
-        return CheckpointError(f"{path}: expected the state of a training run, found {error}; delete it")
+        left = read_progress(_state_path(name))
+    except CheckpointError as error:
+        return error
+    return Unfinished(name, left.config, left.history)
+
+
+def stopped(name: str) -> Unfinished | None:
+    """The stopped run of this name, unless the name is a model's too."""
+    if not _state_path(name).exists() or (user_folder() / f"{name}.safetensors").exists():
+        return None
+    return next((run for run in unfinished() if isinstance(run, Unfinished) and run.name == name), None)
 
 
 def resume(run: Unfinished, earlier: Run | None) -> Run:
@@ -183,19 +209,24 @@ def resume(run: Unfinished, earlier: Run | None) -> Run:
 
 def discard(name: str) -> None:
     """Forget a stopped run."""
-    _state_path(name).unlink(missing_ok=True)
+    if name not in _in_use():  # a command line may have resumed it meanwhile
+        _state_path(name).unlink(missing_ok=True)
 
 
 def _state_path(name: str) -> Path:
     return user_folder() / f"{name}{_STATE}"
 
 
-def _submit(config: TrainConfig, name: str, kept: list[Epoch] | None) -> Run:
+def _submit(config: TrainConfig, name: str, kept: list[Epoch] | None, *, anew: bool = False) -> Run:
     key = f"{_JOB} {name} {uuid.uuid4().hex}"
-    return Run(name, config, runner().submit(key, lambda job: _train(job, config, name, kept)))
+    run = Run(name, config, runner().submit(key, lambda job: _train(job, config, name, kept, anew=anew)))
+    for old in _started().keys() - runner().jobs.keys():
+        _started().pop(old, None)  # forgotten by the runner
+    _started()[key] = run
+    return run
 
 
-def _train(job: Job, config: TrainConfig, name: str, kept: list[Epoch] | None) -> Card | None:
+def _train(job: Job, config: TrainConfig, name: str, kept: list[Epoch] | None, *, anew: bool) -> Card | None:
     """The work of the job: ``kept`` are the epochs of the run to resume, None for a new one."""
     from lgm.training import WARM_START, train_checkpoint
 
@@ -215,28 +246,16 @@ def _train(job: Job, config: TrainConfig, name: str, kept: list[Epoch] | None) -
         seen = held_out(features, config.dataset)
         job.log.append(Epoch(record, seen, *read_gaussians(_state_path(name), "model.")))
 
-    with _threads(config):
-        return train_checkpoint(
-            config,
-            name,
-            user_folder(),
-            resume=kept is not None,
-            on_step=on_step,
-            on_epoch=on_epoch,
-            should_stop=lambda: job.cancelling,
-        )
-
-
-@contextmanager
-def _threads(config: TrainConfig) -> Iterator[None]:
-    """One thread for the tiny network: it is too small to share, and waiting for each other makes two far slower."""
-    import torch
-
-    from lgm.threads import usual_threads
-
-    with usual_threads() as cores:
-        torch.set_num_threads(1 if config.model.network == "tiny-cnn" else cores)
-        yield
+    return train_checkpoint(
+        config,
+        name,
+        user_folder(),
+        resume=kept is not None,
+        force=anew,
+        on_step=on_step,
+        on_epoch=on_epoch,
+        should_stop=lambda: job.cancelling,
+    )
 
 
 def _untrained(config: TrainConfig) -> list[Epoch]:

@@ -12,11 +12,11 @@ from lgm.progress import part
 from lgm.study import outdated
 from ui import load
 from ui.attacks import POISONS
-from ui.jobs import runner
+from ui.jobs import jobs_of, runner
 from ui.verdict import Report
 
 TRIALS = 30
-_JOB = "defend_job"
+_KIND = "defend"  # of jobs
 _USUAL = {"layers": "head", "classes": None, "watermark": 0, "gamma": 0}  # of the attacks that the page is about
 _SAME = ("data", "task", "clean", "trials", "seed", "fpr")  # what the points of one curve share
 
@@ -28,7 +28,7 @@ class Record:
     Attributes:
         report: `lgm.defense.DefenseReport.to_dict`.
         data: The images, in words.
-        made: When; None: in this session.
+        made: When; None: since the server began.
         outdated: Why it is older than the attack, if it is.
     """
 
@@ -45,7 +45,7 @@ class Record:
         return (
             f"{report['trials']} draws of {task}, target, bases and clean images from: {self.data}. "
             f"K = {report['poisons']}, {report['clean']} clean images a class, seed {report['seed']}; "
-            f"{self.made or 'measured in this session'}."
+            f"{self.made or 'measured here'}."
         )
 
 
@@ -66,7 +66,7 @@ def records(name: str) -> list[Record]:
         for report in study["defense"]
         if report.get("weights_sha256", hashes.get(report["model"])) == weights
     ]
-    mine = [report for by_name in _own().values() for report in by_name.get(name, [])]
+    mine = [report for by_name in _measured().values() for report in by_name.get(name, [])]
     found += [Record(report, data.brief(report["data"])) for report in mine]
     return [each for each in found if all(each.report.get(key, value) == value for key, value in _USUAL.items())]
 
@@ -104,31 +104,27 @@ def curves(like: Record, of: dict[str, list[Record]]) -> dict[str, list[Report]]
     return {loss: reports for loss, reports in found.items() if reports}
 
 
-def _own() -> dict[str, dict[str, list[Report]]]:
-    """What was measured in this session, by the key of the job: by network."""
-    return st.session_state.setdefault("own_trials", {})
+@st.cache_resource(show_spinner=False)
+def _measured() -> dict[str, dict[str, list[Report]]]:
+    """What was measured since the server began, by the key of the job: by network."""
+    return {}
 
 
 def _key(config: DefenseConfig) -> str:
     names = [load.model_name(loss) for loss in load.LOSSES]
     weights = " ".join(f"{name} {load.card(name).weights_sha256}" for name in names)
-    return f"defend {weights} {load.clean_split()} {config.task} {config.clean}"
+    return f"{_KIND} {weights} {load.clean_split()} {config.task} {config.clean}"
 
 
 def measured(config: DefenseConfig) -> bool:
-    """Whether this session has measured this setting on the chosen data."""
-    return _key(config) in _own()
+    """Whether this setting was measured on the chosen data since the server began."""
+    return _key(config) in _measured()
 
 
 def current_job() -> Job | None:
-    """The measurement that this session waits for; what it found is kept once it is done."""
-    job = runner().jobs.get(st.session_state.get(_JOB, ""))
-    if job is not None and not job.active and job.error is None:
-        if job.state == "done":
-            _own()[job.key] = job.result
-        del st.session_state[_JOB]
-        return None
-    return job
+    """The measurement that goes on, whoever began it, or that has just failed."""
+    jobs = jobs_of(_KIND)
+    return next((job for job in reversed(jobs) if job.active or job.error is not None), None)
 
 
 def measure(config: DefenseConfig) -> None:
@@ -136,9 +132,10 @@ def measure(config: DefenseConfig) -> None:
     split, settings = load.clean_split(), [(k, config.clean) for k in POISONS if k]
     wanted = DefenseConfig(task=config.task, clean=config.clean, trials=TRIALS)
     names = [load.model_name(loss) for loss in load.LOSSES]
-    stored = {name: load.features(name).splits.get(split) for name in names}  # a job has no session
+    known = {name: load.features(name).splits.get(split) for name in names}  # a job has no session
+    kept = _measured()
 
-    def work(job: Job) -> dict[str, list[Report]]:
+    def work(job: Job) -> None:
         from lgm.checkpoints import load_checkpoint
         from lgm.defense import sweep
 
@@ -146,14 +143,14 @@ def measure(config: DefenseConfig) -> None:
         for number, name in enumerate(names):
             on_step = part(job.report, number, len(names))
             model, card = load_checkpoint(name)
-            images, known = load_split(split, card.config.dataset), stored[name]
-            z = None if known is None else known.z
-            found[name] = [
-                each.to_dict() for each in sweep(model, card, images, wanted, settings, z=z, on_step=on_step)
-            ]
-        return found
+            images, stored = load_split(split, card.config.dataset), known[name]
+            z = None if stored is None else stored.z
+            reports = sweep(model, card, images, wanted, settings, z=z, on_step=on_step)
+            found[name] = [report.to_dict() for report in reports]
+        if not job.cancelling:
+            kept[job.key] = found
 
     try:
-        st.session_state[_JOB] = runner().submit(_key(config), work).key
+        runner().submit(_key(config), work)
     except QueueFull as error:
         st.toast(str(error), icon=":material/hourglass:")
