@@ -278,7 +278,7 @@ def cell(share: verdict.Share, digits: int) -> str:
 
 def offer(config: DefenseConfig, record: trials.Record | None) -> None:
     """To measure the setting on the data at hand, where that is not what is shown."""
-    job = trials.current_job()
+    job = trials.current_job(config)
     if job is not None:
         job_panel(job, f"{trials.TRIALS} draws on either network")
         if job.active:

@@ -46,11 +46,11 @@ def test_the_headline_says_both_shares_with_their_intervals() -> None:
     ("numbers", "expected"),
     [
         ({}, "At 1 % FPR fewer succeed than unfiltered."),
-        ({"at_1": SURE["past"]}, "At 1 % FPR more than 5 % get past the filter."),
+        ({"at_1": SURE["past"]}, "At 1 % FPR attacks get past the filter."),
         ({"at_1": SURE["open"]}, "At 1 % FPR these are too few to tell."),
         (
             {"at_1": SURE["past"], "at_2": SURE["past"], "at_5": SURE["open"], "at_10": SURE["few"]},
-            "At 1 % and 2 % FPR more than 5 % get past the filter; at 10 % FPR fewer succeed than unfiltered; "
+            "At 1 % and 2 % FPR attacks get past the filter; at 10 % FPR fewer succeed than unfiltered; "
             "at 5 % FPR these are too few to tell.",
         ),
         # An attack that fails by itself says nothing of a filter, even if none gets past it.
@@ -100,17 +100,20 @@ def test_an_attack_ends_in_one_of_three_ways(labels: tuple[int, int, int | None]
 
 
 @pytest.mark.parametrize(
-    ("happened", "after", "usual"),
+    ("happened", "before", "after", "how"),
     [
-        ("stopped", SURE["few"], True),
-        ("past", SURE["few"], False),
-        ("weak", SURE["few"], False),
-        ("stopped", SURE["past"], False),
-        ("past", SURE["past"], True),
+        ("stopped", 0.8, 0.0, "as most attacks do"),
+        ("past", 0.8, 0.0, "an exception among the attacks"),
+        ("weak", 0.9, 0.0, "an exception among the attacks"),
+        ("stopped", 0.8, 0.7, "an exception among the attacks"),
+        ("past", 0.8, 0.7, "as most attacks do"),
+        ("weak", 0.3, 0.0, "as most attacks do"),
+        ("stopped", 0.4, 0.1, "as some do"),
     ],
 )
-def test_the_example_is_never_left_to_contradict_the_attacks(happened: Any, after: Any, usual: bool) -> None:
-    text = verdict.beside_the_trials(happened, report(at_1=after))
-    assert text.startswith(verdict.HERE[happened])
-    assert ("as most attacks do" in text, "an exception" in text) == (usual, not usual)
-    assert f"80% succeed unfiltered and {after[0]:.0%} filtered" in text
+def test_the_example_is_never_left_to_contradict_the_attacks(
+    happened: Any, before: float, after: float, how: str
+) -> None:
+    attacks = report((before, 0.1, 0.95), at_1=(after, 0.0, 0.9))
+    said = f"{verdict.HERE[happened]}, {how} (of 20, {before:.0%} succeed unfiltered and {after:.0%} filtered)."
+    assert verdict.beside_the_trials(happened, attacks) == said

@@ -121,10 +121,11 @@ def measured(config: DefenseConfig) -> bool:
     return _key(config) in _measured()
 
 
-def current_job() -> Job | None:
-    """The measurement that goes on, whoever began it, or that has just failed."""
-    jobs = jobs_of(_KIND)
-    return next((job for job in reversed(jobs) if job.active or job.error is not None), None)
+def current_job(config: DefenseConfig) -> Job | None:
+    """The measurement that goes on, whoever began it, else the one of this setting if it has failed."""
+    mine = _key(config)
+    jobs = [job for job in jobs_of(_KIND) if job.active or (job.key == mine and job.error is not None)]
+    return jobs[-1] if jobs else None
 
 
 def measure(config: DefenseConfig) -> None:

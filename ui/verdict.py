@@ -115,7 +115,7 @@ def finding(report: Report) -> str:
         past, fewer = at.success.low > SUCCESS, at.success.high < before.low
         groups["past" if past else "fewer" if fewer else "open"].append(at.fpr)
     said = {
-        "past": f"more than {_percent(SUCCESS)} get past the filter",
+        "past": "attacks get past the filter",
         "fewer": "fewer succeed than unfiltered",
         "open": "these are too few to tell",
     }
@@ -147,5 +147,5 @@ def beside_the_trials(happened: Outcome, report: Report) -> str:
         return f"{said}."
     before, after = unfiltered(report).value, filtered(report).value
     share = {"past": after, "stopped": max(0.0, before - after), "weak": 1 - before}[happened]
-    how = "an exception: most attacks do not end like this" if share < 0.5 else "as most attacks do"
+    how = "as most attacks do" if share >= 0.5 else "as some do" if share >= 0.2 else "an exception among the attacks"
     return f"{said}, {how} (of {report['n']}, {before:.0%} succeed unfiltered and {after:.0%} filtered)."
