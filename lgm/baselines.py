@@ -14,6 +14,7 @@ from lgm.datasets import load_split
 from lgm.detection import Rates, Roc, is_removed, rates_of, roc
 from lgm.fitted import fit_density
 from lgm.intervals import Estimate, hull, paired_interval, percent_text, percentile_interval, plain
+from lgm.labelled import LabelledImages
 from lgm.poisons import Poisons
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ DETECTORS = {
 
 
 def gather_evidence(
-    model: "Classifier", card: Card, features: FeatureMap, clean: Features, poisons: Poisons
+    model: "Classifier", card: Card, features: FeatureMap, clean: Features, poisons: Poisons | LabelledImages
 ) -> Evidence:
     """D_t as a network sees it, whatever network the poisons were crafted on.
 
@@ -232,7 +233,8 @@ def gather_evidence(
         features: What is stored with it. Its training images are trusted; where they are not among what is stored,
             they are read and embedded.
         clean: D_f as it sees it.
-        poisons: Embedded anew if they were crafted on another network.
+        poisons: Embedded anew if they were crafted on another network. Of images from elsewhere none counts as
+            collided, for nobody knows.
 
     Raises:
         ValueError: images of another shape than the network's, or see `Evidence`.
@@ -241,7 +243,11 @@ def gather_evidence(
     from lgm.checkpoints import embed_split  # torch takes two seconds
     from lgm.networks import score_claims
 
-    z = poisons.z if poisons.manifest.get("weights_sha256") == card.weights_sha256 else _embed(model, poisons)
+    if isinstance(poisons, Poisons) and poisons.manifest.get("weights_sha256") == card.weights_sha256:
+        z = poisons.z
+    else:
+        z = _embed(model, poisons)
+    collided = np.zeros(len(poisons), bool) if poisons.collided is None else poisons.collided
     config = card.config
     trusted = features.splits.get(config.split) or embed_split(model, load_split(config.split, config.dataset))
     z, labels = np.concatenate([clean.z, z]), np.concatenate([clean.labels, poisons.labels])
@@ -252,18 +258,16 @@ def gather_evidence(
         log_odds=log_odds,
         log_likelihood=log_likelihood,
         poisoned=np.arange(len(z)) >= len(clean.z),
-        collided=np.concatenate([np.zeros(len(clean.z), bool), poisons.collided]),
+        collided=np.concatenate([np.zeros(len(clean.z), bool), collided]),
         trusted_z=trusted.z * card.feature_scale,
         trusted_labels=trusted.labels,
     )
 
 
-def _embed(model: "Classifier", poisons: Poisons) -> np.ndarray:
-    import torch
-
+def _embed(model: "Classifier", poisons: Poisons | LabelledImages) -> np.ndarray:
     from lgm.networks import embed
 
-    return embed(model, torch.from_numpy(poisons.images)).numpy()
+    return embed(model, poisons.images).numpy()
 
 
 def verdict_of(differences: Mapping[float, Estimate]) -> str:

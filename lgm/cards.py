@@ -16,6 +16,7 @@ from lgm.config import TrainConfig
 from lgm.data import home, unreadable, write_atomically
 from lgm.datasets import DATASETS
 from lgm.files import first_bytes, reason
+from lgm.intervals import to_json
 from lgm.schema import FORMAT, check_card, newer_format
 
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
@@ -283,7 +284,7 @@ def _check_range(card: Card) -> None:
 def write_card(card: Card, folder: Path) -> None:
     """Put `<name>.json` into place, whole or not at all."""
     values = {**asdict(card), "config": card.config.to_dict()}
-    text = json.dumps(values, indent=1) + "\n"
+    text = to_json(values, indent=1) + "\n"
     write_atomically(folder / f"{card.name}.json", lambda path: path.write_text(text))
 
 

@@ -263,7 +263,7 @@ def likelihood_separates(report: dict[str, Any] | None) -> Claim:
             for rate in _RATES
         ]
         readings += caught
-        auc = _number(report[f"auc{of}"], *report[f"auc{of}_interval"], 4)
+        auc = _of(Reading(report[f"auc{of}"], *report[f"auc{of}_interval"]), 4)
         parts.append(
             f"of {name} {n} poisons {_share(caught[0])} are caught at 1 % false positives, {_share(caught[1])} at 5 % "
             f"(AUC {auc})"

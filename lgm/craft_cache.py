@@ -5,7 +5,6 @@ network, image or setting is simply another file. The folder may be deleted at a
 """
 
 import hashlib
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from lgm.checkpoints import weights_sha256
 from lgm.config import ATTACK_REVISION, PoisonConfig
 from lgm.data import Split
+from lgm.intervals import to_json
 from lgm.networks import Classifier
 from lgm.poisoning import batch_length, craft_poisons
 from lgm.poisons import Poisons, read_poisons
@@ -49,16 +49,14 @@ def craft_cached(
     parts = []
     for start in range(0, n, _BATCHES * batch):
         index = np.arange(start, min(start + _BATCHES * batch, n))
-        given = {
-            name: None if values is None else np.asarray(values, np.float32)[index]
-            for name, values in (("beta", beta), ("threshold", threshold))
-        }
+        betas, limits = (None if v is None else np.asarray(v, np.float32)[index] for v in (beta, threshold))
         b, t = bases[index], targets[index]
-        path = folder / f"{_key(b, t, setting | given)}.safetensors"
+        path = folder / f"{_key(b, t, {**setting, 'beta': betas, 'threshold': limits})}.safetensors"
         if path.is_file():
             parts.append(read_poisons(path))
         else:
-            parts.append(craft_poisons(model, b, t, config, batch=batch, on_step=progress.report, **given))
+            on_part = progress.report
+            parts.append(craft_poisons(model, b, t, config, beta=betas, threshold=limits, batch=batch, on_step=on_part))
             if not progress.stopped:
                 parts[-1].save(path)
         progress.done += len(index) * longest(config)
@@ -81,8 +79,8 @@ class _Progress:
 
 
 def _key(bases: Split, targets: Split, setting: dict[str, Any]) -> str:
-    known = json.dumps({"revision": ATTACK_REVISION, **setting}, sort_keys=True, default=np.ndarray.tolist)
-    digest = hashlib.sha256(known.encode())
+    numbers = {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in setting.items()}
+    digest = hashlib.sha256(to_json({"revision": ATTACK_REVISION, **numbers}, sort_keys=True).encode())
     for split in (bases, targets):
         digest.update(split.sha256.encode())
     return digest.hexdigest()

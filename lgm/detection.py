@@ -126,7 +126,8 @@ def empirical_threshold(clean_score: np.ndarray, fpr: float) -> float:
     alone, whatever the poisons. Six digits are what a link carries, and what a float32 score is good for.
 
     The rate is that of the images at hand. T was fitted to them: of N fresh ones it removes (k + 1) / (N + 1) on
-    average, k being the number that may go. A promise for fresh images is `conformal_threshold`, which is lower.
+    average, k being the number that may go. A promise for fresh images is `conformal_threshold`, lower for the same
+    scores.
 
     Args:
         clean_score: (N,) log-likelihoods of clean images, nats.

@@ -51,6 +51,7 @@ _DETECTOR = {
     "forest": (CLASS[7], "2px,6px"),
     "spectral": (CLASS[6], "12px,3px,2px,3px,2px,3px"),
 }
+DRAWN = 2_000  # points of a cloud that are drawn: as SVG, which needs no WebGL, and is quick up to some thousands
 _LOWEST_FPR = 1e-3  # where a logarithmic axis begins
 _LOSS = {"lgm": "LGM", "softmax": "softmax"}
 _GREY = "rgba(128,128,128,0.28)"  # lines that must be seen on a light and on a dark page
@@ -145,29 +146,39 @@ def feature_plane(
     return figure
 
 
+def drawn(count: int) -> np.ndarray:
+    """Positions, ascending, of the points of a cloud that are drawn: all, or `DRAWN` at random, the same every time."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:DRAWN])
+
+
 def _add_cloud(figure: go.Figure, split: str, features: Features, seen: Projection, names: np.ndarray) -> None:
-    big = len(features.z) > 20_000
-    x, y = seen(features.z).T
+    total, index = len(features.z), drawn(len(features.z))
+    (x, y), score = seen(features.z[index]).T, features.score[index]
+    opacity = 0.4 if split == "train" else 0.6  # it lies beneath
     figure.add_trace(
-        go.Scattergl(
+        go.Scatter(
             x=x,
             y=y,
             mode="markers",
-            name=f"{_SPLITS.get(split, f'D_f, {split}')} ({len(features.z):,})",
+            name=f"{_SPLITS.get(split, f'D_f, {split}')} ({_of(len(index), total)})",
             meta=split,
             marker={
-                "size": 2.5 if big else 4,
-                "opacity": 0.35 if big else 0.6,
-                "color": features.labels,
+                "size": 3 if split == "train" else 4,
+                "opacity": opacity,
+                "color": features.labels[index],
                 "colorscale": _STEPS,
                 "cmin": -0.5,
                 "cmax": len(CLASS) - 0.5,
             },
-            customdata=_table(names[features.labels], names[features.predicted], features.score.round(2)),
-            hovertemplate=_hover(bool(np.isfinite(features.score).all())),
-            unselected={"marker": {"opacity": 0.35 if big else 0.6}},
+            customdata=_table(names[features.labels[index]], names[features.predicted[index]], score.round(2)),
+            hovertemplate=_hover(bool(np.isfinite(score).all())),
+            unselected={"marker": {"opacity": opacity}},
         )
     )
+
+
+def _of(some: int, total: int) -> str:
+    return f"{total:,}" if some == total else f"{some:,} of {total:,} drawn"
 
 
 def _table(*columns: np.ndarray) -> np.ndarray:
@@ -207,17 +218,17 @@ def _regions(regions: np.ndarray, extent: tuple[float, float, float, float]) -> 
     )
 
 
-def _rings(means: np.ndarray, sigmas: np.ndarray) -> go.Scattergl:
+def _rings(means: np.ndarray, sigmas: np.ndarray) -> go.Scatter:
     """At one and two standard deviations round each mean, separated by NaN so that one line trace draws all."""
     angle = np.append(np.linspace(0, 2 * np.pi, 73), np.nan)
     unit = np.column_stack([np.cos(angle), np.sin(angle)])
     x, y = np.concatenate([means[k] + radius * sigmas[k] * unit for k in range(len(means)) for radius in (1, 2)]).T
     line = {"width": 1, "color": "rgba(128,128,128,0.9)"}
-    return go.Scattergl(x=x, y=y, mode="lines", line=line, name="rings at 1σ and 2σ", hoverinfo="skip")
+    return go.Scatter(x=x, y=y, mode="lines", line=line, name="rings at 1σ and 2σ", hoverinfo="skip")
 
 
 def _tags(means: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, object]]:
-    """The class name at each mean, as annotations: text in a trace would lie under the WebGL points."""
+    """The class name at each mean, as annotations, which lie over all traces."""
     return [_tag(x, y, k, classes) for k, (x, y) in enumerate(means)]
 
 
@@ -234,9 +245,9 @@ def _tag(x: float, y: float, k: int, classes: tuple[str, ...]) -> dict[str, obje
     }
 
 
-def _poison_marks(poisons: Poisons, seen: Projection, names: np.ndarray) -> go.Scattergl:
+def _poison_marks(poisons: Poisons, seen: Projection, names: np.ndarray) -> go.Scatter:
     x, y = seen(poisons.z).T
-    return go.Scattergl(
+    return go.Scatter(
         x=x,
         y=y,
         mode="markers",
@@ -248,6 +259,7 @@ def _poison_marks(poisons: Poisons, seen: Projection, names: np.ndarray) -> go.S
             "color": [CLASS[k] for k in poisons.labels],
             "line": {"width": 2, "color": ROLE["poison"]},
         },
+        unselected={"marker": {"opacity": 1}},  # a click on a point of the cloud must not fade them
         customdata=np.column_stack(
             [names[group] for group in (poisons.labels, poisons.target_labels, poisons.predicted)]
         ),

@@ -118,7 +118,7 @@ _DIGITS = _Official(
         "t10k-images-idx3-ubyte": (7840016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
         "t10k-labels-idx1-ubyte": (10008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
     },
-    fix="run `python -m lgm evaluate mnist-lgm --data test --download` or set LGM_DATA to a folder that has it",
+    fix="add --download to the command, or set LGM_DATA to a folder that has it",
 )
 # Debian's package holds these files; with the header of the official archives put back, their MD5 are torchvision's.
 _CLOTHES = _Official(

@@ -141,15 +141,27 @@ def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractCon
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
-def to_device(model: Classifier, device: str) -> Classifier:
-    """Move the weights, in the memory layout that convolutions are fastest in."""
+def check_device(device: str) -> None:
+    """Raise ValueError unless torch can compute there; "meta", where nothing has a value, is no such place."""
     try:
-        model = model.to(torch.device(device))
+        works = torch.ones(1, device=torch.device(device)).item() == 1
     except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
         raise ValueError(
-            f"device: expected one that torch can use here, such as cpu, got {device!r} ({error})"
+            f"device: expected one that torch can use here, such as cpu, got {device!r} ({reason})"
         ) from error
-    return model.to(memory_format=torch.channels_last)
+    if not works:
+        raise ValueError(f"device: expected one that computes, such as cpu, got {device!r}")
+
+
+def to_device(model: Classifier, device: str) -> Classifier:
+    """Move the weights, in the memory layout that convolutions are fastest in.
+
+    Raises:
+        ValueError: see `check_device`.
+    """
+    check_device(device)
+    return model.to(torch.device(device)).to(memory_format=torch.channels_last)
 
 
 def device_of(model: nn.Module) -> torch.device:

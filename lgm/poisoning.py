@@ -76,9 +76,10 @@ def craft_poisons(
     if len(targets) != n:
         raise ValueError(f"targets: expected one per base ({n}), got {len(targets)}")
     betas = np.full(n, config.beta, np.float32) if beta is None else np.asarray(beta, np.float32)
-    if betas.shape != (n,) or not (betas >= 0).all():  # NaN included
-        raise ValueError(f"beta: expected {n} numbers >= 0, got shape {betas.shape}, smallest {betas.min(initial=0)}")
-    thresholds = np.full(n, config.threshold or 0.0, np.float32) if threshold is None else np.float32(threshold)
+    if betas.shape != (n,) or not ((betas >= 0) & (betas < np.inf)).all():  # NaN is neither
+        found = f"shape {betas.shape}, {betas.min(initial=0)} to {betas.max(initial=0)}"
+        raise ValueError(f"beta: expected {n} finite numbers >= 0, got {found}")
+    thresholds = np.asarray(np.full(n, config.threshold or 0.0) if threshold is None else threshold, np.float32)
     if thresholds.shape != (n,) or not np.isfinite(thresholds).all():
         raise ValueError(f"threshold: expected {n} finite numbers, got shape {thresholds.shape}")
     for images in (bases, targets):

@@ -18,7 +18,7 @@ from lgm.cards import SHIPPED, Card, CheckpointError, read_card, read_features
 from lgm.claims import SUCCESS
 from lgm.config import ATTACK_REVISION, GAMMA_GRID, DefenseConfig
 from lgm.data import Split, write_atomically
-from lgm.intervals import plain
+from lgm.intervals import plain, to_json
 from lgm.poisons import Poisons, read_shipped_poisons
 from lgm.tradeoff import beta_sweep
 
@@ -115,8 +115,9 @@ def run_study(
     base = DefenseConfig(trials=extent.trials, seed=seed)
     for loss, (model, card) in loaded.items():
         part = step(f"β, {loss}")
-        extents = {"pairs": extent.pairs, "trials": extent.attacks}
-        found = beta_sweep(model, card, split, **extents, seed=seed, on_step=part, cache=cache)
+        found = beta_sweep(
+            model, card, split, pairs=extent.pairs, seed=seed, trials=extent.attacks, on_step=part, cache=cache
+        )
         study["tradeoff"][loss] = found.to_dict()
         reports = sweep(model, card, split, base, settings, on_step=step(f"defence, {loss}"), cache=cache)
         if extent.variants:
@@ -303,4 +304,4 @@ def stored_study(names: dict[str, str], split: Split, seed: int) -> Study | None
 
 def save_study(study: Study, path: Path) -> None:
     """Write a study as JSON, whole or not at all."""
-    write_atomically(path, lambda part: Path(part).write_text(json.dumps(study), encoding="utf-8"))
+    write_atomically(path, lambda part: Path(part).write_text(to_json(study), encoding="utf-8"))

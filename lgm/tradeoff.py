@@ -12,7 +12,7 @@ from lgm.config import DefenseConfig, PoisonConfig
 from lgm.data import Split
 from lgm.detection import detection_report
 from lgm.intervals import auc_interval, mean_interval, wilson_interval
-from lgm.poisons import Poisons, pick_pairs
+from lgm.poisons import Poisons, check_count, pick_pairs
 from lgm.progress import OnStep, part
 
 if TYPE_CHECKING:  # to read a study needs no torch
@@ -167,6 +167,7 @@ def beta_sweep(
     grid = _checked(betas, pairs)
     configs = [DefenseConfig(beta=float(beta), trials=trials, seed=seed) for beta in (grid if trials else ())]
     fit_on, pool = hold_out(len(split), 0.5, np.random.default_rng(seed))
+    check_count(pairs, len(pool), "pairs")
     bases, targets = (pool[index] for index in pick_pairs(split.labels[pool], pairs, seed))
     each = np.tile(np.arange(pairs), len(grid))
     steps = [part(on_step, i, 1 + len(configs)) for i in range(1 + len(configs))]

@@ -4,7 +4,6 @@ import contextlib
 from typing import Any, cast
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from lgm.config import GAMMA_GRID, METHODS, Method
@@ -12,10 +11,12 @@ from lgm.figures import ROLE
 from lgm.jobs import QueueFull
 from lgm.poisons import Poisons
 from ui import load, paths, state
-from ui.frame import guard, keep_poison, poison_strip, title
+from ui.beta_table import beta_table
+from ui.frame import age, guard, keep_poison, poison_strip, title
 from ui.jobs import job_panel
 from ui.lab import lab
 from ui.picker import pick_image
+from ui.words import WORDS
 
 _FOLLOWED, _STOPPED = "path_followed", "path_stopped"  # keys of jobs, in a session
 SHOWN = 12  # images offered per class
@@ -143,8 +144,7 @@ def choose_gamma() -> float:
         value=state.get("gamma"),
         format_func=lambda weight: f"{weight:g}" if weight else "0: unaware",
         width=200,
-        help="An attacker who knows T also pays γ for every nat that the poison lacks to pass the filter: the larger, "
-        "the more likely the poison under the label it claims, and the farther from the target's features.",
+        help=f"{WORDS['γ']} Every nat that the poison lacks to pass the filter adds γ to what is minimised.",
     )
     state.put("gamma", gamma)
     return gamma
@@ -180,6 +180,44 @@ def bench(base: int, target: int, recipe: paths.Recipe) -> None:
     if path is not None:
         keep_poison(path, paths.nearest(beta, betas), names["lgm"], load.dataset().classes)
         poison_strip(names["lgm"], load.threshold(names["lgm"]))
+        with guard():
+            save({loss: path for loss, path in found.items() if path is not None}, paths.nearest(beta, betas))
+
+
+def save(found: dict[str, Poisons], stop: int) -> None:
+    """The finished poisons at this β as files, and what 8 bits do to them; embedded only where that is opened."""
+    opened = st.popover("Save these poisons", icon=":material/download:", key="save_open", on_change="rerun")
+    if not opened.open:
+        return
+    from lgm.export import arrays, rounded
+    from lgm.figures import png
+
+    with opened:
+        st.caption(
+            "A PNG has 8 bits a channel; what rounding to them changes is measured below. The array (.npz) keeps every "
+            "bit, with base, target, labels and configuration."
+        )
+        for loss, path in found.items():
+            name, one = load.model_name(loss), path[np.array([stop])]
+            st.markdown(f"**{name}**: {rounding(one, rounded(load.model(name), one))}")
+            stem, of = f"poison-{name}-beta-{one.beta[0]:.3g}", load.LOSSES[loss]
+            with st.container(horizontal=True):
+                st.download_button(f"PNG, {of}", png(one.images[0]), f"{stem}.png", "image/png", on_click="ignore")
+                st.download_button(
+                    f"Array, {of}", arrays(one), f"{stem}.npz", "application/octet-stream", on_click="ignore"
+                )
+
+
+def rounding(before: Poisons, after: Poisons) -> str:
+    """What rounding to 8 bits does to a poison, in words."""
+    was, now = (load.class_name(int(poisons.predicted[0])) for poisons in (before, after))
+    moved = float(np.linalg.norm(after.z - before.z))
+    seen = f"seen as {was} before and after" if was == now else f"seen as {was} before, as {now} after"
+    text = f"8 bits move the features by {moved:.2g}; {seen}"
+    if not np.isfinite(after.score).all():
+        return f"{text}."
+    claimed = load.class_name(int(before.labels[0]))
+    return f"{text}; log p(f(x)|{claimed}) is {before.score[0]:.3f} nats before, {after.score[0]:.3f} after."
 
 
 def craft_missing(base: int, target: int, recipe: paths.Recipe) -> None:
@@ -262,7 +300,9 @@ def which_beta() -> None:
         )
         for loss, sweep in sweeps.items():
             st.markdown(f"**{sweep.model}** ({len(sweep)} pairs, `{sweep.data}`): {choose_beta(sweep).reason}")
-            st.dataframe(pd.DataFrame(rows[loss]), hide_index=True, key=f"beta_{loss}")
+            st.dataframe(beta_table(rows[loss]), hide_index=True, key=f"beta_{loss}")
+        st.caption("In brackets: intervals of 95 %, over the pairs or, for the attacks, over the attacks.")
+        age(study)
 
 
 title("Can an image look like this and mean that?", LEAD)
@@ -270,7 +310,8 @@ with guard():
     base, target = current_pair()
     recipe = pair_bar(base, target)
     bench(base, target, recipe)
-    craft_missing(base, target, recipe)
+    with st.bottom:  # in sight wherever the page is scrolled to, and nothing moves when it goes
+        craft_missing(base, target, recipe)
 with guard():
     which_beta()
 with st.expander("What am I looking at?"):

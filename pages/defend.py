@@ -1,6 +1,5 @@
 """Does filtering save the model? Figure 7 of the paper."""
 
-import json
 import math
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,7 @@ import streamlit as st
 
 from lgm.config import DefenseConfig
 from lgm.figures import ROLE
-from lgm.intervals import wilson_interval
+from lgm.intervals import to_json, wilson_interval
 from ui import attacks, load, state, trials, verdict
 from ui.attacks import CLEAN, POISONS, THRESHOLD
 from ui.frame import enlarged, guard, poison_strip, title
@@ -371,7 +370,7 @@ def by_number(config: DefenseConfig, name: str) -> None:
     )
     st.download_button(
         "Curves (JSON)",
-        lambda: json.dumps(curves, indent=1),
+        lambda: to_json(curves, indent=1),
         "defend-curves.json",
         "application/json",
         on_click="ignore",
@@ -414,7 +413,7 @@ def downloads(attack: "Attack", shown: "Demonstration") -> None:
         )
         st.download_button(
             "Report (JSON)",
-            lambda: json.dumps(attack.to_dict(shown), indent=1),
+            lambda: to_json(attack.to_dict(shown), indent=1),
             "defend-report.json",
             "application/json",
             on_click="ignore",

@@ -21,6 +21,7 @@ from ui.frame import guard, title
 from ui.jobs import job_panel, runner, tick_while
 from ui.markdown import plain
 from ui.runs import Epoch, Run, Unfinished
+from ui.words import WORDS
 
 LOSSES = {"lgm": "LGM", "softmax": "Softmax"}
 NETWORKS = {"tiny-cnn": "Tiny", "mnist-cnn": "The paper's", "vgg19": "VGG19"}
@@ -156,10 +157,26 @@ def choose_gaussian(disabled: bool) -> dict[str, Any]:
     left, right = st.columns(2)
     return {
         "margin": left.number_input(
-            "Margin α", 0.0, 5.0, 1.0, 0.1, disabled=disabled, key="train_margin", persist_state="session"
+            "Margin α",
+            0.0,
+            5.0,
+            1.0,
+            0.1,
+            disabled=disabled,
+            key="train_margin",
+            persist_state="session",
+            help=WORDS["α"],
         ),
         "likelihood_weight": right.number_input(
-            "Likelihood λ", 0.0, 1.0, 0.1, 0.05, disabled=disabled, key="train_weight", persist_state="session"
+            "Likelihood λ",
+            0.0,
+            1.0,
+            0.1,
+            0.05,
+            disabled=disabled,
+            key="train_weight",
+            persist_state="session",
+            help=WORDS["λ"],
         ),
         "covariance": st.selectbox(
             "Covariance",

@@ -19,14 +19,8 @@ from playwright.sync_api import ConsoleMessage, Page, WebSocket, expect
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH: dict[str, Any] = {
     "executable_path": os.environ.get("CHROMIUM", "/usr/bin/chromium"),
-    # A container has no sandbox; WebGL is drawn in software.
-    "args": [
-        "--no-sandbox",
-        "--use-gl=angle",
-        "--use-angle=swiftshader",
-        "--enable-unsafe-swiftshader",
-        "--ignore-gpu-blocklist",
-    ],
+    # A container has no sandbox. No WebGL, as on a remote desktop or in a hardened browser: nothing here may need it.
+    "args": ["--no-sandbox", "--disable-3d-apis", "--disable-webgl", "--disable-software-rasterizer"],
 }
 PATIENCE = 180_000  # milliseconds: machines are shared, and this one draws in software
 DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"  # a frame later

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser import open_page, serve, settled
+from tests.browser import PATIENCE, open_page, serve, settled
 from tests.test_browser import TITLES
 
 pytestmark = pytest.mark.browser
@@ -81,28 +81,24 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
     sink.write_eof()
 
 
-@pytest.mark.parametrize("path", TITLES)
-def test_a_page_opens_by_its_link_below_a_path(page: Page, below: str, path: str) -> None:
-    errors = open_page(page, f"{below}/{path}")
-    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[path])
-    assert errors == []
-
-
-def test_links_lead_on_below_a_path_and_carry_state(page: Page, below: str) -> None:
+def test_every_page_opens_below_a_path_and_links_lead_on(page: Page, below: str) -> None:
     errors = open_page(page, f"{below}/craft?beta=0.1")
-    expect(page.locator(".beta output")).to_have_text("0.1")
-    for name in ("detect", "overview", "craft"):
-        page.get_by_role("link", name=name.capitalize(), exact=True).click()
+    expect(page.locator(".beta output")).to_have_text("0.1", timeout=PATIENCE)
+    for path, title in TITLES.items():
+        page.get_by_role("link", name=path.capitalize() or "Overview", exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text(title, timeout=PATIENCE)
         settled(page)
-        path = "" if name == "overview" else name
-        expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[path])
-        expect(page).to_have_url(f"{below}/{path}?beta=0.1")
+        expect(page.get_by_test_id("stException")).to_have_count(0)
+        expect(page).to_have_url(f"{below}/{path}?beta=0.1", timeout=PATIENCE)
     page.get_by_role("link", name="Overview", exact=True).click()
     page.get_by_role("link", name="Set the threshold").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["detect"])
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["detect"], timeout=PATIENCE)
     page.reload()
     settled(page)
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["detect"], timeout=PATIENCE)
     expect(page).to_have_url(f"{below}/detect?beta=0.1")
+    open_page(page, below)  # without a page and without a slash
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[""])
     assert errors == []
 
 

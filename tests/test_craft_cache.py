@@ -1,5 +1,6 @@
 """Poisons kept on disk are the poisons that would be crafted, bit for bit, and serve for nothing else."""
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ def test_nothing_else_is_taken_for_it(
     craft_cached(gaussian, *pairs, CONFIG, folder=tmp_path)
     before = set(tmp_path.iterdir())
     bases, targets = pairs
-    config, options = CONFIG, {}
+    config = CONFIG
+    options: dict[str, Any] = {}
     if change == "config":
         config = replace(CONFIG, tolerance=0.1)
     elif change in ("beta", "threshold"):
@@ -75,6 +77,7 @@ def test_nothing_else_is_taken_for_it(
     elif change == "revision":
         monkeypatch.setattr(lgm.craft_cache, "ATTACK_REVISION", -1)
     else:
-        monkeypatch.setattr(gaussian, "feature_scale", gaussian.feature_scale * 2)
+        gaussian = deepcopy(gaussian)
+        gaussian.feature_scale *= 2
     craft_cached(gaussian, bases, targets, config, folder=tmp_path, **options)
     assert len(set(tmp_path.iterdir()) - before) == 2

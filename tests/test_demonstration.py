@@ -16,7 +16,8 @@ from lgm.demonstration import Attack, demonstrate, stage
 from lgm.detection import conformal_fpr, conformal_threshold
 from lgm.figures import decision_plane, projection, success_curves
 from lgm.finetune import Examples, fine_tune
-from lgm.networks import Classifier, embed
+from lgm.networks import Classifier, embed, log_likelihood
+from lgm.trials import draw_trials
 from tests.test_defense import QUICK
 
 SETTING = replace(QUICK, classes=(0, 3), clean=4, poisons=12)
@@ -37,14 +38,17 @@ def attack(gaussian: Classifier, blank_card: Card, blobs: Split) -> Attack:
 
 
 def test_it_is_the_first_trial_of_the_defence(attack: Attack, gaussian: Classifier, blank_card: Card, blobs: Split):
+    first, second = draw_trials(blobs.labels, replace(SETTING, trials=2))
     report = defend(gaussian, blank_card, blobs, replace(SETTING, trials=2))
     shown = attack.demonstrate()
-    assert shown.threshold == attack.threshold == report.threshold
-    assert (len(attack.calibration), float((attack.fresh <= attack.threshold).mean())) == (
-        report.calibration,
-        report.fpr,
-    )
-    assert report.poisons_removed >= shown.poisons_removed == 12
+    assert shown.threshold == attack.threshold == conformal_threshold(attack.calibration, SETTING.fpr)
+    np.testing.assert_array_equal(attack.trial.bases, first.bases)
+    score = log_likelihood(gaussian, blobs.pixels(), blobs.targets()).numpy()
+    np.testing.assert_allclose(attack.calibration, score[first.calibration], atol=1e-4)
+    np.testing.assert_allclose(attack.fresh, score[first.fresh], atol=1e-4)
+    other = conformal_threshold(score[second.calibration], SETTING.fpr)
+    assert report.filtered.threshold == pytest.approx((shown.threshold + other) / 2, abs=1e-4)
+    assert report.filtered.poisons_removed >= shown.poisons_removed == 12
     assert demonstrate(gaussian, blank_card, blobs, SETTING).arms["filtered"] is not None
 
 

@@ -167,7 +167,7 @@ def test_a_run_from_the_page_ends_as_a_network_to_use(
     assert app.query_params["lgm"] == "my-lgm"
 
 
-def test_two_sessions_see_only_their_own_runs(
+def test_two_sessions_each_follow_their_own_run(
     open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "recipe", lambda *_, **__: QUICK)
@@ -179,6 +179,30 @@ def test_two_sessions_see_only_their_own_runs(
     ended(second)
     assert "`my-lgm`** is trained" in words(one.run())
     assert "`my-lgm-2`** is trained" in words(other.run())
+
+
+def until_cancelled(job: Job, *_: object) -> None:
+    while job.report(1, 10):
+        time.sleep(0.01)
+
+
+def test_a_run_is_found_and_cancelled_by_whoever_opens_the_page(
+    open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_train", until_cancelled)
+    going, waiting = runs.start(QUICK, "found"), runs.start(QUICK, "behind-it")
+    app = open_page()
+    assert any("Training `found`" in bar.proto.text for bar in app.get("progress"))
+    assert not next(button for button in app.button if button.label == "Train").disabled, "it is another's run"
+    choice = next(box for box in app.selectbox if box.label == "Run")
+    assert choice.options == ["found", "behind-it"]
+    choice.set_value(waiting.job.key).run()
+    assert any("Training `behind-it`" in bar.proto.text for bar in app.get("progress"))
+    press(app, "Cancel")
+    assert waiting.job.state == "cancelled"
+    press(open_page(), "Cancel")
+    assert wait(going.job).state == "cancelled"
+    assert runs.active_runs() == []
 
 
 def test_the_log_of_a_run_holds_what_each_epoch_looked_like(fresh_home: Path) -> None:
@@ -294,6 +318,13 @@ def test_an_uploaded_network_is_measured_here(fresh_home: Path, tiny_lgm: Path) 
     ]
 
 
+def test_an_uploaded_network_may_have_more_features_than_two(fresh_home: Path, tiny_wide: Path) -> None:
+    card = tiny_wide.with_suffix(".json").read_bytes()
+    added = uploads.add_model("wide.safetensors", tiny_wide.read_bytes(), card, "theirs")
+    assert added.config.model.n_dim == 5
+    assert read_features("theirs").means.shape == (10, 5)
+
+
 def test_weights_of_the_papers_own_code_need_no_card(fresh_home: Path) -> None:
     import torch
 
@@ -320,18 +351,23 @@ class Malicious:
         return Path.touch, (self.marker,)
 
 
-@pytest.mark.parametrize("what", ["pickle", "text", "no card", "other card", "too many classes", "taken"])
+@pytest.mark.parametrize(
+    "what", ["pickle", "text", "no card", "other card", "too many classes", "a line", "too many features", "taken"]
+)
 def test_a_wrong_upload_is_refused_and_leaves_nothing(fresh_home: Path, tiny_lgm: Path, what: str) -> None:
     marker = fresh_home / "executed"
     weights, card = tiny_lgm.read_bytes(), tiny_lgm.with_suffix(".json").read_bytes()
-    other = json.loads(card)
+    other, line, wide = (json.loads(card) for _ in range(3))
     other["config"]["model"]["n_classes"] = 10**9
+    line["config"]["model"]["n_dim"], wide["config"]["model"]["n_dim"] = 1, 10**9
     upload: dict[str, tuple[Any, ...]] = {
         "pickle": ("bad.pt", pickle.dumps(Malicious(marker)), None, "bad"),
         "text": ("bad.safetensors", b"hello", card, "bad"),
         "no card": ("bad.safetensors", weights, None, "bad"),
         "other card": ("bad.safetensors", weights, cards.locate("mnist-lgm").with_suffix(".json").read_bytes(), "bad"),
         "too many classes": ("bad.safetensors", weights, json.dumps(other).encode(), "bad"),
+        "a line": ("bad.safetensors", weights, json.dumps(line).encode(), "bad"),
+        "too many features": ("bad.safetensors", weights, json.dumps(wide).encode(), "bad"),
         "taken": ("bad.safetensors", weights, card, "mnist-lgm"),
     }
     with pytest.raises(CheckpointError) as caught:

@@ -11,8 +11,10 @@ from PIL import Image
 from lgm.cards import CheckpointError
 from lgm.data import DataError, SaveError
 from lgm.figures import ROLE, picture
-from lgm.poisons import Poisons
+from lgm.poisons import NoPoisonsError, Poisons
+from lgm.study import Study, outdated, provenance
 from ui.choices import choose_data
+from ui.words import STYLE, explain
 
 _CSS = """
 <style>
@@ -50,8 +52,8 @@ if (!Object.hasOwn(history, "pushState")) {
 
 
 def style() -> None:
-    """Spacing, tabular numbers, crisp enlarged images; Back leaves the page."""
-    st.html(_CSS)
+    """Spacing, tabular numbers, crisp enlarged images, words that explain themselves; Back leaves the page."""
+    st.html(_CSS.replace("</style>", f"{STYLE}</style>"))
     with st.container(key="history"):
         st.html(_HISTORY, unsafe_allow_javascript=True)
 
@@ -63,7 +65,7 @@ def title(question: str, lead: str) -> None:
         st.title(question, anchor=False, width="content")
         with guard():
             choose_data()
-    st.html(f'<p class="lgm-lead">{lead}</p>')
+    st.html(f'<p class="lgm-lead">{explain(lead)}</p>')
 
 
 @contextmanager
@@ -71,6 +73,8 @@ def guard() -> Iterator[None]:
     """Turn the errors a user can mend into a message; everything else stays a traceback."""
     try:
         yield
+    except NoPoisonsError as normal:
+        st.info(str(normal), icon=":material/science:")
     except (CheckpointError, DataError, SaveError) as error:
         st.error(str(error), icon=":material/error:")
 
@@ -128,9 +132,19 @@ def poison_strip(model: str, threshold: float) -> None:
     with st.container(horizontal=True, vertical_alignment="center", border=True):
         st.image(enlarged(poison.image, 56), width=56, alt=f"Your poison, claimed label {poison.label}")
         verdict, role = ("removed by the filter", "clean") if removed else ("passes the filter", "poison")
-        st.markdown(
+        text = (
             f"**Your poison** claims **{poison.label}**, the network sees **{poison.predicted}** "
             f"(target {poison.target_label}, β = {poison.beta:g}). "
             f"log p(f(x)|{poison.label}) = **{poison.score:.2f}** nats, T = {threshold:.2f}: "
         )
+        st.markdown(explain(text, "log p(f(x)|y)"), unsafe_allow_html=True)
         st.html(f'<span class="lgm-chip" style="border-color:{ROLE[role]}">{verdict}</span>')
+
+
+def age(found: Study | None) -> None:
+    """What a study was made of, when and with what, below its numbers; and a warning if it is older than the attack."""
+    if found is None:
+        return
+    if why := outdated(found["about"]):
+        st.warning(f"These numbers are old: {why}.", icon=":material/history:")
+    st.caption(provenance(found["about"]))

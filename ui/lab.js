@@ -164,7 +164,11 @@ function controls(root, s) {
 const tile = (root, name) => root.querySelector(`.tile.${name}`);
 
 function say(figure, text) {
-  figure.querySelector("output").textContent = text;
+  const output = figure.querySelector("output");
+  if (output.dataset.said === text) return; // a word of it may be explaining itself
+  output.dataset.said = text;
+  const [before, after] = text.split("collides"), word = figure.closest(".lab").querySelector(".collides").content;
+  output.replaceChildren(before, ...(after === undefined ? [] : [word.cloneNode(true), after]));
   figure.querySelector("canvas").setAttribute("aria-label", `${figure.querySelector("figcaption").textContent}: ${text}`);
 }
 
@@ -240,7 +244,7 @@ function gauge(figure, s, poison) {
   g.font = "11px " + font; g.fillStyle = ink; g.textBaseline = "top";
   g.strokeStyle = ink; g.lineWidth = 2;
   g.beginPath(); g.moveTo(X(T), y - 16); g.lineTo(X(T), y + 12); g.stroke();
-  const name = `T = ${T.toFixed(2)}`, half = g.measureText(name).width / 2, middle = Math.max(left + half, Math.min(X(T), right - half));
+  const name = `T = ${nats(T)}`, half = g.measureText(name).width / 2, middle = Math.max(left + half, Math.min(X(T), right - half));
   g.textAlign = "center"; g.fillText(name, middle, y + 14);
   // The ends of the scale, where T leaves room for them.
   const lowest = `≤ ${low.toFixed(0)}`, best = peak.toFixed(1), gap = half + 8;
@@ -252,9 +256,9 @@ function gauge(figure, s, poison) {
   const output = figure.querySelector("output");
   if (poison) {
     mark(g, X(poison.score), y, s.data.colors.poison, ink);
-    output.textContent = `log p(f(x) | ${s.data.classes[s.data.base_label]}) = ${poison.score.toFixed(2)} nats`;
+    output.textContent = `log p(f(x) | ${s.data.classes[s.data.base_label]}) = ${nats(poison.score)} nats`;
   } else output.textContent = "";
-  canvas.setAttribute("aria-label", `Likelihood gauge, threshold ${T.toFixed(2)} nats. ${output.textContent}`);
+  canvas.setAttribute("aria-label", `Likelihood gauge, threshold ${nats(T)} nats. ${output.textContent}`);
 }
 
 function picture(figure, pixels, shape, border) {

@@ -35,10 +35,10 @@ def _names() -> list[str]:
         what = f"{dataset.title}, {dataset.brief(asked)}" if known else f"the fine-tuning data {quoted(asked)}"
         why = "is not on this machine" if known else f"is none of {dataset.title}'s"
         said.append(_instead("data", what, why, dataset.brief(load.clean_split())))
-    for loss, title in load.LOSSES.items():
+    for loss in load.LOSSES:
         if (asked := state.get(loss)) is not None and asked not in load.networks(loss, dataset.name):
             why = f"is none of those for {dataset.title} here"
-            said.append(_instead(loss, f"the {title} {quoted(asked)}", why, f"`{load.model_name(loss)}`"))
+            said.append(_instead(loss, f"the {FIELDS[loss].title} {quoted(asked)}", why, f"`{load.model_name(loss)}`"))
     return said
 
 
@@ -47,7 +47,7 @@ def _instead(name: str, what: str, why: str, shown: str) -> str:
     lost = [FIELDS[other].title for other in DEPENDENTS[name] if state.get(other) != FIELDS[other].default]
     state.choose(name, FIELDS[name].default)
     left_out = f" Left out with it: {', '.join(lost)}." if lost else ""
-    return f"The link asks for {what}, which {why}: {shown} is shown instead.{left_out}"
+    return f"The link asks for {what}, which {why}; instead you see {shown}.{left_out}"
 
 
 def _images() -> list[str]:

@@ -11,6 +11,7 @@ from lgm import cards, poisons
 from lgm.cards import Card, CheckpointError, FeatureMap, Features
 from lgm.data import DataError, Dataset, Split, UnreadableError
 from lgm.datasets import DATASETS, load_split
+from lgm.detection import empirical_threshold
 from lgm.poisons import Poisons
 from lgm.study import read_study
 from ui import state
@@ -216,9 +217,11 @@ def posterior(name: str, z: np.ndarray, label: int) -> tuple[np.ndarray, float]:
 
 
 def threshold(name: str) -> float:
-    """The current T in nats for an LGM network; where nobody chose one, the T that removes 1 % of D_f."""
+    """The current T in nats for an LGM network; where nobody chose one, that of 1 % FPR on D_f."""
     chosen = state.get("threshold")
-    return float(np.quantile(embedded(name, clean_split()).score, 0.01)) if chosen is None else cast(float, chosen)
+    if chosen is not None:
+        return cast(float, chosen)
+    return empirical_threshold(embedded(name, clean_split()).score, 0.01)
 
 
 @st.cache_data(show_spinner=False, max_entries=8, ttl=10)

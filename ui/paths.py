@@ -151,12 +151,14 @@ def next_work(
 ) -> tuple[list[str], tuple[float, ...]]:
     """Which networks are to be crafted on next, and for which betas; none if all is there.
 
-    A small network makes all stops at once. A large one first makes the one that is asked for; where each step needs
-    more than two rows of the Jacobian, only the stops of the studies follow.
+    A small network makes all stops at once. Where that takes longer, for a large one, by the slower method or past the
+    filter, the stop that is asked for comes first; and where each step needs more than two rows of the Jacobian, only
+    the stops of the studies follow.
     """
     models = [load.card(name).config.model for name in names]
     grid = BETAS if any(model.n_dim > 2 for model in models) else BETA_GRID
-    slow = grid is BETAS or any(model.network == "vgg19" for model in models)
+    hard = recipe.method == "fbs" or recipe.gamma > 0
+    slow = grid is BETAS or hard or any(model.network == "vgg19" for model in models)
     for betas in ((BETA_GRID[nearest(beta)],), grid) if slow else (grid,):
         lacking = [name for name in names if not set(betas) <= set(stops(ready(name, pair, recipe)))]
         if lacking:

@@ -12,6 +12,7 @@ from ui.runs import claimed
 
 _LONGEST_NOTE = 300
 _MOST_EPOCHS = 1_000
+_FEATURES = range(2, 65)  # crafting takes a row of the Jacobian for each
 
 
 def add_model(file_name: str, weights: bytes, card: bytes | None, name: str) -> Card:
@@ -44,6 +45,12 @@ def add_model(file_name: str, weights: bytes, card: bytes | None, name: str) -> 
         if classes != len(dataset.classes):
             raise CheckpointError(
                 f"{path.name}: expected the {len(dataset.classes)} classes of {dataset.title}, found {classes}"
+            )
+        n_dim = claims.config.model.n_dim
+        if n_dim not in _FEATURES:
+            shown = f"{_FEATURES[0]} to {_FEATURES[-1]}"
+            raise CheckpointError(
+                f"{path.name}: expected {shown} features, which is what the pages show, found {n_dim}"
             )
         # What the numbers say is measured here; of the uploaded card only the run's description is taken over.
         measured = Card(
