@@ -9,7 +9,7 @@ import lgm
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up: a module imports from lower layers only
-    {"config", "mixture", "intervals", "progress", "winograd", "ending", "console"},
+    {"config", "mixture", "intervals", "placement", "progress", "winograd", "ending", "console"},
     {"files", "pixels", "schema", "rendering"},
     {"data", "heads", "augment", "evasion", "trials", "threads", "bootstrap"},
     {"mnist", "cifar"},
