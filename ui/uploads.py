@@ -71,8 +71,8 @@ def _check_shape(card: bytes) -> None:
         raise CheckpointError(f"the card: expected a model card in JSON, found {error}") from error
     if model.n_classes != 10 or model.n_dim not in _FEATURES:
         raise CheckpointError(
-            f"the card: expected 10 classes and {_FEATURES[0]} to {_FEATURES[-1]} features, which is what the pages show, "
-            f"found {model.n_classes} and {model.n_dim}"
+            f"the card: expected 10 classes and {_FEATURES[0]} to {_FEATURES[-1]} features, which is what the pages "
+            f"show, found {model.n_classes} and {model.n_dim}"
         )
 
 
