@@ -18,7 +18,7 @@ from ui.lab import lab
 from ui.picker import pick_image
 from ui.words import WORDS
 
-_FOLLOWED, _STOPPED = "path_followed", "path_stopped"  # keys of jobs, in a session
+_FOLLOWED, _STOPPED = "path_followed", "path_stopped"  # of a session: its job, and the picture it wants no more of
 SHOWN = 12  # images offered per class
 LEAD = "A poison must look like the base and have the target's features. Pick the two, then drag β between the aims."
 ABOUT = """Answers **figure 3** of the paper. The poison minimises the objective below. **Levenberg–Marquardt** solves
@@ -225,12 +225,13 @@ def craft_missing(base: int, target: int, recipe: paths.Recipe) -> None:
     names = [load.model_name(loss) for loss in ("lgm", "softmax")]
     lacking, betas = paths.next_work(names, (base, target), recipe, state.get("beta"))
     order = (lacking, (base, target), recipe, betas)
+    picture = paths.job_key(names, (base, target), recipe, ())
     key = paths.job_key(*order)
     leave(key)
     if not lacking:
         return
     job = paths.find(key)
-    stopped, failed = st.session_state.get(_STOPPED) == key, job is not None and job.state == "failed"
+    stopped, failed = st.session_state.get(_STOPPED) == picture, job is not None and job.state == "failed"
     if (stopped or failed) and not (job is not None and job.active):
         if stopped:
             st.caption("Crafting was stopped.")
@@ -244,7 +245,7 @@ def craft_missing(base: int, target: int, recipe: paths.Recipe) -> None:
         st.warning(str(error), icon=":material/hourglass:")
         return
     what = f"β = {betas[0]:g}" if len(betas) == 1 else f"{len(betas)} stops of β"
-    job_panel(job, f"Crafting {what} on {' and '.join(lacking)}", on_cancel=lambda: stop(key), timed=False)
+    job_panel(job, f"Crafting {what} on {' and '.join(lacking)}", on_cancel=lambda: stop(key, picture), timed=False)
 
 
 def leave(key: str) -> None:
@@ -255,12 +256,12 @@ def leave(key: str) -> None:
     st.session_state[_FOLLOWED] = key
 
 
-def stop(key: str) -> None:
-    """Cancel, and do not begin again until asked to."""
+def stop(key: str, picture: str) -> None:
+    """Cancel, and craft nothing more for this picture until asked to."""
     job = paths.find(key)
     if job is not None:
         job.cancel()
-    st.session_state[_STOPPED] = key
+    st.session_state[_STOPPED] = picture
 
 
 def go_on(*order: Any) -> None:
