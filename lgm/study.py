@@ -59,7 +59,7 @@ class Extent:
 QUICK = Extent(pairs=20, attacks=0, trials=20, poisons=(1, 5, 10), clean=(10,), knowing=10, variants=0, resamples=200)
 FULL = Extent(
     pairs=100,
-    attacks=50,
+    attacks=20,
     trials=100,
     poisons=(1, 2, 5, 10, 20),
     clean=(2, 5, 10, 20, 50),
@@ -68,7 +68,7 @@ FULL = Extent(
     resamples=1000,
 )
 # Where a poison takes seconds: all trials of the usual setting, little of the rest.
-LEAN = replace(QUICK, trials=FULL.trials, knowing=20, resamples=FULL.resamples, gammas=(0.0, 1e-2, 3e-2, 1.0))
+LEAN = replace(QUICK, trials=FULL.trials, resamples=FULL.resamples, gammas=(0.0, 3e-2, 1.0))
 EXTENTS = {"quick": QUICK, "lean": LEAN, "full": FULL}
 
 
