@@ -16,12 +16,12 @@ from lgm.baselines import DETECTORS
 from lgm.cards import Card, read_card, read_features
 from lgm.checkpoints import embed_split, load_checkpoint, save_checkpoint
 from lgm.config import BETA_GRID, PRESETS, ModelConfig, TrainConfig
-from lgm.data import DataError, Dataset, Split, part
+from lgm.data import DataError, Dataset, SaveError, Split, part
 from lgm.datasets import DATASETS
 from lgm.detection import conformal_threshold, conformal_words, empirical_threshold, nominal_fpr, outcome, roc
 from lgm.intervals import Estimate, auc_interval, wilson_interval
 from lgm.networks import build_model, describe, log_likelihood, require_mixture
-from lgm.poisons import read_poisons
+from lgm.poisons import Poisons, read_poisons
 
 ROOT = Path(__file__).parent.parent
 Capture = pytest.CaptureFixture[str]
@@ -160,22 +160,62 @@ def test_craft_knows_of_the_filter_if_told(tiny_lgm: Path, bundled: Split, tmp_p
     model = load_checkpoint(tiny_lgm)[0]
     score = log_likelihood(model, bundled.pixels(), bundled.targets()).numpy()
     arguments = ["craft", tiny_lgm, "--poisons", 3, "--iterations", 10, "--gamma", 5]
-    calibrated = run(capsys, *arguments, "--out", tmp_path / "a")
+    calibrated = run(capsys, *arguments, "--out", tmp_path / "a.safetensors")
     assert (calibrated["gamma"], calibrated["threshold"]) == (5.0, conformal_threshold(score, 0.01))
     assert calibrated["threshold_means"] == conformal_words(0.01, len(score))
-    given = run(capsys, *arguments, "--threshold", -3.5, "--out", tmp_path / "b")
+    given = run(capsys, *arguments, "--threshold", -3.5, "--out", tmp_path / "b.safetensors")
     assert (given["threshold"], given["threshold_means"]) == (-3.5, None)
-    assert read_poisons(tmp_path / "a").score.min() < -3.5 < read_poisons(tmp_path / "b").score.min()
+    lowest = [read_poisons(tmp_path / f"{name}.safetensors").score.min() for name in "ab"]
+    assert lowest[0] < -3.5 < lowest[1]
 
 
 def test_craft_replaces_a_file_only_when_told(tiny_lgm: Path, tmp_path: Path, capsys: Capture):
-    out = tmp_path / "precious"
+    out = tmp_path / "precious.safetensors"
     out.write_text("mine")
     arguments = ["craft", tiny_lgm, "--poisons", 2, "--iterations", 1, "--out", out]
     assert f"error: {out} exists already; choose another --out, or replace it with --force" in fails(capsys, *arguments)
     assert out.read_text() == "mine"
     run(capsys, *arguments, "--force")
     assert len(read_poisons(out)) == 2
+
+
+@pytest.mark.parametrize("out", ["poisons.npz", "folder.safetensors", "/proc/p.safetensors"])
+def test_craft_refuses_a_place_before_the_work(
+    out: str, tiny_lgm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+):
+    (tmp_path / "folder.safetensors").mkdir()
+    monkeypatch.setattr("lgm.poisoning.craft_random", lambda *_, **__: pytest.fail("the work began"))
+    err = fails(capsys, "craft", tiny_lgm, "--poisons", 2, "--out", tmp_path / out, "--force")
+    assert err.startswith("error: ") and out in err
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.safetensors"]
+
+
+def test_craft_keeps_its_poisons_where_there_is_room(
+    tiny_lgm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+):
+    save, out = Poisons.save, tmp_path / "out" / "p.safetensors"
+
+    def full(poisons: Poisons, path: Path) -> None:
+        if path == out:
+            raise SaveError(f"{path}: cannot be written (No space left on device)")
+        save(poisons, path)
+
+    monkeypatch.setattr(Poisons, "save", full)
+    monkeypatch.setattr("lgm.outputs.tempfile.gettempdir", lambda: str(tmp_path))
+    err = fails(capsys, "craft", tiny_lgm, "--poisons", 2, "--iterations", 1, "--out", out)
+    (kept,) = tmp_path.rglob("p.safetensors")
+    assert err.splitlines()[-1].endswith(f"(No space left on device); it is kept as {kept}")
+    assert len(read_poisons(kept)) == 2
+    assert not out.parent.exists()
+
+
+def test_report_tries_its_places_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture):
+    monkeypatch.setattr("lgm.study.run_study", lambda *_, **__: pytest.fail("the work began"))
+    out = tmp_path / "report.html"
+    for more in (["--study", "/proc/study.json"], ["--study", tmp_path / "study.txt"]):
+        assert str(more[1]) in fails(capsys, "report", "--out", out, *more)
+    assert "/proc/report.html: cannot be written" in fails(capsys, "report", "--out", "/proc/report.html")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,9 @@ def test_stopped_in_any_of_three_phases_it_resumes_to_the_same_weights(
 def test_what_another_run_left_is_not_taken_for_the_second_phase(fresh_home: Path, tmp_path: Path):
     left = tmp_path / "lgm.resume.safetensors"
     left.write_bytes(b"of another run")
-    assert train_checkpoint(LGM, "lgm", tmp_path, **Watch(5).callbacks) is None
+    with pytest.raises(CheckpointError, match=f"{left}: expected the state of a training run"):
+        train_checkpoint(LGM, "lgm", tmp_path)
+    assert train_checkpoint(LGM, "lgm", tmp_path, force=True, **Watch(5).callbacks) is None
     assert not left.exists()
 
 
