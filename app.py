@@ -13,36 +13,39 @@ from importlib import import_module
 
 import streamlit as st
 from starlette.middleware import Middleware
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lgm.datasets import load_split
 from lgm.ending import end_soon_after_signals
+from lgm.threads import limit_threads
 from ui.jobs import runner
 
 
 class QuietProbes:
-    """Answer `/<page>/_stcore/health` without an error in the browser console.
+    """Answer `<page>/_stcore/health` without an error in the browser console.
 
-    On a link to a page the browser first looks for the server below the page's own path, and only then at the root
-    (Streamlit issue 7074). A 404 makes it go on to the root too, but is logged as an error; status 300 without a
-    location is "not here" as well, and is not.
+    On a link to a page the browser first looks for the server below the page's own path, and only then one level up
+    (Streamlit issue 7074). A 404 makes it go on too, but is logged as an error; status 300 without a location is "not
+    here" as well, and is not. Only what Streamlit has not found is answered so: what its own address is depends on
+    `server.baseUrlPath`, and on the proxy before it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            page, _, endpoint = scope["path"].partition("/_stcore/")
-            if page and endpoint in ("health", "host-config"):
-                await Response(status_code=300)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+        async def quietly(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 404:
+                message = {**message, "status": 300}
+            await send(message)
+
+        probe = scope["type"] == "http" and scope["path"].endswith(("/_stcore/health", "/_stcore/host-config"))
+        await self.app(scope, receive, quietly if probe else send)
 
 
 def warm_up() -> None:
     """Import what takes seconds, and parse the bundled digits once."""
+    limit_threads()
     for name in ("lgm.checkpoints", "lgm.poisoning", "sklearn.metrics", "plotly.graph_objects"):
         import_module(name)
     load_split("bundled")

@@ -39,10 +39,7 @@ def main() -> None:
         serve(Path(folder) / "log") as url,
         sync_playwright() as playwright,
     ):
-        # Without WebGL, which this page does not use: drawn in software, it would have every animation take a core.
-        browser = playwright.chromium.launch(
-            executable_path=LAUNCH["executable_path"], args=["--no-sandbox", "--disable-gpu"]
-        )
+        browser = playwright.chromium.launch(**LAUNCH)
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.set_default_timeout(120_000)
         open_page(page, f"{url}/craft")

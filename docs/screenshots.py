@@ -23,7 +23,7 @@ def shoot(browser: Browser, url: str, name: str, theme: str, size: dict[str, int
     page = browser.new_page(viewport=size, color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type]
     page.goto(url)
     settled(page)
-    page.wait_for_timeout(2500)  # WebGL draws after the page has settled
+    page.wait_for_timeout(2500)  # plots are drawn after the page has settled
     if size is NARROW:
         page.set_viewport_size({"width": 390, "height": 2532})
         page.wait_for_timeout(1500)

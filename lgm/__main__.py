@@ -1,11 +1,10 @@
-"""The command line: python -m lgm train | evaluate | craft | detect | defend | report | bench.
+"""The command line: python -m lgm train | evaluate | craft | detect | defend | report | results | bench.
 
 Results go to standard output (``--json``: one JSON object, a list for a sweep), progress and errors to standard error.
-Exit codes: 0 done, 1 the message says what was wrong, 2 bad usage, 130 interrupted.
+Exit codes: 0 done, 1 the message says what was wrong, 2 bad usage, 130 interrupted, 141 nobody reads the output.
 """
 
 import argparse
-import json
 import signal
 import sys
 import time
@@ -18,16 +17,30 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from lgm import console
 from lgm.cards import SHIPPED, CheckpointError, check_name, list_checkpoints, read_card, user_folder
-from lgm.config import BETA_GRID, GAMMA_GRID, METHODS, PRESETS, DefenseConfig, PoisonConfig, TrainConfig
+from lgm.config import (
+    BETA_GRID,
+    GAMMA_GRID,
+    METHODS,
+    PRESETS,
+    DefenseConfig,
+    PoisonConfig,
+    TrainConfig,
+    check_rate,
+    check_seed,
+)
 from lgm.data import DataError, SaveError, Split
 from lgm.datasets import DATASETS, default_split, load_split
 from lgm.ending import end_soon_after_signals
+from lgm.intervals import to_json
 from lgm.outputs import require_room, reserved, save_or_keep
 from lgm.progress import OnStep
+from lgm.threads import limit_threads
 
 if TYPE_CHECKING:
     from lgm.cards import Features
+    from lgm.labelled import LabelledImages
     from lgm.networks import Classifier
     from lgm.poisons import Poisons
     from lgm.sharding import Team
@@ -44,24 +57,67 @@ _EXAMPLES = """examples:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    limit_threads()
+    console.say_every_letter()
+    try:
+        try:
+            return _run(argv)
+        finally:  # argparse ends in its own way, once it has helped
+            console.flush()
+    except OSError as error:  # of the output itself
+        console.give_up()
+        if isinstance(error, BrokenPipeError):
+            return console.HUNG_UP
+        print(f"error: the output cannot be written ({error.strerror})", file=sys.stderr)
+        return 1
+
+
+def _run(argv: list[str] | None) -> int:
     args = _parser().parse_args(argv)
     try:
+        _check_first(args)
         result = args.run(args)
     except KeyboardInterrupt as stop:
         print("; ".join(["interrupted", *getattr(stop, "__notes__", [])]), file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        raise
     except _expected_errors() as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_by_option(str(error), args)}", file=sys.stderr)
         return 1
     if result is not None:  # only the first of several processes has something to say
-        print(json.dumps(result) if args.json else _for_people(result))
+        print(to_json(result) if args.json else _for_people(result))
     return 0
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:
     from lgm.training import TrainingError
 
-    return (DataError, CheckpointError, TrainingError, ValueError, OSError, ImportError)
+    return (DataError, CheckpointError, TrainingError, ValueError, OSError, ImportError, MemoryError)
+
+
+def _check_first(args: argparse.Namespace) -> None:
+    """What makes no sense whatever the network and the data, before either is read; configs check the rest.
+
+    Raises:
+        ValueError: named after the option.
+    """
+    if getattr(args, "seed", None) is not None:
+        check_seed(args.seed)
+    if "fpr" in args:
+        check_rate("fpr", args.fpr)
+    if getattr(args, "device", "cpu") != "cpu":
+        from lgm.networks import check_device
+
+        check_device(args.device)
+
+
+def _by_option(message: str, args: argparse.Namespace) -> str:
+    """The same message, with what it is about as the command line has it: "--likelihood-weight: expected ..."."""
+    names, colon, rest = message.partition(": ")
+    options = {action.dest: action.option_strings[-1] for action in args.command._actions if action.option_strings}
+    meant = [options.get(name) for name in names.split(", ")]
+    return f"{', '.join(map(str, meant))}{colon}{rest}" if colon and all(meant) else message
 
 
 def _for_people(result: dict[str, Any] | list[dict[str, Any]]) -> str:
@@ -76,26 +132,40 @@ def _table(result: dict[str, Any], indent: str = "") -> str:
         elif isinstance(value, dict):
             lines += [f"{indent}{key}", _table(value, indent + "  ")]
         else:
-            lines.append(f"{indent}{key:<24}{value:.6g}" if isinstance(value, float) else f"{indent}{key:<24}{value}")
+            lines.append(f"{indent}{key:<24}{_short(value)}")
     return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    """Six digits of a number, also in a list; but what is not quite 1 does not read as 1."""
+    if isinstance(value, list):
+        return " to ".join(map(_short, value))
+    if isinstance(value, float):
+        return "0.999999" if 0.999999 < value < 1 else f"{value:.6g}"
+    return str(value)
 
 
 def _ranking(baselines: list[dict[str, Any]]) -> str:
     """Detectors for people: a line each, over all poisons and over those that collide."""
-    rates = f"TPR at {100 * baselines[0]['fpr']:g} % FPR"
-    lines = [f"{'detector':<32}{'poisons':>7}  {'AUC':<26}{rates:<26}{'difference to the first':<29}"]
+    from lgm.baselines import DECIDING, rule_in_words
+    from lgm.intervals import Estimate
+
+    rates = [f"{fpr:g}" for fpr in DECIDING]
+    heads = [f"TPR at {100 * fpr:g} % FPR" for fpr in DECIDING]
+    versus = [f"at {100 * fpr:g} %, points" for fpr in DECIDING]
+    lines = [f"{'detector':<32}{'poisons':>7}  {'AUC':<28}{heads[0]:<26}{heads[1]:<26}{versus[0]:<24}{versus[1]:<24}"]
     for baseline in baselines:
-        for group in filter(None, (baseline, baseline["collided"])):
-            numbers = [
-                f"{group[name]:.4f} ({group[f'{name}_interval'][0]:.4f} to {group[f'{name}_interval'][1]:.4f})"
-                for name in ("auc", "tpr")
-            ]
-            value, low, high = group["difference"]
-            difference = f"{value:+.4f} ({low:+.4f} to {high:+.4f})"
+        for group in filter(None, (baseline, baseline.get("collided"))):
             title = baseline["title"] if group is baseline else "  those that collide"
-            lines.append(
-                f"{title:<32}{group['n']:>7}  {numbers[0]:<26}{numbers[1]:<26}{difference:<29}{group['verdict']}"
-            )
+            line = f"{title:<32}{group['n']:>7}  {Estimate(group['auc'], *group['auc_interval']).in_full():<28}"
+            for rate in rates:
+                line += f"{Estimate(group['tpr_at_fpr'][rate], *group['tpr_at_fpr_interval'][rate]).percent():<26}"
+            for rate in rates:
+                difference = group["tpr_difference"].get(rate)  # the first one differs from itself by nothing
+                line += f"{Estimate(*difference).points() if difference else '–':<24}"
+            lines.append(line + group["verdict"])
+    first = baselines[0]["title"]
+    lines.append(f"Points: of TPR, against {first}. {rule_in_words().replace('*', '')}")
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -107,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(
-        required=True, metavar="train | evaluate | craft | detect | defend | report | bench"
+        required=True, metavar="train | evaluate | craft | detect | defend | report | results | bench"
     )
     _add_train(commands)
     _add_evaluate(commands)
@@ -115,12 +185,18 @@ def _parser() -> argparse.ArgumentParser:
     _add_detect(commands)
     _add_defend(commands)
     _add_report(commands)
+    _add_results(commands)
     _add_bench(commands)
     return parser
 
 
 def _command(
-    commands: Any, name: str, run: Callable[..., dict[str, Any] | list[dict[str, Any]] | None], description: str
+    commands: Any,
+    name: str,
+    run: Callable[..., dict[str, Any] | list[dict[str, Any]] | None],
+    description: str,
+    *,
+    device: bool = True,
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         name,
@@ -128,9 +204,10 @@ def _command(
         description=description,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, command=parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, cuda:1, ...")
+    if device:
+        parser.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, cuda:1, ...")
     sizes = ", ".join(f"{dataset.title}: {dataset.download_size}" for dataset in DATASETS.values())
     parser.add_argument("--download", action="store_true", help=f"fetch the official data first ({sizes})")
     return parser
@@ -235,7 +312,7 @@ def _train(args: argparse.Namespace) -> dict[str, Any] | None:
             force=args.force,
             device=team.device,
             on_step=on_step,
-            on_epoch=lambda record, _: bar.write(json.dumps(record), file=sys.stderr),
+            on_epoch=lambda record, _: bar.write(to_json(record), file=sys.stderr),
         )
     team.leave()
     if card is None:  # nobody can stop this run but the user, with a signal: this is not the first process
@@ -320,9 +397,11 @@ _SMALLEST_POISON = 6  # bytes a pixel: the poison in float32, base and target
 def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
     from lgm.sharding import Team
 
-    config = PoisonConfig(beta=args.beta, method=args.method, iterations=args.iterations, tolerance=args.tolerance)
     if args.threshold is not None and not args.gamma:
         raise ValueError("threshold: expected --gamma with it, for the attacker who knows of T, got none")
+    given = {name: getattr(args, name) for name in ("beta", "method", "iterations", "tolerance", "gamma")}
+    # Until T is calibrated, any serves to check the rest.
+    config = PoisonConfig(**given, threshold=0.0 if args.gamma and args.threshold is None else args.threshold)
     team = Team.join(args.device)
     if args.pair and team.size > 1:
         raise ValueError(f"pair: expected one process, for there is one batch, got {team.size}")
@@ -335,16 +414,19 @@ def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") ->
     import numpy as np
 
     from lgm.checkpoints import load_checkpoint
+    from lgm.detection import conformal_words
     from lgm.poisoning import batch_length, craft_path, craft_random
+    from lgm.poisons import check_count
 
-    batch = batch_length(args.poisons, config)
-    mine = team.share(args.poisons, batch)
     model, card = load_checkpoint(args.model, team.device)
     split = _split(args, card.config.dataset)
+    check_count(args.poisons, len(split))
+    batch = batch_length(args.poisons, config)
+    mine = team.share(args.poisons, batch)
     count = len(BETA_GRID) if args.pair else args.poisons
     require_room(args.out, count * _SMALLEST_POISON * split.images[0].size)
     if args.gamma:
-        config = replace(config, gamma=args.gamma, threshold=_known_threshold(args, model, split))
+        config = replace(config, threshold=_known_threshold(args, model, split))
     with _crafting(team.rank > 0) as on_step:
         if args.pair:
             part = craft_path(model, card, split, tuple(args.pair), config, on_step=on_step)
@@ -363,6 +445,7 @@ def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") ->
         "beta": [float(beta) for beta in poisons.beta] if args.pair else args.beta,
         "gamma": config.gamma,
         "threshold": config.threshold,
+        "threshold_means": conformal_words(0.01, len(split)) if args.gamma and args.threshold is None else None,
         "seed": None if args.pair else args.seed,
         "collided": float(poisons.collided.mean()),
         "objective": float(poisons.objective.mean()),
@@ -414,7 +497,11 @@ def _known_threshold(args: argparse.Namespace, model: "Classifier", split: Split
 
 def _add_bench(commands: Any) -> None:
     parser = _command(
-        commands, "bench", _bench, "Time crafting against ART and against the paper's procedure, on the same pairs."
+        commands,
+        "bench",
+        _bench,
+        "Time crafting against ART and against the paper's procedure, on the same pairs, on the CPU.",
+        device=False,
     )
     parser.add_argument("what", choices=["craft"])
     parser.add_argument("--model", default="mnist-lgm", help="name of a checkpoint, or path to its weights")
@@ -428,9 +515,14 @@ def _add_bench(commands: Any) -> None:
 def _bench(args: argparse.Namespace) -> dict[str, Any]:
     from lgm.bench import bench_craft
     from lgm.checkpoints import load_checkpoint
+    from lgm.poisons import check_count
 
-    model, card = load_checkpoint(args.model, args.device)
+    PoisonConfig(beta=args.beta, iterations=args.iterations)  # refuses what makes no sense
+    if args.pairs < 1:
+        raise ValueError(f"pairs: expected 1 or more, got {args.pairs}")
+    model, card = load_checkpoint(args.model)
     split = _split(args, card.config.dataset)
+    check_count(args.pairs, len(split), "pairs")
     with tqdm(bar_format="{desc} {elapsed}", dynamic_ncols=True, disable=None) as bar:
         result = bench_craft(
             model,
@@ -447,7 +539,9 @@ def _bench(args: argparse.Namespace) -> dict[str, Any]:
 def _add_detect(commands: Any) -> None:
     parser = _command(commands, "detect", _detect, "Score clean data and poisons; AUC, TPR and FPR of the filter.")
     parser.add_argument("model", help="name of a checkpoint, or path to its weights; LGM, unless with --baselines")
-    parser.add_argument("poisons", type=Path, help="file made by craft")
+    parser.add_argument(
+        "poisons", type=Path, help="file made by craft; or .npz or .safetensors with the arrays images and labels"
+    )
     _add_data(parser)
     parser.add_argument("--fpr", type=float, default=0.01, help="false-positive rate at which to set the threshold")
     parser.add_argument(
@@ -463,38 +557,48 @@ def _detect(args: argparse.Namespace) -> dict[str, Any]:
     from lgm.baselines import compare, gather_evidence
     from lgm.cards import read_features
     from lgm.checkpoints import embed_split, load_checkpoint
+    from lgm.labelled import LabelledImages, read_suspects
     from lgm.networks import require_mixture
-    from lgm.poisons import read_poisons
 
-    poisons = read_poisons(args.poisons)
     model, card = load_checkpoint(args.model, args.device)
+    features = read_features(args.model)
     if not args.baselines:
         require_mixture(model)
+    poisons = read_suspects(args.poisons, model.image_shape, model.head.n_classes)
+    if isinstance(poisons, LabelledImages):
+        print("note: without bases and targets, what depends on them is left out: who collides", file=sys.stderr)
     split = _split(args, card.config.dataset)
     crafted_from = poisons.manifest.get("split_sha256", split.sha256)
     if crafted_from != split.sha256:
         print(f"note: these poisons were crafted from other data than {split.name!r}", file=sys.stderr)
-    clean = embed_split(model, split)
-    crafted_on = poisons.manifest.get("model")
-    result = {"model": card.name, "data": split.name, "crafted_on": crafted_on, "wanted_fpr": args.fpr}
+    stored = features.splits.get(split.name) if card.data_sha256.get(split.name) == split.sha256 else None
+    clean = embed_split(model, split) if stored is None else stored  # the very scores, and so the T, that the app has
+    result: dict[str, Any] = {"model": card.name, "data": split.name, "wanted_fpr": args.fpr}
+    if poisons.collided is not None:
+        result["crafted_on"] = poisons.manifest.get("model")
     if card.config.model.loss == "lgm":
         result |= _filter_report(model, clean, poisons, args.fpr)
     if args.baselines:
-        evidence = gather_evidence(model, card, read_features(args.model), clean, poisons)
+        evidence = gather_evidence(model, card, features, clean, poisons)
         result["baselines"] = [each.to_dict() for each in compare(evidence, args.seed, fpr=args.fpr)]
+        for each in result["baselines"] if poisons.collided is None else ():
+            del each["collided"]
     return result
 
 
-def _filter_report(model: "Classifier", clean: "Features", poisons: "Poisons", fpr: float) -> dict[str, Any]:
-    """What the likelihood filter does."""
-    import torch
-
-    from lgm.detection import detection_report, nominal_fpr
+def _filter_report(
+    model: "Classifier", clean: "Features", poisons: "Poisons | LabelledImages", fpr: float
+) -> dict[str, Any]:
+    """What the likelihood filter does; nothing of who collides where that is not known."""
+    from lgm.detection import detection_report, empirical_words, nominal_fpr
     from lgm.networks import log_likelihood, require_mixture
 
     mixture = require_mixture(model).mixture
-    score = log_likelihood(model, torch.from_numpy(poisons.images), torch.from_numpy(poisons.labels).long()).numpy()
-    report = detection_report(clean.score, score, poisons.collided, fpr)
+    score = log_likelihood(model, poisons.images, poisons.labels).numpy()
+    report = detection_report(clean.score, score, poisons.collided, fpr).to_dict()
+    if poisons.collided is None:
+        report = {name: value for name, value in report.items() if "collided" not in name}
+    report["threshold_means"] = empirical_words(fpr, len(clean.score))
     if report["threshold"] is not None:
         peak = mixture.peak().cpu().numpy()
         report["nominal_fpr"] = nominal_fpr(report["threshold"], peak, mixture.means.shape[1])
@@ -548,6 +652,16 @@ def _add_defend(commands: Any) -> None:
         help=f"a list: up to --poisons of {_SWEEP_POISONS}, and {_SWEEP_CLEAN} clean images a class",
     )
     parser.add_argument("--frontier", action="store_true", help=f"a list: attackers with a gamma of {GAMMA_GRID}")
+    _add_cache(parser)
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help="keep crafted poisons there: a run that was killed goes on, and the same settings need no crafting again",
+    )
 
 
 def _defend(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
@@ -581,28 +695,45 @@ def _defend(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
         settings = [(k, n) for n in _SWEEP_CLEAN for k in numbers]
     with _crafting() as on_step:
         if args.frontier:
-            return [frontier_row(report) for report in frontier(model, card, split, config, on_step=on_step)]
-        reports = [report.to_dict() for report in sweep(model, card, split, config, settings, on_step=on_step)]
+            return [
+                frontier_row(report)
+                for report in frontier(model, card, split, config, on_step=on_step, cache=args.cache)
+            ]
+        found = sweep(model, card, split, config, settings, on_step=on_step, cache=args.cache)
+        reports = [report.to_dict() for report in found]
     return reports if args.sweep else reports[0]
 
 
 def _add_report(commands: Any) -> None:
+    from lgm.study import EXTENTS
+
     parser = _command(
         commands,
         "report",
         _report,
         "All figures of the paper, and all that can be measured of two networks, as one HTML file that needs no other.",
+        device=False,
     )
     parser.add_argument("--lgm", default="mnist-lgm", help="checkpoint trained with the LGM loss")
     parser.add_argument(
         "--softmax", default="mnist-softmax", help="checkpoint trained with softmax, of the same dataset"
     )
     _add_data(parser)
-    parser.add_argument("--quick", action="store_true", help="fewer pairs and attacks: minutes, wider intervals")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="take the study that is shipped, if it is of these networks, data and seed and of today's attack; without "
+        "one, measure fewer pairs and attacks, with wider intervals",
+    )
+    parser.add_argument("--extent", choices=list(EXTENTS), help="how much to measure anew (default: full)")
+    parser.add_argument(
+        "--others", nargs="+", default=[], metavar="MODEL", help="further networks, to measure the usual defence of"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of all draws")
     parser.add_argument("--out", type=Path, required=True, help="file for the report (.html)")
     parser.add_argument("--study", type=Path, help="file for the numbers (.json), as the app reads them")
     parser.add_argument("--force", action="store_true", help="replace existing files")
+    _add_cache(parser)
 
 
 _SMALLEST_REPORT = 4_000_000  # bytes: the library that draws its figures alone has more
@@ -619,27 +750,56 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
 
 def _report_into(args: argparse.Namespace) -> dict[str, Any]:
     from lgm.report import write_report
-    from lgm.study import FULL, QUICK, run_study, save_study
+    from lgm.study import EXTENTS, run_study, save_study, stored_study
 
-    datasets = {name: read_card(name).config.dataset for name in (args.lgm, args.softmax)}
-    if len(set(datasets.values())) > 1:
-        raise ValueError(f"lgm, softmax: expected two networks of one dataset, got {datasets}")
-    split = _split(args, datasets[args.lgm])
     names, began = {"lgm": args.lgm, "softmax": args.softmax}, time.monotonic()
+    split = _split(args, _dataset_of_both(names))
+    stored = stored_study(names, split, args.seed) if args.quick and not args.extent else None
     with tqdm(bar_format="{desc} {elapsed}", dynamic_ncols=True, disable=None) as bar:
 
         def on_part(part: str, share: float) -> None:
             bar.set_description(f"{part}: {share:.0%}")
 
-        study = run_study(names, split, QUICK if args.quick else FULL, args.seed, on_part=on_part)
+        extent = EXTENTS[args.extent or ("quick" if args.quick else "full")]
+        options = {"others": args.others, "on_part": on_part, "cache": args.cache}
+        study = stored or run_study(names, split, extent, args.seed, **options)
         saves = {args.study: partial(save_study, study)} if args.study is not None else {}
         saves[args.out] = partial(write_report, study, names, split)
         _save_all(saves)
     return {
         "out": str(args.out),
         "study": args.study and str(args.study),
+        "measured": stored is None,
+        "made": study["about"]["made"],
         "seconds": round(time.monotonic() - began, 1),
     }
+
+
+def _add_results(commands: Any) -> None:
+    parser = _command(
+        commands, "results", _results, "Render the numbers in README and docs from the records, or check that they are."
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="change nothing; fail if a document differs from the records, or a record is older than the attack",
+    )
+
+
+def _results(args: argparse.Namespace) -> dict[str, Any]:
+    from lgm import results
+
+    root = results.ROOT
+    missing = [name for name in results.DOCUMENTS if not (root / name).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{root}: expected the project's documents, found no {', '.join(missing)}; use a checkout"
+        )
+    if not args.check:
+        return {"rendered": results.write_documents(root), "checked": list(results.DOCUMENTS)}
+    if found := results.problems(root):
+        raise CheckpointError("\n".join(["documents or records are not as they should be:", *found]))
+    return {"checked": list(results.DOCUMENTS)}
 
 
 def _save_all(saves: Mapping[Path, Callable[[Path], object]]) -> None:
@@ -652,6 +812,24 @@ def _save_all(saves: Mapping[Path, Callable[[Path], object]]) -> None:
             failures.append(str(error))
     if failures:
         raise SaveError("; ".join(failures))
+
+
+def _dataset_of_both(names: dict[str, str]) -> str:
+    """The dataset of a report's networks, by loss.
+
+    Raises:
+        ValueError: one was trained with the other loss, or they are of two datasets.
+    """
+    configs = {loss: read_card(name).config for loss, name in names.items()}
+    for loss, config in configs.items():
+        if config.model.loss != loss:
+            raise ValueError(
+                f"{loss}: expected a network trained with {loss}, got {names[loss]!r}, trained with {config.model.loss}"
+            )
+    datasets = {names[loss]: config.dataset for loss, config in configs.items()}
+    if len(set(datasets.values())) > 1:
+        raise ValueError(f"lgm, softmax: expected two networks of one dataset, got {datasets}")
+    return configs["lgm"].dataset
 
 
 def _curves(reports: list[dict[str, Any]]) -> str:

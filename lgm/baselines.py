@@ -1,23 +1,29 @@
 """Would something simpler do? Other detectors on the same features, judged on the same poisons as the likelihood."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lgm.bootstrap import estimate, resample
+from lgm.bootstrap import resample
 from lgm.cards import Card, FeatureMap, Features
+from lgm.config import FPR_GRID
 from lgm.datasets import load_split
-from lgm.detection import Roc, roc
+from lgm.detection import Rates, Roc, is_removed, rates_of, roc
 from lgm.fitted import fit_density
-from lgm.intervals import Estimate
+from lgm.intervals import Estimate, hull, paired_interval, percent_text, percentile_interval, plain
+from lgm.labelled import LabelledImages
 from lgm.poisons import Poisons
 
 if TYPE_CHECKING:
     from lgm.networks import Classifier
 
-BETTER, WORSE, UNDECIDED, REFERENCE = "better", "worse", "no difference shown", "reference"
+BETTER, AS_GOOD, WORSE = "better", "as good", "worse"
+MIXED, UNDECIDED, REFERENCE = "better at one rate, worse at the other", "not decided", "reference"
+MARGIN = 0.02  # of the poisons: what a detector catches more or less than this is a difference
+DECIDING = (0.01, 0.05)  # FPRs at which detectors are compared: the paper's price, and a high one
 _NEIGHBOURS = 20  # of the local outlier factor
 
 
@@ -31,7 +37,7 @@ class Evidence:
         log_odds: (N,) of the claimed label by the network's own head, nats.
         log_likelihood: (N,) log p(z | claimed label) of the network's own Gaussians, nats; NaN for softmax.
         poisoned: (N,) bool; for judging, no detector looks at it.
-        collided: (N,) bool: poisons that the network they were crafted on takes for the target's class.
+        collided: (N,) bool: poisons known to be taken for the target's class by the network they were crafted on.
         trusted_z: (M, D) features of D_C, rescaled alike.
         trusted_labels: (M,) their classes.
 
@@ -217,7 +223,7 @@ DETECTORS = {
 
 
 def gather_evidence(
-    model: "Classifier", card: Card, features: FeatureMap, clean: Features, poisons: Poisons
+    model: "Classifier", card: Card, features: FeatureMap, clean: Features, poisons: Poisons | LabelledImages
 ) -> Evidence:
     """D_t as a network sees it, whatever network the poisons were crafted on.
 
@@ -227,7 +233,8 @@ def gather_evidence(
         features: What is stored with it. Its training images are trusted; where they are not among what is stored,
             they are read and embedded.
         clean: D_f as it sees it.
-        poisons: Embedded anew if they were crafted on another network.
+        poisons: Embedded anew if they were crafted on another network. Of images from elsewhere none counts as
+            collided, for nobody knows.
 
     Raises:
         ValueError: images of another shape than the network's, or see `Evidence`.
@@ -236,7 +243,11 @@ def gather_evidence(
     from lgm.checkpoints import embed_split  # torch takes two seconds
     from lgm.networks import score_claims
 
-    z = poisons.z if poisons.manifest.get("weights_sha256") == card.weights_sha256 else _embed(model, poisons)
+    if isinstance(poisons, Poisons) and poisons.manifest.get("weights_sha256") == card.weights_sha256:
+        z = poisons.z
+    else:
+        z = _embed(model, poisons)
+    collided = np.zeros(len(poisons), bool) if poisons.collided is None else poisons.collided
     config = card.config
     trusted = features.splits.get(config.split) or embed_split(model, load_split(config.split, config.dataset))
     z, labels = np.concatenate([clean.z, z]), np.concatenate([clean.labels, poisons.labels])
@@ -247,18 +258,45 @@ def gather_evidence(
         log_odds=log_odds,
         log_likelihood=log_likelihood,
         poisoned=np.arange(len(z)) >= len(clean.z),
-        collided=np.concatenate([np.zeros(len(clean.z), bool), poisons.collided]),
+        collided=np.concatenate([np.zeros(len(clean.z), bool), collided]),
         trusted_z=trusted.z * card.feature_scale,
         trusted_labels=trusted.labels,
     )
 
 
-def _embed(model: "Classifier", poisons: Poisons) -> np.ndarray:
-    import torch
-
+def _embed(model: "Classifier", poisons: Poisons | LabelledImages) -> np.ndarray:
     from lgm.networks import embed
 
-    return embed(model, torch.from_numpy(poisons.images)).numpy()
+    return embed(model, poisons.images).numpy()
+
+
+def verdict_of(differences: Mapping[float, Estimate]) -> str:
+    """How a detector compares with the reference: the one rule, for every page, table and claim.
+
+    By the share of the poisons caught, at each FPR of `DECIDING`, and by whole 95 % intervals of the difference:
+
+    - `BETTER`: it catches over `MARGIN` more at one of the rates; `WORSE`: over `MARGIN` less; `MIXED`: both.
+    - `AS_GOOD`: else, if at no rate it catches over `MARGIN` less: non-inferiority.
+    - `UNDECIDED`: else. There are too few poisons to tell.
+
+    The AUC has no part in it: most of the area is at rates that nobody would pay.
+
+    Args:
+        differences: By FPR, the share that the detector catches minus the share that the reference catches.
+    """
+    those = [differences[fpr] for fpr in DECIDING]
+    better, worse = any(d.low > MARGIN for d in those), any(d.high < -MARGIN for d in those)
+    if better or worse:
+        return MIXED if better and worse else BETTER if better else WORSE
+    return AS_GOOD if all(d.low > -MARGIN for d in those) else UNDECIDED
+
+
+def does_as_well(verdict: str) -> bool | None:
+    """Whether a verdict refutes "nothing else filters as well as the reference"; None if it leaves that open.
+
+    To be better at one of the rates is enough: a reading that contradicts is not outvoted by one that supports.
+    """
+    return {BETTER: True, AS_GOOD: True, MIXED: True, WORSE: False}.get(verdict)
 
 
 @dataclass(frozen=True)
@@ -266,35 +304,54 @@ class Result:
     """What a detector does to a group of poisons.
 
     Attributes:
-        n: Poisons in the group.
         curve: ROC over all clean images and these poisons.
-        auc: Area under it.
-        fpr: Share of the clean images that may be removed.
-        tpr: Share of the poisons that is caught then.
-        difference: AUC minus that of the reference on the same images; its interval is paired.
-        verdict: `BETTER` or `WORSE` if that interval leaves out 0, else `UNDECIDED`; or `REFERENCE`.
+        rates: AUC and TPRs, by the same routine as everywhere: `lgm.detection.rates`.
+        fpr: The rate that was asked for, one of those in ``rates``.
+        difference: AUC minus that of the reference on the same images, with its paired interval; no interval (NaN)
+            where all resamples are equal.
+        tpr_difference: By FPR of `DECIDING`, TPR minus that of the reference; paired. Empty for the reference itself.
+        verdict: `verdict_of` these; or `REFERENCE`.
     """
 
-    n: int
     curve: Roc
-    auc: Estimate
+    rates: Rates
     fpr: float
-    tpr: Estimate
     difference: Estimate
+    tpr_difference: dict[float, Estimate]
     verdict: str
+
+    @property
+    def n(self) -> int:
+        """How many poisons."""
+        return self.rates.n
+
+    @property
+    def auc(self) -> Estimate:
+        """Area under the ROC curve."""
+        return self.rates.auc
+
+    @property
+    def tpr(self) -> Estimate:
+        """Share of the poisons that is caught at ``fpr``."""
+        return self.rates.tpr[self.fpr]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the curve."""
-        return {
-            "n": self.n,
-            "auc": self.auc.value,
-            "auc_interval": [self.auc.low, self.auc.high],
-            "fpr": self.fpr,
-            "tpr": self.tpr.value,
-            "tpr_interval": [self.tpr.low, self.tpr.high],
-            "difference": list(self.difference),
-            "verdict": self.verdict,
-        }
+        return plain(
+            {
+                "n": self.n,
+                "auc": self.auc.value,
+                "auc_interval": self.auc[1:],
+                "fpr": self.fpr,
+                "tpr": self.tpr.value,
+                "tpr_interval": self.tpr[1:],
+                "tpr_at_fpr": {f"{fpr:g}": tpr.value for fpr, tpr in self.rates.tpr.items()},
+                "tpr_at_fpr_interval": {f"{fpr:g}": tpr[1:] for fpr, tpr in self.rates.tpr.items()},
+                "difference": self.difference,
+                "tpr_difference": {f"{fpr:g}": difference for fpr, difference in self.tpr_difference.items()},
+                "verdict": self.verdict,
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -329,15 +386,15 @@ class Comparison:
 def compare(evidence: Evidence, seed: int = 1, *, resamples: int = 1000, fpr: float = 0.01) -> list[Comparison]:
     """All detectors on the same images, with 95 % intervals; the reference first.
 
-    Clean images and poisons are drawn anew, each group by itself, the same draws for all detectors; intervals are
-    percentiles. The scores stay as they are: what it would mean to fit the detectors to other images is not in the
-    intervals, and they are not widened for being many. Where every resample gives 0 or 1, so does the interval.
+    AUC and TPRs have the intervals of `lgm.detection.rates`. For differences clean images and poisons are drawn anew,
+    each group by itself, the same draws for all detectors; see `_tpr_difference`. The scores stay as they are: what it
+    would mean to fit the detectors to other images is not in the intervals, and they are not widened for being many.
 
     Args:
         evidence: D_t and what is trusted.
         seed: Of the resamples.
         resamples: How many.
-        fpr: Share of the clean images that may be removed for the TPR, in [0, 1].
+        fpr: A rate to report beside `lgm.config.FPR_GRID`, in [0, 1].
 
     Raises:
         ValueError: no clean images or no poisons, no resamples, a rate outside [0, 1].
@@ -353,8 +410,8 @@ def compare(evidence: Evidence, seed: int = 1, *, resamples: int = 1000, fpr: fl
         clean = {key: score[~evidence.poisoned] for key, score in scores.items()}
         poison = {key: score[poisons] for key, score in scores.items()}
         curves = {key: roc(clean[key], poison[key]) for key in scores}
-        resampled = resample(clean, poison, seed=seed, resamples=resamples, fpr=fpr)
-        return _results(int(poisons.sum()), curves, resampled, fpr)
+        resampled = resample(clean, poison, seed=seed, resamples=resamples, fprs=DECIDING)
+        return _results(curves, clean, poison, resampled, fpr)
 
     overall = judged(evidence.poisoned)
     collided = judged(evidence.collided) if evidence.collided.any() else {}
@@ -362,24 +419,55 @@ def compare(evidence: Evidence, seed: int = 1, *, resamples: int = 1000, fpr: fl
     return [Comparison(DETECTORS[key], against, overall[key], collided.get(key)) for key in scores]
 
 
-def _results(n: int, curves: dict[str, Roc], resampled: dict[str, np.ndarray], fpr: float) -> dict[str, Result]:
-    """What each detector does to n poisons; the first one is the reference."""
-    reference = next(iter(curves))
+def _results(
+    curves: dict[str, Roc],
+    clean: dict[str, np.ndarray],
+    poison: dict[str, np.ndarray],
+    resampled: dict[str, np.ndarray],
+    fpr: float,
+) -> dict[str, Result]:
+    """What each detector does to these poisons; the first one is the reference."""
+    caught = {
+        key: [is_removed(poison[key], curve.threshold_at(rate)) for rate in DECIDING] for key, curve in curves.items()
+    }
+    first = next(iter(curves))
     results = {}
     for key, curve in curves.items():
-        auc, tpr = resampled[key]
-        difference = estimate(curve.auc - curves[reference].auc, auc - resampled[reference][0])
-        decided = BETTER if difference.low > 0 else WORSE if difference.high < 0 else UNDECIDED
+        auc, *tprs = resampled[key] - resampled[first]
+        tpr_difference = {
+            rate: _tpr_difference(caught[key][i], caught[first][i], tprs[i]) for i, rate in enumerate(DECIDING)
+        }
+        auc_span = percentile_interval(auc) if np.ptp(auc) else (math.nan, math.nan)
         results[key] = Result(
-            n=n,
             curve=curve,
-            auc=estimate(curve.auc, auc),
+            rates=rates_of(curve, clean[key], poison[key], {*FPR_GRID, fpr}),
             fpr=fpr,
-            tpr=estimate(curve.tpr_at(fpr), tpr),
-            difference=difference,
-            verdict=REFERENCE if key == reference else decided,
+            difference=Estimate(curve.auc - curves[first].auc, *auc_span),
+            tpr_difference={} if key == first else tpr_difference,
+            verdict=REFERENCE if key == first else verdict_of(tpr_difference),
         )
     return results
+
+
+def _tpr_difference(caught: np.ndarray, by_reference: np.ndarray, resampled: np.ndarray) -> Estimate:
+    """What a detector catches more of the same M poisons; (M,) bool each.
+
+    The interval holds two, as that of `lgm.bootstrap.tpr_interval` does and for its reason: the percentiles of the
+    paired bootstrap, which draws the thresholds anew but has no width where no resample tells the two apart, and
+    `lgm.intervals.paired_interval`, which takes the thresholds as given.
+    """
+    n, more, less = len(caught), int((caught & ~by_reference).sum()), int((by_reference & ~caught).sum())
+    return Estimate((more - less) / n, *hull(percentile_interval(resampled), paired_interval(more, less, n)))
+
+
+def rule_in_words() -> str:
+    """`verdict_of`, for people."""
+    low, high = (f"{100 * fpr:g}" for fpr in DECIDING)
+    return (
+        f"Verdicts go by the share of the poisons caught at {low} and at {high} % FPR, and by whole intervals of the "
+        f"difference: *{BETTER}* or *{WORSE}* is by more than {100 * MARGIN:g} points at one of the rates, *{AS_GOOD}* "
+        f"is not worse by that at either; else it is *{UNDECIDED}*."
+    )
 
 
 def in_words(comparisons: list[Comparison]) -> str:
@@ -394,15 +482,13 @@ def in_words(comparisons: list[Comparison]) -> str:
 def _verdict_on(results: Sequence[tuple[Comparison, Result]], group: str) -> str:
     (first, reference), *others = results
 
-    def named(verdict: str) -> str:
-        return ", ".join(f"{c.detector.title} ({r.difference.value:+.4f})" for c, r in others if r.verdict == verdict)
+    def named() -> Iterator[str]:
+        for verdict in (BETTER, AS_GOOD, MIXED, UNDECIDED, WORSE):
+            titles = [c.detector.title for c, r in others if r.verdict == verdict]
+            if titles:
+                yield f"{verdict}: {', '.join(titles)}"
 
-    better, even = named(BETTER), named(UNDECIDED)
-    rival, most = max(((c.detector.title, r.tpr.value) for c, r in others), key=lambda pair: pair[1])
-    return (
-        f"Over {group.format(n=reference.n)}, {first.detector.title} is {'not the best' if better else 'not beaten'}: "
-        + (f"by AUC better are {better}; " if better else "")
-        + (f"no difference is shown to {even}; " if even else "")
-        + f"at {100 * reference.fpr:g} % FPR it catches {100 * reference.tpr.value:.1f} %, "
-        f"of the others {rival} the most, {100 * most:.1f} %."
-    )
+    tpr = reference.rates.tpr
+    rates = " and ".join(f"{percent_text(tpr[fpr].value)} at {100 * fpr:g} % FPR" for fpr in DECIDING)
+    group = group.format(n=reference.n)
+    return f"Of {group}, {first.detector.title} catches {rates}. The others are {'; '.join(named())}."

@@ -20,7 +20,7 @@ from lgm.config import PoisonConfig
 from lgm.data import Split
 from lgm.networks import Classifier, embed
 from lgm.poisoning import craft_poisons, one_thread_each
-from lgm.poisons import Poisons, pick_pairs
+from lgm.poisons import Poisons, check_count, pick_pairs
 
 ART = "adversarial-robustness-toolbox==1.20.1"
 _LEARNING_RATES = (1.0, 3.0, 10.0, 30.0)  # for ART; around the best in trials
@@ -105,6 +105,7 @@ def bench_craft(
     Raises:
         ImportError: ART is not installed; the message names the package.
     """
+    check_count(pairs, len(split), "pairs")
     bases, targets = (split[index] for index in pick_pairs(split.labels, pairs, seed))
     tune = tuple(split[index] for index in pick_pairs(split.labels, _TUNING[0], seed + 1))
     rate = _tuned_rate(model, tune, beta, progress)

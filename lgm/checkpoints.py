@@ -1,13 +1,13 @@
 """Weights on disk: safetensors with a card beside them, checked on the way in. Never a pickle."""
 
 import hashlib
+import os
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from lgm.cards import (
@@ -15,6 +15,7 @@ from lgm.cards import (
     CheckpointError,
     FeatureMap,
     Features,
+    card_path,
     check_name,
     locate,
     read_card,
@@ -27,6 +28,7 @@ from lgm.datasets import DATASETS, load_split
 from lgm.heads import LGMHead
 from lgm.networks import Classifier, build_model, device_of, embed, to_device
 from lgm.outputs import together
+from lgm.weights import described, read_tensors
 
 _GRID = 240  # points a side of the stored decision regions
 _HALF = ("vgg19",)  # networks whose matrices are stored in half precision: 40 MB instead of 80
@@ -62,66 +64,83 @@ def load_checkpoint(source: str | Path, device: str = "cpu") -> tuple[Classifier
     """A trained network, in eval mode and frozen, with its card.
 
     Args:
-        source: A name (`lgm.list_checkpoints`), or a path to ``.safetensors`` or ``.pt``. A file in the layout of
-            the paper's own code (``base.N.weight``, ``lgm.centers``, ``classifier.weight``) needs no card.
+        source: A name (`lgm.list_checkpoints`), or a path to a file of safetensors or of `torch.save`: a state_dict, or
+            one inside a dictionary, with or without the names that DataParallel and torch.compile add. A file in the
+            layout of the paper's own code (``base.N.weight``, ``lgm.centers``, ``classifier.weight``) needs no card.
         device: Where the weights go.
 
     Raises:
         CheckpointError: missing, damaged, of another shape, or holding anything but tensors; nothing is executed.
     """
     path = locate(source)
-    state = _read_tensors(path)
+    state = read_tensors(path)
     if any(name.startswith("base.") for name in state):
         model, card = _from_paper(path, state)
     else:
-        card = read_card(path)
+        card = _card_of(path, state)
+        model = _fitting(card.config.model, state, path)
         found = weights_sha256(state)
         if found != card.weights_sha256:
             raise CheckpointError(
-                f"{path}: expected weights with SHA-256 {card.weights_sha256!s:.12} (its card), found {found:.12}; "
+                f"{path}: expected weights with SHA-256 {card.weights_sha256:.12} (its card), found {found:.12}; "
                 "restore the file or retrain"
             )
-        model = _fill(build_model(card.config.model), state, path)
+        _fill(model, state, path)
     model.feature_scale = torch.from_numpy(card.feature_scale)
     model = to_device(model, device)
     return model.eval().requires_grad_(False), card
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (OSError, SafetensorError, ValueError) as error:
-            raise CheckpointError(
-                f"{path}: expected a safetensors file, found {error}; restore the file or retrain"
-            ) from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # an unpickler that reads foreign bytes may raise anything
+def _card_of(path: Path, state: dict[str, Tensor]) -> Card:
+    """The card beside the weights; without one, weights of some other network are named for what they are."""
+    if not os.path.lexists(card_path(path)) and not any(name.startswith(("backbone.", "head.")) for name in state):
         raise CheckpointError(
-            f"{path}: expected tensors and nothing else, found something that torch will not load safely; "
-            "nothing in it was executed. Save a state_dict as safetensors instead"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
-        raise CheckpointError(f"{path}: expected a state_dict (names to tensors), found {type(state).__name__}")
-    return state
+            f"{path}: expected weights of a network of this program with their card ({card_path(path).name}), or in "
+            f"the layout of the paper's own code (base.0.weight, ..., with lgm.centers or classifier.weight), found "
+            f"another architecture: {described(state)}"
+        )
+    return read_card(path)
 
 
-def _fill(model: Classifier, state: dict[str, Tensor], path: Path) -> Classifier:
-    """Load the weights, or say exactly which tensor does not fit."""
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
+def _fitting(config: ModelConfig, state: dict[str, Tensor], path: Path) -> Classifier:
+    """A fresh network into which these tensors fit, by name, shape and kind, or an error that names the first misfit.
+
+    Nothing is built before the head is known to be as large as the config says, which may come from anywhere.
+    """
+    name = "head.mixture.means" if config.loss == "lgm" else "head.classifier.weight"
+    shape = config.n_classes, config.n_dim
+    if name in state and tuple(state[name].shape) != shape:
+        raise CheckpointError(f"{path}: tensor {name}: expected shape {shape}, found {tuple(state[name].shape)}")
+    if name not in state and not any(other.startswith("backbone.") for other in state):
+        raise CheckpointError(
+            f"{path}: expected the tensors of a {config.network} ({config.loss}), found another architecture: "
+            f"{described(state)}"
+        )
+    if name not in state:
+        raise CheckpointError(f"{path}: tensor {name}: expected shape {shape}, found none: it is missing")
+    model = build_model(config)
+    ours = model.state_dict()
+    for name in sorted(ours.keys() | state.keys()):
+        expected, found = (tuple(each[name].shape) if name in each else None for each in (ours, state))
+        if expected != found:
             raise CheckpointError(
-                f"{path}: tensor {name}: expected shape {expected.get(name, 'none: no such tensor')}, "
-                f"found {found.get(name, 'none: it is missing')}"
+                f"{path}: tensor {name}: expected shape {'none: no such tensor' if expected is None else expected}, "
+                f"found {'none: it is missing' if found is None else found}"
             )
-    for name, value in state.items():
+        if ours[name].is_floating_point() != state[name].is_floating_point():
+            raise CheckpointError(f"{path}: tensor {name}: expected {ours[name].dtype}, found {state[name].dtype}")
+    return model
+
+
+def _fill(model: Classifier, state: dict[str, Tensor], path: Path) -> None:
+    """Load weights that fit, unless a number is none."""
+    values = {name: state[name].to(own.dtype) for name, own in model.state_dict().items()}
+    for name, value in values.items():  # what overflows in single precision is no number either
         if not value.isfinite().all():
             raise CheckpointError(f"{path}: tensor {name}: expected finite numbers, found NaN or infinity")
-    model.load_state_dict(state)
-    return model
+        if name.endswith("running_var") and (value < 0).any():
+            raise CheckpointError(f"{path}: tensor {name}: expected variances, found numbers below 0")
+    model.load_state_dict(values)
 
 
 def _from_paper(path: Path, state: dict[str, Tensor]) -> tuple[Classifier, Card]:
@@ -132,13 +151,13 @@ def _from_paper(path: Path, state: dict[str, Tensor]) -> tuple[Classifier, Card]
         renamed[f"classifier.{kind}"] = f"head.classifier.{kind}"
     ours = {renamed.get(name, name.replace("base.", "backbone.", 1)): value for name, value in state.items()}
     config = ModelConfig(loss="lgm" if is_lgm else "softmax")
-    model = build_model(config)
     if is_lgm:  # the paper's mixture has neither: unit variance and equal priors
-        own = model.state_dict()
+        own = build_model(config).state_dict()
         ours |= {name: own[name] for name in ("head.mixture.log_variance", "head.mixture.prior_logits")}
-    model = _fill(model, {name: value.float() for name, value in ours.items()}, path).eval()
+    model = _fitting(config, ours, path).eval()
+    _fill(model, ours, path)
     card = Card(
-        name=path.stem,
+        name=card_path(path).stem,
         config=TrainConfig(model=config),
         weights_sha256=weights_sha256(model.state_dict()),
         note="Weights in the layout of the paper's own code; training data and recipe are unknown.",
@@ -167,11 +186,15 @@ def measure(model: Classifier, card: Card, splits: list[Split]) -> FeatureMap:
     everywhere.
     """
     embedded = {split.name: embed_split(model, split) for split in splits}
+    for name, features in embedded.items():
+        if not np.isfinite(features.z).all():
+            raise CheckpointError(f"{card.name}: expected finite features, found NaN or infinity on {name}; retrain it")
     card.accuracy |= {name: float((f.predicted == f.labels).mean()) for name, f in embedded.items()}
     card.data_sha256 |= {split.name: split.sha256 for split in splits}
     reference = embedded[DATASETS[card.config.dataset].held_out]
     card.feature_min = [float(v) for v in reference.z.min(0)]
     card.feature_max = [float(v) for v in reference.z.max(0)]
+    card.check_span()
     card.versions = {name: version(name) for name in ("torch", "torchvision", "numpy")}
     if isinstance(model.head, LGMHead):
         means = model.head.mixture.means.detach().cpu().numpy()
@@ -182,6 +205,11 @@ def measure(model: Classifier, card: Card, splits: list[Split]) -> FeatureMap:
         means = np.stack([reference.z[reference.labels == k].mean(0) for k in classes])
         peak = np.full(len(means), np.nan, np.float32)
     return FeatureMap(embedded, means, peak, *_decision_regions(model, [f.z for f in embedded.values()]))
+
+
+def is_guessing(accuracy: float, config: ModelConfig) -> bool:
+    """Whether a network is so close to chance that it is neither saved after training nor added from a file."""
+    return accuracy < 2 / config.n_classes
 
 
 @torch.inference_mode()

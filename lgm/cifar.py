@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lgm.data import HELD_OUT, DataError, Dataset, OnFile, Split, data_folder, part
+from lgm.data import HELD_OUT, DataError, Dataset, OnFile, Split, UnreadableError, data_folder, open_data, part
+from lgm.files import is_readable
 
 _BATCHES = ("batches.meta", *(f"data_batch_{k}" for k in range(1, 6)), "test_batch")  # torchvision wants all of them
 _FIX = "add --download to the command, or set LGM_DATA to a folder that has it"
@@ -26,7 +27,7 @@ def _archive() -> Path:
 
 
 def _has_batches() -> bool:
-    return all((_folder() / name).is_file() for name in _BATCHES)
+    return all(is_readable(_folder() / name) for name in _BATCHES)
 
 
 def _load(name: str) -> Split:
@@ -71,12 +72,12 @@ def _read_batches(*, train: bool) -> tuple[np.ndarray, np.ndarray]:
 def _read_archive(name: str) -> tuple[np.ndarray, np.ndarray]:
     """The two arrays of one set; the others stay unread."""
     path = _archive()
+    if not is_readable(path):
+        raise _absence()
     try:
         # Opened here, because np.load leaves a damaged zip file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return arrays[f"{name}_images"], arrays[f"{name}_labels"]
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing, and so is {_missing_batch()}; {_FIX}") from error
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path}: expected the arrays {name}_images and {name}_labels, found {error}; it is truncated, corrupted "
@@ -84,8 +85,17 @@ def _read_archive(name: str) -> tuple[np.ndarray, np.ndarray]:
         ) from error
 
 
-def _missing_batch() -> Path:
-    return next(_folder() / name for name in _BATCHES if not (_folder() / name).is_file())
+def _absence() -> DataError:
+    """Why there is neither the archive nor torchvision's folder to read."""
+    batch = next(_folder() / name for name in _BATCHES if not is_readable(_folder() / name))
+    for path in (_archive(), batch):
+        try:
+            open_data(path, _FIX).close()
+        except UnreadableError as error:
+            return error
+        except DataError:
+            continue
+    return DataError(f"{_archive()} is missing, and so is {batch}; {_FIX}")
 
 
 def _download(on_file: OnFile | None = None) -> None:
@@ -118,7 +128,7 @@ CIFAR10 = Dataset(
     held_out="held-out",
     clean=("test", "held-out"),
     load=_load,
-    at_hand=lambda _: _has_batches() or _archive().is_file(),
+    at_hand=lambda _: _has_batches() or is_readable(_archive()),
     download=_download,
     download_size="170 MB",
 )

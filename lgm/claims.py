@@ -1,30 +1,38 @@
 """Is the paper right? Its claims one by one: what was measured, the verdict, and the rule that gives it.
 
 A claim rests on readings: an estimate, its 95 % interval, and the side of a bound on which the claim has it. A reading
-supports the claim if its whole interval lies on that side, contradicts it if on the other, and else says neither.
+supports the claim if its whole interval lies on that side, contradicts it if on the other, and else says neither. No
+number of supporting readings outvotes one that contradicts. An attack can refute a defence; none confirms one, so the
+best verdict on a defence is "not refuted" by the attacks that are named.
 Intervals are over images, pairs and attacks, for the networks at hand: another training may come out otherwise.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from lgm.baselines import does_as_well, rule_in_words
 from lgm.cards import Features
 from lgm.config import PoisonConfig
 from lgm.detection import detection_report
-from lgm.intervals import auc_interval, mean_interval, percentile_interval, wilson_interval
+from lgm.intervals import mean_interval, outward, percent_text, percentile_interval
 from lgm.matched import Matched, matched
 from lgm.poisons import Poisons
 from lgm.separation import separation, separation_bootstrap
 from lgm.tradeoff import FPR, Tradeoff
 
-Verdict = Literal["holds", "holds under conditions", "does not hold", "open"]
-AUC = 0.9  # from here on discrimination is called outstanding: Hosmer and Lemeshow, Applied Logistic Regression
+Verdict = Literal["holds", "holds under conditions", "not refuted", "does not hold", "open"]
+CAUGHT = 0.9  # share of the poisons that a filter must catch at the price that one would pay
 SUCCESS = 0.05  # an attack that succeeds less often counts as prevented
 COST = 0.005  # accuracy that the defence may cost
-AS_GOOD = 0.01  # of AUC: a filter that is worse by less does as well
+# What has been tried by hand and succeeded several times as often as untouched bases, but is not measured here yet.
+NOT_TRIED = (
+    "Not among them: an attacker who takes the target nearest to the base and puts poisons at the edge of what T lets "
+    "pass, on the side of the target. Such poisons need not collide, and all of them pass."
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,9 @@ class Reading:
 
     @property
     def sign(self) -> int:
-        """1 supports the claim, -1 contradicts it, 0 neither."""
+        """1 supports the claim, -1 contradicts it, 0 neither; as 0 counts an interval of no width, which is none."""
+        if self.low == self.high and math.isfinite(self.low):
+            return 0
         above = int(self.low > self.bound) - int(self.high < self.bound)
         return above if self.side == "above" else -above
 
@@ -67,22 +77,22 @@ class Claim:
         return asdict(self)
 
 
-def by_most(readings: Sequence[Reading]) -> Verdict:
-    """Holds if all support; under conditions if some do; does not hold if none does and one contradicts; else open."""
-    signs = [reading.sign for reading in readings]
-    if signs and min(signs) > 0:
-        return "holds"
-    if 1 in signs:
-        return "holds under conditions"
-    return "does not hold" if -1 in signs else "open"
-
-
-def by_all(readings: Sequence[Reading]) -> Verdict:
-    """For claims of the kind "nothing does" and "no attack can": one reading that contradicts refutes them."""
+def by_readings(readings: Sequence[Reading]) -> Verdict:
+    """Does not hold if one contradicts; holds if all support, under conditions if only some do; else open."""
     signs = [reading.sign for reading in readings]
     if -1 in signs:
         return "does not hold"
-    return "holds" if signs and min(signs) > 0 else "open"
+    if 1 in signs:
+        return "holds" if min(signs) > 0 else "holds under conditions"
+    return "open"
+
+
+def unless_refuted(readings: Sequence[Reading]) -> Verdict:
+    """For "nothing does" and "no attack can": one that contradicts refutes it, and any number cannot confirm it."""
+    signs = [reading.sign for reading in readings]
+    if -1 in signs:
+        return "does not hold"
+    return "not refuted" if signs and min(signs) > 0 else "open"
 
 
 @dataclass(frozen=True)
@@ -142,7 +152,7 @@ def paper_claims(lgm: Side, softmax: Side, study: dict[str, Any] | None = None) 
         softmax: The one trained without.
         study: What takes longer to measure; each key may be missing, and its claim is then open. ``tradeoff`` and
             ``defense``: by loss ("lgm", "softmax"), `Tradeoff.to_dict` and `DefenseReport.to_dict`. ``baselines``: list
-            of dicts with title, auc and difference, which is (mean, low, high) of the AUC minus the likelihood's.
+            of `lgm.baselines.Comparison.to_dict`.
             ``frontier``: list of dicts with gamma, attack_success and its interval, of attackers who know the filter.
 
     Raises:
@@ -174,7 +184,7 @@ def farther_apart(lgm: Features, softmax: Features, *, seed: int = 1) -> Claim:
         text="Classes lie farther apart under LGM than under softmax",
         measured=f"closest class means, in spreads within a class: {_number(*spans[0])} LGM, {_number(*spans[1])} "
         f"softmax; difference {_number(difference.value, difference.low, difference.high)}",
-        verdict=by_most([difference]),
+        verdict=by_readings([difference]),
         rule="Holds if the interval of the difference lies above 0, does not hold if below.",
     )
 
@@ -182,7 +192,8 @@ def farther_apart(lgm: Features, softmax: Features, *, seed: int = 1) -> Claim:
 _EQUAL_BETA = ("4.3", "Poisons are more visible under LGM than under softmax at equal β")
 _EQUAL_BETA_RULE = (
     "Over the same pairs: holds if the interval of the mean difference says more visible, by L2 and, where measured, "
-    "by structural similarity (SSIM); under conditions if by one of them; does not hold if none does and one says less."
+    "by structural similarity (SSIM); under conditions if by one of them and the other says neither; does not hold if "
+    "one says less."
 )
 
 
@@ -203,13 +214,14 @@ def more_visible(lgm: Crafted | None, softmax: Crafted | None) -> Claim:
         readings.append(Reading(*mean_interval(softmax.ssim - lgm.ssim)))
         measured += f"; SSIM {lgm.ssim.mean():.2f} and {softmax.ssim.mean():.2f}, lower by {_of(readings[1])} under LGM"
     measured += f"; but they collide in {lgm.collided.mean():.0%} and {softmax.collided.mean():.0%} of the cases"
-    return Claim(*_EQUAL_BETA, measured=measured, verdict=by_most(readings), rule=_EQUAL_BETA_RULE)
+    return Claim(*_EQUAL_BETA, measured=measured, verdict=by_readings(readings), rule=_EQUAL_BETA_RULE)
 
 
 _MATCHED = ("4.3", "Poisons that collide are more visible under LGM than under softmax")
 _MATCHED_RULE = (
     "Each pair at the least change with which it collides: holds if the interval of the median difference says more "
-    "visible by L2 and by SSIM; under conditions if by one of them; does not hold if none does and one says less."
+    "visible by L2 and by SSIM; under conditions if by one of them and the other says neither; does not hold if one "
+    "says less."
 )
 
 
@@ -226,36 +238,71 @@ def more_visible_when_matched(comparison: Matched | None) -> Claim:
         f"{_percent(share, low, high)} of {comparison.n} pairs"
         + (f", {comparison.neither} more collide on neither" if comparison.neither else "")
     )
-    return Claim(*_MATCHED, measured=measured, verdict=by_most(readings), rule=_MATCHED_RULE)
+    return Claim(*_MATCHED, measured=measured, verdict=by_readings(readings), rule=_MATCHED_RULE)
 
 
 _SEPARATES = ("4.4", "Likelihood tells poisons from clean images")
+_RATES = ("0.01", "0.05")  # what one would pay; the AUC, most of it at rates that nobody would, decides nothing
 _SEPARATES_RULE = (
-    f"Holds if the interval of the AUC lies above {AUC:g} over all poisons and over those that collide; under "
-    "conditions if over one of them; does not hold if over neither and one lies below."
+    f"Holds if at 1 % and at 5 % false positives more than {CAUGHT:.0%} are caught, of all poisons and of those that "
+    "collide; under conditions if in some of the four cases and the others are not shown to be less; does not hold if "
+    "one is shown to be less: by whole intervals, in which clean images and poisons are drawn anew."
 )
 
 
 def likelihood_separates(report: dict[str, Any] | None) -> Claim:
-    """Section 4.4, from `lgm.detection.detection_report`. Open without one."""
+    """Section 4.4, from `lgm.detection.DetectionReport.to_dict`. Open without one."""
     if report is None:
         return _open(*_SEPARATES, _SEPARATES_RULE)
     readings, parts = [], []
     for of, name, n in (("", "all", report["poisons"]), ("_collided", "the colliding", report["collided"])):
         if not n:
             continue
-        auc, tpr = report[f"auc{of}"], report[f"tpr_at_fpr{of}"][f"{FPR:g}"]
-        readings.append(Reading(auc, *auc_interval(auc, report["clean"], n), bound=AUC))
-        caught = _percent(tpr, *wilson_interval(round(tpr * n), n))
-        parts.append(f"{name} {n} poisons: AUC {_of(readings[-1], 4)}, {caught} caught at 1 % false positives")
-    return Claim(*_SEPARATES, measured="; ".join(parts), verdict=by_most(readings), rule=_SEPARATES_RULE)
+        caught = [
+            Reading(report[f"tpr_at_fpr{of}"][rate], *report[f"tpr_at_fpr{of}_interval"][rate], bound=CAUGHT)
+            for rate in _RATES
+        ]
+        readings += caught
+        auc = _of(Reading(report[f"auc{of}"], *report[f"auc{of}_interval"]), 4)
+        parts.append(
+            f"of {name} {n} poisons {_share(caught[0])} are caught at 1 % false positives, {_share(caught[1])} at 5 % "
+            f"(AUC {auc})"
+        )
+    return Claim(*_SEPARATES, measured="; ".join(parts), verdict=by_readings(readings), rule=_SEPARATES_RULE)
+
+
+_NEEDS = ("4.4", "Nothing simpler filters as well as likelihood under LGM")
+_NEEDS_RULE = (
+    "Does not hold if one other filter is better or as good, not refuted by these if all are worse; else open: "
+    + rule_in_words()
+)
+
+
+def filter_needs_lgm(baselines: Sequence[dict[str, Any]] | None) -> Claim:
+    """What the paper implies by training a network for it. Open without other filters to compare with.
+
+    Args:
+        baselines: `lgm.baselines.Comparison.to_dict` of the others, against the likelihood.
+    """
+    if not baselines:
+        return _open(*_NEEDS, _NEEDS_RULE)
+    as_well = {other["title"]: does_as_well(other["verdict"]) for other in baselines}
+    good, worse = ([title for title, known in as_well.items() if known is which] for which in (True, False))
+    undecided = [title for title, known in as_well.items() if known is None]
+    named = {"better or as good": good, "worse": worse, "not decided": undecided}
+    measured = f"of {len(baselines)} others " + "; ".join(
+        f"{word}: {', '.join(titles)}" for word, titles in named.items() if titles
+    )
+    verdict: Verdict = "does not hold" if good else "open" if undecided else "not refuted"
+    return Claim(*_NEEDS, measured, verdict, _NEEDS_RULE)
 
 
 _PREVENTS = ("5", "Filtering by likelihood under LGM prevents the attack")
 _PREVENTS_RULE = (
-    f"Open unless the attack succeeds in more than {SUCCESS:.0%} unfiltered. Then it holds if the filter brings that "
-    f"below {SUCCESS:.0%} and loses less than {100 * COST:g} points of accuracy; under conditions if one of the two; "
-    "does not hold if neither is shown and one is contradicted: all by whole intervals."
+    f"Open unless the attack succeeds in more than {SUCCESS:.0%} unfiltered. Then success decides: does not hold if "
+    f"the filter leaves more than {SUCCESS:.0%}, holds if less, both by whole intervals, else open. A cost that is not "
+    f"shown to stay below {100 * COST:g} points of accuracy lowers it to under conditions. All of it is for this "
+    "attack: random targets, a new head on frozen features, an attacker who does not know of the filter."
 )
 
 
@@ -267,47 +314,31 @@ def filtering_prevents(lgm: dict[str, Any] | None, softmax: dict[str, Any] | Non
     if not (lgm and softmax and lgm["n"] and softmax["n"]):
         return _open(*_PREVENTS, _PREVENTS_RULE)
     before, after = (_success(lgm, arm) for arm in ("unfiltered", "filtered"))
-    lost = lgm["accuracy_lost"]["filtered"], *lgm["accuracy_lost_interval"]["filtered"]
-    cost = Reading(*lost, bound=COST, side="below")
+    cost = _cost(lgm)
+    poisoned = lgm["poisons_total"] / (lgm["poisons_total"] + lgm["clean_total"])
     measured = (
-        f"attack success unfiltered {_share(before)}, filtered {_share(after)} of {lgm['n']} attacks, "
-        f"{_points(cost)} points of accuracy lost; softmax {_share(_success(softmax, 'unfiltered'))}, "
-        f"filtered by a Gaussian fitted afterwards {_share(_success(softmax, 'filtered'))}"
+        f"attack success unfiltered {_share(before)}, filtered {_share(after)} of {lgm['n']} attacks in which "
+        f"{poisoned:.0%} of the data are poisons, {_points(cost)} points of accuracy lost; softmax "
+        f"{_share(_success(softmax, 'unfiltered'))}, filtered by a Gaussian fitted afterwards "
+        f"{_share(_success(softmax, 'filtered'))}"
     )
-    works = before.sign < 0  # the bound is the claim's: an attack above it is not prevented
-    return Claim(*_PREVENTS, measured, by_most([after, cost]) if works else "open", _PREVENTS_RULE)
+    return Claim(*_PREVENTS, measured, _prevented(before, after, cost), _PREVENTS_RULE)
 
 
-_NEEDS = ("4.4", "Nothing simpler filters as well as likelihood under LGM")
-_NEEDS_RULE = (
-    f"Holds if every other filter is worse by more than {AS_GOOD:g} of AUC; does not hold if one of them is shown to "
-    "be better, or worse by less: by whole intervals of the difference."
-)
-
-
-def filter_needs_lgm(baselines: Sequence[dict[str, Any]] | None) -> Claim:
-    """What the paper implies by training a network for it. Open without other filters to compare with.
-
-    Args:
-        baselines: Dicts with ``title``, ``auc``, and ``difference``: (mean, low, high) of that AUC minus the
-            likelihood's.
-    """
-    if not baselines:
-        return _open(*_NEEDS, _NEEDS_RULE)
-    readings = [Reading(*other["difference"], bound=-AS_GOOD, side="below") for other in baselines]
-    best = max(range(len(readings)), key=lambda i: readings[i].value)
-    as_good = [other["title"] for other, reading in zip(baselines, readings, strict=True) if reading.sign < 0]
-    measured = (
-        f"the best of {len(baselines)} others, {baselines[best]['title']}: AUC {baselines[best]['auc']:.4f}, "
-        f"difference {_of(readings[best], 4)}; as good or better: {', '.join(as_good) or 'none shown'}"
-    )
-    return Claim(*_NEEDS, measured, by_all(readings), _NEEDS_RULE)
+def _prevented(before: Reading, after: Reading, cost: Reading) -> Verdict:
+    """Success decides; cost can only lower."""
+    if before.sign >= 0 or not after.sign:  # the bound is the claim's: an attack above it is not prevented
+        return "open"
+    if after.sign < 0:
+        return "does not hold"
+    cheap = cost.sign > 0 or (math.isnan(cost.low) and cost.value < COST)  # no interval where all trials cost the same
+    return "holds" if cheap else "holds under conditions"
 
 
 _WITHSTANDS = ("5", "The filter withstands an attacker who knows of it")
 _WITHSTANDS_RULE = (
-    f"Holds if filtered attack success stays below {SUCCESS:.0%} whatever weight γ the attacker gives to passing the "
-    "filter; does not hold if it is above for one γ: by whole intervals."
+    f"Does not hold if filtered attack success is above {SUCCESS:.0%} for one weight γ that the attacker gives to "
+    f"passing the filter; not refuted by these attackers if below for all; else open: by whole intervals. {NOT_TRIED}"
 )
 
 
@@ -321,11 +352,12 @@ def filtering_withstands(frontier: Sequence[dict[str, Any]] | None) -> Claim:
         return _open(*_WITHSTANDS, _WITHSTANDS_RULE)
     readings = [Reading(a["attack_success"], *a["interval"], bound=SUCCESS, side="below") for a in frontier]
     worst = max(range(len(readings)), key=lambda i: readings[i].value)
+    gammas = ", ".join(f"{attacker['gamma']:g}" for attacker in frontier)
     measured = (
-        f"the worst of {len(frontier)} values of γ, {frontier[worst]['gamma']:g}: filtered attack success "
-        f"{_share(readings[worst])}"
+        f"attackers with γ = {gammas} and random targets; the worst, γ = {frontier[worst]['gamma']:g}: filtered attack "
+        f"success {_share(readings[worst])}"
     )
-    return Claim(*_WITHSTANDS, measured, by_all(readings), _WITHSTANDS_RULE)
+    return Claim(*_WITHSTANDS, measured, unless_refuted(readings), _WITHSTANDS_RULE)
 
 
 def _equal_beta(sweeps: dict[str, Tradeoff] | None, lgm: Side, softmax: Side) -> tuple[Crafted | None, Crafted | None]:
@@ -341,11 +373,16 @@ def _equal_beta(sweeps: dict[str, Tradeoff] | None, lgm: Side, softmax: Side) ->
 def _detection(side: Side) -> dict[str, Any] | None:
     if side.poisons is None or side.clean is None:
         return None
-    return detection_report(side.clean.score, side.poisons.score, side.poisons.collided, FPR)
+    return detection_report(side.clean.score, side.poisons.score, side.poisons.collided, FPR).to_dict()
 
 
 def _success(report: dict[str, Any], arm: str) -> Reading:
     return Reading(report["attack_success"][arm], *report["interval"][arm], bound=SUCCESS, side="below")
+
+
+def _cost(report: dict[str, Any]) -> Reading:
+    low, high = (math.nan if end is None else end for end in report["accuracy_lost_interval"]["filtered"])
+    return Reading(report["accuracy_lost"]["filtered"], low, high, bound=COST, side="below")
 
 
 def _open(section: str, text: str, rule: str, why: str = "not measured yet") -> Claim:
@@ -357,7 +394,7 @@ def _number(value: float, low: float, high: float, digits: int = 2) -> str:
 
 
 def _percent(value: float, low: float, high: float) -> str:
-    return f"{100 * value:.3g} % ({100 * low:.3g} to {100 * high:.3g})"
+    return "{} ({} to {})".format(percent_text(value), *outward(100 * low, 100 * high, 1))
 
 
 def _of(reading: Reading, digits: int = 2) -> str:
@@ -369,4 +406,6 @@ def _share(reading: Reading) -> str:
 
 
 def _points(reading: Reading) -> str:
+    if math.isnan(reading.low):
+        return f"{100 * reading.value:.2f} (in every trial)"
     return _number(100 * reading.value, 100 * reading.low, 100 * reading.high)

@@ -1,6 +1,5 @@
 """Everything a run can be told, as frozen values that hash, compare and go to JSON."""
 
-import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -16,9 +15,32 @@ DATASET_NAMES = ("mnist", "fashion-mnist", "cifar10")
 METHODS: dict[str, str] = {"lm": "Levenberg–Marquardt", "fbs": "forward-backward splitting"}
 
 
+_MOST = 1e6  # of a weight: in float32, with its 24 bits, what it is weighed against is lost beside more
+_TRIALS = 10_000  # then an interval of 95 % is a percentage point to either side
+_POISONS = 1_000_000  # in all trials: they are in memory together, with their ways 10 kB each
+
+
 def _check(ok: bool, name: str, expected: str, got: object) -> None:
     if not ok:
         raise ValueError(f"{name}: expected {expected}, got {got!r}")
+
+
+def _check_weight(name: str, value: float) -> None:
+    _check(0 <= value <= _MOST, name, f"a number >= 0, at most {_MOST:,.0f}", value)  # NaN is neither
+
+
+def _check_step(name: str, value: float) -> None:
+    _check(0 < value <= _MOST, name, f"a number > 0, at most {_MOST:,.0f}", value)
+
+
+def check_seed(seed: int) -> None:
+    """Raise ValueError unless every random generator here takes it."""
+    _check(0 <= seed < 2**31, "seed", "an integer in [0, 2**31)", seed)
+
+
+def check_rate(name: str, rate: float) -> None:
+    """Raise ValueError unless it is a share of all, 0 and 1 included."""
+    _check(0 <= rate <= 1, name, "a rate in [0, 1]", rate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +66,8 @@ class ModelConfig:
         _check(isinstance(self.n_classes, int) and self.n_classes >= 2, "n_classes", "at least 2", self.n_classes)
         _check(isinstance(self.n_dim, int) and self.n_dim >= 1, "n_dim", "at least 1", self.n_dim)
         _check(isinstance(self.learn_priors, bool), "learn_priors", "True or False", self.learn_priors)
-        _check(self.margin >= 0, "margin", "a number >= 0", self.margin)
-        _check(self.likelihood_weight >= 0, "likelihood_weight", "a number >= 0", self.likelihood_weight)
-        _check(self.center_radius >= 0, "center_radius", "a number >= 0", self.center_radius)
+        for name in ("margin", "likelihood_weight", "center_radius"):
+            _check_weight(name, getattr(self, name))
         _check(0 <= self.label_smoothing < 1, "label_smoothing", "a share in [0, 1)", self.label_smoothing)
         n = len(self.center_order)  # counted here and not up to n_classes, which a foreign card may put at a billion
         every_class = n in (0, self.n_classes) and sorted(self.center_order) == list(range(n))
@@ -83,15 +104,16 @@ class TrainConfig:
         _check(self.epochs >= 1, "epochs", "at least 1", self.epochs)
         _check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
         _check(self.limit is None or self.limit >= 1, "limit", "at least 1 image per class", self.limit)
-        _check(self.lr > 0, "lr", "a number > 0", self.lr)
-        _check(self.center_lr > 0, "center_lr", "a number > 0", self.center_lr)
+        for name in ("lr", "center_lr", "clip_norm"):
+            _check_step(name, getattr(self, name))
+        _check_weight("weight_decay", self.weight_decay)
         _check(0 <= self.warmup < 1, "warmup", "a fraction in [0, 1)", self.warmup)
         _check(0 <= self.margin_ramp <= 1, "margin_ramp", "a fraction in [0, 1]", self.margin_ramp)
         _check(self.optimizer in ("adamw", "sgd"), "optimizer", "adamw or sgd", self.optimizer)
         _check(self.shift >= 0, "shift", "a number of pixels >= 0", self.shift)
         _check(0 <= self.small_epochs <= self.epochs, "small_epochs", "a number up to epochs", self.small_epochs)
         _check(self.small_size >= 1, "small_size", "at least 1 pixel", self.small_size)
-        _check(0 <= self.seed < 2**31, "seed", "an integer in [0, 2**31)", self.seed)
+        check_seed(self.seed)
         _check(self.layers in ("head", "all"), "layers", "head or all", self.layers)
         if self.layers == "head":
             _check(self.warm_start is not None, "layers", "all without a warm start", self.layers)
@@ -100,6 +122,10 @@ class TrainConfig:
         if self.warm_start:
             network = self.warm_start.model.network
             _check(network == self.model.network, "warm_start", f"the same network ({self.model.network})", network)
+            # The projection is laid by the means, which span so many dimensions: further features would be 0 for ever.
+            most = self.model.n_classes - 1
+            fits = self.model.loss != "lgm" or self.model.n_dim <= most
+            _check(fits, "n_dim", f"at most {most} after a warm start, for {most + 1} class means", self.model.n_dim)
 
     @property
     def all_epochs(self) -> int:
@@ -131,6 +157,13 @@ class TrainConfig:
 # The stops of the beta slider: five a decade, and the paper's 8e-3.
 BETA_GRID = tuple(sorted([float(f"{10 ** (k / 5):.2g}") for k in range(-25, 1)] + [8e-3]))
 
+# Of the attack: raised whenever the same pairs give other poisons, so that records say what they were made with.
+# `tests/test_shipped.py` notices; then `make records` makes them anew.
+ATTACK_REVISION = 1
+
+# False-positive rates at which a filter is judged: what clean images one would pay.
+FPR_GRID = (0.01, 0.02, 0.05, 0.1)
+
 # The stops of the gamma slider: from an attacker who does not know of the filter to one who passes it at any price.
 GAMMA_GRID = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 1.0)
 
@@ -152,17 +185,18 @@ class PoisonConfig:
     batch_size: int = 128  # poisons crafted together at most: beyond this only memory grows
 
     def __post_init__(self) -> None:
-        _check(self.beta >= 0, "beta", "a number >= 0", self.beta)
+        _check_weight("beta", self.beta)
         _check(self.iterations >= 1, "iterations", "at least 1", self.iterations)
         _check(self.method in METHODS, "method", " or ".join(METHODS), self.method)
-        _check(0 <= self.gamma < math.inf, "gamma", "a finite number >= 0", self.gamma)
-        known = self.threshold is not None and math.isfinite(self.threshold)
+        _check_weight("gamma", self.gamma)
+        finite = self.threshold is None or abs(self.threshold) <= _MOST
+        _check(finite, "threshold", "T in nats, a finite number", self.threshold)
         # A gradient says nothing at the kink, where forward-backward splitting would come to a standstill.
         _check(not self.gamma or self.method == "lm", "gamma", "0 for forward-backward splitting", self.gamma)
-        _check(not self.gamma or known, "threshold", "T in nats, for gamma > 0", self.threshold)
-        _check(self.growth >= 1, "growth", "a factor >= 1", self.growth)
+        _check(not self.gamma or self.threshold is not None, "threshold", "T in nats, for gamma > 0", self.threshold)
+        _check(1 <= self.growth <= _MOST, "growth", "a factor >= 1", self.growth)
         _check(0 < self.shrink < 1, "shrink", "a factor in (0, 1)", self.shrink)
-        _check(self.tolerance >= 0, "tolerance", "a share >= 0", self.tolerance)
+        _check(0 <= self.tolerance <= 1, "tolerance", "a share in [0, 1]", self.tolerance)
         _check(self.patience >= 1, "patience", "at least 1", self.patience)
         _check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
 
@@ -192,16 +226,18 @@ class DefenseConfig:
         _check(pair, "classes", "two different classes, of base and target", self.classes)
         _check(self.clean >= 1, "clean", "at least 1 image per class", self.clean)
         _check(self.poisons >= 0, "poisons", "a number >= 0", self.poisons)
-        _check(self.trials >= 2, "trials", "at least 2, for an interval", self.trials)
-        _check(self.beta >= 0, "beta", "a number >= 0", self.beta)
-        _check(0 <= self.gamma < math.inf, "gamma", "a finite number >= 0", self.gamma)
+        _check(2 <= self.trials <= _TRIALS, "trials", f"2 to {_TRIALS:,}, for an interval", self.trials)
+        poisons = self.trials * self.poisons
+        _check(poisons <= _POISONS, "poisons, trials", f"a product of at most {_POISONS:,}", poisons)
+        _check_weight("beta", self.beta)
+        _check_weight("gamma", self.gamma)
         _check(0 <= self.watermark < 1, "watermark", "an opacity in [0, 1)", self.watermark)
         _check(self.layers in ("head", "all"), "layers", "head or all", self.layers)
-        _check(self.strength > 0, "strength", "a number > 0", self.strength)
+        _check_step("strength", self.strength)
         _check(self.density in (None, "own", "fitted"), "density", "own or fitted", self.density)
         _check(0 < self.fpr < 1, "fpr", "a rate in (0, 1)", self.fpr)
         _check(0 < self.calibration < 1, "calibration", "a share in (0, 1)", self.calibration)
-        _check(0 <= self.seed < 2**31, "seed", "an integer in [0, 2**31)", self.seed)
+        check_seed(self.seed)
 
 
 # Digits that people confuse are neighbours. By number, 4 and 9 start on opposite sides: they then meet in the middle of
@@ -296,5 +332,6 @@ PRESETS: dict[str, TrainConfig] = {
     "cifar10-lgm": _gaussians(_longer(_CIFAR_PLANE)),
     # The order stays: the plane of the second phase is laid alike for both heads.
     "cifar10-softmax": _longer(replace(_CIFAR_PLANE, model=replace(_CIFAR_PLANE.model, loss="softmax"))),
-    "cifar10-lgm-10d": replace(_CIFAR_PLANE, model=replace(_CIFAR_PLANE.model, n_dim=10)),
+    # Ten means on a simplex span nine dimensions; a tenth feature would be 0 for every image.
+    "cifar10-lgm-9d": _gaussians(replace(_CIFAR_PLANE, model=replace(_CIFAR_PLANE.model, n_dim=9))),
 }

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import platformdirs
+
+from lgm.files import reason
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +28,10 @@ HELD_OUT = 500  # the first so many of each class of a training set are trained 
 
 class DataError(Exception):
     """Data that is missing, truncated or corrupted; the message names the file and the fix."""
+
+
+class UnreadableError(DataError):
+    """Data that may well be there, but that this account may not read."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,20 @@ class Split:
     images: np.ndarray
     labels: np.ndarray
     dataset: str = "mnist"
+
+    def __post_init__(self) -> None:
+        images, labels = np.asarray(self.images), np.asarray(self.labels)
+        if images.ndim != 4 or images.dtype != np.uint8:
+            raise ValueError(
+                f"images: expected bytes (uint8) of shape (N, C, H, W), got {images.dtype} {images.shape}; of pixels "
+                "in [0, 1], take (255 * images).round().astype(np.uint8)"
+            )
+        if labels.shape != images.shape[:1] or labels.dtype.kind not in "ui":
+            raise ValueError(
+                f"labels: expected one whole number per image ({len(images)}), got {labels.dtype} {labels.shape}"
+            )
+        object.__setattr__(self, "images", images)
+        object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -110,12 +130,34 @@ class Dataset:
 
 def home() -> Path:
     """Where the program keeps its own files: ``$LGM_HOME``, else the user's cache folder."""
-    return Path(os.environ.get("LGM_HOME") or platformdirs.user_cache_dir("lgm", appauthor=False))
+    if chosen := os.environ.get("LGM_HOME"):
+        return Path(os.path.expanduser(chosen))
+    try:
+        return Path(platformdirs.user_cache_dir("lgm", appauthor=False))
+    except RuntimeError:  # an account without a home folder, as containers have it
+        return Path(os.environ.get("TMPDIR") or "/tmp", f"lgm-{os.getuid()}")
 
 
 def data_folder() -> Path:
     """Where datasets lie: ``$LGM_DATA``, else a folder in the user's cache."""
-    return Path(os.environ.get("LGM_DATA") or home() / "data")
+    return Path(os.path.expanduser(os.environ.get("LGM_DATA", "")) or home() / "data")
+
+
+def open_data(path: Path, fix: str) -> BinaryIO:
+    """A file of a dataset, opened for reading.
+
+    Raises:
+        DataError: it is not there; ``fix`` says what to do then.
+        UnreadableError: it cannot be read, or nobody may look whether it is there.
+    """
+    try:
+        return path.open("rb")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"{path} is missing; {fix}") from error
+    except OSError as error:
+        raise UnreadableError(
+            f"{path} cannot be read ({reason(error)}); ask its owner for access, or set LGM_DATA to another folder"
+        ) from error
 
 
 def per_class(labels: np.ndarray, start: int, stop: int | None) -> np.ndarray:

@@ -17,7 +17,7 @@ def load_split(name: str, dataset: str = "mnist") -> Split:
         raise DataError(f"unknown dataset {dataset!r}: expected one of {', '.join(DATASETS)}")
     found = DATASETS[dataset]
     if name not in found.splits:
-        raise DataError(f"unknown data {name!r}: expected one of {', '.join(found.splits)}, which {found.title} has")
+        raise DataError(f"data: expected one of {', '.join(found.splits)}, which {found.title} has, got {name!r}")
     return found.load(name)
 
 
@@ -36,6 +36,6 @@ def validation_split(train_split: str, dataset: str = "mnist") -> str:
     held_out = DATASETS[dataset].held_out
     if train_split == held_out:
         others = ", ".join(name for name in DATASETS[dataset].splits if name != held_out)
-        raise DataError(f"training on all of {held_out!r} leaves none to validate on; train on one of {others}")
+        raise DataError(f"data: expected one of {others}, as all of {held_out!r} leaves none to validate on")
     # The two parts of the bundled digits validate each other.
     return {"bundled-train": "bundled-val", "bundled-val": "bundled-train"}.get(train_split, held_out)

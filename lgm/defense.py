@@ -8,22 +8,25 @@ its layers are trained. The filter always asks the network as it was before.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from lgm.cards import Card
-from lgm.config import GAMMA_GRID, DefenseConfig, PoisonConfig
+from lgm.config import ATTACK_REVISION, FPR_GRID, GAMMA_GRID, DefenseConfig, PoisonConfig
+from lgm.craft_cache import craft_cached
 from lgm.data import Split
 from lgm.detection import conformal_threshold, is_removed
 from lgm.finetune import Examples, fine_tune, fine_tune_layers, mix
 from lgm.fitted import Score, fit_density
 from lgm.heads import LGMHead
-from lgm.intervals import mean_interval, plain, wilson_interval
+from lgm.intervals import Estimate, mean_interval, plain, share_over_trials, wilson_interval
 from lgm.networks import Classifier, device_of, embed, require_mixture
-from lgm.poisoning import craft_poisons
 from lgm.progress import OnStep, part
+from lgm.trials import Trial, draw_trials
 
 ATTACK_SUCCESS = (
     "share of the targets, among those that the clean control classifies correctly, "
@@ -39,101 +42,144 @@ Predict = Callable[[Examples], np.ndarray]  # N examples -> labels (N,)
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One draw. Positions in the split, no two of them the same.
+class Filtered:
+    """What the filter does to the attack at one wanted false-positive rate. Shares in [0, 1], intervals of 95 %.
 
     Attributes:
-        base_class, target_class: What the poisons claim, and what the target is.
-        target: The image that the attacker wants to have taken for the base's class.
-        bases: (K,) images that become poisons; those for a smaller K come first.
-        clean: (n times classes,) D_f, as many of each class of the task.
-        evaluation: (E,) all other images of these classes: accuracy is measured on them.
+        threshold: T in nats, the median over trials; removed is score <= T.
+        hits: Targets that get the base's label although D_t was filtered.
+        accuracy: Mean over trials, on clean images that nothing was fine-tuned on.
+        accuracy_lost: Accuracy of the clean control minus that; its interval is over trials.
+        poisons_removed, clean_removed: Images of D_p and of D_f, over all trials.
+        poisons_share, clean_share: The same as shares; their intervals are over trials. NaN if there are none.
+        measured_fpr: Share that T removes of all clean images that had no part in calibrating it.
     """
 
-    base_class: int
-    target_class: int
-    target: int
-    bases: np.ndarray
-    clean: np.ndarray
-    evaluation: np.ndarray
+    threshold: float
+    hits: int
+    accuracy: float
+    accuracy_lost: Estimate
+    poisons_removed: int
+    poisons_share: Estimate
+    clean_removed: int
+    clean_share: Estimate
+    measured_fpr: float
 
 
 @dataclass(frozen=True)
 class DefenseReport:
-    """What the attack does without the filter and with it. Shares in [0, 1], intervals of 95 %.
+    """What the attack does without the filter and with it. Shares in [0, 1], intervals of 95 %, over trials.
 
     Attributes:
         config: The setting.
         model, data: Names of network and split.
+        weights_sha256, data_sha256: Their hashes.
         filter: Key of `FILTERS`.
-        threshold: T in nats; removed is score <= T.
-        calibration: Clean images that T was calibrated on.
+        calibration: Clean images that T is calibrated on in a trial; the mean.
         n: Targets that count: the clean control classifies them correctly.
-        hits: Of these, how many get the base's label, by arm; and, as `UNTOUCHED`, with the bases themselves in
-            place of the poisons made of them, for more images of one class may by themselves move a border.
-        accuracy: Mean over trials of the accuracy on clean images that nothing was fine-tuned on, by arm.
-        accuracy_lost: Accuracy of the clean control minus that of the arm, with its interval: (mean, low, high).
+        control_hits: Of these, how many get the base's label by the clean control itself, without the filter
+            ("unfiltered"), and with the bases in place of the poisons made of them (`UNTOUCHED`), for more images of
+            one class may by themselves move a border.
+        control_accuracy: As `Filtered.accuracy`, of the clean control and without the filter.
+        unfiltered_lost: As `Filtered.accuracy_lost`, without the filter.
         collided: Share of the poisons that the network takes for the target's class; NaN without poisons.
-        poisons_removed, poisons_total: Over all trials.
-        clean_removed, clean_total: Images of D_f, over all trials.
-        fpr: Share that T removes of all clean images that had no part in choosing it.
+        poisons_total, clean_total: Images of D_p and of D_f, over all trials.
+        by_fpr: By the false-positive rate that T was calibrated for; the setting's is among them. An attacker who knows
+            of the filter aims at one T, and there is no other.
     """
 
     config: DefenseConfig
     model: str
     data: str
+    weights_sha256: str
+    data_sha256: str
     filter: str
-    threshold: float
-    calibration: int
+    calibration: float
     n: int
-    hits: dict[str, int]
-    accuracy: dict[str, float]
-    accuracy_lost: dict[str, tuple[float, float, float]]
+    control_hits: dict[str, int]
+    control_accuracy: dict[str, float]
+    unfiltered_lost: Estimate
     collided: float
-    poisons_removed: int
     poisons_total: int
-    clean_removed: int
     clean_total: int
-    fpr: float
+    by_fpr: dict[float, Filtered]
+
+    @property
+    def filtered(self) -> Filtered:
+        """At the setting's own rate."""
+        return self.by_fpr[self.config.fpr]
+
+    @property
+    def hits(self) -> dict[str, int]:
+        """Successful attacks by arm, and for the untouched bases."""
+        return {**self.control_hits, "filtered": self.filtered.hits}
 
     @property
     def attack_success(self) -> dict[str, float]:
         """See `ATTACK_SUCCESS`; by arm, and for the untouched bases. NaN if no target counts."""
-        return {arm: hits / self.n if self.n else math.nan for arm, hits in self.hits.items()}
+        return {arm: self._success(hits).value for arm, hits in self.hits.items()}
 
     @property
     def interval(self) -> dict[str, tuple[float, float]]:
         """95 % Wilson intervals of the attack success; NaN if no target counts."""
-        none = (math.nan, math.nan)
-        return {arm: wilson_interval(hits, self.n) if self.n else none for arm, hits in self.hits.items()}
+        return {arm: self._success(hits)[1:] for arm, hits in self.hits.items()}
+
+    @property
+    def accuracy(self) -> dict[str, float]:
+        """Mean over trials, by arm."""
+        return {**self.control_accuracy, "filtered": self.filtered.accuracy}
+
+    @property
+    def accuracy_lost(self) -> dict[str, Estimate]:
+        """Accuracy of the clean control minus that of the other arms."""
+        return {"unfiltered": self.unfiltered_lost, "filtered": self.filtered.accuracy_lost}
+
+    def _success(self, hits: int) -> Estimate:
+        if not self.n:
+            return Estimate(math.nan, math.nan, math.nan)
+        return Estimate(hits / self.n, *wilson_interval(hits, self.n))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; None stands for what is not a number."""
-        success, interval = self.attack_success, self.interval
+        success, interval, lost = self.attack_success, self.interval, self.accuracy_lost
         values = {
             "model": self.model,
+            "weights_sha256": self.weights_sha256,
             "data": self.data,
+            "data_sha256": self.data_sha256,
+            "attack_revision": ATTACK_REVISION,
             **asdict(self.config),
             "filter": FILTERS[self.filter],
-            "threshold": self.threshold,
-            "calibration": self.calibration,
+            "threshold": self.filtered.threshold,
+            "calibration_images": self.calibration,
             "definition": ATTACK_SUCCESS,
             "attack_success": {arm: success[arm] for arm in ARMS},
-            "interval": {arm: list(interval[arm]) for arm in ARMS},
+            "interval": {arm: interval[arm] for arm in ARMS},
             "n": self.n,
-            "untouched_bases": {"attack_success": success[UNTOUCHED], "interval": list(interval[UNTOUCHED])},
+            "untouched_bases": {"attack_success": success[UNTOUCHED], "interval": interval[UNTOUCHED]},
             "accuracy": self.accuracy,
-            "accuracy_lost": {arm: lost[0] for arm, lost in self.accuracy_lost.items()},
-            "accuracy_lost_interval": {arm: list(lost[1:]) for arm, lost in self.accuracy_lost.items()},
+            "accuracy_lost": {arm: each.value for arm, each in lost.items()},
+            "accuracy_lost_interval": {arm: each[1:] for arm, each in lost.items()},
             "collided": self.collided,
-            "poisons_removed": self.poisons_removed,
+            "poisons_removed": self.filtered.poisons_removed,
             "poisons_total": self.poisons_total,
-            "clean_removed": self.clean_removed,
+            "clean_removed": self.filtered.clean_removed,
             "clean_total": self.clean_total,
-            "measured_fpr": self.fpr,
+            "measured_fpr": self.filtered.measured_fpr,
+            "by_fpr": {f"{fpr:g}": self._at(each) for fpr, each in self.by_fpr.items()},
         }
         del values["density"]  # `filter` says which it was
         return plain(values)
+
+    def _at(self, filtered: Filtered) -> dict[str, Any]:
+        values: dict[str, Any] = {"attack_success": filtered.hits / self.n if self.n else math.nan}
+        values["interval"] = self._success(filtered.hits)[1:]
+        for name, value in vars(filtered).items():
+            if isinstance(value, Estimate):
+                values |= {name: value.value, f"{name}_interval": value[1:]}
+            else:
+                values[name] = value
+        return values
 
 
 def keep_likely(examples: Examples, threshold: float) -> Examples:
@@ -154,71 +200,25 @@ def successes(predicted: np.ndarray, control: np.ndarray, base: np.ndarray, targ
     return int((counts & (predicted == base)).sum()), int(counts.sum())
 
 
-def hold_out(n_images: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions that calibrate, and all others, at random: so that both are exchangeable."""
-    order = _generators(seed, 1)[0].permutation(n_images)
-    cut = round(share * n_images)
-    return np.sort(order[:cut]), np.sort(order[cut:])
-
-
-def in_play(labels: np.ndarray, config: DefenseConfig) -> np.ndarray:
-    """Classes that D_f may have, ascending."""
-    return np.array(sorted(config.classes)) if config.classes and config.task == "two" else np.unique(labels)
-
-
-def draw_trials(labels: np.ndarray, pool: np.ndarray, config: DefenseConfig) -> list[Trial]:
-    """Independent draws from the images at the positions ``pool``.
-
-    The same seed gives the same trials: their number changes none of them; fewer poisons or clean images are some of
-    the same ones.
-
-    Raises:
-        ValueError: too few images of a class, or a class that there is not.
-    """
-    present = np.unique(labels[pool])
-    if config.classes and not set(config.classes) <= set(present.tolist()):
-        raise ValueError(f"classes: expected two of {present.tolist()}, got {list(config.classes)}")
-    if len(present) < 2:
-        raise ValueError(f"classes: expected at least two in the data, got {len(present)}")
-    smallest = min(int((labels[pool] == k).sum()) for k in in_play(labels[pool], config))
-    needed = config.clean + max(config.poisons, 1) + 1  # and one to measure accuracy on
-    if smallest < needed:
-        raise ValueError(
-            f"clean, poisons: expected at most {smallest - 1} together, as there are {smallest} images of a class "
-            f"beside those that calibrate, got {config.clean} and {config.poisons}"
-        )
-    return [_draw(labels, pool, present, config, rng) for rng in _generators(config.seed, config.trials + 1)[1:]]
-
-
-def _draw(
-    labels: np.ndarray, pool: np.ndarray, present: np.ndarray, config: DefenseConfig, rng: np.random.Generator
-) -> Trial:
-    base, target = (int(k) for k in config.classes or rng.choice(present, 2, replace=False))
-    shuffled = {int(k): rng.permutation(pool[labels[pool] == k]) for k in present}
-    playing = sorted((base, target)) if config.task == "two" else list(shuffled)
-    # D_f is taken from the front, bases and target from the back: how many of the one does not change the other.
-    taken = {k: config.poisons if k == base else int(k == target) for k in playing}
-    return Trial(
-        base_class=base,
-        target_class=target,
-        target=int(shuffled[target][-1]),
-        bases=shuffled[base][::-1][: config.poisons],
-        clean=np.concatenate([shuffled[k][: config.clean] for k in playing]),
-        evaluation=np.concatenate([shuffled[k][config.clean : len(shuffled[k]) - taken[k]] for k in playing]),
-    )
-
-
 def defend(
-    model: Classifier, card: Card, split: Split, config: DefenseConfig | None = None, on_step: OnStep | None = None
+    model: Classifier,
+    card: Card,
+    split: Split,
+    config: DefenseConfig | None = None,
+    on_step: OnStep | None = None,
+    *,
+    cache: Path | None = None,
 ) -> DefenseReport:
     """Attack, filter, fine-tune, and compare with who did not filter and with who was not attacked.
 
     Args:
         model: Frozen, either loss; the attacker knows it. The poisons are crafted on it.
         card: Its card.
-        split: Clean images that it was not trained on. A random share calibrates T; trials draw from the others.
+        split: Clean images that it was not trained on. In each trial a random share of its own calibrates T; what is
+            attacked and fine-tuned on is drawn from the others.
         config: The setting.
         on_step: Called as (poison-iterations done, in all); returning False ends crafting with the points so far.
+        cache: Folder for crafted poisons: see `lgm.craft_cache`.
 
     Raises:
         ValueError: see `draw_trials` and `craft_poisons`; a softmax network has no density of its own, and so no
@@ -228,7 +228,8 @@ def defend(
     images, and fine-tuning and its success, which it does not measure.
     """
     config = config or DefenseConfig()
-    return sweep(model, card, split, config, [(config.poisons, config.clean)], on_step=on_step)[0]
+    settings = [(config.poisons, config.clean)]
+    return sweep(model, card, split, config, settings, on_step=on_step, cache=cache)[0]
 
 
 def sweep(
@@ -240,6 +241,7 @@ def sweep(
     *,
     z: np.ndarray | None = None,
     on_step: OnStep | None = None,
+    cache: Path | None = None,
 ) -> list[DefenseReport]:
     """`defend` for several (poisons, clean images a class), with poisons crafted once: for the most of them.
 
@@ -252,9 +254,9 @@ def sweep(
         raise ValueError("settings: expected at least one (poisons, clean images a class), got none")
     configs = [replace(config, poisons=poisons, clean=clean) for poisons, clean in settings]
     most = replace(config, poisons=max(c.poisons for c in configs), clean=max(c.clean for c in configs))
-    lab = Lab(model, card, split, most, z)
-    poisons = lab.craft(lab.trials, on_step)
-    return [lab.judge(each, poisons) for each in configs]
+    experiment = Experiment(model, card, split, most, z=z, cache=cache)
+    poisons = experiment.craft(on_step)
+    return [experiment.judge(each, poisons) for each in configs]
 
 
 def frontier(
@@ -265,6 +267,7 @@ def frontier(
     gammas: Sequence[float] = GAMMA_GRID,
     *,
     on_step: OnStep | None = None,
+    cache: Path | None = None,
 ) -> list[DefenseReport]:
     """`defend` against attackers who know T and give another weight gamma to passing the filter, on the same trials.
 
@@ -274,15 +277,38 @@ def frontier(
     if not gammas:
         raise ValueError("gammas: expected at least one weight, got none")
     configs = [replace(config, gamma=gamma) for gamma in gammas]
-    lab = Lab(model, card, split, configs[0])
+    experiment = Experiment(model, card, split, configs[0], cache=cache)
     return [
-        lab.judge(each, lab.craft(lab.trials, part(on_step, i, len(configs)), each.gamma))
+        experiment.judge(each, experiment.craft(part(on_step, i, len(configs)), each.gamma))
         for i, each in enumerate(configs)
     ]
 
 
 @dataclass(frozen=True)
-class Crafted:
+class TrialFilter:
+    """What a trial filters with: nothing in it was fitted or calibrated to an image that the trial uses.
+
+    Attributes:
+        score: Log-density of features under their claimed labels, nats.
+        peak: (C,) its highest value for each class that D_f may have.
+        calibration: (n,) scores that T is calibrated on.
+    """
+
+    score: Score
+    peak: np.ndarray
+    calibration: np.ndarray
+
+    def threshold(self, fpr: float) -> float:
+        """T in nats for this false-positive rate."""
+        return conformal_threshold(self.calibration, fpr)
+
+    def scored(self, examples: Examples) -> Examples:
+        """The same images with what this filter says of them."""
+        return replace(examples, score=self.score(examples.z, examples.labels))
+
+
+@dataclass(frozen=True)
+class CraftedTrials:
     """Poisons trial by trial, as many for each, and which of them (N,) the network takes for the target's class."""
 
     examples: Examples
@@ -291,123 +317,144 @@ class Crafted:
 
 @dataclass(frozen=True)
 class _Result:
-    """Of one trial: what each arm says of the target, its accuracy, and what the filter did to D_t."""
+    """Of one trial: what each model says of the target, its accuracy, and what the filter removes at each rate."""
 
-    predicted: dict[str, int]
-    accuracy: dict[str, float]
-    removed: np.ndarray
+    predicted: dict[str | float, int]  # by arm; of the filtered one, by rate
+    accuracy: dict[str | float, float]
+    removed: dict[float, np.ndarray]  # of D_t
     poisoned: np.ndarray
+    thresholds: dict[float, float]
+    fresh_removed: dict[float, int]
 
 
-class Lab:
+class Experiment:
     """A network and clean images as its features: what all trials and all settings of a sweep share.
 
     Attributes:
         density: Key of `FILTERS`.
-        classes: (C,) that D_f may have.
-        pool: Positions that trials draw from.
-        calibration: Positions that calibrate T, and do nothing else.
         trials: As many as the setting asks for.
-        images: The whole split.
-        peak: (C,) highest log-density of each of these classes, nats.
-        threshold: Calibrated T, nats.
+        images: The whole split, without scores: these are the trial's own.
     """
 
     def __init__(
-        self, model: Classifier, card: Card, split: Split, config: DefenseConfig, z: np.ndarray | None = None
+        self,
+        model: Classifier,
+        card: Card,
+        split: Split,
+        config: DefenseConfig,
+        *,
+        z: np.ndarray | None = None,
+        cache: Path | None = None,
     ) -> None:
-        """``z``: (N, D) features of the split, if they are known already."""
-        self.model, self.card, self.split, self.config = model, card, split, config
+        """``z``: (N, D) features of the split, if they are known already. ``cache``: see `lgm.craft_cache`."""
+        self.model, self.card, self.split, self.config, self.cache = model, card, split, config, cache
         self.scale = model.feature_scale.cpu().numpy()
         self.density = config.density or ("own" if isinstance(model.head, LGMHead) else "fitted")
-        self.classes = in_play(split.labels, config)
-        calibration, self.pool = hold_out(len(split), config.calibration, config.seed)
-        # The promise is for the images that will be scored.
-        calibration = calibration[np.isin(split.labels[calibration], self.classes)]
-        self.trials = draw_trials(split.labels, self.pool, config)
+        self._own = own_density(model) if self.density == "own" else None
+        self.trials = draw_trials(split.labels, config)
         pixels = split.pixels()
         z = (embed(model, pixels).numpy() if z is None else z) * self.scale
-        self.score, self.peak, self.calibration = self._scorer(z, calibration)
-        self.images = self._examples(z, split.labels, pixels.numpy(), poisoned=False)
-        self.threshold = conformal_threshold(self.images.score[self.calibration], config.fpr)
+        self.images = _examples(z, split.labels, pixels.numpy(), poisoned=False)
 
-    def _scorer(self, z: np.ndarray, calibration: np.ndarray) -> tuple[Score, np.ndarray, np.ndarray]:
-        """The score, its peaks, and the images left to calibrate its threshold: none that it was fitted to."""
-        if self.density == "own":
-            score, means = (
-                own_density(self.model),
-                require_mixture(self.model).mixture.means.detach().cpu().numpy() * self.scale,
-            )
-            return score, score(means[self.classes], self.classes), calibration
-        fit_on, rest = np.array_split(np.random.default_rng(self.config.seed).permutation(calibration), 2)
-        points, labels = z[fit_on], self.split.labels[fit_on]
-        score = fit_density(points, labels)
-        means = np.stack([points[labels == k].mean(0) for k in self.classes])  # the likeliest Gaussian's are these
-        return score, score(means, self.classes), rest
+    @cached_property
+    def filters(self) -> list[TrialFilter]:
+        """Of each trial."""
+        return [self.filter_of(trial) for trial in self.trials]
 
-    def _examples(self, z: np.ndarray, labels: np.ndarray, pixels: np.ndarray, *, poisoned: bool) -> Examples:
-        return Examples(z, labels, self.score(z, labels), np.full(len(z), poisoned), pixels)
+    def filter_of(self, trial: Trial) -> TrialFilter:
+        """The network's own Gaussians, or some fitted to one half of the calibration images: the other calibrates."""
+        calibration, classes = self.images[trial.calibration], np.unique(self.split.labels[trial.calibration])
+        score = self._own
+        if score is not None:
+            means = require_mixture(self.model).mixture.means.detach().cpu().numpy()[classes] * self.scale
+        else:
+            order = np.random.default_rng(self.config.seed).permutation(len(calibration))
+            fit_on, rest = np.array_split(order, 2)
+            fitted, calibration = calibration[fit_on], calibration[rest]
+            score = fit_density(fitted.z, fitted.labels)
+            means = np.stack([fitted.z[fitted.labels == k].mean(0) for k in classes])  # of the likeliest Gaussian
+        return TrialFilter(score, score(means, classes), score(calibration.z, calibration.labels))
 
-    def craft(self, trials: Sequence[Trial], on_step: OnStep | None = None, gamma: float | None = None) -> "Crafted":
-        """All poisons of these trials at once; ``gamma`` in place of the setting's."""
-        bases = np.concatenate([trial.bases for trial in trials])
-        targets = np.repeat([trial.target for trial in trials], self.config.poisons)
+    def craft(
+        self, on_step: OnStep | None = None, gamma: float | None = None, trials: int | None = None
+    ) -> CraftedTrials:
+        """All poisons of all trials, or of the first so many, at once; ``gamma`` in place of the setting's."""
+        chosen = self.trials[:trials]
+        bases = np.concatenate([trial.bases for trial in chosen])
+        targets = np.repeat([trial.target for trial in chosen], self.config.poisons)
         if not len(bases):
-            return Crafted(self.images[:0], np.empty(0, bool))
+            return CraftedTrials(self.images[:0], np.empty(0, bool))
         marked = watermark(self.split[bases], self.split[targets], self.config.watermark)
-        gamma = self.config.gamma if gamma is None else gamma
-        knows = gamma > 0 and math.isfinite(self.threshold)  # a filter that removes nothing needs no evasion
-        config = PoisonConfig(beta=self.config.beta, gamma=gamma * knows, threshold=self.threshold if knows else None)
-        found = craft_poisons(self.model, marked, self.split[targets], config, on_step=on_step)
-        examples = self._examples(found.z * self.scale, self.split.labels[bases], found.images, poisoned=True)
-        return Crafted(examples, found.collided)
+        config = PoisonConfig(beta=self.config.beta)
+        gamma, threshold = self.config.gamma if gamma is None else gamma, None
+        if gamma:
+            each = np.array([self.filters[i].threshold(self.config.fpr) for i in range(len(chosen))])
+            if np.isfinite(each).all():  # a filter that removes nothing needs no evasion
+                config = replace(config, gamma=gamma, threshold=float(np.median(each)))
+                threshold = each.repeat(self.config.poisons)
+        found = craft_cached(
+            self.model,
+            marked,
+            self.split[targets],
+            config,
+            threshold=threshold,
+            folder=self.cache,
+            on_step=on_step,
+        )
+        examples = _examples(found.z * self.scale, self.split.labels[bases], found.images, poisoned=True)
+        return CraftedTrials(examples, found.collided)
 
-    def judge(self, config: DefenseConfig, poisons: "Crafted") -> DefenseReport:
+    def judge(self, config: DefenseConfig, poisons: CraftedTrials) -> DefenseReport:
         """Fine-tune in every arm of every trial, with the first ``config.poisons`` of each trial's poisons."""
-        trials = draw_trials(self.split.labels, self.pool, config)
+        trials = draw_trials(self.split.labels, config)
         mine = np.arange(len(poisons.examples)).reshape(len(trials), -1)[:, : config.poisons]
-        results = [self._run(trial, poisons.examples[index]) for trial, index in zip(trials, mine, strict=True)]
+        rates = (config.fpr,) if config.gamma else tuple(sorted({*FPR_GRID, config.fpr}))
+        results = [
+            self._run(trial, own, poisons.examples[index], rates)
+            for trial, own, index in zip(trials, self.filters, mine, strict=True)
+        ]
         base, target = (np.array([getattr(t, name) for t in trials]) for name in ("base_class", "target_class"))
-        said = {arm: np.array([result.predicted[arm] for result in results]) for arm in (*ARMS, UNTOUCHED)}
-        right = {arm: np.array([result.accuracy[arm] for result in results]) for arm in ARMS}
-        counts = {arm: successes(labels, said["clean"], base, target) for arm, labels in said.items()}
-        removed = np.concatenate([result.removed for result in results])
-        poisoned = np.concatenate([result.poisoned for result in results])
+        said = {arm: np.array([result.predicted[arm] for result in results]) for arm in results[0].predicted}
+        right = {arm: np.array([result.accuracy[arm] for result in results]) for arm in results[0].accuracy}
+        hits = {arm: successes(labels, said["clean"], base, target) for arm, labels in said.items()}
+        arms = ("clean", "unfiltered")
         return DefenseReport(
             config=config,
             model=self.card.name,
             data=self.split.name,
+            weights_sha256=self.card.weights_sha256,
+            data_sha256=self.split.sha256,
             filter=self.density,
-            threshold=self.threshold,
-            calibration=len(self.calibration),
-            n=counts["clean"][1],
-            hits={arm: hits for arm, (hits, _) in counts.items()},
-            accuracy={arm: float(share.mean()) for arm, share in right.items()},
-            accuracy_lost={arm: mean_interval(right["clean"] - right[arm]) for arm in ARMS[1:]},
+            calibration=float(np.mean([len(own.calibration) for own in self.filters])),
+            n=hits["clean"][1],
+            control_hits={arm: hits[arm][0] for arm in (*arms, UNTOUCHED)},
+            control_accuracy={arm: float(right[arm].mean()) for arm in arms},
+            unfiltered_lost=Estimate(*mean_interval(right["clean"] - right["unfiltered"])),
             collided=float(poisons.collided[mine].mean()) if mine.size else math.nan,
-            poisons_removed=int(removed[poisoned].sum()),
-            poisons_total=int(poisoned.sum()),
-            clean_removed=int(removed[~poisoned].sum()),
-            clean_total=int((~poisoned).sum()),
-            fpr=float(is_removed(self.images.score[self.unseen], self.threshold).mean()),
+            poisons_total=mine.size,
+            clean_total=sum(len(trial.clean) for trial in trials),
+            by_fpr={rate: _filtered(rate, results, trials, right, hits[rate][0]) for rate in rates},
         )
 
-    def _run(self, trial: Trial, poisons: Examples) -> _Result:
-        clean, held_out = self.images[trial.clean], self.images[trial.evaluation]
-        mixed = mix(clean, poisons)
-        examples = {
+    def _run(self, trial: Trial, own: TrialFilter, poisons: Examples, rates: Sequence[float]) -> _Result:
+        clean, held_out = own.scored(self.images[trial.clean]), self.images[trial.evaluation]
+        mixed = mix(clean, own.scored(poisons))
+        thresholds = {rate: own.threshold(rate) for rate in rates}
+        examples: dict[str | float, Examples] = {
             "clean": clean,
             "unfiltered": mixed,
-            "filtered": keep_likely(mixed, self.threshold),
-            UNTOUCHED: mix(clean, self.images[trial.bases]),
+            UNTOUCHED: mix(clean, own.scored(self.images[trial.bases])),
+            **{rate: keep_likely(mixed, threshold) for rate, threshold in thresholds.items()},
         }
         fitted = {arm: self._fine_tune(those) for arm, those in examples.items()}
-        target = self.images[[trial.target]]
+        target, fresh = self.images[[trial.target]], own.scored(self.images[trial.fresh]).score
         return _Result(
             predicted={arm: int(predict(target)[0]) for arm, predict in fitted.items()},
             accuracy={arm: float((predict(held_out) == held_out.labels).mean()) for arm, predict in fitted.items()},
-            removed=is_removed(mixed.score, self.threshold),
+            removed={rate: is_removed(mixed.score, threshold) for rate, threshold in thresholds.items()},
             poisoned=mixed.poisoned,
+            thresholds=thresholds,
+            fresh_removed={rate: int(is_removed(fresh, threshold).sum()) for rate, threshold in thresholds.items()},
         )
 
     def _fine_tune(self, examples: Examples) -> Predict:
@@ -417,10 +464,31 @@ class Lab:
         network = fine_tune_layers(self.model, examples, head)
         return lambda those: network(those.pixels)
 
-    @property
-    def unseen(self) -> np.ndarray:
-        """Positions of all images that a trial may draw: T was chosen without them."""
-        return self.pool[np.isin(self.split.labels[self.pool], self.classes)]
+
+def _filtered(
+    rate: float, results: Sequence[_Result], trials: Sequence[Trial], right: dict[str | float, np.ndarray], hits: int
+) -> Filtered:
+    """One rate, over all trials."""
+    counts = {
+        kind: np.array([(r.removed[rate][r.poisoned == kind].sum(), (r.poisoned == kind).sum()) for r in results])
+        for kind in (True, False)
+    }
+    fresh = sum(result.fresh_removed[rate] for result in results) / sum(len(trial.fresh) for trial in trials)
+    return Filtered(
+        threshold=float(np.median([result.thresholds[rate] for result in results])),
+        hits=hits,
+        accuracy=float(right[rate].mean()),
+        accuracy_lost=Estimate(*mean_interval(right["clean"] - right[rate])),
+        poisons_removed=int(counts[True][:, 0].sum()),
+        poisons_share=share_over_trials(*counts[True].T),
+        clean_removed=int(counts[False][:, 0].sum()),
+        clean_share=share_over_trials(*counts[False].T),
+        measured_fpr=fresh,
+    )
+
+
+def _examples(z: np.ndarray, labels: np.ndarray, pixels: np.ndarray, *, poisoned: bool) -> Examples:
+    return Examples(z, labels, np.full(len(z), np.nan), np.full(len(z), poisoned), pixels)
 
 
 def own_density(model: Classifier) -> Score:
@@ -444,8 +512,3 @@ def watermark(bases: Split, targets: Split, opacity: float) -> Split:
     """The bases with their targets laid over them, as 8-bit images. Source: Poison Frogs, section 4.1."""
     laid = (1 - opacity) * bases.images.astype(np.float32) + opacity * targets.images.astype(np.float32)
     return replace(bases, images=laid.round().astype(np.uint8))
-
-
-def _generators(seed: int, count: int) -> list[np.random.Generator]:
-    """Independent of each other; the first ones are the same whatever the count."""
-    return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(count)]

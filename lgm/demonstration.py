@@ -12,11 +12,12 @@ import numpy as np
 from lgm.cards import Card
 from lgm.config import DefenseConfig
 from lgm.data import Split
-from lgm.defense import ARMS, FILTERS, Lab, Trial
+from lgm.defense import ARMS, FILTERS, Experiment
 from lgm.detection import conformal_fpr, is_removed, nominal_fpr
 from lgm.finetune import Examples, LinearHead, fine_tune, mix
 from lgm.networks import Classifier
 from lgm.progress import OnStep
+from lgm.trials import Trial
 
 _CELLS = 160  # of the grid of decision regions, along each axis
 _MARGIN = 0.08  # around what is drawn, as a share of its width
@@ -208,25 +209,26 @@ def stage(
     config = config or DefenseConfig()
     if config.layers != "head":
         raise ValueError(f"layers: expected head, as the picture is of frozen features, got {config.layers}")
-    lab = Lab(model, card, split, replace(config, trials=2), z)  # the first trial is the same for any number
-    trial = lab.trials[0]
-    poisons = lab.craft([trial], on_step)
+    # The first trial is the same for any number of them.
+    experiment = Experiment(model, card, split, replace(config, trials=2), z=z)
+    trial, images = experiment.trials[0], experiment.images
+    own, poisons = experiment.filter_of(trial), experiment.craft(on_step, trials=1)
     return Attack(
         config=config,
         model=card.name,
         data=split.name,
         trial=trial,
-        clean=lab.images[trial.clean],
-        poisons=poisons.examples,
-        target=lab.images[[trial.target]],
-        held_out=lab.images[trial.evaluation],
+        clean=own.scored(images[trial.clean]),
+        poisons=own.scored(poisons.examples),
+        target=own.scored(images[[trial.target]]),
+        held_out=own.scored(images[trial.evaluation]),
         collided=poisons.collided,
-        scale=lab.scale,
-        density=lab.density,
-        peak=lab.peak,
-        threshold=lab.threshold,
-        calibration=lab.images.score[lab.calibration],
-        fresh=lab.images.score[lab.unseen],
+        scale=experiment.scale,
+        density=experiment.density,
+        peak=own.peak,
+        threshold=own.threshold(config.fpr),
+        calibration=own.calibration,
+        fresh=own.scored(images[trial.fresh]).score,
     )
 
 

@@ -1,11 +1,17 @@
 """From scores to decisions: ROC, thresholds and what they cost. Higher score = cleaner, everywhere."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
 import numpy as np
 from scipy.special import gammaincc
+
+from lgm.bootstrap import may_go, tpr_interval
+from lgm.config import FPR_GRID
+from lgm.intervals import Estimate, auc_interval, plain
 
 
 @dataclass(frozen=True)
@@ -49,18 +55,16 @@ class Roc:
     thresholds: np.ndarray
     auc: float
 
-    def _at(self, fpr: float) -> int:
+    def threshold_at(self, fpr: float) -> float:
+        """`empirical_threshold` of the clean images on the curve; the poisons have no part in it."""
         if not 0 <= fpr <= 1:
             raise ValueError(f"fpr: expected a rate in [0, 1], got {fpr}")
-        return int(np.searchsorted(self.fpr, fpr, side="right")) - 1
-
-    def threshold_at(self, fpr: float) -> float:
-        """T that catches most while removing at most this share of the clean images; -inf if none does."""
-        return float(self.thresholds[self._at(fpr)])
+        stays = int(np.searchsorted(self.fpr, fpr, side="right"))  # with its score the rate would exceed fpr
+        return math.inf if stays == len(self.fpr) else _below(float(self.thresholds[stays]))
 
     def tpr_at(self, fpr: float) -> float:
         """The share of poisons caught at that threshold."""
-        return float(self.tpr[self._at(fpr)])
+        return float(self.tpr[np.searchsorted(self.thresholds, self.threshold_at(fpr), side="right") - 1])
 
 
 def _ratio(part: int, whole: int) -> float:
@@ -113,6 +117,51 @@ def roc(clean_score: np.ndarray, poison_score: np.ndarray) -> Roc:
     suspicion = -np.r_[clean, poison]
     fpr, tpr, thresholds = roc_curve(is_poison, suspicion, drop_intermediate=False)
     return Roc(fpr, tpr, -thresholds, float(auc(fpr, tpr)))
+
+
+def empirical_threshold(clean_score: np.ndarray, fpr: float) -> float:
+    """T of "1 % FPR": the largest number of six digits that removes at most this share of these very clean images.
+
+    The only T that goes by this name, on screen, in files and on the command line. It follows from the clean images
+    alone, whatever the poisons. Six digits are what a link carries, and what a float32 score is good for.
+
+    The rate is that of the images at hand. T was fitted to them: of N fresh ones it removes (k + 1) / (N + 1) on
+    average, k being the number that may go. A promise for fresh images is `conformal_threshold`, lower for the same
+    scores.
+
+    Args:
+        clean_score: (N,) log-likelihoods of clean images, nats.
+        fpr: Share of them that may be removed, in [0, 1].
+
+    Returns:
+        T in nats; removed is score <= T. inf for a rate of 1.
+
+    Raises:
+        ValueError: no scores, NaN or infinity, or a rate outside [0, 1].
+    """
+    scores = np.sort(_finite(clean_score, "clean_score"))
+    k = may_go(len(scores), fpr)
+    return math.inf if k == len(scores) else _below(float(scores[k]))
+
+
+def _below(score: float) -> float:
+    """The largest number of six significant digits below a score."""
+    exact = Decimal(score)
+    unit = Decimal(1).scaleb(exact.adjusted() - 5)
+    found = exact.quantize(unit, ROUND_FLOOR)
+    while float(found) >= score:
+        found -= unit
+    return float(found)
+
+
+def empirical_words(fpr: float, clean: int) -> str:
+    """What T of `empirical_threshold` promises, for where two T stand side by side."""
+    return f"removes at most {100 * fpr:g} % of these {clean:,} clean images"
+
+
+def conformal_words(fpr: float, calibration: int) -> str:
+    """The same of `conformal_threshold`: why its T is another one, and lower on the same images."""
+    return f"calibrated on {calibration:,} clean images to remove at most {100 * fpr:g} % of fresh ones on average"
 
 
 def conformal_threshold(calibration_scores: np.ndarray, fpr: float) -> float:
@@ -184,33 +233,90 @@ def cut_radius(threshold: float, peak: float) -> float:
     return float(np.sqrt(max(0.0, 2 * (peak - threshold))))
 
 
-def detection_report(
-    clean_score: np.ndarray, poison_score: np.ndarray, collided: np.ndarray, fpr: float
-) -> dict[str, Any]:
-    """The numbers by which the filter is judged, over all poisons and over those that collide.
+@dataclass(frozen=True)
+class Rates:
+    """How well a score tells n poisons from clean images.
 
-    A poison that fails to collide is harmless as well as hard to detect, so both are needed. ``None`` stands where
-    no poison collides. The threshold is the one for ``fpr``.
+    Attributes:
+        n: How many poisons.
+        auc: Area under the ROC curve; `lgm.intervals.auc_interval`.
+        tpr: By FPR, the share of the poisons caught at `empirical_threshold`; `lgm.bootstrap.tpr_interval`.
     """
-    over_all = roc(clean_score, poison_score)
-    over_collided = roc(clean_score, poison_score[collided]) if collided.any() else None
-    rates = sorted({0.01, 0.05, 0.1, fpr})
-    threshold = over_all.threshold_at(fpr)
-    at = outcome(clean_score, poison_score, threshold)
-    return {
-        "clean": len(clean_score),
-        "poisons": len(poison_score),
-        "collided": int(collided.sum()),
-        "auc": over_all.auc,
-        "auc_collided": over_collided.auc if over_collided else None,
-        "tpr_at_fpr": {f"{rate:g}": over_all.tpr_at(rate) for rate in rates},
-        "tpr_at_fpr_collided": {f"{rate:g}": over_collided.tpr_at(rate) if over_collided else None for rate in rates},
-        "threshold": threshold if np.isfinite(threshold) else None,
-        "fpr": at.fpr,
-        "tpr": at.tpr,
-        "precision": at.precision if at.caught + at.wrongly_removed else None,
-        "caught": at.caught,
-        "missed": at.missed,
-        "wrongly_removed": at.wrongly_removed,
-        "kept": at.kept,
-    }
+
+    n: int
+    auc: Estimate
+    tpr: dict[float, Estimate]
+
+
+def rates(clean_score: np.ndarray, poison_score: np.ndarray, fprs: Iterable[float] = FPR_GRID) -> Rates:
+    """AUC and TPRs with their intervals. Raises ValueError for what `roc` refuses, or a rate outside [0, 1]."""
+    return rates_of(roc(clean_score, poison_score), clean_score, poison_score, fprs)
+
+
+def rates_of(curve: Roc, clean_score: np.ndarray, poison_score: np.ndarray, fprs: Iterable[float]) -> Rates:
+    """`rates` where the curve is known already."""
+    n = len(poison_score)
+    tpr = {fpr: Estimate(curve.tpr_at(fpr), *tpr_interval(clean_score, poison_score, fpr)) for fpr in sorted({*fprs})}
+    return Rates(n, Estimate(curve.auc, *auc_interval(curve.auc, len(clean_score), n)), tpr)
+
+
+@dataclass(frozen=True)
+class DetectionReport:
+    """The numbers by which the filter is judged.
+
+    Attributes:
+        clean: How many clean images.
+        n_collided: How many poisons the network takes for the target's class; None where that is unknown.
+        overall: Over all poisons.
+        collided: Over those that collide; None if none is known to. A poison that does not collide has not reached the
+            target's class, and is harder to tell from clean images. Whether it does harm is not measured here.
+        thresholds: T by FPR, nats: `empirical_threshold`.
+        at: What T does at the FPR that was asked for.
+    """
+
+    clean: int
+    n_collided: int | None
+    overall: Rates
+    collided: Rates | None
+    thresholds: dict[float, float]
+    at: Outcome
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; None where nothing is known, and for a T that is no number."""
+        at, report = self.at, {"clean": self.clean, "poisons": self.overall.n, "collided": self.n_collided}
+        for of, group in (("", self.overall), ("_collided", self.collided)):
+            report |= {
+                f"auc{of}": group and group.auc.value,
+                f"auc{of}_interval": group and group.auc[1:],
+                f"tpr_at_fpr{of}": {f"{fpr:g}": group and group.tpr[fpr].value for fpr in self.thresholds},
+                f"tpr_at_fpr{of}_interval": {f"{fpr:g}": group and group.tpr[fpr][1:] for fpr in self.thresholds},
+            }
+        report["threshold_at_fpr"] = {f"{fpr:g}": threshold for fpr, threshold in self.thresholds.items()}
+        numbers = ("threshold", "fpr", "tpr", "precision", "caught", "missed", "wrongly_removed", "kept")
+        return plain(report | {name: getattr(at, name) for name in numbers})
+
+
+def detection_report(
+    clean_score: np.ndarray, poison_score: np.ndarray, collided: np.ndarray | None, fpr: float
+) -> DetectionReport:
+    """The filter over all poisons, and over those that collide, at `FPR_GRID` and at ``fpr``.
+
+    Args:
+        clean_score: (N,) log-likelihoods of clean images, nats.
+        poison_score: (M,) of poisons.
+        collided: (M,) bool; None where it is unknown.
+        fpr: For the counts.
+
+    Raises:
+        ValueError: see `rates`.
+    """
+    fprs = sorted({*FPR_GRID, fpr})
+    some = poison_score[collided] if collided is not None and collided.any() else None
+    return DetectionReport(
+        clean=len(clean_score),
+        n_collided=None if collided is None else int(collided.sum()),
+        overall=rates(clean_score, poison_score, fprs),
+        collided=None if some is None else rates(clean_score, some, fprs),
+        thresholds={each: empirical_threshold(clean_score, each) for each in fprs},
+        at=outcome(clean_score, poison_score, empirical_threshold(clean_score, fpr)),
+    )

@@ -20,7 +20,7 @@ class Evasion:
         gamma: Weight, at least 0.
         mixture: The network's own.
         labels: (N,) claimed ones.
-        threshold: T in nats.
+        threshold: (N,) T in nats.
 
     Source: the objective of an attacker who differentiates through the detector (Tramer et al. 2020; Koh, Steinhardt,
     Liang 2018 for filters of training data). Not in the paper.
@@ -29,12 +29,12 @@ class Evasion:
     gamma: float
     mixture: GaussianMixture
     labels: Tensor
-    threshold: float
+    threshold: Tensor
 
     def excess(self, z: Tensor, owner: Tensor) -> Tensor:
         """Squared sigmas that features (n, D), of the poisons ``owner``, lie beyond the cut; at most 0 inside."""
         score = self.mixture.log_likelihood(z, self.labels[owner])
-        return 2 * (self.threshold + MARGIN - score)
+        return 2 * (self.threshold[owner] + MARGIN - score)
 
     def cost(self, z: Tensor, owner: Tensor) -> Tensor:
         """The hinge, (n,)."""

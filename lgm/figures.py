@@ -11,6 +11,8 @@ from PIL import Image
 from lgm.baselines import REFERENCE, Comparison, Result
 from lgm.cards import FeatureMap, Features
 from lgm.detection import Roc
+from lgm.intervals import share_text
+from lgm.placement import Square, close_up, emptiest, label_offset
 from lgm.poisons import Poisons
 
 if TYPE_CHECKING:  # it brings torch
@@ -29,7 +31,15 @@ ROLE = {
 # Ten classes cannot be told apart by hue alone: plots also carry their names.
 CLASS = ["#4477AA", "#EE6677", "#228833", "#B8A520", "#2FA7CE", "#AA3377", "#8C8C8C", "#E07B39", "#2BA084", "#9A6F3F"]
 
-_STEPS = [[edge, colour] for k, colour in enumerate(CLASS) for edge in (k / len(CLASS), (k + 1) / len(CLASS))]
+
+def _steps(colours: list[str]) -> list[list[Any]]:
+    """A colour scale that gives each of these an equal part."""
+    n = len(colours)
+    return [[edge, colour] for k, colour in enumerate(colours) for edge in (k / n, (k + 1) / n)]
+
+
+_STEPS = _steps(CLASS)
+_REGIONS = _steps([*CLASS, "rgba(0,0,0,0)"])
 # Told apart by their dashes as well, the reference by its width.
 _DETECTOR = {
     "likelihood": (ROLE["lgm"], "solid"),
@@ -41,6 +51,7 @@ _DETECTOR = {
     "forest": (CLASS[7], "2px,6px"),
     "spectral": (CLASS[6], "12px,3px,2px,3px,2px,3px"),
 }
+DRAWN = 2_000  # points of a cloud that are drawn: as SVG, which needs no WebGL, and is quick up to some thousands
 _LOWEST_FPR = 1e-3  # where a logarithmic axis begins
 _LOSS = {"lgm": "LGM", "softmax": "softmax"}
 _GREY = "rgba(128,128,128,0.28)"  # lines that must be seen on a light and on a dark page
@@ -135,29 +146,39 @@ def feature_plane(
     return figure
 
 
+def drawn(count: int) -> np.ndarray:
+    """Positions, ascending, of the points of a cloud that are drawn: all, or `DRAWN` at random, the same every time."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:DRAWN])
+
+
 def _add_cloud(figure: go.Figure, split: str, features: Features, seen: Projection, names: np.ndarray) -> None:
-    big = len(features.z) > 20_000
-    x, y = seen(features.z).T
+    total, index = len(features.z), drawn(len(features.z))
+    (x, y), score = seen(features.z[index]).T, features.score[index]
+    opacity = 0.4 if split == "train" else 0.6  # it lies beneath
     figure.add_trace(
-        go.Scattergl(
+        go.Scatter(
             x=x,
             y=y,
             mode="markers",
-            name=f"{_SPLITS.get(split, f'D_f, {split}')} ({len(features.z):,})",
+            name=f"{_SPLITS.get(split, f'D_f, {split}')} ({_of(len(index), total)})",
             meta=split,
             marker={
-                "size": 2.5 if big else 4,
-                "opacity": 0.35 if big else 0.6,
-                "color": features.labels,
+                "size": 3 if split == "train" else 4,
+                "opacity": opacity,
+                "color": features.labels[index],
                 "colorscale": _STEPS,
                 "cmin": -0.5,
                 "cmax": len(CLASS) - 0.5,
             },
-            customdata=_table(names[features.labels], names[features.predicted], features.score.round(2)),
-            hovertemplate=_hover(bool(np.isfinite(features.score).all())),
-            unselected={"marker": {"opacity": 0.35 if big else 0.6}},
+            customdata=_table(names[features.labels[index]], names[features.predicted[index]], score.round(2)),
+            hovertemplate=_hover(bool(np.isfinite(score).all())),
+            unselected={"marker": {"opacity": opacity}},
         )
     )
+
+
+def _of(some: int, total: int) -> str:
+    return f"{total:,}" if some == total else f"{some:,} of {total:,} drawn"
 
 
 def _table(*columns: np.ndarray) -> np.ndarray:
@@ -179,7 +200,7 @@ def _add_regions(figure: go.Figure, features: FeatureMap) -> None:
 
 
 def _regions(regions: np.ndarray, extent: tuple[float, float, float, float]) -> go.Heatmap:
-    """Classes at the points of a grid that goes from edge to edge, in their colours."""
+    """Classes at the points of a grid that goes from edge to edge, in their colours; one more is a hole."""
     left, right, bottom, top = extent
     rows, columns = regions.shape
     return go.Heatmap(
@@ -189,25 +210,25 @@ def _regions(regions: np.ndarray, extent: tuple[float, float, float, float]) -> 
         y0=bottom,
         dy=(top - bottom) / (rows - 1),
         zmin=-0.5,
-        zmax=len(CLASS) - 0.5,
-        colorscale=_STEPS,
+        zmax=len(CLASS) + 0.5,
+        colorscale=_REGIONS,
         opacity=0.22,
         showscale=False,
         hoverinfo="skip",
     )
 
 
-def _rings(means: np.ndarray, sigmas: np.ndarray) -> go.Scattergl:
+def _rings(means: np.ndarray, sigmas: np.ndarray) -> go.Scatter:
     """At one and two standard deviations round each mean, separated by NaN so that one line trace draws all."""
     angle = np.append(np.linspace(0, 2 * np.pi, 73), np.nan)
     unit = np.column_stack([np.cos(angle), np.sin(angle)])
     x, y = np.concatenate([means[k] + radius * sigmas[k] * unit for k in range(len(means)) for radius in (1, 2)]).T
     line = {"width": 1, "color": "rgba(128,128,128,0.9)"}
-    return go.Scattergl(x=x, y=y, mode="lines", line=line, name="rings at 1σ and 2σ", hoverinfo="skip")
+    return go.Scatter(x=x, y=y, mode="lines", line=line, name="rings at 1σ and 2σ", hoverinfo="skip")
 
 
 def _tags(means: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, object]]:
-    """The class name at each mean, as annotations: text in a trace would lie under the WebGL points."""
+    """The class name at each mean, as annotations, which lie over all traces."""
     return [_tag(x, y, k, classes) for k, (x, y) in enumerate(means)]
 
 
@@ -224,9 +245,9 @@ def _tag(x: float, y: float, k: int, classes: tuple[str, ...]) -> dict[str, obje
     }
 
 
-def _poison_marks(poisons: Poisons, seen: Projection, names: np.ndarray) -> go.Scattergl:
+def _poison_marks(poisons: Poisons, seen: Projection, names: np.ndarray) -> go.Scatter:
     x, y = seen(poisons.z).T
-    return go.Scattergl(
+    return go.Scatter(
         x=x,
         y=y,
         mode="markers",
@@ -238,6 +259,7 @@ def _poison_marks(poisons: Poisons, seen: Projection, names: np.ndarray) -> go.S
             "color": [CLASS[k] for k in poisons.labels],
             "line": {"width": 2, "color": ROLE["poison"]},
         },
+        unselected={"marker": {"opacity": 1}},  # a click on a point of the cloud must not fade them
         customdata=np.column_stack(
             [names[group] for group in (poisons.labels, poisons.target_labels, poisons.predicted)]
         ),
@@ -247,49 +269,165 @@ def _poison_marks(poisons: Poisons, seen: Projection, names: np.ndarray) -> go.S
 
 
 def decision_plane(
-    attack: "Attack", shown: "Demonstration", arm: str, seen: Projection, classes: tuple[str, ...]
+    attack: "Attack", shown: "Demonstration | None", arm: str, seen: Projection, classes: tuple[str, ...]
 ) -> go.Figure:
     """What one model was fine-tuned on, its decision regions, and what it takes the target for (figure 7).
 
     Clean images are dots, poisons diamonds, in the colour of the class that they claim. What the filter has removed is
-    hollow and crossed. The target is a star, filled with the colour of the class that it is taken for.
+    hollow and crossed. The target is a hollow star beneath them. Poisons lie on top of each other and of the target:
+    a detail in an empty corner shows them apart.
 
     Args:
         attack: What `lgm.demonstration.stage` made.
-        shown: What a threshold does to it.
+        shown: What a threshold does to it; None while that is not known: then only images are drawn.
         arm: Of `lgm.defense.ARMS`.
         seen: How features become places; regions are drawn if it is exact.
         classes: Their names.
     """
-    model = shown.arms[arm]
+    model = shown and shown.arms[arm]
     examples = attack.clean if arm == "clean" else attack.mixed
-    removed = shown.removed if arm == "filtered" else np.zeros(len(examples), bool)
-    places = seen(examples.z / attack.scale)
-    target = seen(attack.target.z / attack.scale)[0]
-    figure = go.Figure()
-    if model is not None and seen.exact:
-        figure.add_trace(_regions(model.regions, attack.extent))
-    poisoned = examples.poisoned
-    figure.add_traces(
-        _fine_tuned_on("clean", places[~poisoned], examples.labels[~poisoned], removed[~poisoned], classes)
-    )
-    figure.add_trace(_target_mark(target, attack.trial.target_class, model and model.predicted, classes))
-    # Poisons lie on the target: over it, and smaller, so that both are seen.
-    figure.add_traces(_fine_tuned_on("poison", places[poisoned], examples.labels[poisoned], removed[poisoned], classes))
+    removed = shown.removed if shown and arm == "filtered" else np.zeros(len(examples), bool)
+    places, poisoned = seen(examples.z / attack.scale), examples.poisoned
+    target = seen(attack.target.z / attack.scale)
+    view = _view_of(attack, seen, classes)
     means = {k: seen(attack.clean.z[attack.clean.labels == k] / attack.scale).mean(0) for k in _present(attack.clean)}
-    left, right, bottom, top = attack.extent if seen.exact else _square(np.vstack([places, target]))
-    grid = {"zeroline": False, "gridcolor": _GREY, "constrain": "domain"}
+    figure = go.Figure()
+    if model and seen.exact:
+        figure.add_trace(_regions(_with_hole(model.regions, view) if view.detail else model.regions, view.plot.extent))
+        figure.add_traces(_regions_in_detail(attack, examples[~removed], view))
+    for window in (view.plot, view.detail):
+        if window:
+            inside = window.contains(places)
+            figure.add_trace(_target_mark(view.place(target, window), attack.trial.target_class, classes))
+            for kind, group in (("clean", ~poisoned & inside), ("poison", poisoned & inside)):
+                marks = view.place(places[group], window)
+                figure.add_traces(_fine_tuned_on(kind, marks, examples.labels[group], removed[group], classes))
+    _lay_out_plane(figure, view, seen)
     figure.update_layout(
-        height=400,
-        annotations=[_tag(x, y, k, classes) | {"xshift": -44} for k, (x, y) in means.items()],  # beside the dots
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        showlegend=False,
-        dragmode="pan",
+        annotations=[
+            *(_tag(x, y, k, classes) | _BESIDE for k, (x, y) in means.items()),
+            _target_label(target[0], model and model.predicted, view, classes),
+            *_count(int(poisoned.sum()), int((removed & poisoned).sum()), view),
+        ],
         uirevision=f"{attack.model} {attack.trial}",
-        xaxis={"title": seen.names[0], "range": [left, right], **grid},
-        yaxis={"title": seen.names[1], "range": [bottom, top], "scaleanchor": "x", **grid},
     )
     return figure
+
+
+_PLANE = 290  # pixels
+_DETAIL_CELLS = 60  # of its regions, along each axis
+_BESIDE = {"xanchor": "right", "xshift": -16}  # of the dots
+_FRAME = {"color": "rgba(128,128,128,0.9)", "width": 1}
+
+
+@dataclass(frozen=True)
+class _View:
+    """What all planes of one attack share: the same places mean the same.
+
+    Attributes:
+        plot: What they show.
+        detail: What is shown once more, larger; None if that is not needed.
+        corner: Where it is shown.
+        label: From the target to its label, in shares of the plot.
+    """
+
+    plot: Square
+    detail: Square | None
+    corner: Square
+    label: tuple[float, float]
+
+    def place(self, points: np.ndarray, window: Square) -> np.ndarray:
+        """(N, 2) places of the plot to where they are drawn: as they are, or in the detail."""
+        return points if window is self.plot else self.corner.at(window.unit(points))
+
+
+def _view_of(attack: "Attack", seen: Projection, classes: tuple[str, ...]) -> _View:
+    places = seen(attack.mixed.z / attack.scale)
+    target = seen(attack.target.z / attack.scale)
+    everything = np.vstack([target, places])
+    plot = Square.of_extent(attack.extent if seen.exact else _square(everything))
+    detail = close_up(np.vstack([target, places[attack.mixed.poisoned]]), plot)
+    unit = plot.unit(everything)
+    longest = max(len(classes[k]) for k in _present(attack.clean))
+    corner = emptiest(np.vstack([unit, *(unit - (away, 0) for away in (0.05, 0.05 + 0.03 * longest))]))  # room for tags
+    label = label_offset(unit[0], unit[1:], corner if detail else None, 12 + longest)
+    (x, y), half = plot.at(np.array([[corner.x, corner.y]]))[0], 2 * plot.half * corner.half
+    return _View(plot, detail, Square(float(x), float(y), half), label)
+
+
+def _with_hole(regions: np.ndarray, view: _View) -> np.ndarray:
+    """Decision regions without those where the detail is."""
+    left, right, bottom, top = view.plot.extent
+    rows, columns = regions.shape
+    x, y = np.linspace(left, right, columns), np.linspace(bottom, top, rows)
+    hole = [np.abs(grid - at) <= view.corner.half for grid, at in ((y, view.corner.y), (x, view.corner.x))]
+    regions = regions.copy()
+    regions[np.ix_(*hole)] = len(CLASS)
+    return regions
+
+
+def _regions_in_detail(attack: "Attack", examples: Any, view: _View) -> list[go.Heatmap]:
+    """Of the model that was fine-tuned on these examples: a grid of its own, for the plot's is too coarse."""
+    if view.detail is None:
+        return []
+    from lgm.finetune import fine_tune
+
+    shares = (np.arange(_DETAIL_CELLS) + 0.5) / _DETAIL_CELLS
+    grid = np.stack(np.meshgrid(shares, shares), axis=-1)
+    head = fine_tune(examples, attack.config.strength)
+    left, right, bottom, top = view.corner.extent
+    half = (right - left) / _DETAIL_CELLS / 2  # of a cell: the outer ones end at the frame
+    regions = head(view.detail.at(grid) * attack.scale).astype(np.uint8)
+    return [_regions(regions, (left + half, right - half, bottom + half, top - half))]
+
+
+def _count(poisons: int, removed: int, view: _View) -> list[dict[str, Any]]:
+    """How many poisons the detail shows, for even there they may lie on top of each other."""
+    if not poisons or view.detail is None:
+        return []
+    left, _, bottom, _ = view.corner.extent
+    text = f"{removed} removed" if removed else f"{poisons} poisons"
+    corner = {"xanchor": "left", "yanchor": "bottom", "showarrow": False}
+    return [{"x": left, "y": bottom, "text": text, "font": {"size": 10}, **corner}]
+
+
+def _lay_out_plane(figure: go.Figure, view: _View, seen: Projection) -> None:
+    left, right, bottom, top = view.plot.extent
+    axis = {"zeroline": False, "showgrid": False, "showticklabels": False, "ticks": "", "constrain": "domain"}
+    titles = [{"text": name, "standoff": 3, "font": {"size": 11}} for name in seen.names]
+    boxes = [] if view.detail is None else [view.detail.extent, view.corner.extent]
+    figure.update_layout(
+        height=_PLANE,
+        margin={"l": 20, "r": 2, "t": 2, "b": 20},
+        showlegend=False,
+        dragmode="pan",
+        shapes=[dict(zip(("x0", "x1", "y0", "y1"), box, strict=True), type="rect", line=_FRAME) for box in boxes],
+        xaxis={"range": [left, right], "title": titles[0], **axis},
+        yaxis={"range": [bottom, top], "title": titles[1], "scaleanchor": "x", **axis},
+    )
+
+
+def _target_label(target: np.ndarray, predicted: int | None, view: _View, classes: tuple[str, ...]) -> dict[str, Any]:
+    """What a model takes the target for, at the end of a leader: off the star and what lies on it."""
+    dx, dy = view.label
+    known = predicted is not None
+    return {
+        "x": float(target[0]),
+        "y": float(target[1]),
+        "ax": dx * _PLANE,
+        "ay": -dy * _PLANE,
+        "text": f"<b>taken for {classes[predicted]}</b>" if known else "<b>target</b>",
+        "showarrow": True,
+        "arrowhead": 0,
+        "arrowwidth": 1.5,
+        "arrowcolor": ROLE["target"],
+        "standoff": 11,
+        "font": {"size": 12, "color": "white"},
+        "bgcolor": CLASS[predicted] if known else ROLE["target"],
+        "bordercolor": ROLE["target"],
+        "borderwidth": 2,
+        "borderpad": 2,
+    }
 
 
 def _present(examples: Any) -> list[int]:
@@ -319,7 +457,8 @@ def _fine_tuned_on(
         meta=kind,
         marker={
             "symbol": [f"{symbol}-x-open" if gone else symbol for gone in removed],
-            "size": 8,
+            "size": 9 if kind == "poison" else 7,
+            "opacity": 0.9,
             "color": colours,
             "line": {"width": [1.5 if gone or edge else 0.5 for gone in removed], "color": edge},
         },
@@ -329,22 +468,14 @@ def _fine_tuned_on(
     return [trace]
 
 
-def _target_mark(place: np.ndarray, true: int, predicted: int | None, classes: tuple[str, ...]) -> go.Scatter:
-    said = "no model" if predicted is None else f"taken for {classes[predicted]}"
+def _target_mark(place: np.ndarray, true: int, classes: tuple[str, ...]) -> go.Scatter:
     return go.Scatter(
-        x=place[:1],
-        y=place[1:],
-        mode="markers+text",
+        x=place[:, 0],
+        y=place[:, 1],
+        mode="markers",
         meta="target",
-        text=[f"<b>{said}</b>"],
-        textposition="top center",
-        marker={
-            "symbol": "star",
-            "size": 34,
-            "color": "rgba(128,128,128,0.4)" if predicted is None else CLASS[predicted],
-            "line": {"width": 2.5, "color": ROLE["target"]},
-        },
-        hovertemplate=f"target, a {classes[true]}: {said}<extra></extra>",
+        marker={"symbol": "star-open", "size": 20, "color": ROLE["target"], "line": {"width": 2.5}},
+        hovertemplate=f"target, a {classes[true]}<extra></extra>",
     )
 
 
@@ -498,7 +629,7 @@ def roc_curves(curves: dict[str, Roc]) -> go.Figure:
                 x=np.maximum(fpr, _LOWEST_FPR),
                 y=tpr,
                 mode="lines",
-                name=f"{name}, AUC {curve.auc:.4f}",
+                name=f"{name}, AUC {share_text(curve.auc)}",
                 line={"dash": dash, "shape": "hv", "width": 2.5},
             )
         )

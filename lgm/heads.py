@@ -14,6 +14,7 @@ class LGMHead(nn.Module):
     def __init__(self, mixture: GaussianMixture, *, margin: float = 1.0, likelihood_weight: float = 0.1) -> None:
         super().__init__()
         self.mixture = mixture
+        self.n_classes = len(mixture.means)
         self.margin = margin
         self.likelihood_weight = likelihood_weight
 
@@ -49,6 +50,7 @@ class SoftmaxHead(nn.Module):
     def __init__(self, n_dim: int, n_classes: int, *, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.classifier = nn.Linear(n_dim, n_classes)
+        self.n_classes = n_classes
         self.label_smoothing = label_smoothing
 
     def logits(self, z: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Does LGM make poisons more visible at matched collision? The change it takes until a poison collides, pair by pair.
 
 At equal beta the networks differ in how often poisons collide as well as in how visible they are; a poison that does
-not collide does no harm, however faint it is. So each pair is given the least change with which it collides at all.
+not collide has not reached the target's class, however faint it is. So each pair is given the least change with which
+it collides at all. What poisons do that never collide is not measured here.
 """
 
 import math

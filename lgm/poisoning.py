@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from datetime import date
 from importlib.metadata import version
 from typing import Any
 
@@ -13,12 +14,13 @@ import torch
 from torch import Tensor
 
 from lgm.cards import Card
-from lgm.config import BETA_GRID, PoisonConfig
+from lgm.config import ATTACK_REVISION, BETA_GRID, PoisonConfig
 from lgm.data import Split
 from lgm.evasion import Evasion
 from lgm.heads import LGMHead
 from lgm.jacobian import jacobian_of
-from lgm.networks import Classifier, check_images, device_of, embed, require_mixture
+from lgm.networks import Classifier, device_of, embed, require_mixture
+from lgm.pixels import check_shape, to_labels
 from lgm.poisons import Poisons, pick_pairs
 from lgm.progress import OnStep
 from lgm.solvers import ForwardBackward, LevenbergMarquardt, Problem, longest
@@ -35,6 +37,7 @@ def craft_poisons(
     config: PoisonConfig | None = None,
     *,
     beta: np.ndarray | None = None,
+    threshold: np.ndarray | None = None,
     one_pair: bool = False,
     batch: int | None = None,
     on_step: OnStep | None = None,
@@ -51,9 +54,10 @@ def craft_poisons(
         targets: N images, of other classes.
         config: Objective and iterations.
         beta: (N,) trade-offs, one a poison, instead of the single one in ``config``.
-        one_pair: All bases and all targets are the same: the poisons for different betas are crafted as one batch and
-            may take over each other's points, and their images on the way are kept. Otherwise a poison's way depends
-            on no other poison.
+        threshold: (N,) T in nats, one a poison, instead of the single one in ``config``; counts with gamma only.
+        one_pair: All bases and all targets are the same: by Levenberg-Marquardt the poisons for different betas are
+            crafted as one batch and may take over each other's points; their images on the way are kept. Otherwise a
+            poison's way depends on no other poison.
         batch: How many together, at least 1; None: `batch_length`. Up to rounding it makes no difference.
         on_step: Called as (poison-iterations done, in all); returning False stops early with the points so far.
 
@@ -72,16 +76,22 @@ def craft_poisons(
     if len(targets) != n:
         raise ValueError(f"targets: expected one per base ({n}), got {len(targets)}")
     betas = np.full(n, config.beta, np.float32) if beta is None else np.asarray(beta, np.float32)
-    if betas.shape != (n,) or not (betas >= 0).all():  # NaN included
-        raise ValueError(f"beta: expected {n} numbers >= 0, got shape {betas.shape}, smallest {betas.min(initial=0)}")
+    if betas.shape != (n,) or not ((betas >= 0) & (betas < np.inf)).all():  # NaN is neither
+        found = f"shape {betas.shape}, {betas.min(initial=0)} to {betas.max(initial=0)}"
+        raise ValueError(f"beta: expected {n} finite numbers >= 0, got {found}")
+    thresholds = np.asarray(np.full(n, config.threshold or 0.0) if threshold is None else threshold, np.float32)
+    if thresholds.shape != (n,) or not np.isfinite(thresholds).all():
+        raise ValueError(f"threshold: expected {n} finite numbers, got shape {thresholds.shape}")
     for images in (bases, targets):
-        check_images(images.pixels(slice(0, 1)), model.image_shape)
+        check_shape(images.images.shape, model.image_shape)
+        to_labels(images.labels, model.head.n_classes, n)
     device = device_of(model)
     if batch is None:
         batch = batch_length(n, config)
     if batch < 1:
         raise ValueError(f"batch: expected at least 1, got {batch}")
-    batches = torch.arange(n).split(n if one_pair else batch)
+    together = one_pair and config.method == "lm"  # forward-backward splitting takes over no points
+    batches = torch.arange(n).split(n if together else batch)
     linearise = jacobian_of(model) if config.method == "lm" else None
     progress = _Progress([len(index) for index in batches], longest(config), on_step)
 
@@ -96,7 +106,7 @@ def craft_poisons(
             owner=owner,
             target=_features(model, t, one_pair=one_pair).to(device),
             beta=torch.from_numpy(betas[i]).to(device),
-            evasion=_evasion(model, bases.labels[i], config),
+            evasion=_evasion(model, bases.labels[i], thresholds[i], config.gamma),
             reserve=None if one_pair or config.gamma else _blend(b, t, _NEAR),
             shared=one_pair,
             linearise=linearise,
@@ -108,8 +118,7 @@ def craft_poisons(
         progress.report(number, len(i) * longest(config))
         return _collect(solver, bases[i], targets[i])
 
-    parallel = device.type == "cpu" and len(batches) > 1
-    with one_thread_each() if parallel else contextlib.nullcontext(map) as each:
+    with one_thread_each() if device.type == "cpu" else contextlib.nullcontext(map) as each:
         try:
             parts = list(each(craft, range(len(batches))))
         except BaseException:  # an interruption too: those still at work end with their next iteration
@@ -131,12 +140,11 @@ def _features(model: Classifier, targets: Tensor, *, one_pair: bool) -> Tensor:
     return embed(model, targets[:1]).expand(len(targets), -1) if one_pair else embed(model, targets)
 
 
-def _evasion(model: Classifier, labels: np.ndarray, config: PoisonConfig) -> Evasion | None:
-    if not config.gamma:
+def _evasion(model: Classifier, labels: np.ndarray, threshold: np.ndarray, gamma: float) -> Evasion | None:
+    if not gamma:
         return None
-    assert config.threshold is not None, "PoisonConfig asks for it"
     mixture, device = require_mixture(model).mixture, device_of(model)
-    return Evasion(config.gamma, mixture, torch.from_numpy(labels).to(device), config.threshold)
+    return Evasion(gamma, mixture, torch.from_numpy(labels).to(device), torch.from_numpy(threshold).to(device))
 
 
 class _Progress:
@@ -160,10 +168,10 @@ class _Progress:
 
 @contextlib.contextmanager
 def one_thread_each() -> Iterator[Callable[..., Iterator[Any]]]:
-    """A ``map`` that does as many batches at a time as there are cores, each on one.
+    """A ``map`` that does as many batches at a time as there are cores, each on one; a single batch too.
 
-    Threads within a batch would wait for each other at every layer, long if the machine is busy, and their number would
-    change the order of sums: this way the poisons are the same, bit for bit, on any number of cores or processes.
+    Threads within a batch would wait for each other at every layer (`lgm.threads`), and their number would change the
+    order of sums: this way the poisons are the same, bit for bit, on any number of cores or processes.
     """
     with usual_threads() as cores:
         pool = ThreadPoolExecutor(cores, "lgm-craft", torch.set_num_threads, (1,))
@@ -179,12 +187,13 @@ def _starts(b: Tensor, t: Tensor, config: PoisonConfig, *, one_pair: bool) -> tu
     """Points (M, C, H, W), the base or blends of base and target, and for which poison each is (M,).
 
     Of the poisons of one pair every third begins, spread over the way between base and target; the others go on from
-    the points that these have found.
+    the points that these have found. Fewer than nine have three starts all the same: base, target, and half-way.
     """
     everyone = torch.arange(len(b), device=b.device)
     if config.method == "fbs":
         return b, everyone
-    owner = everyone[::3] if one_pair else everyone
+    starts = max(3, -(-len(b) // 3))
+    owner = torch.arange(starts, device=b.device) * len(b) // starts if one_pair else everyone
     along = torch.linspace(0, 1, 3, device=b.device)[torch.arange(len(owner)) % 3, None, None, None]
     return _blend(b[owner], t[owner], along if one_pair else _HALF_WAY), owner
 
@@ -263,6 +272,8 @@ def _manifest(card: Card, split: Split, config: PoisonConfig, **origin: Any) -> 
         "split": split.name,
         "split_sha256": split.sha256,
         "config": asdict(config),
+        "attack_revision": ATTACK_REVISION,
+        "made": date.today().isoformat(),
         "versions": {name: version(name) for name in ("torch", "numpy")},
         **origin,
     }

@@ -9,8 +9,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from lgm.cards import CheckpointError, locate, read_card
+from lgm.cards import CheckpointError, card_path, locate, open_checked, read_card
 from lgm.data import write_atomically
+from lgm.files import reason
+from lgm.intervals import to_json
+from lgm.pixels import to_pixels
 
 
 @dataclass(frozen=True)
@@ -102,26 +105,34 @@ class Poisons:
     def save(self, path: Path) -> None:
         """Write all arrays and the manifest, bit for bit, whole or not at all."""
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
-        metadata = {"manifest": json.dumps(self.manifest)}
+        metadata = {"manifest": to_json(self.manifest)}
         write_atomically(Path(path), lambda part: part.write_bytes(save(arrays, metadata)))
 
 
 _ARRAYS = [item.name for item in fields(Poisons) if item.name != "manifest"]
 
 
+_BYTES = ("bases", "targets", "labels", "target_labels", "predicted", "path_predicted", "path_images")
+_WHOLE = ("base_index", "target_index", "iterations", "path_iteration")
+
+
 def read_poisons(path: str | Path) -> Poisons:
-    """Poisons from a file.
+    """Poisons from a file made by `craft`; numbers of another width than ours are cast.
 
     Raises:
         CheckpointError: missing, damaged, or not a file of poisons.
     """
+    path = Path(path)
     try:
+        open_checked(path)
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in _ARRAYS}
+            arrays = {name: _typed(name, file.get_tensor(name)) for name in _ARRAYS}
             manifest = json.loads((file.metadata() or {}).get("manifest", "{}"))
-    except (OSError, SafetensorError, ValueError) as error:
+        if not isinstance(manifest, dict):
+            raise ValueError(f"a manifest of type {type(manifest).__name__}")
+    except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(
-            f"{path}: expected poisons made by `python -m lgm craft`, found {error}; craft them anew"
+            f"{path}: expected poisons made by `python -m lgm craft`, found {reason(error)}; craft them anew"
         ) from error
     lengths = {name: len(array) for name, array in arrays.items() if name != "path_iteration"}
     if len(set(lengths.values())) != 1:
@@ -129,14 +140,37 @@ def read_poisons(path: str | Path) -> Poisons:
     return Poisons(**arrays, manifest=manifest)
 
 
+def _typed(name: str, array: np.ndarray) -> np.ndarray:
+    """An array of the type that its field has; ValueError where that would change a number's meaning."""
+    if name == "images":
+        if array.ndim != 4:
+            raise ValueError(f"images: expected shape (N, C, H, W), got {array.shape}")
+        return to_pixels(array, array.shape[1:])
+    if name in _BYTES:
+        wanted, fits = np.uint8, array.dtype.kind in "ui" and array.min(initial=0) >= 0 and array.max(initial=0) < 256
+    elif name in _WHOLE:
+        wanted, fits = np.int64, array.dtype.kind in "ui"
+    else:
+        wanted, fits = np.float32, array.dtype.kind == "f"
+    if not fits or not array.ndim:
+        raise ValueError(f"{name}: expected {np.dtype(wanted)} for each poison, got {array.dtype} {array.shape}")
+    return array.astype(wanted, copy=False)
+
+
 def read_shipped_poisons(source: str | Path, kind: str = "poisons") -> Poisons:
     """Poisons that lie beside a checkpoint: many ("poisons"), or one pair over all betas ("example").
 
     Raises:
-        CheckpointError: this checkpoint has none, or they were crafted on other weights.
+        NoPoisonsError: this checkpoint has none yet.
+        CheckpointError: they do not read, or were crafted on other weights.
     """
     weights = locate(source)
-    path = weights.with_name(f"{weights.stem}.{kind}.safetensors")
+    path = weights.with_name(f"{card_path(weights).stem}.{kind}.safetensors")
+    if not path.exists():
+        raise NoPoisonsError(
+            f"No poisons have been crafted on {weights.stem} yet. The Detect page crafts some for its visitor; to keep "
+            f"some beside the network: python -m lgm craft {source} --out {path}"
+        )
     poisons = read_poisons(path)
     expected, found = read_card(source).weights_sha256, poisons.manifest.get("weights_sha256", "")
     if found != expected:
@@ -145,6 +179,16 @@ def read_shipped_poisons(source: str | Path, kind: str = "poisons") -> Poisons:
             "craft them anew: python -m lgm craft --help"
         )
     return poisons
+
+
+class NoPoisonsError(CheckpointError):
+    """A network on which no poisons have been crafted yet: nothing is wrong with it."""
+
+
+def check_count(count: int, images: int, name: str = "poisons") -> None:
+    """Raise ValueError, which names what is counted, unless ``count`` bases can be drawn from so many images."""
+    if not 1 <= count <= images:
+        raise ValueError(f"{name}: expected 1..{images} (one base image each), got {count}")
 
 
 def pick_pairs(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -161,8 +205,7 @@ def pick_pairs(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, n
     Raises:
         ValueError: more poisons than images, fewer than 1, or only one class.
     """
-    if not 1 <= count <= len(labels):
-        raise ValueError(f"poisons: expected 1..{len(labels)} (one base image each), got {count}")
+    check_count(count, len(labels))
     if len(np.unique(labels)) < 2:
         raise ValueError("labels: expected at least two classes, got one")
     rng = np.random.default_rng(seed)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import plotly.graph_objects as go
 
@@ -34,10 +33,10 @@ from lgm.figures import (
 )
 from lgm.matched import matched
 from lgm.poisons import Poisons
-from lgm.study import Study, for_claims, frontier_meaning, poisons_or_none
+from lgm.rendering import environment
+from lgm.study import Study, for_claims, frontier_meaning, poisons_or_none, provenance
 from lgm.tradeoff import Tradeoff
 
-_TEMPLATE = Path(__file__).with_name("report.html.jinja")
 _SHOWN = 6  # sets of pictures in figures 3 and 6
 _FEW = 20  # poisons in figure 4, as in the paper
 _DRAWS = 10  # looked through for figure 7
@@ -104,9 +103,10 @@ def write_report(study: Study, names: dict[str, str], split: Split, path: Path) 
         ]
         for loss in names
     }
-    page = _environment().get_template(_TEMPLATE.name)
+    page = environment(html=True).get_template("report.html.jinja")
     html = page.render(
         about=study["about"],
+        provenance=provenance(study["about"]),
         claims=paper_claims(networks["lgm"].side, networks["softmax"].side, for_claims(study)),
         figures=_paper_figures(networks, split),
         detection={loss: _detection(network) for loss, network in networks.items()},
@@ -125,30 +125,6 @@ def write_report(study: Study, names: dict[str, str], split: Split, path: Path) 
     write_atomically(path, lambda part: Path(part).write_text(html, encoding="utf-8"))
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATE.parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters |= {"percent": _percent, "number": _number, "span": _span}
-    return environment
-
-
-def _percent(share: float | None, digits: int = 0) -> str:
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _span(interval: Any, digits: int = 0) -> str:
-    """An interval of shares in percent, in brackets; nothing for none."""
-    if interval is None or None in interval:
-        return ""
-    low, high = interval
-    return f"({100 * low:.{digits}f} to {100 * high:.{digits}f})"
-
-
 def _html(figure: go.Figure) -> str:
     return figure.update_layout(template="plotly_white").to_html(
         full_html=False, include_plotlyjs=False, config={"responsive": True, "displaylogo": False}
@@ -159,7 +135,7 @@ def _detection(network: Network) -> dict[str, Any] | None:
     poisons = network.poisons
     if poisons is None or not np.isfinite(poisons.score).all():
         return None
-    return detection_report(network.clean.score, poisons.score, poisons.collided, 0.01)
+    return detection_report(network.clean.score, poisons.score, poisons.collided, 0.01).to_dict()
 
 
 def _paper_figures(networks: dict[str, Network], split: Split) -> list[Figure]:

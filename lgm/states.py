@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from lgm.cards import CheckpointError, check_readable
 from lgm.config import TrainConfig
 from lgm.data import write_atomically
+from lgm.intervals import to_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,7 @@ def write_state(path: Path, tensors: "dict[str, Tensor]", record: dict[str, Any]
     from safetensors.torch import save
 
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    run = json.dumps(record)
+    run = to_json(record)
     metadata = {"run": run, "sha256": _checksum(tensors, run)}
     write_atomically(path, lambda part: part.write_bytes(save(tensors, metadata)))
 

@@ -1,18 +1,24 @@
-"""All that takes minutes to measure of two networks, as one record: the app shows it, the report prints it."""
+"""All that takes minutes to measure of two networks, as one record: app, report and documents show it.
+
+A record says what it was made with, and when: `outdated` tells whether that is still so.
+"""
 
 import json
+import os
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lgm.baselines import Comparison, compare, gather_evidence
-from lgm.cards import Card, CheckpointError, read_features
+from lgm.cards import SHIPPED, Card, CheckpointError, read_card, read_features
 from lgm.claims import SUCCESS
-from lgm.config import GAMMA_GRID, DefenseConfig
+from lgm.config import ATTACK_REVISION, GAMMA_GRID, DefenseConfig
 from lgm.data import Split, write_atomically
-from lgm.intervals import wilson_interval
+from lgm.intervals import plain, to_json
 from lgm.poisons import Poisons, read_shipped_poisons
 from lgm.tradeoff import beta_sweep
 
@@ -33,7 +39,8 @@ class Extent:
         attacks: On fine-tuning, at each beta of that sweep; 0: none.
         trials: Attacks for each setting of the defence.
         poisons, clean: Its settings: poisons K for one target, and clean images a class.
-        knowing: Attacks for each gamma, of ten poisons each.
+        knowing: Attacks for each gamma, of ten poisons each; 0: none.
+        gammas: Of the attackers who know of the filter.
         variants: Attacks with all classes, and with all layers fine-tuned; 0: none.
         resamples: Of the intervals of the detectors.
     """
@@ -46,12 +53,13 @@ class Extent:
     knowing: int
     variants: int
     resamples: int
+    gammas: tuple[float, ...] = GAMMA_GRID
 
 
 QUICK = Extent(pairs=20, attacks=0, trials=20, poisons=(1, 5, 10), clean=(10,), knowing=10, variants=0, resamples=200)
 FULL = Extent(
     pairs=100,
-    attacks=50,
+    attacks=20,
     trials=100,
     poisons=(1, 2, 5, 10, 20),
     clean=(2, 5, 10, 20, 50),
@@ -59,19 +67,31 @@ FULL = Extent(
     variants=30,
     resamples=1000,
 )
+# Where a poison takes seconds: all trials of the usual setting, little of the rest.
+LEAN = replace(QUICK, trials=FULL.trials, resamples=FULL.resamples, gammas=(0.0, 3e-2, 1.0))
+EXTENTS = {"quick": QUICK, "lean": LEAN, "full": FULL}
 
 
 def run_study(
-    names: dict[str, str], split: Split, extent: Extent, seed: int = 1, *, on_part: OnPart | None = None
+    names: dict[str, str],
+    split: Split,
+    extent: Extent,
+    seed: int = 1,
+    *,
+    others: Sequence[str] = (),
+    on_part: OnPart | None = None,
+    cache: Path | None = None,
 ) -> Study:
     """Measure everything of a pair of networks.
 
     Args:
         names: Checkpoints by loss, "lgm" and "softmax", of the same dataset.
+        others: Further checkpoints, of which only the defence in its usual setting is measured.
         split: Clean images that neither was trained on.
         extent: `QUICK` or `FULL`.
         seed: Of all draws.
         on_part: Called as (what is being measured, share of it done).
+        cache: Folder for crafted poisons (`lgm.craft_cache`): a study that was killed goes on from there.
 
     Returns:
         Plain values for JSON: ``tradeoff`` by loss (`Tradeoff.to_dict`), ``defense`` (`DefenseReport.to_dict` of all
@@ -95,18 +115,25 @@ def run_study(
     base = DefenseConfig(trials=extent.trials, seed=seed)
     for loss, (model, card) in loaded.items():
         part = step(f"β, {loss}")
-        found = beta_sweep(model, card, split, pairs=extent.pairs, seed=seed, trials=extent.attacks, on_step=part)
+        found = beta_sweep(
+            model, card, split, pairs=extent.pairs, seed=seed, trials=extent.attacks, on_step=part, cache=cache
+        )
         study["tradeoff"][loss] = found.to_dict()
-        reports = sweep(model, card, split, base, settings, on_step=step(f"defence, {loss}"))
+        reports = sweep(model, card, split, base, settings, on_step=step(f"defence, {loss}"), cache=cache)
         if extent.variants:
             rarer = replace(base, trials=extent.variants)
             for config in (replace(rarer, task="all"), replace(rarer, layers="all")):
                 part = step(f"defence, {loss}, {config.task} classes, {config.layers} fine-tuned")
-                reports.append(defend(model, card, split, config, on_step=part))
+                reports.append(defend(model, card, split, config, on_step=part, cache=cache))
         study["defense"] += [report.to_dict() for report in reports]
-    knowing = DefenseConfig(trials=extent.knowing, seed=seed)
-    attackers = frontier(*loaded["lgm"], split, knowing, GAMMA_GRID, on_step=step("attackers who know the filter"))
-    study["frontier"] = [frontier_row(report) for report in attackers]
+    for name in others:
+        model, card = load_checkpoint(name)
+        study["defense"].append(defend(model, card, split, base, step(f"defence, {name}"), cache=cache).to_dict())
+    if extent.knowing:
+        knowing = DefenseConfig(trials=extent.knowing, seed=seed)
+        adaptive = step("adaptive attackers")
+        attackers = frontier(*loaded["lgm"], split, knowing, extent.gammas, on_step=adaptive, cache=cache)
+        study["frontier"] = [frontier_row(report) for report in attackers]
     study["baselines"] = [
         {"poisons": maker, "features": seen, "detectors": [row.to_dict() for row in rows]}
         for (maker, seen), rows in compare_all(names, loaded, split, seed, resamples=extent.resamples).items()
@@ -114,13 +141,49 @@ def run_study(
     study["about"] = {
         "models": {loss: card.name for loss, (_, card) in loaded.items()},
         "weights_sha256": {loss: card.weights_sha256 for loss, (_, card) in loaded.items()},
+        "others": {name: read_card(name).weights_sha256 for name in others},
+        "dataset": split.dataset,
         "data": split.name,
         "data_sha256": split.sha256,
+        "attack_revision": ATTACK_REVISION,
+        "made": date.today().isoformat(),
+        "machine": machine(),
         "seed": seed,
         "extent": asdict(extent),
         "versions": {name: version(name) for name in ("torch", "numpy", "scikit-learn", "scikit-image")},
     }
     return study
+
+
+def machine() -> str:
+    """What a record was made on, as far as it matters for rounding and time."""
+    import torch
+
+    return f"{platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def outdated(about: dict[str, Any]) -> str | None:
+    """Why a study or a set of poisons is older than the attack; None if it is not.
+
+    ``about``: what a study says of itself, or the manifest of poisons.
+    """
+    revision = about.get("attack_revision")
+    if revision == ATTACK_REVISION:
+        return None
+    made = "an unnamed revision" if revision is None else f"revision {revision}"
+    return f"made with {made} of the attack, and today's is {ATTACK_REVISION}"
+
+
+def provenance(about: dict[str, Any]) -> str:
+    """When a study was made, of what and with what: the line that stands below its numbers."""
+    models = ", ".join(f"`{name}`" for name in (*about["models"].values(), *about.get("others", {})))
+    revision = about.get("attack_revision", "unnamed")
+    return (
+        f"Measured {about.get('made', 'at an unknown date')} on {models}; clean images `{about['data']}`, attack "
+        f"revision {revision}, seed {about['seed']}, torch {about['versions']['torch']}"
+        + (f", {about['machine']}" if "machine" in about else "")
+        + "."
+    )
 
 
 def compare_all(
@@ -158,20 +221,22 @@ def poisons_or_none(name: str) -> Poisons | None:
 
 def frontier_row(report: "DefenseReport") -> dict[str, Any]:
     """What an attacker of one gamma achieves: attack success after filtering, before it, and the share caught."""
-    success, interval, total = report.attack_success, report.interval, report.poisons_total
-    return {
-        "gamma": report.config.gamma,
-        "threshold": report.threshold,
-        "n": report.n,
-        "attack_success": success["filtered"],
-        "interval": list(interval["filtered"]),
-        "unfiltered": success["unfiltered"],
-        "unfiltered_interval": list(interval["unfiltered"]),
-        "poisons": total,
-        "collided": report.collided,
-        "detected": report.poisons_removed / total,
-        "detected_interval": list(wilson_interval(report.poisons_removed, total)),
-    }
+    success, interval, caught = report.attack_success, report.interval, report.filtered.poisons_share
+    return plain(
+        {
+            "gamma": report.config.gamma,
+            "threshold": report.filtered.threshold,
+            "n": report.n,
+            "attack_success": success["filtered"],
+            "interval": interval["filtered"],
+            "unfiltered": success["unfiltered"],
+            "unfiltered_interval": interval["unfiltered"],
+            "poisons": report.poisons_total,
+            "collided": report.collided,
+            "detected": caught.value,
+            "detected_interval": caught[1:],
+        }
+    )
 
 
 def frontier_meaning(rows: Sequence[dict[str, Any]]) -> str:
@@ -182,11 +247,11 @@ def frontier_meaning(rows: Sequence[dict[str, Any]]) -> str:
     got = f"at most {worst['attack_success']:.0%} ({low:.0%} to {high:.0%}) of the attacks succeed past the filter"
     at = f"at γ = {worst['gamma']:g}, against {unaware['unfiltered']:.0%} without any filter"
     if any(row["interval"][0] > SUCCESS for row in rows):
-        verdict = "The defence breaks: by giving weight to the filter an attacker gets through"
+        verdict = "The filter fails against an attacker who gives weight to passing it"
     elif all(row["interval"][1] < SUCCESS for row in rows):
-        verdict = "The defence holds: whoever evades the filter gives up the collision that the attack needs"
+        verdict = f"Not refuted by these {len(rows)} attackers, which is no proof"
     else:
-        verdict = "Not enough attacks to tell whether the defence holds"
+        verdict = "Not enough attacks to tell whether the filter fails"
     caught = f"the most evasive ones (γ = {past['gamma']:g}) are caught in {past['detected']:.0%} of the cases"
     return f"{verdict}; {got}, {at}; {caught} and {past['collided']:.0%} of their poisons still collide."
 
@@ -208,6 +273,35 @@ def for_claims(study: Study | None) -> dict[str, Any]:
     return {**study, "defense": reports, "baselines": others}
 
 
+def read_study(dataset: str) -> Study | None:
+    """What was measured on a dataset and is shipped with its networks; None if nothing was.
+
+    Raises:
+        CheckpointError: the file does not read.
+    """
+    path = SHIPPED / f"{dataset}.study.json"
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: expected a study in JSON, found {error}; restore it or delete it") from error
+
+
+def stored_study(names: dict[str, str], split: Split, seed: int) -> Study | None:
+    """The shipped study if it is of these networks, these images, this seed and today's attack, else None.
+
+    Raises:
+        CheckpointError: see `read_study`.
+    """
+    study = read_study(split.dataset)
+    if study is None or outdated(study["about"]):
+        return None
+    weights = {loss: read_card(name).weights_sha256 for loss, name in names.items()}
+    wanted = {"weights_sha256": weights, "data_sha256": split.sha256, "seed": seed}
+    return study if all(study["about"][name] == value for name, value in wanted.items()) else None
+
+
 def save_study(study: Study, path: Path) -> None:
     """Write a study as JSON, whole or not at all."""
-    write_atomically(path, lambda part: Path(part).write_text(json.dumps(study), encoding="utf-8"))
+    write_atomically(path, lambda part: Path(part).write_text(to_json(study), encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from lgm.config import DefenseConfig, PoisonConfig
 from lgm.data import Split
 from lgm.detection import detection_report
 from lgm.intervals import auc_interval, mean_interval, wilson_interval
-from lgm.poisons import Poisons, pick_pairs
+from lgm.poisons import Poisons, check_count, pick_pairs
 from lgm.progress import OnStep, part
 
 if TYPE_CHECKING:  # to read a study needs no torch
@@ -70,7 +71,8 @@ class Tradeoff:
     def rows(self) -> list[dict[str, Any]]:
         """A line a beta, for tables and curves: shares and means with their 95 % intervals, (low, high).
 
-        Shares have Wilson's interval, means Student's. None where no poison collides, or nothing was measured.
+        Shares have Wilson's interval, means Student's, rates at an FPR that of the report. None where no poison
+        collides, or nothing was measured.
         """
         return [self._row(i) for i in range(len(self.betas))]
 
@@ -107,11 +109,12 @@ class Tradeoff:
 def _detected(report: dict[str, Any], of: str, n: int) -> dict[str, Any]:
     """AUC and TPR of one group of n poisons, with their intervals; ``of`` ends their names in the report."""
     auc, tpr = report[f"auc{of}"], report[f"tpr_at_fpr{of}"][f"{FPR:g}"]
+    stored = report.get(f"tpr_at_fpr{of}_interval")  # a record made before has none: Wilson's then, for its own T
     return {
         f"auc{of}": auc,
         f"auc{of}_interval": auc_interval(auc, report["clean"], n) if n else None,
         f"tpr{of}": tpr,
-        f"tpr{of}_interval": wilson_interval(round(tpr * n), n) if n else None,
+        f"tpr{of}_interval": (stored[f"{FPR:g}"] if stored else wilson_interval(round(tpr * n), n)) if n else None,
     }
 
 
@@ -134,6 +137,7 @@ def beta_sweep(
     seed: int = 1,
     trials: int = 0,
     on_step: OnStep | None = None,
+    cache: Path | None = None,
 ) -> Tradeoff:
     """Craft the same random pairs at each beta, and measure what comes of it.
 
@@ -149,23 +153,32 @@ def beta_sweep(
         seed: Of the halves, the pairs and the trials.
         trials: Attacks on fine-tuning at each beta (`lgm.defend`, its other defaults); 0: none.
         on_step: Called as (poison-iterations done, in all); returning False ends crafting with the points so far.
+        cache: Folder for crafted poisons: see `lgm.craft_cache`.
 
     Raises:
         ValueError: betas or pairs that do not fit; see also `pick_pairs` and `craft_poisons`.
 
     Source: paper, section 4.3.
     """
-    from lgm.defense import defend, hold_out
-    from lgm.poisoning import craft_poisons
+    from lgm.craft_cache import craft_cached
+    from lgm.defense import defend
+    from lgm.trials import hold_out
 
     grid = _checked(betas, pairs)
     configs = [DefenseConfig(beta=float(beta), trials=trials, seed=seed) for beta in (grid if trials else ())]
-    fit_on, pool = hold_out(len(split), 0.5, seed)
+    fit_on, pool = hold_out(len(split), 0.5, np.random.default_rng(seed))
+    check_count(pairs, len(pool), "pairs")
     bases, targets = (pool[index] for index in pick_pairs(split.labels[pool], pairs, seed))
     each = np.tile(np.arange(pairs), len(grid))
     steps = [part(on_step, i, 1 + len(configs)) for i in range(1 + len(configs))]
-    poisons = craft_poisons(
-        model, split[bases[each]], split[targets[each]], PoisonConfig(), beta=grid.repeat(pairs), on_step=steps[0]
+    poisons = craft_cached(
+        model,
+        split[bases[each]],
+        split[targets[each]],
+        PoisonConfig(),
+        beta=grid.repeat(pairs),
+        folder=cache,
+        on_step=steps[0],
     )
     clean_score, poison_score, density = _scored(model, split, fit_on, pool, poisons)
     shape = len(grid), pairs
@@ -184,8 +197,10 @@ def beta_sweep(
         l2=poisons.l2.astype(np.float64).reshape(shape),
         ssim=similarity(poisons).reshape(shape),
         score=score,
-        detection=[detection_report(clean_score, *of, fpr=FPR) for of in zip(score, collided, strict=True)],
-        attack=[defend(model, card, split, *each).to_dict() for each in zip(configs, steps[1:], strict=True)],
+        detection=[detection_report(clean_score, *of, FPR).to_dict() for of in zip(score, collided, strict=True)],
+        attack=[
+            defend(model, card, split, *each, cache=cache).to_dict() for each in zip(configs, steps[1:], strict=True)
+        ],
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from lgm.acceleration import prepare
 from lgm.augment import augment
 from lgm.cards import Card, CheckpointError, Features, check_name
-from lgm.checkpoints import embed_split, save_measured
+from lgm.checkpoints import embed_split, is_guessing, save_measured
 from lgm.config import TrainConfig
 from lgm.data import DataError, SaveError, Split, per_class
 from lgm.datasets import DATASETS, load_split, validation_split
@@ -23,6 +23,7 @@ from lgm.networks import Classifier, build_model, check_images, device_of, embed
 from lgm.outputs import reserved
 from lgm.sharding import Team
 from lgm.states import read_progress, read_state, write_state
+from lgm.threads import threads_for
 from lgm.warmstart import copy_layers, last_layer, lay_plane, phase_path
 
 OnStep = Callable[[int, int, dict[str, float]], None]
@@ -66,7 +67,7 @@ def fit(
     Args:
         model: Where it lies is where it is trained; frozen parameters stay as they are.
         train: Labelled images.
-        config: Recipe and seed. The same config, data, machine and thread count give the same weights.
+        config: Recipe and seed. The same config, data, machine and thread count (`lgm.threads`) give the same weights.
         validation: Measured after each epoch.
         state_path: Where to keep the state after each epoch; None keeps none.
         resume: Go on from ``state_path`` if it exists.
@@ -85,15 +86,16 @@ def fit(
             run.load_state(state_path)
         else:  # a place that cannot be written fails now, not after an epoch
             run.team.only_first(lambda: run.save_state(state_path))
-    while run.epoch < config.epochs:
-        started = time.monotonic()
-        record = run.train_epoch(on_step, should_stop)
-        if record is None:
-            return FitResult(run.history, completed=False)
-        record["seconds"] = round(time.monotonic() - started, 1)
-        run.history.append(record)
-        run.raise_if_collapsed()
-        run.team.only_first(lambda: run.finish_epoch(validation, state_path, on_epoch))
+    with threads_for(config.model.network):
+        while run.epoch < config.epochs:
+            started = time.monotonic()
+            record = run.train_epoch(on_step, should_stop)
+            if record is None:
+                return FitResult(run.history, completed=False)
+            record["seconds"] = round(time.monotonic() - started, 1)
+            run.history.append(record)
+            run.raise_if_collapsed()
+            run.team.only_first(lambda: run.finish_epoch(validation, state_path, on_epoch))
     run.raise_if_guessing()
     return FitResult(run.history, completed=True)
 
@@ -228,7 +230,8 @@ def _train_and_save(
         return None
     card = Card(name=name, config=config, weights_sha256="", history=result.history)
     card.data_sha256["trained on"] = train.sha256
-    save_measured(model.eval(), card, list(_splits_at_hand(config.dataset)), folder)
+    with threads_for(config.model.network):
+        save_measured(model.eval(), card, list(_splits_at_hand(config.dataset)), folder)
     state_path.unlink(missing_ok=True)
     return card
 
@@ -418,8 +421,9 @@ class _Run:
 
     def raise_if_collapsed(self) -> None:
         """All classes on one point: the known failure of this loss, from which it does not recover."""
-        record, chance = self.history[-1], 1 / self.config.model.n_classes
-        if record.get("closest_centers", math.inf) < _COLLAPSED and record["accuracy"] < 2 * chance:
+        record = self.history[-1]
+        guessing = is_guessing(record["accuracy"], self.config.model)
+        if record.get("closest_centers", math.inf) < _COLLAPSED and guessing:
             raise TrainingError(
                 f"the features have collapsed in epoch {record['epoch']}: closest class means "
                 f"{record['closest_centers']:.2f} sigma apart (expected over {_COLLAPSED}), accuracy "
@@ -429,8 +433,8 @@ class _Run:
 
     def raise_if_guessing(self) -> None:
         epochs, accuracy = len(self.history), self.history[-1]["accuracy"]
-        chance = 1 / self.config.model.n_classes
-        if accuracy < 2 * chance:
+        if is_guessing(accuracy, self.config.model):
+            chance = 1 / self.config.model.n_classes
             raise TrainingError(
                 f"after {epochs} epochs accuracy is {accuracy:.1%}, hardly better than guessing ({chance:.1%}); "
                 "nothing was saved. Train longer, or change lr"

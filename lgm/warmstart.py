@@ -1,7 +1,6 @@
 """A start from a network that was trained before: its layers are copied, and a plane is laid through its features."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from lgm.config import ModelConfig, TrainConfig
 from lgm.data import Split, per_class
 from lgm.heads import SoftmaxHead, build_mixture
+from lgm.intervals import to_json
 from lgm.networks import Classifier, device_of
 
 _PER_CLASS = 500  # images to lay the plane by: ten for each of VGG19's features
@@ -19,7 +19,7 @@ _BATCH = 500
 
 def phase_path(config: TrainConfig, train: Split, folder: Path) -> Path:
     """Where the state of a first phase is kept, and found by each head that starts from it."""
-    identity = json.dumps([config.to_dict(), train.sha256], sort_keys=True)
+    identity = to_json([config.to_dict(), train.sha256], sort_keys=True)
     return folder / f"warm-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.state.safetensors"
 
 

@@ -1,19 +1,24 @@
 """Can an image look like *this* and mean *that*? Figure 3 of the paper."""
 
-from typing import cast
+import contextlib
+from typing import Any, cast
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
-from lgm.config import BETA_GRID, GAMMA_GRID, METHODS, Method
+from lgm.config import GAMMA_GRID, METHODS, Method
 from lgm.figures import ROLE
+from lgm.jobs import QueueFull
 from lgm.poisons import Poisons
 from ui import load, paths, state
-from ui.frame import CurrentPoison, guard, keep_poison, poison_strip, title
-from ui.lab import lab, nearest_stop
+from ui.beta_table import beta_table
+from ui.frame import age, guard, keep_poison, poison_strip, title
+from ui.jobs import job_panel
+from ui.lab import lab
 from ui.picker import pick_image
+from ui.words import WORDS
 
+_FOLLOWED, _STOPPED = "path_followed", "path_stopped"  # of a session: its job, and the picture it wants no more of
 SHOWN = 12  # images offered per class
 LEAD = "A poison must look like the base and have the target's features. Pick the two, then drag β between the aims."
 ABOUT = """Answers **figure 3** of the paper. The poison minimises the objective below. **Levenberg–Marquardt** solves
@@ -26,9 +31,10 @@ held-out images span [−1, 1]; it makes one β mean the same for both networks.
 when a pair is picked, so that β moves at once. The second slider goes back along the way on which each poison was
 found, both networks at once; one that stopped early waits for the other. "Collides" means the network takes the poison
 for the target's class. The dashed ring is where the filter of the Detect page cuts: outside it, the claimed label is
-too unlikely. With **γ** the attacker knows of that ring and adds γ · max(0, T − log p(f(x) | base)) to what is
-minimised, on the LGM network: a softmax network has no density. The bars show what passing the filter costs: features
-that no longer reach the target's."""
+too unlikely. It is drawn where the features are a plane: in a projection it would be none. With **γ** the attacker
+knows of that filter and adds γ · max(0, T − log p(f(x) | base)) to what is minimised, on the LGM network: a softmax
+network has no density. The lines show each term by iteration, the bars all of them where the two sliders stand, so what
+is paid in one for what is gained in another."""
 
 
 def labels() -> np.ndarray:
@@ -55,8 +61,7 @@ def choose(base: int, target: int) -> None:
 
 def draw_pair(kind: str) -> None:
     """A new random pair: of any classes, of neighbouring ones ("near") or of distant ones ("far")."""
-    seed = state.get("seed") + 1
-    state.put("seed", seed)
+    seed = state.draw_next("seed")
     rng, y = np.random.default_rng(seed), labels()
     means = load.features(load.model_name("lgm")).means
     classes = [(a, b) for a in range(len(means)) for b in range(len(means)) if a != b]
@@ -139,8 +144,7 @@ def choose_gamma() -> float:
         value=state.get("gamma"),
         format_func=lambda weight: f"{weight:g}" if weight else "0: unaware",
         width=200,
-        help="An attacker who knows T also pays γ for every nat that the poison lacks to pass the filter: the larger, "
-        "the more likely the poison under the label it claims, and the farther from the target's features.",
+        help=f"{WORDS['γ']} Every nat that the poison lacks to pass the filter adds γ to what is minimised.",
     )
     state.put("gamma", gamma)
     return gamma
@@ -161,36 +165,110 @@ def images_of(path: Poisons | None, base: int, target: int) -> tuple[np.ndarray,
 
 @st.fragment
 def bench(base: int, target: int, recipe: paths.Recipe) -> None:
-    """The picture: everything about this pair, at every β."""
+    """The picture: everything about this pair, at every β that is ready."""
     names = {loss: load.model_name(loss) for loss in ("lgm", "softmax")}
-    found = {loss: paths.ready(name, (base, target), recipe) for loss, name in names.items()}
     features = {loss: load.embedded(name, load.clean_split()).z for loss, name in names.items()}
     points = {loss: (z[base], z[target]) for loss, z in features.items()}
     beta = state.get("beta")
+    ready = {loss: paths.ready(name, (base, target), recipe) for loss, name in names.items()}
+    found, betas = paths.side_by_side(ready, beta)
+    more = bool(paths.next_work(list(names.values()), (base, target), recipe, beta)[0])
     pair = images_of(found["lgm"], base, target)
-    lab(found, pair, points, beta=beta, key="lab", on_release=keep_beta)
-    missing = [loss for loss in found if found[loss] is None]
-    if missing:
-        text = f"Crafting {len(BETA_GRID)} poisons for {' and '.join(missing)} …"
-        bar = st.progress(0.0, text)
-        paths.make([names[loss] for loss in missing], (base, target), recipe, lambda share: bar.progress(share, text))
-        st.rerun()  # of the whole page: in a full run, which is what picks a pair, a fragment cannot rerun alone
+    lab(found, pair, points, betas=betas, beta=beta, more=more, key="lab", on_release=keep_beta)
     path = found["lgm"]
-    assert path is not None, "made above"
     state.push()
-    stop = nearest_stop(beta)
-    keep_poison(
-        CurrentPoison(
-            image=path.images[stop],
-            model=names["lgm"],
-            label=load.class_name(path.labels[stop]),
-            target_label=load.class_name(path.target_labels[stop]),
-            predicted=load.class_name(path.predicted[stop]),
-            score=float(path.score[stop]),
-            beta=float(path.beta[stop]),
+    if path is not None:
+        keep_poison(path, paths.nearest(beta, betas), names["lgm"], load.dataset().classes)
+        poison_strip(names["lgm"], load.threshold(names["lgm"]))
+        with guard():
+            save({loss: path for loss, path in found.items() if path is not None}, paths.nearest(beta, betas))
+
+
+def save(found: dict[str, Poisons], stop: int) -> None:
+    """The finished poisons at this β as files, and what 8 bits do to them; embedded only where that is opened."""
+    opened = st.popover("Save these poisons", icon=":material/download:", key="save_open", on_change="rerun")
+    if not opened.open:
+        return
+    from lgm.export import arrays, rounded
+    from lgm.figures import png
+
+    with opened:
+        st.caption(
+            "A PNG has 8 bits a channel; what rounding to them changes is measured below. The array (.npz) keeps every "
+            "bit, with base, target, labels and configuration."
         )
-    )
-    poison_strip(names["lgm"], load.threshold(names["lgm"]))
+        for loss, path in found.items():
+            name, one = load.model_name(loss), path[np.array([stop])]
+            st.markdown(f"**{name}**: {rounding(one, rounded(load.model(name), one))}")
+            stem, of = f"poison-{name}-beta-{one.beta[0]:.3g}", load.LOSSES[loss]
+            with st.container(horizontal=True):
+                st.download_button(f"PNG, {of}", png(one.images[0]), f"{stem}.png", "image/png", on_click="ignore")
+                st.download_button(
+                    f"Array, {of}", arrays(one), f"{stem}.npz", "application/octet-stream", on_click="ignore"
+                )
+
+
+def rounding(before: Poisons, after: Poisons) -> str:
+    """What rounding to 8 bits does to a poison, in words."""
+    was, now = (load.class_name(int(poisons.predicted[0])) for poisons in (before, after))
+    moved = float(np.linalg.norm(after.z - before.z))
+    seen = f"seen as {was} before and after" if was == now else f"seen as {was} before, as {now} after"
+    text = f"8 bits move the features by {moved:.2g}; {seen}"
+    if not np.isfinite(after.score).all():
+        return f"{text}."
+    claimed = load.class_name(int(before.labels[0]))
+    return f"{text}; log p(f(x)|{claimed}) is {before.score[0]:.3f} nats before, {after.score[0]:.3f} after."
+
+
+def craft_missing(base: int, target: int, recipe: paths.Recipe) -> None:
+    """Start what the picture lacks, in the background, and follow it; or say that it was stopped."""
+    names = [load.model_name(loss) for loss in ("lgm", "softmax")]
+    lacking, betas = paths.next_work(names, (base, target), recipe, state.get("beta"))
+    order = (lacking, (base, target), recipe, betas)
+    picture = paths.job_key(names, (base, target), recipe, ())
+    key = paths.job_key(*order)
+    leave(key)
+    if not lacking:
+        return
+    job = paths.find(key)
+    stopped, failed = st.session_state.get(_STOPPED) == picture, job is not None and job.state == "failed"
+    if (stopped or failed) and not (job is not None and job.active):
+        if stopped:
+            st.caption("Crafting was stopped.")
+        elif job is not None:
+            job_panel(job, "Crafting")  # which says why
+        st.button("Go on crafting", icon=":material/play_arrow:", on_click=go_on, args=order)
+        return
+    try:
+        job = paths.start(*order)
+    except QueueFull as error:
+        st.warning(str(error), icon=":material/hourglass:")
+        return
+    what = f"β = {betas[0]:g}" if len(betas) == 1 else f"{len(betas)} stops of β"
+    job_panel(job, f"Crafting {what} on {' and '.join(lacking)}", on_cancel=lambda: stop(key, picture), timed=False)
+
+
+def leave(key: str) -> None:
+    """Cancel what was being crafted for a picture no longer shown; sessions that still want it start it anew."""
+    before = paths.find(st.session_state.get(_FOLLOWED, ""))
+    if before is not None and before.active and before.key != key:
+        before.cancel()
+    st.session_state[_FOLLOWED] = key
+
+
+def stop(key: str, picture: str) -> None:
+    """Cancel, and craft nothing more for this picture until asked to."""
+    job = paths.find(key)
+    if job is not None:
+        job.cancel()
+    st.session_state[_STOPPED] = picture
+
+
+def go_on(*order: Any) -> None:
+    """After a stop or a failure."""
+    st.session_state.pop(_STOPPED, None)
+    with contextlib.suppress(QueueFull):  # the page says so when it tries
+        paths.start(*order)
 
 
 @st.fragment
@@ -223,13 +301,18 @@ def which_beta() -> None:
         )
         for loss, sweep in sweeps.items():
             st.markdown(f"**{sweep.model}** ({len(sweep)} pairs, `{sweep.data}`): {choose_beta(sweep).reason}")
-            st.dataframe(pd.DataFrame(rows[loss]), hide_index=True, key=f"beta_{loss}")
+            st.dataframe(beta_table(rows[loss]), hide_index=True, key=f"beta_{loss}")
+        st.caption("In brackets: intervals of 95 %, over the pairs or, for the attacks, over the attacks.")
+        age(study)
 
 
 title("Can an image look like this and mean that?", LEAD)
 with guard():
     base, target = current_pair()
-    bench(base, target, pair_bar(base, target))
+    recipe = pair_bar(base, target)
+    bench(base, target, recipe)
+    with st.bottom:  # in sight wherever the page is scrolled to, and nothing moves when it goes
+        craft_missing(base, target, recipe)
 with guard():
     which_beta()
 with st.expander("What am I looking at?"):

@@ -1,15 +1,14 @@
 """Where do I put the threshold, and what does it cost? Figures 1 and 5 of the paper."""
 
-import json
-
 import streamlit as st
 
-from lgm.detection import detection_report, roc
-from lgm.intervals import wilson_interval
+from lgm import export
+from lgm.detection import Rates, detection_report, roc
+from lgm.intervals import outward, percent_text, to_json
 from lgm.poisons import Poisons
 from ui import load, state
 from ui.baselines import simpler_detectors
-from ui.case import Case, auc_text, describe
+from ui.case import Case, describe
 from ui.frame import current_poison, guard, poison_strip, title
 from ui.poison_sets import adopt_finished, choose_set, craft_panel, sets_for
 from ui.threshold import threshold_picture
@@ -45,35 +44,36 @@ def choose_case(name: str) -> Case:
 
 
 def show_metrics(case: Case) -> None:
+    """AUC and TPR at 1 % FPR, over all poisons and over those that collide, with their intervals."""
     report = case.report
-    n, collided = report["poisons"], report["collided"]
-    all_of, some = f"all {n}", f"{collided} that collide"
-    for group, auc in ((all_of, report["auc"]), (some, report["auc_collided"])):
+    groups: list[tuple[str, Rates | None]] = [(f"all {report.overall.n}", report.overall)]
+    if report.n_collided is not None:
+        groups.append((f"{report.n_collided} that collide", report.collided))
+    for group, found in groups:
+        between = found and "–".join(outward(found.auc.low, found.auc.high, 4))
         metric(
             "AUC",
-            auc_text(auc),
-            group,
-            "Chance that a random poison is less likely than a random clean image: 1 is perfect, 0.5 is guessing. A "
-            "poison collides if the network takes it for the target's class; only then can it do harm.",
+            found.auc.text() if found else "–",
+            f"{group}: {between}" if found else group,
+            "Chance that a random poison is less likely than a random clean image: 1 is perfect, 0.5 is guessing. "
+            "Below it the 95 % interval (Newcombe). A poison collides if the network takes it for the target's class. "
+            "One that does not has not reached that class; whether it does harm is not measured here.",
         )
-    rates = report["tpr_at_fpr"]["0.01"], report["tpr_at_fpr_collided"]["0.01"]
-    for group, size, tpr in ((all_of, n, rates[0]), (some, collided, rates[1])):
+    for group, found in groups:
+        tpr = found and found.tpr[0.01]
+        between = tpr and "–".join(outward(100 * tpr.low, 100 * tpr.high, 0))
         metric(
             "TPR at 1 % FPR",
-            "–" if tpr is None else f"{100 * tpr:.1f} %",
-            group if tpr is None else f"{group}: {interval_text(tpr, size)}",
-            "Share of the poisons that is caught where 1 % of the clean images is thrown away, with its 95 % interval "
-            "(Wilson).",
+            percent_text(tpr and tpr.value),
+            f"{group}: {between} %" if found else group,
+            "Share of the poisons that is caught by the T that throws away at most 1 % of these clean images. Below it "
+            "the 95 % interval: clean images, which fix T, and poisons are both drawn anew; never narrower than "
+            "Wilson's, which takes T as given.",
         )
 
 
 def metric(label: str, value: str, group: str, explained: str) -> None:
     st.metric(label, value, group, delta_color="off", delta_arrow="off", help=explained, width="content")
-
-
-def interval_text(share: float, n: int) -> str:
-    low, high = wilson_interval(round(share * n), n)
-    return f"{100 * low:.0f}–{100 * high:.0f} %"
 
 
 @st.fragment
@@ -122,13 +122,41 @@ def downloads(case: Case, threshold: float) -> None:
         )
         st.download_button(
             "Report (JSON)",
-            lambda: json.dumps(case.summary(threshold), indent=1),
+            lambda: to_json(case.summary(threshold), indent=1),
             "detect-report.json",
             "application/json",
             on_click="ignore",
             icon=":material/download:",
             help="All numbers at this T and at 1 % FPR, and how the poisons were made.",
         )
+        poison_downloads(case)
+
+
+def poison_downloads(case: Case) -> None:
+    """The set on show, for other programs."""
+
+    def images() -> bytes:
+        return export.archive(case.poisons, case.dataset.classes, load.model(case.key[0]))
+
+    st.download_button(
+        "Poisons (safetensors)",
+        lambda: export.safetensors(case.poisons),
+        f"poisons-{case.key[0]}.safetensors",
+        "application/octet-stream",
+        on_click="ignore",
+        icon=":material/download:",
+        help="Every bit of these poisons, as `python -m lgm detect` and `lgm.read_poisons` read them.",
+    )
+    st.download_button(
+        "Poisons (PNG, zip)",
+        images,
+        f"poisons-{case.key[0]}.zip",
+        "application/zip",
+        on_click="ignore",
+        icon=":material/download:",
+        help="Images of 8 bits a channel, and a table (CSV) of what the network makes of each, before and after "
+        "rounding to 8 bits.",
+    )
 
 
 def explanation() -> None:
@@ -146,7 +174,11 @@ is low. The filter removes every image whose number is at most **T**.
 - **ROC.** Each T is a point: which share of the poisons it catches (TPR), and which share of the clean images it throws
   away (FPR). The knob is the current T; the dotted line is guessing. The logarithmic axis gives room to the costs that
   one can afford, 1 % and less. The dashed curve has only the poisons that collide, that is, which the network takes for
-  the target's class: the others are harmless, and hard to tell from clean images for the same reason.
+  the target's class. The others have not reached that class, and are harder to tell from clean images. Whether they do
+  harm is not measured on this page: poisons at the edge of what T lets pass can move a border without colliding.
+- **T of "1 % FPR"** is the largest T, in six digits, that throws away at most 1 % of *these* clean images; the report,
+  the files and the command line mean the same T. On the Defend page T for 1 % is another number for a reason: it is
+  calibrated on other clean images, of the classes in play, and promises to throw away 1 % of *fresh* ones on average.
 - **Nominal FPR.** In a Gaussian of D features, −2 (log p − log p at the mean) is chi-squared with D degrees of freedom.
   With two features and equal covariances the nominal FPR *is* the relative likelihood. The dashed outline in the
   histogram shows where clean images would then be. Where they lie further right, closer to the means, the nominal FPR

@@ -7,8 +7,9 @@ import streamlit as st
 from lgm.poisons import Poisons
 from ui import load, paths
 from ui.case import describe
-from ui.frame import guard, title
+from ui.frame import age, guard, title
 from ui.lab import lab
+from ui.words import explain, term
 
 if TYPE_CHECKING:
     from lgm.claims import Claim, Side
@@ -39,6 +40,8 @@ STEPS = (
     ),
 )
 
+TERMS = ("collides", "β", "γ", "T", "nats", "AUC", "TPR", "FPR", "D_f")  # of the claims
+
 
 def story() -> Poisons | None:
     """The live picture: one pair for all betas, playing by itself. Returns its poisons."""
@@ -50,7 +53,7 @@ def story() -> Poisons | None:
     z = load.embedded(name, path.manifest["split"]).z
     pair = (path.bases[0], int(path.labels[0]), path.targets[0], int(path.target_labels[0]))
     points = {"lgm": (z[path.base_index[0]], z[path.target_index[0]])}
-    lab({"lgm": path}, pair, points, beta=8e-3, story=True, key="story")
+    lab({"lgm": path}, pair, points, betas=paths.stops(path), beta=8e-3, story=True, key="story")
     return path
 
 
@@ -60,7 +63,9 @@ def steps(path: Poisons | None) -> None:
     base, target = (load.class_name(label) for label in labels)
     for number, (page, heading, text, link) in enumerate(STEPS, start=1):
         with st.container(border=True):
-            st.markdown(f"**{number} · {heading}**  \n{text.format(base=base, target=target)}")
+            st.markdown(
+                f"**{number} · {heading}**  \n{explain(text.format(base=base, target=target))}", unsafe_allow_html=True
+            )
             st.page_link(load.PAGES / page.removeprefix("pages/"), label=link, icon=":material/arrow_forward:")
 
 
@@ -93,10 +98,13 @@ with guard():
     names = load.model_name("lgm"), load.model_name("softmax")
     st.markdown("## The paper's claims, and what this build measured")
     hashes = load.card(names[0]).weights_sha256, load.card(names[1]).weights_sha256
-    claims = judged(*names, hashes, load.study_of(*names))
+    study = load.study_of(*names)
+    claims = judged(*names, hashes, study)
     table = ["| Claim (section) | Measured here | Verdict |", "|---|---|---|"]
     table += [f"| {claim.text} ({claim.section}) | {claim.measured} | **{claim.verdict}** |" for claim in claims]
     st.markdown("\n".join(table))
+    st.html(f"<p>In these words: {', '.join(term(word) for word in TERMS)}.</p>")
+    age(study)
     with st.expander("By which rule each verdict follows"):
         st.markdown("\n".join(f"- **{claim.text}.** {claim.rule}" for claim in claims))
         st.caption(

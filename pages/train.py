@@ -18,8 +18,10 @@ from lgm.jobs import Job, QueueFull
 from ui import load, runs, state, uploads
 from ui.film import film
 from ui.frame import guard, title
-from ui.jobs import duration, job_panel, runner, tick_while
+from ui.jobs import job_panel, runner, tick_while
+from ui.markdown import plain
 from ui.runs import Epoch, Run, Unfinished
+from ui.words import WORDS
 
 LOSSES = {"lgm": "LGM", "softmax": "Softmax"}
 NETWORKS = {"tiny-cnn": "Tiny", "mnist-cnn": "The paper's", "vgg19": "VGG19"}
@@ -88,7 +90,7 @@ new MutationObserver(mend).observe(document.querySelector(".st-key-train_uploads
 # The controls.
 
 
-def choose(run: Run | None) -> None:
+def choose() -> None:
     """Everything a run can be told, and the button that starts it."""
     loss = cast(Loss, pick("Loss", LOSSES, "train_loss"))
     dataset = load.dataset()
@@ -106,23 +108,23 @@ def choose(run: Run | None) -> None:
     name = st.text_input("Save as", placeholder=suggested, key="train_name", max_chars=64).strip() or suggested
     own = gaussian if loss == "lgm" else {}
     config = runs.recipe(dataset.name, network, loss, split=split, epochs=epochs, seed=seed, **own)
-    busy = not splits or (run is not None and run.job.active)
+    busy = not splits or training_own()
     left = runs.stopped(name)
     if left is not None:
-        resume_or_begin_anew(left, run, config, busy=busy)
+        resume_or_begin_anew(left, config, busy=busy)
     elif st.button("Train", type="primary", icon=":material/play_arrow:", disabled=busy, width="stretch"):
         begin(lambda: runs.start(config, name))
     if splits:
-        st.caption(f"About {duration(runs.expected_seconds(config))} on two idle cores.")
+        st.caption("The time left is shown once it runs, by its pace so far.")
     else:
         st.caption(f"{dataset.title} is not on this machine: see *Official files* below.")
 
 
-def resume_or_begin_anew(left: Unfinished, run: Run | None, config: TrainConfig, *, busy: bool) -> None:
+def resume_or_begin_anew(left: Unfinished, config: TrainConfig, *, busy: bool) -> None:
     """In the place of Train, where the name is that of a stopped run."""
     st.caption(f"`{left.name}` is a stopped run. {kept_text(left)}")
     with st.container(horizontal=True):
-        resume_button(left, run, key="resume_named")
+        resume_button(left, followed(), key="resume_named")
         if st.button("Begin anew", icon=":material/restart_alt:", disabled=busy, help="Discards the epochs kept."):
             begin(lambda: runs.start_anew(config, left.name))
 
@@ -155,10 +157,26 @@ def choose_gaussian(disabled: bool) -> dict[str, Any]:
     left, right = st.columns(2)
     return {
         "margin": left.number_input(
-            "Margin α", 0.0, 5.0, 1.0, 0.1, disabled=disabled, key="train_margin", persist_state="session"
+            "Margin α",
+            0.0,
+            5.0,
+            1.0,
+            0.1,
+            disabled=disabled,
+            key="train_margin",
+            persist_state="session",
+            help=WORDS["α"],
         ),
         "likelihood_weight": right.number_input(
-            "Likelihood λ", 0.0, 1.0, 0.1, 0.05, disabled=disabled, key="train_weight", persist_state="session"
+            "Likelihood λ",
+            0.0,
+            1.0,
+            0.1,
+            0.05,
+            disabled=disabled,
+            key="train_weight",
+            persist_state="session",
+            help=WORDS["λ"],
         ),
         "covariance": st.selectbox(
             "Covariance",
@@ -173,14 +191,42 @@ def choose_gaussian(disabled: bool) -> dict[str, Any]:
 def begin(submit: Callable[[], Run]) -> None:
     """Queue a run and show it; CheckpointError is for the caller's `guard`."""
     try:
-        st.session_state["train_run"] = submit()
+        st.session_state["train_run"] = st.session_state["train_own"] = submit()
     except QueueFull as error:
         st.warning(str(error), icon=":material/hourglass:")
     else:
         st.rerun()
 
 
+def training_own() -> bool:
+    """Whether a run that this session started is not over yet: one at a time is enough."""
+    own: Run | None = st.session_state.get("train_own")
+    return own is not None and own.job.active
+
+
 # The run.
+
+
+def followed() -> Run | None:
+    """The run on show: this session's, else the first that is going on; a reload is another session."""
+    if "train_run" not in st.session_state:
+        for run in runs.active_runs()[:1]:
+            st.session_state["train_run"] = run
+    return st.session_state.get("train_run")
+
+
+def choose_run(run: Run | None) -> None:
+    """Which of several runs to follow."""
+    going = {each.job.key: each for each in runs.active_runs()}
+    if run is not None:
+        going.setdefault(run.job.key, run)
+    if len(going) > 1:
+        key = f"train_follow_{run.job.key if run else ''}"
+        shown = list(going).index(run.job.key) if run else None
+        picked = st.selectbox("Run", list(going), shown, lambda key: going[key].name, key=key, width=260)
+        if picked is not None and (run is None or picked != run.job.key):
+            st.session_state["train_run"] = going[picked]
+            st.rerun()
 
 
 def status(run: Run | None, loss: str) -> None:
@@ -219,8 +265,7 @@ def kept_text(run: Unfinished) -> str:
 
 
 def resume_button(one: Unfinished, run: Run | None, key: str) -> None:
-    busy = run is not None and run.job.active
-    if st.button("Resume", key=key, icon=":material/play_arrow:", disabled=busy):
+    if st.button("Resume", key=key, icon=":material/play_arrow:", disabled=training_own()):
         begin(lambda: runs.resume(one, run))
 
 
@@ -251,12 +296,13 @@ def show(run: Run | None, loss: str) -> None:
     if run is None:
         show_model(load.model_name(loss))
     else:
-        st.fragment(show_run, run_every=tick_while(run.job.active))(run)
+        st.fragment(show_run, run_every=tick_while(bool(runs.active_runs())))(run)
 
 
 def show_run(run: Run) -> None:
-    """A run of this session, as far as it is."""
-    run.job.watch()
+    """A run, as far as it is."""
+    for going in runs.active_runs():
+        going.job.watch()
     film(list(run.job.log), run.config, title=f"{run.name}: {describe(run.config)}", identity=run.job.key, key="film")
 
 
@@ -337,7 +383,7 @@ def more(run: Run | None) -> None:
 
 def show_networks() -> None:
     """All networks, and what can be done with each."""
-    names = cards.list_checkpoints()
+    names = load.models()
     st.dataframe(
         pd.DataFrame([row(name) for name in names]),
         hide_index=True,
@@ -352,6 +398,11 @@ def show_networks() -> None:
             use_button(name, key="use_picked")
             if cards.locate(name).parent == cards.user_folder():
                 download_buttons(name)
+    if problems := load.unusable():
+        files = "One file in the folder for models is" if len(problems) == 1 else f"{len(problems)} files are"
+        with st.container(border=True, key="train_unusable"):
+            st.markdown(f":material/warning: {files} of no use as a network. The others work.")
+            st.markdown("\n".join(f"- {plain(problem)}" for problem in problems))
 
 
 def row(name: str) -> dict[str, Any]:
@@ -370,8 +421,8 @@ def row(name: str) -> dict[str, Any]:
 
 
 def download_buttons(name: str) -> None:
-    for suffix, what in ((".safetensors", "weights"), (".json", "card")):
-        path = cards.locate(name).with_suffix(suffix)
+    weights = cards.locate(name)
+    for path, what in ((weights, "weights"), (cards.card_path(weights), "card")):
         st.download_button(
             f"Download {what}",
             path.read_bytes,
@@ -390,7 +441,7 @@ def add_network() -> None:
     with st.container(key="train_uploads"):
         left, right = st.columns(2)
         weights = left.file_uploader(
-            "Weights (.safetensors, .pt, .pth)", uploads.WEIGHTS, key=f"upload_weights_{count}"
+            f"Weights ({', '.join(cards.WEIGHTS)})", cards.WEIGHTS, key=f"upload_weights_{count}"
         )
         card = right.file_uploader(
             "Card (.json); the paper's own weights need none", "json", key=f"upload_card_{count}"
@@ -400,7 +451,10 @@ def add_network() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Name of the new network", placeholder=suggested, key=f"upload_name_{count}", width=260)
         pressed = st.button("Check and add", icon=":material/upload:", disabled=weights is None)
-    st.caption("Nothing in the file is executed: tensors are read, anything else is refused.")
+    st.caption(
+        "Nothing in the file is executed: tensors are read, anything else is refused. A state_dict may lie inside a "
+        "training checkpoint, and carry the names that DataParallel or torch.compile add."
+    )
     if pressed and weights is not None:
         with st.spinner("Checking and measuring"):
             own_card = None if card is None else card.getvalue()
@@ -432,7 +486,7 @@ def official_files() -> None:
     if all(dataset.at_hand(name) for name in dataset.splits):
         st.markdown(
             f"The official {dataset.title} files are on this machine. Train on **D_C**, or choose the test set as D_f "
-            "at the side."
+            "at the top."
         )
         return
     without = (
@@ -445,6 +499,8 @@ def official_files() -> None:
         without += "paper's"
     size = dataset.download_size
     st.markdown(f"Without the official {dataset.title} files ({size}) the app {without}. Each file is checked.")
+    if problem := load.closed_data():
+        st.warning(plain(problem), icon=":material/lock:")
     if job is not None and (job.active or job.error is not None):
         job_panel(job, f"Official {dataset.title}")
     if job is None or not job.active:
@@ -471,13 +527,14 @@ def download(dataset: Dataset, key: str) -> None:
 def main() -> None:
     st.html(_CSS)
     title("How does a feature space form?", LEAD)
-    run = st.session_state.get("train_run")
+    run = followed()
     controls, picture = st.columns([1, 3.4], gap="medium")
     with controls, st.container(key="train_controls"), guard():
-        choose(run)
+        choose()
     loss = st.session_state["train_loss"]
     with picture:
         with st.container(key="train_status"), guard():
+            choose_run(run)
             status(run, loss)
         with guard():
             show(run, loss)

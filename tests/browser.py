@@ -19,14 +19,8 @@ from playwright.sync_api import ConsoleMessage, Page, WebSocket, expect
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH: dict[str, Any] = {
     "executable_path": os.environ.get("CHROMIUM", "/usr/bin/chromium"),
-    # A container has no sandbox; WebGL is drawn in software.
-    "args": [
-        "--no-sandbox",
-        "--use-gl=angle",
-        "--use-angle=swiftshader",
-        "--enable-unsafe-swiftshader",
-        "--ignore-gpu-blocklist",
-    ],
+    # A container has no sandbox. No WebGL, as on a remote desktop or in a hardened browser: nothing here may need it.
+    "args": ["--no-sandbox", "--disable-3d-apis", "--disable-webgl", "--disable-software-rasterizer"],
 }
 PATIENCE = 180_000  # milliseconds: machines are shared, and this one draws in software
 DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"  # a frame later
@@ -39,10 +33,10 @@ STILL = """addEventListener("DOMContentLoaded", () => {
 
 
 @contextmanager
-def serve(log: Path, data: Path | None = None) -> Iterator[str]:
+def serve(log: Path, data: Path | None = None, base_path: str = "") -> Iterator[str]:
     """The app on a free port, as a newcomer has it: an empty home, and no data but that of the folder ``data``.
 
-    Yields its address.
+    Yields its address, with ``server.baseUrlPath`` in it.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -53,10 +47,10 @@ def serve(log: Path, data: Path | None = None) -> Iterator[str]:
         if data is not None:
             environment["LGM_DATA"] = str(data.resolve())
         command = [sys.executable, "-m", "streamlit", "run", "app.py"]
-        options = [f"--server.port={port}", "--server.address=127.0.0.1"]
+        options = [f"--server.port={port}", f"--server.baseUrlPath={base_path}"]
         server = subprocess.Popen(command + options, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
         try:
-            url = f"http://127.0.0.1:{port}"
+            url = f"http://127.0.0.1:{port}/{base_path}".rstrip("/")
             _await_health(url, server)
             yield url
         finally:

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,12 +72,19 @@ def tiny_softmax(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return _trained("tiny-softmax", tmp_path_factory)
 
 
-def _trained(preset: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def tiny_wide(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with five features instead of two."""
+    config = PRESETS["tiny-lgm"]
+    return _trained("tiny-wide", tmp_path_factory, replace(config, model=replace(config.model, n_dim=5)))
+
+
+def _trained(name: str, tmp_path_factory: pytest.TempPathFactory, config: TrainConfig | None = None) -> Path:
     from lgm.training import train_checkpoint
 
     folder = tmp_path_factory.mktemp("models")
-    assert train_checkpoint(PRESETS[preset], preset, folder) is not None
-    return folder / f"{preset}.safetensors"
+    assert train_checkpoint(config or PRESETS[name], name, folder) is not None
+    return folder / f"{name}.safetensors"
 
 
 @pytest.fixture
@@ -152,8 +160,9 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, object]) -> dic
 @pytest.fixture
 def context(context: "BrowserContext") -> "BrowserContext":
     """Nothing fades or spins: drawn in software, that takes its time from what it waits for."""
-    from tests.browser import STILL
+    from tests.browser import PATIENCE, STILL
 
+    context.set_default_navigation_timeout(PATIENCE)
     context.add_init_script(STILL)
     return context
 

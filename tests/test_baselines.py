@@ -7,23 +7,31 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, norm
 from sklearn.metrics import roc_auc_score
 
 import lgm
+from lgm import baselines
 from lgm.baselines import (
+    AS_GOOD,
     BETTER,
     DETECTORS,
+    MIXED,
     REFERENCE,
     UNDECIDED,
     WORSE,
     Evidence,
     compare,
+    does_as_well,
     gather_evidence,
     in_words,
+    rule_in_words,
+    verdict_of,
 )
 from lgm.cards import read_features
 from lgm.checkpoints import load_checkpoint
+from lgm.detection import rates
+from lgm.intervals import Estimate, paired_interval
 from lgm.networks import describe, embed, log_likelihood
 from lgm.poisons import read_shipped_poisons
 
@@ -176,20 +184,77 @@ def test_each_rate_is_that_of_the_scores(evidence: Evidence) -> None:
                 if np.mean(values[clean] <= t) <= 0.1
             ]
             assert result.tpr.value == max(caught)
-            for number in (result.auc, result.tpr, result.difference):
-                assert number.low <= number.high
+            assert result.rates == rates(values[clean], values[poisons]), "the one routine for all pages"
+            assert set(result.tpr_difference) == (set() if result.verdict == REFERENCE else {0.01, 0.05})
+            theirs = rates(own[clean], own[poisons])
+            for fpr, difference in result.tpr_difference.items():
+                expected = result.rates.tpr[fpr].value - theirs.tpr[fpr].value
+                assert difference.value == pytest.approx(expected, abs=1e-12)
+                assert difference.low <= difference.value <= difference.high
+                assert difference.low < difference.high
 
 
 def test_the_difference_is_paired(evidence: Evidence) -> None:
-    """A detector of the same order as the reference differs by nothing in each resample, however wide its AUC's."""
+    """A detector of the same order as the reference differs by nothing in each resample, however wide its rates'.
+
+    Equal values are no interval: what is left open is what so few poisons leave open.
+    """
     twin = replace(evidence, log_odds=5 * evidence.log_likelihood + 3)
     found = {each.detector.key: each.overall for each in compare(twin, resamples=200)}["confidence"]
-    assert found.auc.high > found.auc.low
-    assert found.difference == (0, 0, 0)
-    assert found.verdict == UNDECIDED
+    assert found.difference.value == 0
+    assert math.isnan(found.difference.low)
+    assert math.isnan(found.difference.high)
+    for fpr, difference in found.tpr_difference.items():
+        assert difference == (0, *paired_interval(0, 0, N_POISON))
+        assert found.rates.tpr[fpr].high - found.rates.tpr[fpr].low > difference.high - difference.low
+    assert found.verdict == UNDECIDED, "eighteen poisons cannot show that two detectors are as good"
 
 
-def test_verdicts_follow_the_interval_of_the_difference(evidence: Evidence) -> None:
+def test_the_interval_of_a_difference_covers_it(two_detectors: None) -> None:
+    """Two detectors of correlated normal scores, whose rates at 1 and 5 % FPR are known."""
+    n_clean, n_poison, runs = 400, 80, 150
+    rng, covered = np.random.default_rng(2), {0.01: 0, 0.05: 0}
+    labels = np.zeros(n_clean + n_poison, int)
+    poisoned = np.arange(len(labels)) >= n_clean
+    for _ in range(runs):
+        shared, one, other = rng.standard_normal((3, len(labels)))
+        own, odds = (0.8 * shared + 0.6 * noise - by * poisoned for noise, by in ((one, 2.5), (other, 2.0)))
+        z = np.zeros((len(labels), 2))
+        both = Evidence(z, labels, odds, own, poisoned, np.zeros(len(labels), bool), z, labels)
+        for fpr, difference in compare(both, resamples=200)[1].overall.tpr_difference.items():
+            true = norm.cdf(norm.ppf(fpr) + 2.0) - norm.cdf(norm.ppf(fpr) + 2.5)
+            covered[fpr] += int(difference.low <= true <= difference.high)
+    assert min(covered.values()) / runs >= 0.93
+
+
+@pytest.fixture
+def two_detectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The likelihood, and the confidence, which a test can give any scores."""
+    monkeypatch.setattr(baselines, "DETECTORS", {key: DETECTORS[key] for key in ("likelihood", "confidence")})
+
+
+@pytest.mark.parametrize(
+    ("at_1", "at_5", "verdict", "as_well"),
+    [
+        ((0.10, 0.03, 0.20), (0.0, -0.01, 0.01), BETTER, True),
+        ((0.10, 0.03, 0.20), (0.0, -0.30, 0.30), BETTER, True),
+        ((-0.10, -0.20, -0.03), (0.0, -0.01, 0.01), WORSE, False),
+        ((0.10, 0.03, 0.20), (-0.10, -0.20, -0.03), MIXED, True),
+        ((0.0, -0.014, 0.014), (0.0, -0.01, 0.01), AS_GOOD, True),
+        ((-0.01, -0.019, -0.001), (0.01, 0.001, 0.03), AS_GOOD, True),  # a difference, but none that matters
+        ((0.0, -0.014, 0.014), (0.0, -0.03, 0.01), UNDECIDED, None),
+        ((-0.10, -0.20, -0.01), (0.0, -0.01, 0.01), UNDECIDED, None),
+    ],
+)
+def test_verdicts_follow_the_whole_intervals_at_both_rates(
+    at_1: tuple[float, ...], at_5: tuple[float, ...], verdict: str, as_well: bool | None
+) -> None:
+    assert verdict_of({0.01: Estimate(*at_1), 0.05: Estimate(*at_5)}) == verdict
+    assert does_as_well(verdict) is as_well
+    assert does_as_well(REFERENCE) is None
+
+
+def test_verdicts_are_those_of_the_rule(evidence: Evidence) -> None:
     noise = np.random.default_rng(1).normal(size=len(evidence.labels))
     weak = replace(evidence, log_likelihood=noise, log_odds=np.where(evidence.poisoned, -9.0, noise))
     results = {each.detector.key: each.overall for each in compare(weak, resamples=300)}
@@ -199,8 +264,24 @@ def test_verdicts_follow_the_interval_of_the_difference(evidence: Evidence) -> N
     assert results["confidence"].verdict == WORSE
     for result in results.values():
         if result.verdict != REFERENCE:
-            low, high = result.difference[1:]
-            assert result.verdict == (BETTER if low > 0 else WORSE if high < 0 else UNDECIDED)
+            assert result.verdict == verdict_of(result.tpr_difference)
+
+
+def test_the_auc_has_no_part_in_the_verdict(two_detectors: None) -> None:
+    """A detector that orders most images better, and catches nothing where one would pay: its AUC is the better one."""
+    rng = np.random.default_rng(3)
+    n_clean, n_poison = 1000, 300
+    labels = np.zeros(n_clean + n_poison, int)
+    poisoned = np.arange(len(labels)) >= n_clean
+    own = rng.standard_normal(len(labels)) - np.where(poisoned, np.where(rng.random(len(labels)) < 0.6, 9, 0), 0)
+    odds = rng.standard_normal(len(labels)) - 2.5 * poisoned  # nearly all poisons lower than nearly all clean images
+    odds[: n_clean // 10] -= 9  # but below them all a tenth of the clean images
+    z = np.zeros((len(labels), 2))
+    both = Evidence(z, labels, odds, own, poisoned, poisoned, z, labels)
+    reference, other = (each.overall for each in compare(both, resamples=200))
+    assert other.difference.low > 0
+    assert other.verdict == WORSE
+    assert reference.rates.tpr[0.01].value > 0.5 > other.rates.tpr[0.01].value
 
 
 def test_a_network_without_a_density_is_compared_with_the_fitted_gaussian(evidence: Evidence) -> None:
@@ -225,7 +306,8 @@ def test_a_comparison_is_json_and_repeats(evidence: Evidence) -> None:
     assert json.loads(json.dumps(first, allow_nan=False)) == first
     assert record(3) == first
     assert record(4) != first
-    for key in ("title", "auc", "auc_interval", "tpr", "tpr_interval", "difference", "verdict", "trusts", "source"):
+    rates_too = ("tpr", "tpr_interval", "tpr_at_fpr", "tpr_at_fpr_interval", "tpr_difference")
+    for key in ("title", "auc", "auc_interval", *rates_too, "difference", "verdict", "trusts", "source"):
         assert all(key in each for each in first)
 
 
@@ -238,18 +320,23 @@ def test_nonsense_is_refused(evidence: Evidence) -> None:
         compare(replace(evidence, poisoned=np.zeros(len(evidence.labels), bool)), resamples=1)
 
 
-def test_words_name_all_that_is_better(evidence: Evidence) -> None:
-    noise = np.random.default_rng(1).normal(size=len(evidence.labels))
-    weak = compare(replace(evidence, log_likelihood=noise), resamples=200)
-    said = in_words(weak).split("Over ")[1]
-    assert said.startswith(f"all {N_POISON} poisons, LGM likelihood is not the best")
-    listed = said.split("by AUC better are ")[1].split("; ")[0]
-    better = [each.detector.title for each in weak if each.overall.verdict == BETTER]
-    assert better
-    assert [name.rsplit(" (", 1)[0] for name in listed.split(", ")] == better
-    perfect = compare(replace(evidence, log_likelihood=-1.0 * evidence.poisoned), resamples=200)
-    assert f"all {N_POISON} poisons, LGM likelihood is not beaten" in in_words(perfect)
-    assert "at 1 % FPR it catches 100.0 %" in in_words(perfect)
+def test_words_name_all_others_by_their_verdict(evidence: Evidence) -> None:
+    found = compare(evidence, resamples=200)
+    said = in_words(found).split(". Of ")[0]
+    own = found[0].overall.rates.tpr
+    shares = [f"{100 * own[fpr].value:.1f} % at {100 * fpr:g} % FPR" for fpr in (0.01, 0.05)]
+    assert said.startswith(f"Of all {N_POISON} poisons, LGM likelihood catches {shares[0]} and {shares[1]}")
+    listed = {}
+    for part in said.split("The others are ")[1].split("; "):
+        verdict, titles = part.rstrip(".").split(": ")
+        listed |= dict.fromkeys(titles.split(", "), verdict)
+    assert listed == {each.detector.title: each.overall.verdict for each in found[1:]}
+    assert f"Of the {evidence.collided.sum()} that collide, " in in_words(found)
+
+
+def test_the_rule_is_told_with_its_numbers() -> None:
+    assert "at 1 and at 5 % FPR" in rule_in_words()
+    assert "by more than 2 points" in rule_in_words()
 
 
 # Evidence of a network.

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 from scipy.stats import norm
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
-from lgm.bootstrap import draw, estimate, resample, weighted_rates
-from lgm.detection import roc
-from lgm.intervals import Estimate
+from lgm.bootstrap import draw, may_go, resample, tpr_interval, weighted_rates
+from lgm.intervals import percentile_interval, wilson_interval
 
 
 def scores(kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -23,28 +22,38 @@ def scores(kind: str) -> tuple[np.ndarray, np.ndarray]:
 KINDS = ["overlapping", "ties", "far", "apart"]
 
 
-@pytest.mark.parametrize("fpr", [0.0, 0.01, 0.1, 0.29, 1.0])
+def tpr_by_scikit_learn(clean: np.ndarray, poison: np.ndarray, fpr: float) -> float:
+    """The most poisons that any threshold catches which removes at most this share of the clean images."""
+    is_poison = np.r_[np.zeros(len(clean)), np.ones(len(poison))]
+    rates = roc_curve(is_poison, -np.r_[clean, poison], drop_intermediate=False)
+    return float(rates[1][rates[0] <= fpr].max())
+
+
+FPRS = (0.0, 0.01, 0.1, 0.29, 1.0)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_weighted_rates_are_those_of_the_sample_itself(kind: str, fpr: float) -> None:
+def test_weighted_rates_are_those_of_the_sample_itself(kind: str) -> None:
     clean, poison = scores(kind)
     rng = np.random.default_rng(1)
     times = draw(rng, len(clean), 25), draw(rng, len(poison), 25)
-    auc, tpr = weighted_rates(clean, poison, *times, fpr)
+    auc, *tpr = weighted_rates(clean, poison, *times, FPRS)
     for row in range(25):
         drawn_clean, drawn_poison = np.repeat(clean, times[0][row]), np.repeat(poison, times[1][row])
         is_poison = np.r_[np.zeros(len(clean)), np.ones(len(poison))]
         suspicion = -np.r_[drawn_clean, drawn_poison]
         assert auc[row] == pytest.approx(roc_auc_score(is_poison, suspicion), abs=1e-12)
-        assert tpr[row] == roc(drawn_clean, drawn_poison).tpr_at(fpr)
+        for i, fpr in enumerate(FPRS):
+            assert tpr[i][row] == tpr_by_scikit_learn(drawn_clean, drawn_poison, fpr)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_image_once_is_the_sample_that_there_is(kind: str) -> None:
     clean, poison = scores(kind)
-    auc, tpr = weighted_rates(clean, poison, np.ones((1, 80), int), np.ones((1, 30), int), 0.05)
-    curve = roc(clean, poison)
-    assert auc[0] == pytest.approx(curve.auc, abs=1e-12)
-    assert tpr[0] == curve.tpr_at(0.05)
+    auc, tpr = weighted_rates(clean, poison, np.ones((1, 80), int), np.ones((1, 30), int), [0.05])
+    expected = roc_auc_score(np.r_[np.zeros(80), np.ones(30)], -np.r_[clean, poison])
+    assert auc[0] == pytest.approx(expected, abs=1e-12)
+    assert tpr[0] == tpr_by_scikit_learn(clean, poison, 0.05)
 
 
 def test_draws_are_multinomial() -> None:
@@ -61,7 +70,7 @@ def test_resamples_are_the_same_for_all_detectors_and_for_a_seed() -> None:
 
     def resampled(seed: int) -> dict[str, np.ndarray]:
         twice = {"one": clean, "same order": 3 * clean - 1}, {"one": poison, "same order": 3 * poison - 1}
-        return resample(*twice, seed=seed, resamples=120, fpr=0.1)
+        return resample(*twice, seed=seed, resamples=120, fprs=[0.1])
 
     found = resampled(2)
     assert found["one"].shape == (2, 120)
@@ -74,25 +83,64 @@ def test_the_spread_is_that_of_fresh_samples() -> None:
     """DeLong's variance of the AUC: what it would vary by if all images were drawn anew."""
     rng = np.random.default_rng(4)
     clean, poison = rng.normal(0, 1, 400), rng.normal(-1, 1, 150)
-    found = resample({"x": clean}, {"x": poison}, seed=1, resamples=2000, fpr=0.1)["x"][0]
+    found = resample({"x": clean}, {"x": poison}, seed=1, resamples=2000, fprs=[0.1])["x"][0]
     wins = (poison[:, None] < clean).astype(float)
     expected = wins.mean(0).var(ddof=1) / len(clean) + wins.mean(1).var(ddof=1) / len(poison)
     assert found.var() == pytest.approx(expected, rel=0.1)
     assert found.mean() == pytest.approx(wins.mean(), abs=4 * np.sqrt(expected / 2000))
 
 
-def test_an_estimate_has_the_percentiles_of_its_resamples() -> None:
-    resampled = norm.ppf((np.arange(100_000) + 0.5) / 100_000)
-    value, low, high = estimate(0.5, resampled)
-    assert value == 0.5
-    assert (low, high) == pytest.approx(norm.ppf([0.025, 0.975]), abs=1e-3)
+@pytest.mark.parametrize("n", [1, 7, 100, 1000])
+@pytest.mark.parametrize("fpr", [0.0, 0.01, 0.07, 0.29, 0.5, 1.0])
+def test_so_many_may_go(n: int, fpr: float) -> None:
+    assert may_go(n, fpr) == max(k for k in range(n + 1) if k / n <= fpr)
 
 
-def test_only_a_perfect_share_reads_as_one() -> None:
-    assert [Estimate(share, 0, 1).text() for share in (1.0, 0.99996, 0.9, 0.57, 0.29)] == [
-        "1.0000",
-        "0.9999",
-        "0.9000",
-        "0.5700",
-        "0.2900",
-    ]
+@pytest.mark.parametrize("bad", [-0.01, 1.01, float("nan")])
+def test_a_rate_that_is_none_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match=r"fpr: expected a rate in \[0, 1\]"):
+        may_go(10, bad)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fpr", [0.0, 0.02, 0.1, 0.5])
+def test_the_interval_is_that_of_samples_that_are_really_drawn(kind: str, fpr: float) -> None:
+    """The rank of the threshold among the clean images is drawn from its law; here the images themselves are."""
+    clean, poison = scores(kind)
+    rng = np.random.default_rng(9)
+    times = draw(rng, len(clean), 20_000), draw(rng, len(poison), 20_000)
+    drawn = percentile_interval(weighted_rates(clean, poison, *times, [fpr])[1])
+    caught = round(tpr_by_scikit_learn(clean, poison, fpr) * len(poison))
+    wilson = wilson_interval(caught, len(poison))
+    low, high = tpr_interval(clean, poison, fpr)
+    assert low == pytest.approx(min(drawn[0], wilson[0]), abs=0.034)  # one poison of thirty
+    assert high == pytest.approx(max(drawn[1], wilson[1]), abs=0.034)
+
+
+def test_the_order_of_the_images_changes_nothing() -> None:
+    clean, poison = scores("overlapping")
+    assert tpr_interval(clean, poison, 0.1) == tpr_interval(clean[::-1], np.sort(poison), 0.1)
+
+
+def test_where_all_are_caught_the_interval_has_a_width() -> None:
+    clean, poison = scores("apart")
+    assert tpr_interval(clean, poison, 0.01) == (wilson_interval(30, 30)[0], 1)
+    assert tpr_interval(poison, clean, 0.01) == (0, wilson_interval(0, 80)[1])
+
+
+@pytest.mark.parametrize("apart", [1.5, 2.3, 4.0, 5.0])
+def test_the_interval_covers_the_true_rate_as_often_as_it_says(apart: float) -> None:
+    """Normal scores, whose rate at 1 % FPR is known. Wilson's interval takes T as known, and covers too rarely."""
+    clean_size, poison_size, runs = 500, 100, 400
+    rng = np.random.default_rng(11)
+    true = float(norm.cdf(norm.ppf(0.01) + apart))
+    covered = {"ours": 0, "wilson": 0}
+    for _ in range(runs):
+        clean, poison = rng.standard_normal(clean_size), rng.standard_normal(poison_size) - apart
+        low, high = tpr_interval(clean, poison, 0.01)
+        covered["ours"] += low <= true <= high
+        low, high = wilson_interval(int((poison < np.sort(clean)[may_go(clean_size, 0.01)]).sum()), poison_size)
+        covered["wilson"] += low <= true <= high
+    assert covered["ours"] / runs >= 0.93
+    if 0.1 < true < 0.9:
+        assert covered["wilson"] / runs < 0.9

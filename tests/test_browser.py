@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser import assert_accessible, open_page, serve, settled
+from lgm.figures import DRAWN
+from tests.browser import PATIENCE, assert_accessible, open_page, serve, settled
 
 pytestmark = pytest.mark.browser
 _DATA = Path(os.environ.get("LGM_DATA", "/nowhere"))  # before conftest hides it
@@ -24,7 +25,7 @@ TITLES = {
 }
 
 
-# One visit answers three questions: software WebGL takes long to draw 60,000 points twice.
+# One visit answers three questions: a page takes a while on a machine that is shared.
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("path", TITLES)
 def test_a_page_opens_by_its_link(page: Page, app_url: str, path: str, theme: Any) -> None:
@@ -70,6 +71,53 @@ def test_a_page_of_cifar_10_opens_with_its_images(page: Page, cifar_url: str, pa
     assert errors == []
 
 
+def test_back_leaves_the_page_whatever_was_changed_on_it(page: Page, app_url: str) -> None:
+    page.goto("about:blank")
+    errors = open_page(page, f"{app_url}/craft?beta=cake")  # the address is mended: no step back either
+    for _ in range(2):
+        slider(page).focus()
+        page.keyboard.press("ArrowLeft")
+        settled(page)
+    expect(page).to_have_url(f"{app_url}/craft?beta=0.004", timeout=PATIENCE)
+    page.get_by_role("link", name="Detect", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["detect"], timeout=PATIENCE)
+    settled(page)
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["craft"], timeout=PATIENCE)
+    expect(page.locator(".beta output")).to_have_text("0.004", timeout=PATIENCE)
+    expect(page).to_have_url(f"{app_url}/craft?beta=0.004", timeout=PATIENCE)
+    page.go_back()
+    assert page.url == "about:blank"
+    page.go_forward()
+    settled(page)
+    expect(page.locator(".beta output")).to_have_text("0.004", timeout=PATIENCE)
+    assert errors == []
+
+
+def test_data_and_networks_are_chosen_at_the_top_of_a_page(page: Page, app_url: str) -> None:
+    errors = open_page(page, f"{app_url}/detect")
+    choices = page.get_by_role("button", name="MNIST, the bundled digits · mnist-lgm, mnist-softmax")
+    in_sight(choices)
+    choices.press("Enter")
+    page.get_by_role("combobox", name="Dataset").click()
+    page.get_by_role("option", name="CIFAR-10").click()
+    expect(page.get_by_role("button", name=re.compile("CIFAR-10, .* cifar10-lgm"))).to_be_visible(timeout=PATIENCE)
+    expect(page).to_have_url(re.compile("dataset=cifar10"), timeout=PATIENCE)
+    expect(page.get_by_test_id("stSidebar")).to_have_count(0)
+    page.set_viewport_size({"width": 390, "height": 844})
+    in_sight(page.get_by_role("button", name=re.compile("CIFAR-10, .* cifar10-lgm")))
+    assert errors == []
+
+
+def in_sight(button: Locator) -> None:
+    """On one line, above the fold."""
+    box = button.bounding_box()
+    assert box is not None
+    assert box["height"] < 48
+    assert box["y"] < 250
+    assert box["x"] + box["width"] <= 1440
+
+
 def slider(page: Page) -> Locator:
     """It can be moved once the poisons are there, and not before."""
     found = page.get_by_role("slider", name=re.compile("^beta"))
@@ -110,6 +158,16 @@ def test_a_link_that_makes_no_sense_opens_the_defaults(page: Page, app_url: str)
     expect(page.locator(".tile.lgm output")).to_contain_text("seen as", timeout=60_000)
 
 
+def test_the_points_are_drawn_without_webgl(page: Page, app_url: str) -> None:
+    errors = open_page(page, f"{app_url}/features")
+    assert not page.evaluate("!!document.createElement('canvas').getContext('webgl')"), "the browser has WebGL"
+    for plane in page.locator(".js-plotly-plot").all():
+        expect(plane.locator(".scatterlayer .point")).to_have_count(2 * DRAWN + 20, timeout=PATIENCE)
+        expect(plane).not_to_contain_text("WebGL")
+        expect(plane.locator(".legend")).to_contain_text("2,000 of 55,000 drawn")
+    assert errors == []
+
+
 def test_a_clicked_point_shows_its_image_and_likelihood(page: Page, app_url: str) -> None:
     open_page(page, f"{app_url}/features")
     plot = page.locator(".js-plotly-plot").first
@@ -126,7 +184,7 @@ def test_a_clicked_point_shows_its_image_and_likelihood(page: Page, app_url: str
     )
     page.mouse.move(x - 30, y)
     page.mouse.move(x, y, steps=5)
-    page.wait_for_timeout(2500)  # a click selects what the pointer hovers over, and hovering takes WebGL a while
+    page.wait_for_timeout(2500)  # a click selects what the pointer hovers over, which plotly finds out with a delay
     page.mouse.down()
     page.mouse.up()
     expect(page.get_by_text("posterior:").first).to_be_visible(timeout=60_000)

@@ -10,13 +10,14 @@ from playwright.sync_api import Locator, Page, expect
 from lgm.config import BETA_GRID
 from lgm.poisons import Poisons, read_shipped_poisons
 from tests.browser import DRAWN, assert_accessible, messages, open_page, settled
-from ui.lab import nearest_stop, shown_iterations
+from ui.lab import shown_iterations
+from ui.paths import nearest
 
 pytestmark = pytest.mark.browser
 LATER = 60_000  # ms: machines are shared
 STEPS = 60
 THUMB = 16  # px: how wide Chromium draws the thumb of a slider
-START = nearest_stop(8e-3)  # where beta stands on a page without a link
+START = nearest(8e-3)  # where beta stands on a page without a link
 
 # Counts the frames in which what is drawn differs from the frame before.
 WATCH = """lab => {
@@ -152,7 +153,8 @@ def test_the_iteration_is_drawn_at_every_step_and_never_told(
         ours = examples["lgm"]
         expect(page.locator(".scrub output")).to_have_text(f"{iterations[frame]} of {iterations[last]}")
         if frame != last:  # the numbers of the finished poison are not those of the record
-            assert f"= {ours.path_score[START, frame]:.2f} nats" in page.locator(".gauge output").inner_text()
+            score = f"{ours.path_score[START, frame]:.2f}".replace("-", "−")
+            assert f"= {score} nats" in page.locator(".gauge output").inner_text()
             assert f"seen as {ours.path_predicted[START, frame]}" in page.locator(".tile.lgm output").inner_text()
             l2 = np.sqrt(ours.path_objective[START, frame, 1])
             assert f"L2 {l2:.2f} " in page.locator(".tile.lgm-d output").inner_text()

@@ -10,8 +10,8 @@ from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from lgm.cards import read_features
 from lgm.data import Split
-from lgm.detection import nominal_fpr, outcome
-from lgm.intervals import wilson_interval
+from lgm.detection import empirical_threshold, nominal_fpr, outcome
+from lgm.intervals import outward, percent_text, wilson_interval
 from lgm.poisons import read_shipped_poisons
 from tests.browser import DRAWN, assert_accessible, messages, open_page, settled
 
@@ -56,13 +56,14 @@ def assert_counts(page: Page, threshold: float) -> None:
     low, high = wilson_interval(at.caught, len(poisons))
     expect(page.locator("[data-out=caught]")).to_contain_text(f"{at.caught:,} of {len(poisons):,}", timeout=LATER)
     digits = 2 if high - low < 0.02 else 0  # or it would say 100–100 %
-    assert shown(page, "caught").endswith(f"({100 * low:.{digits}f}–{100 * high:.{digits}f} %)")
+    ends = outward(100 * low, 100 * high, digits)
+    assert shown(page, "caught").endswith(f"({ends[0]}–{ends[1]} %)")
     assert shown(page, "wrong").startswith(f"{at.wrongly_removed:,} of {len(clean.score):,}")
-    assert shown(page, "tpr") == f"{100 * at.tpr:.1f} %"
-    assert shown(page, "fpr") == f"{100 * at.fpr:.2f} %"
-    assert shown(page, "precision") == f"{100 * at.precision:.1f} %"
-    nominal = 100 * nominal_fpr(threshold, features.peak, features.means.shape[1])
-    assert shown(page, "nominal") == (f"{nominal:.2f} %" if nominal >= 0.01 else "< 0.01 %")
+    assert shown(page, "tpr") == percent_text(at.tpr)
+    assert shown(page, "fpr") == percent_text(at.fpr, 2)
+    assert shown(page, "precision") == percent_text(at.precision)
+    nominal = nominal_fpr(threshold, features.peak, features.means.shape[1])
+    assert shown(page, "nominal") == percent_text(nominal, 2)
 
 
 class Group(NamedTuple):
@@ -280,6 +281,25 @@ def test_a_button_puts_the_threshold_at_a_false_positive_rate(page: Page, app_ur
     link = page.url
     open_page(page, link)
     assert_counts(page, threshold_in(link))
+
+
+def test_one_percent_is_one_threshold(page: Page, app_url: str) -> None:
+    """As the page opens it, as its button sets it, and as it comes back from a link: what `detect` prints."""
+    score = read_features("mnist-lgm").splits["bundled"].score
+    expected = empirical_threshold(score, 0.01)
+    open_page(page, f"{app_url}/detect")
+    threshold_slider(page)
+    typed = page.get_by_role("spinbutton", name=re.compile("Threshold T"))
+    button = page.get_by_role("button", name="Threshold for at most 1 % FPR")
+    assert float(typed.input_value()) == expected
+    expect(button).to_have_attribute("aria-pressed", "true")
+    assert shown(page, "wrong").startswith(f"{(score <= expected).sum()} of 5,000")
+    page.get_by_role("button", name="Threshold for at most 5 % FPR").click()
+    expect(page).to_have_url(re.compile("threshold="), timeout=LATER)
+    button.click()
+    expect(page).to_have_url(re.compile(rf"threshold={expected}$"), timeout=LATER)
+    assert float(typed.input_value()) == expected
+    assert_counts(page, expected)
 
 
 def test_the_chosen_axes_outlive_a_release_and_a_change_of_theme(page: Page, app_url: str) -> None:

@@ -14,8 +14,7 @@ from lgm.claims import (
     Crafted,
     Reading,
     Side,
-    by_all,
-    by_most,
+    by_readings,
     farther_apart,
     filter_needs_lgm,
     filtering_prevents,
@@ -24,9 +23,10 @@ from lgm.claims import (
     more_visible,
     more_visible_when_matched,
     paper_claims,
+    unless_refuted,
 )
 from lgm.detection import detection_report
-from lgm.intervals import auc_interval
+from lgm.intervals import outward, percent_text
 from lgm.matched import matched
 from lgm.poisons import read_shipped_poisons
 from lgm.tradeoff import Tradeoff
@@ -46,6 +46,7 @@ FOR, AGAINST, NEITHER = Reading(2, 1, 3), Reading(-2, -3, -1), Reading(0, -1, 1)
         (Reading(0.5, 0.4, 0.6, bound=0.5, side="below"), 0),
         (Reading(0.5, 0.4, 0.6, bound=0.7, side="below"), 1),
         (Reading(np.inf, np.inf, np.inf), 1),
+        (Reading(0.5, 0.5, 0.5, bound=0.3), 0),  # equal values, an interval of no width: none at all
         (Reading(np.nan, np.nan, np.nan), 0),
     ],
 )
@@ -54,20 +55,21 @@ def test_a_reading_supports_only_with_its_whole_interval(reading: Reading, sign:
 
 
 @pytest.mark.parametrize(
-    ("readings", "most", "all_of_them"),
+    ("readings", "by_each", "of_nothing_does"),
     [
-        ([FOR, FOR], "holds", "holds"),
+        ([FOR, FOR], "holds", "not refuted"),
         ([FOR, NEITHER], "holds under conditions", "open"),
-        ([FOR, AGAINST], "holds under conditions", "does not hold"),
+        ([FOR, AGAINST], "does not hold", "does not hold"),
+        ([FOR, FOR, FOR, AGAINST, NEITHER], "does not hold", "does not hold"),
         ([NEITHER, AGAINST], "does not hold", "does not hold"),
         ([AGAINST], "does not hold", "does not hold"),
         ([NEITHER, NEITHER], "open", "open"),
         ([], "open", "open"),
     ],
 )
-def test_verdicts(readings: list[Reading], most: str, all_of_them: str):
+def test_verdicts(readings: list[Reading], by_each: str, of_nothing_does: str):
     for order in (readings, readings[::-1]):
-        assert (by_most(order), by_all(order)) == (most, all_of_them)
+        assert (by_readings(order), unless_refuted(order)) == (by_each, of_nothing_does)
 
 
 def crafted(l2: np.ndarray, ssim: np.ndarray | None = None, beta: float = 8e-3) -> Crafted:
@@ -80,7 +82,7 @@ def crafted(l2: np.ndarray, ssim: np.ndarray | None = None, beta: float = 8e-3) 
     [
         (0.5, 0.1, "holds"),
         (0.5, 0.0, "holds under conditions"),
-        (0.5, -0.1, "holds under conditions"),
+        (0.5, -0.1, "does not hold"),
         (-0.5, 0.0, "does not hold"),
         (0.0, 0.0, "open"),
     ],
@@ -135,28 +137,40 @@ def test_distance_of_classes(ours: float, verdict: str, rng: np.random.Generator
 
 @pytest.mark.parametrize(
     ("apart", "collided", "verdict"),
-    [(6.0, 30, "holds"), (0.0, 30, "does not hold"), (6.0, 0, "holds"), (1.9, 30, "open")],
+    [(6.0, 100, "holds"), (0.0, 100, "does not hold"), (6.0, 0, "holds"), (3.7, 100, "open")],
 )
 def test_likelihood(apart: float, collided: int, verdict: str, rng: np.random.Generator):
-    clean, poisons = rng.standard_normal(500), rng.standard_normal(60) - apart
-    report = detection_report(clean, poisons, np.arange(60) < collided, 0.01)
+    clean, poisons = rng.standard_normal(500), rng.standard_normal(200) - apart
+    report = detection_report(clean, poisons, np.arange(200) < collided, 0.01).to_dict()
     claim = likelihood_separates(report)
-    assert claim.verdict == verdict
-    low, high = auc_interval(report["auc"], 500, 60)
-    assert f"all 60 poisons: AUC {report['auc']:.4f} ({low:.4f} to {high:.4f})" in claim.measured
+    assert claim.verdict in {"open": ("open", "holds under conditions")}.get(verdict, (verdict,))
+    tpr, (low, high) = report["tpr_at_fpr"]["0.01"], report["tpr_at_fpr_interval"]["0.01"]
+    ends = "{} to {}".format(*outward(100 * low, 100 * high, 1))
+    assert f"of all 200 poisons {percent_text(tpr)} ({ends}) are caught at 1 % false positives" in claim.measured
+    assert f"(AUC {report['auc']:.4f} (" in claim.measured
     assert ("the colliding" in claim.measured) == (collided > 0)
 
 
-def test_likelihood_may_tell_only_those_that_collide(rng: np.random.Generator):
+def test_a_high_auc_does_not_outvote_a_low_rate(rng: np.random.Generator):
+    """AUC of .96, of which 1 % false positives catch a third: what counts is what one would pay."""
+    clean, poisons = rng.standard_normal(5000), rng.standard_normal(500) - 2.5
+    report = detection_report(clean, poisons, np.full(500, True), 0.01).to_dict()
+    assert report["auc_interval"][0] > 0.9
+    assert likelihood_separates(report).verdict == "does not hold"
+
+
+def test_poisons_that_do_not_collide_count_too(rng: np.random.Generator):
     poisons = np.r_[rng.standard_normal(60) - 9, rng.standard_normal(60)]
-    report = detection_report(rng.standard_normal(500), poisons, np.arange(120) < 60, 0.01)
-    assert likelihood_separates(report).verdict == "holds under conditions"
+    report = detection_report(rng.standard_normal(500), poisons, np.arange(120) < 60, 0.01).to_dict()
+    assert likelihood_separates(report).verdict == "does not hold"
 
 
 def defended(before: Any = (0.7, 0.6, 0.8), after: Any = (0.0, 0.0, 0.04), lost: Any = (0.0, -0.001, 0.001)) -> Any:
     success = {"unfiltered": before, "filtered": after}
     return {
         "n": 100,
+        "poisons_total": 1000,
+        "clean_total": 2000,
         "attack_success": {arm: values[0] for arm, values in success.items()},
         "interval": {arm: list(values[1:]) for arm, values in success.items()},
         "accuracy_lost": {"filtered": lost[0]},
@@ -170,8 +184,13 @@ def defended(before: Any = (0.7, 0.6, 0.8), after: Any = (0.0, 0.0, 0.04), lost:
         (defended(), "holds"),
         (defended(before=(0.05, 0.02, 0.1)), "open"),  # nothing to prevent
         (defended(lost=(0.02, 0.01, 0.03)), "holds under conditions"),
-        (defended(after=(0.3, 0.2, 0.4)), "holds under conditions"),  # costs nothing, and does not prevent
+        (defended(lost=(0.005, 0.0, 0.01)), "holds under conditions"),  # a cost that is not shown to be small
+        (defended(lost=(0.0, None, None)), "holds"),  # the same in every trial, and nothing
+        (defended(lost=(0.02, None, None)), "holds under conditions"),
+        (defended(after=(0.3, 0.2, 0.4)), "does not hold"),  # costs nothing, and does not prevent
+        (defended(before=(1, 0.96, 1), after=(1, 0.96, 1), lost=(0.0, None, None)), "does not hold"),
         (defended(after=(0.3, 0.2, 0.4), lost=(0.005, 0.0, 0.01)), "does not hold"),
+        (defended(after=(0.04, 0.02, 0.1)), "open"),
         (defended(after=(0.04, 0.02, 0.1), lost=(0.005, 0.0, 0.01)), "open"),
         ({**defended(), "n": 0}, "open"),
     ],
@@ -183,30 +202,32 @@ def test_prevention(report: dict[str, Any], verdict: str):
 
 def test_prevention_says_what_both_reports_say():
     measured = filtering_prevents(defended(), defended(after=(0.02, 0.006, 0.07))).measured
-    assert "unfiltered 70 % (60 to 80), filtered 0 % (0 to 4) of 100 attacks" in measured
-    assert "fitted afterwards 2 % (0.6 to 7)" in measured
+    assert "unfiltered 70.0 % (60.0 to 80.0), filtered 0.0 % (0.0 to 4.0) of 100 attacks in which 33% of" in measured
+    assert "fitted afterwards 2.0 % (0.6 to 7.0)" in measured
 
 
-def baseline(title: str, *difference: float) -> dict[str, Any]:
-    return {"title": title, "auc": 0.99 + difference[0], "difference": list(difference)}
+def baseline(title: str, verdict: str) -> dict[str, Any]:
+    return {"title": title, "verdict": verdict}
 
 
 @pytest.mark.parametrize(
-    ("others", "verdict"),
+    ("verdicts", "expected"),
     [
-        ([baseline("a", -0.1, -0.12, -0.08), baseline("b", -0.05, -0.06, -0.04)], "holds"),
-        ([baseline("a", -0.1, -0.12, -0.08), baseline("b", 0.001, -0.002, 0.003)], "does not hold"),
-        ([baseline("a", -0.1, -0.12, -0.08), baseline("b", -0.01, -0.02, 0.01)], "open"),
-        ([], "open"),
-        (None, "open"),
+        (("worse", "worse"), "not refuted"),
+        (("worse", "as good"), "does not hold"),
+        (("not decided", "better"), "does not hold"),
+        (("worse", "not decided"), "open"),
+        ((), "open"),
     ],
 )
-def test_whether_something_simpler_does(others: list[dict[str, Any]] | None, verdict: str):
-    claim = filter_needs_lgm(others)
-    assert claim.verdict == verdict
-    if others:
-        assert "the best of 2 others, b" in claim.measured
-        assert claim.measured.endswith("as good or better: b" if verdict == "does not hold" else "none shown")
+def test_whether_something_simpler_does(verdicts: tuple[str, ...], expected: str):
+    claim = filter_needs_lgm([baseline(name, verdict) for name, verdict in zip("ab", verdicts, strict=False)])
+    assert claim.verdict == expected
+    if verdicts:
+        assert claim.measured.startswith("of 2 others ")
+        named = {"worse": "worse", "as good": "better or as good", "better": "better or as good"}
+        assert f"{named.get(verdicts[1], verdicts[1])}: " in claim.measured
+    assert filter_needs_lgm(None).verdict == "open"
 
 
 def attacker(gamma: float, *success: float) -> dict[str, Any]:
@@ -214,12 +235,14 @@ def attacker(gamma: float, *success: float) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("worst", "verdict"), [((0.01, 0, 0.04), "holds"), ((0.4, 0.3, 0.5), "does not hold"), ((0.06, 0.03, 0.1), "open")]
+    ("worst", "verdict"),
+    [((0.01, 0, 0.04), "not refuted"), ((0.4, 0.3, 0.5), "does not hold"), ((0.06, 0.03, 0.1), "open")],
 )
 def test_an_attacker_who_knows_chooses_gamma(worst: tuple[float, ...], verdict: str):
     claim = filtering_withstands([attacker(0, 0.0, 0, 0.03), attacker(0.1, *worst), attacker(1, 0.0, 0, 0.03)])
     assert claim.verdict == verdict
-    assert "the worst of 3 values of γ, 0.1:" in claim.measured
+    assert "attackers with γ = 0, 0.1, 1 and random targets; the worst, γ = 0.1:" in claim.measured
+    assert "an attacker who takes the target nearest to the base" in claim.rule, "what was not tried is said"
     assert filtering_withstands(None).verdict == "open"
 
 
@@ -228,23 +251,25 @@ def shipped(name: str) -> Side:
     return Side(found.splits["bundled"], poisons, found.splits[poisons.manifest["split"]])
 
 
-def test_what_is_shipped_judges_two_claims_and_a_study_the_others():
+def test_what_is_shipped_judges_two_claims_and_a_study_the_others(rng: np.random.Generator):
     sides = shipped("mnist-lgm"), shipped("mnist-softmax")
     claims = paper_claims(*sides)
     assert [claim.verdict == "open" for claim in claims] == [False, True, True, False, True, True, True]
     assert "difference -0.04 (-0.15 to 0.07)" in claims[1].measured
     betas = [8e-3, 1e-1]
-    sweeps = [sweep_of(np.ones((2, 9)), level + np.eye(2, 9), betas=betas).to_dict() for level in (4.0, 1.0)]
+    sweeps = [
+        sweep_of(np.ones((2, 9)), level * rng.uniform(1, 1.2, (2, 9)), betas=betas).to_dict() for level in (4.0, 1.0)
+    ]
     study = {
         "tradeoff": dict(zip(("lgm", "softmax"), sweeps, strict=True)),
         "defense": {"lgm": defended(), "softmax": defended()},
-        "baselines": [baseline("a", -0.1, -0.12, -0.08)],
+        "baselines": [baseline("a", "worse")],
         "frontier": [attacker(1, 0.4, 0.3, 0.5)],
     }
     judged = paper_claims(*sides, json.loads(json.dumps(study)))
     assert [claim.verdict for claim in judged][1:3] == ["holds", "holds"]
     assert "SSIM" in judged[1].measured
-    assert [claim.verdict for claim in judged][4:] == ["holds", "holds", "does not hold"]
+    assert [claim.verdict for claim in judged][4:] == ["not refuted", "holds", "does not hold"]
     assert [claim.text for claim in judged] == [claim.text for claim in claims]
     for claim in judged:
         assert Claim(**json.loads(json.dumps(claim.to_dict()))) == claim

@@ -18,8 +18,8 @@ from lgm.checkpoints import embed_split, load_checkpoint, save_checkpoint
 from lgm.config import BETA_GRID, PRESETS, ModelConfig, TrainConfig
 from lgm.data import DataError, Dataset, SaveError, Split, part
 from lgm.datasets import DATASETS
-from lgm.detection import conformal_threshold, nominal_fpr, outcome, roc
-from lgm.intervals import wilson_interval
+from lgm.detection import conformal_threshold, conformal_words, empirical_threshold, nominal_fpr, outcome, roc
+from lgm.intervals import Estimate, auc_interval, wilson_interval
 from lgm.networks import build_model, describe, log_likelihood, require_mixture
 from lgm.poisons import Poisons, read_poisons
 
@@ -162,13 +162,11 @@ def test_craft_knows_of_the_filter_if_told(tiny_lgm: Path, bundled: Split, tmp_p
     arguments = ["craft", tiny_lgm, "--poisons", 3, "--iterations", 10, "--gamma", 5]
     calibrated = run(capsys, *arguments, "--out", tmp_path / "a.safetensors")
     assert (calibrated["gamma"], calibrated["threshold"]) == (5.0, conformal_threshold(score, 0.01))
+    assert calibrated["threshold_means"] == conformal_words(0.01, len(score))
     given = run(capsys, *arguments, "--threshold", -3.5, "--out", tmp_path / "b.safetensors")
-    assert given["threshold"] == -3.5
-    assert (
-        read_poisons(tmp_path / "a.safetensors").score.min()
-        < -3.5
-        < read_poisons(tmp_path / "b.safetensors").score.min()
-    )
+    assert (given["threshold"], given["threshold_means"]) == (-3.5, None)
+    lowest = [read_poisons(tmp_path / name).score.min() for name in ("a.safetensors", "b.safetensors")]
+    assert lowest[0] < -3.5 < lowest[1]
 
 
 def test_craft_replaces_a_file_only_when_told(tiny_lgm: Path, tmp_path: Path, capsys: Capture):
@@ -223,22 +221,125 @@ def test_report_tries_its_places_before_the_work(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--poisons", "0"], "poisons: expected 1..5000"),
-        (["--poisons", "5001"], "poisons: expected 1..5000"),
-        (["--iterations", "0"], "iterations: expected at least 1"),
-        (["--beta", "-1"], "beta: expected a number >= 0"),
-        (["--gamma", "-1"], "gamma: expected a finite number >= 0"),
-        (["--threshold", "-3"], "threshold: expected --gamma with it"),
-        (["--gamma", "1", "--method", "fbs"], "gamma: expected 0 for forward-backward splitting"),
-        (["--device", "abacus"], "device: expected one that torch can use here"),
-        (["--pair", "0", "5000"], "pair: expected positions in 0..4999, got 0 and 5000"),
-        (["--pair", "0", "1"], "pair: expected two classes"),
+        (["--poisons", "0"], "--poisons: expected 1..5000"),
+        (["--poisons", "-1"], "--poisons: expected 1..5000 (one base image each), got -1"),
+        (["--poisons", "5001"], "--poisons: expected 1..5000"),
+        (["--poisons", "999999999999"], "--poisons: expected 1..5000 (one base image each), got 999999999999"),
+        (["--iterations", "0"], "--iterations: expected at least 1"),
+        (["--beta", "-1"], "--beta: expected a number >= 0"),
+        (["--beta", "inf"], "--beta: expected a number >= 0, at most 1,000,000, got inf"),
+        (["--beta", "nan"], "--beta: expected a number >= 0, at most 1,000,000, got nan"),
+        (["--beta", "1e300"], "--beta: expected a number >= 0, at most 1,000,000, got 1e+300"),
+        (["--tolerance", "nan"], "--tolerance: expected a share in [0, 1], got nan"),
+        (["--seed", "-1"], "--seed: expected an integer in [0, 2**31), got -1"),
+        (["--seed", str(2**40)], "--seed: expected an integer in [0, 2**31), got 1099511627776"),
+        (["--gamma", "-1"], "--gamma: expected a number >= 0"),
+        (["--gamma", "inf"], "--gamma: expected a number >= 0, at most 1,000,000, got inf"),
+        (["--threshold", "-3"], "--threshold: expected --gamma with it"),
+        (["--gamma", "1", "--threshold", "nan"], "--threshold: expected T in nats, a finite number, got nan"),
+        (["--gamma", "1", "--method", "fbs"], "--gamma: expected 0 for forward-backward splitting"),
+        (["--device", "abacus"], "--device: expected one that torch can use here"),
+        (["--device", "meta"], "--device: expected one that torch can use here, such as cpu, got 'meta'"),
+        (["--pair", "0", "5000"], "--pair: expected positions in 0..4999, got 0 and 5000"),
+        (["--pair", "0", "1"], "--pair: expected two classes"),
     ],
 )
 def test_craft_refuses_nonsense(arguments: list[str], message: str, tiny_lgm: Path, tmp_path: Path, capsys: Capture):
     out = tmp_path / "poisons.safetensors"
     assert message in fails(capsys, "craft", tiny_lgm, "--out", out, *arguments)
     assert not out.exists()
+
+
+@pytest.fixture
+def nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network and no data: whoever looks for them fails in another way than by a message."""
+
+    def read(*_: object) -> None:
+        raise AssertionError("work before the check")
+
+    monkeypatch.setattr("lgm.checkpoints.load_checkpoint", read)
+    monkeypatch.setattr("lgm.training.load_split", read)
+    monkeypatch.setattr(cli, "load_split", read)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("craft m --out p.safetensors --beta inf", "--beta: expected a number >= 0"),
+        ("craft m --out p.safetensors --iterations 0", "--iterations: expected at least 1"),
+        ("craft m --out p.safetensors --gamma nan", "--gamma: expected a number >= 0"),
+        ("craft m --out p.safetensors --gamma 1 --threshold inf", "--threshold: expected T in nats"),
+        ("craft m --out p.safetensors --seed -1", "--seed: expected an integer"),
+        ("craft m --out p.safetensors --device meta", "--device: expected one that"),
+        ("evaluate m --device nonsense", "--device: expected one that torch can use here, such as cpu, got 'nonsense'"),
+        ("evaluate m --device cpu:x", "--device: expected one that torch can use here, such as cpu, got 'cpu:x'"),
+        ("defend m --poisons -1", "--poisons: expected a number >= 0, got -1"),
+        ("defend m --poisons 999999999999", "--poisons, --trials: expected a product of at most 1,000,000"),
+        ("defend m --trials 1", "--trials: expected 2 to 10,000, for an interval, got 1"),
+        ("defend m --trials 999999999999", "--trials: expected 2 to 10,000"),
+        ("defend m --clean 0", "--clean: expected at least 1 image per class, got 0"),
+        ("defend m --beta 1e300", "--beta: expected a number >= 0, at most 1,000,000, got 1e+300"),
+        ("defend m --strength nan", "--strength: expected a number > 0, at most 1,000,000, got nan"),
+        ("defend m --strength 0", "--strength: expected a number > 0"),
+        ("defend m --watermark nan", "--watermark: expected an opacity in [0, 1), got nan"),
+        ("defend m --fpr 2", "--fpr: expected a rate in [0, 1], got 2.0"),
+        ("defend m --fpr 0", "--fpr: expected a rate in (0, 1), got 0.0"),
+        ("defend m --seed 1099511627776", "--seed: expected an integer in [0, 2**31), got 1099511627776"),
+        ("detect m p.safetensors --fpr nan", "--fpr: expected a rate in [0, 1], got nan"),
+        ("detect m p.safetensors --seed -1", "--seed: expected an integer"),
+        ("bench craft --pairs 0", "--pairs: expected 1 or more, got 0"),
+        ("bench craft --beta nan", "--beta: expected a number >= 0"),
+        ("bench craft --iterations -5", "--iterations: expected at least 1, got -5"),
+        ("report --out r.html --seed -1", "--seed: expected an integer"),
+        ("train tiny-lgm --epochs 0", "--epochs: expected at least 1, got 0"),
+        ("train tiny-lgm --limit -1", "--limit: expected at least 1 image per class, got -1"),
+        ("train tiny-lgm --margin inf", "--margin: expected a number >= 0, at most 1,000,000, got inf"),
+        ("train tiny-lgm --likelihood-weight nan", "--likelihood-weight: expected a number >= 0"),
+        (
+            "train tiny-lgm --center-radius 1e300",
+            "--center-radius: expected a number >= 0, at most 1,000,000, got 1e+300",
+        ),
+        ("train tiny-lgm --device meta", "--device: expected one that"),
+    ],
+)
+def test_a_number_without_sense_is_refused_by_its_option_before_any_work(
+    command: str, message: str, nothing_is_read: None, fresh_home: Path, capsys: Capture
+):
+    assert f"error: {message}" in fails(capsys, *command.split())
+
+
+@pytest.mark.parametrize(("device", "there"), [("cuda", torch.cuda.is_available()), ("mps", False)])
+def test_a_device_that_is_not_here(device: str, there: bool, nothing_is_read: None, capsys: Capture):
+    if there:  # then it is not refused, and the network is looked for
+        with pytest.raises(AssertionError, match="work before the check"):
+            main(["evaluate", "m", "--device", device])
+    else:
+        err = fails(capsys, "evaluate", "m", "--device", device)
+        assert f"--device: expected one that torch can use here, such as cpu, got '{device}'" in err
+        assert err.count("\n") == 1
+
+
+def test_bench_names_its_own_option(tiny_lgm: Path, capsys: Capture):
+    message = "--pairs: expected 1..5000 (one base image each), got 999999999999"
+    assert message in fails(capsys, "bench", "craft", "--model", tiny_lgm, "--pairs", 999999999999)
+
+
+def test_a_report_is_of_two_networks_of_the_losses_that_their_options_name(
+    tiny_lgm: Path, tiny_softmax: Path, tmp_path: Path, capsys: Capture
+):
+    out = ["report", "--quick", "--out", tmp_path / "report.html"]
+    same = fails(capsys, *out, "--lgm", tiny_lgm, "--softmax", tiny_lgm)
+    assert f"error: --softmax: expected a network trained with softmax, got '{tiny_lgm}', trained with lgm" in same
+    swapped = fails(capsys, *out, "--lgm", tiny_softmax, "--softmax", tiny_lgm)
+    assert f"error: --lgm: expected a network trained with lgm, got '{tiny_softmax}', trained with softmax" in swapped
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_command_has_a_device_that_it_does_not_use(capsys: Capture):
+    for command in ("bench", "report"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        assert "--device" not in capsys.readouterr().out
 
 
 def test_detect_says_what_the_scores_say(tiny_lgm: Path, crafted: Path, bundled: Split, capsys: Capture):
@@ -260,6 +361,13 @@ def test_detect_says_what_the_scores_say(tiny_lgm: Path, crafted: Path, bundled:
     peak = require_mixture(model).mixture.peak().numpy()
     assert result["nominal_fpr"] == pytest.approx(nominal_fpr(result["threshold"], peak, 2))
     assert (result["crafted_on"], result["wanted_fpr"]) == ("tiny-lgm", 0.2)
+    assert result["threshold"] == empirical_threshold(clean, 0.2) == result["threshold_at_fpr"]["0.2"]
+    assert result["threshold_means"] == "removes at most 20 % of these 5,000 clean images"
+    assert result["auc_interval"] == list(auc_interval(result["auc"], 5000, 12))
+    for fpr, tpr in result["tpr_at_fpr"].items():
+        low, high = result["tpr_at_fpr_interval"][fpr]
+        assert low <= tpr <= high
+        assert high - low > 0.05, "twelve poisons leave much open, whatever they do"
 
 
 def test_detect_notes_that_the_data_differ(tiny_lgm: Path, crafted: Path, capsys: Capture):
@@ -300,17 +408,40 @@ def test_detect_has_baselines_for_a_network_without_a_density(tiny_softmax: Path
     lines = capsys.readouterr().out.splitlines()
     for baseline in result["baselines"]:
         (line,) = (line for line in lines if line.startswith(baseline["title"]))
-        assert f"{baseline['auc']:.4f} ({baseline['auc_interval'][0]:.4f} to" in line
+        assert f" {Estimate(baseline['auc'], *baseline['auc_interval']).in_full()} " in line
+        for fpr in ("0.01", "0.05"):
+            assert Estimate(baseline["tpr_at_fpr"][fpr], *baseline["tpr_at_fpr_interval"][fpr]).percent() in line
+            if baseline["verdict"] != "reference":
+                assert Estimate(*baseline["tpr_difference"][fpr]).points() in line
         assert line.endswith(baseline["verdict"])
 
 
 def test_detect_refuses_other_files(tiny_lgm: Path, tmp_path: Path, capsys: Capture):
-    for path in (tiny_lgm, tmp_path / "missing.safetensors"):
-        assert "expected poisons made by `python -m lgm craft`" in fails(capsys, "detect", tiny_lgm, path)
+    err = fails(capsys, "detect", tiny_lgm, tiny_lgm)
+    assert "expected poisons made by `python -m lgm craft`, or images and labels" in err
+    assert "found no images and labels among backbone.0.bias" in err
+    assert f"{tmp_path / 'missing.npz'}: no such file" in fails(capsys, "detect", tiny_lgm, tmp_path / "missing.npz")
+
+
+def test_detect_scores_images_and_labels_from_elsewhere(tiny_lgm: Path, crafted: Path, tmp_path: Path, capsys: Capture):
+    known, poisons = run(capsys, "detect", tiny_lgm, crafted), read_poisons(crafted)
+    foreign = tmp_path / "theirs.npz"
+    np.savez(foreign, x=poisons.images.transpose(0, 2, 3, 1).astype(np.float64), y=np.eye(10)[poisons.labels])
+    found = run(capsys, "detect", tiny_lgm, foreign)
+    unknown = {"crafted_on", "collided", "auc_collided", "tpr_at_fpr_collided"}
+    assert found == {name: value for name, value in known.items() if name not in unknown}
+    assert main(["detect", str(tiny_lgm), str(foreign), "--baselines"]) == 0
+    out, err = capsys.readouterr()
+    assert "what depends on them is left out" in err
+    assert "LGM likelihood" in out
+    assert "collide" not in out
+    images_alone = tmp_path / "images.npy"
+    np.save(images_alone, poisons.images)
+    assert "np.savez('poisons.npz', images=images, labels=labels)" in fails(capsys, "detect", tiny_lgm, images_alone)
 
 
 def test_detect_refuses_a_rate_that_is_none(tiny_lgm: Path, crafted: Path, capsys: Capture):
-    assert "fpr: expected a rate in [0, 1], got 2.0" in fails(capsys, "detect", tiny_lgm, crafted, "--fpr", 2)
+    assert "--fpr: expected a rate in [0, 1], got 2.0" in fails(capsys, "detect", tiny_lgm, crafted, "--fpr", 2)
 
 
 def test_unknown_model_lists_the_known_and_the_way_to_one(fresh_home: Path, capsys: Capture):
@@ -372,7 +503,7 @@ def test_another_dataset_in_ten_dimensions_from_training_to_detection(
     assert (result["data"], result["n"]) == ("test", 300)
     assert result["accuracy"] == pytest.approx(trained["accuracy"]["test"], abs=1 / 150)
     assert run(capsys, "evaluate", model, "--data", "held-out")["n"] == 200
-    message = "error: unknown data 'bundled': expected one of train, test, held-out, which Fashion-MNIST has"
+    message = "error: --data: expected one of train, test, held-out, which Fashion-MNIST has, got 'bundled'"
     assert message in fails(capsys, "evaluate", model, "--data", "bundled")
 
     out = tmp_path / "poisons.safetensors"
@@ -464,10 +595,11 @@ def test_train_replaces_a_model_when_told(fresh_home: Path, tmp_path: Path, caps
     ("arguments", "message"),
     [
         (["--name", "../x"], "name '../x': expected 1 to 64 letters"),
-        (["--epochs", "0"], "epochs: expected at least 1"),
-        (["--margin", "-1"], "margin: expected a number >= 0"),
-        (["--data", "train"], "train-images-idx3-ubyte is missing"),
-        (["--device", "abacus"], "device: expected one that torch can use here"),
+        (["--epochs", "0"], "--epochs: expected at least 1"),
+        (["--margin", "-1"], "--margin: expected a number >= 0"),
+        (["--data", "train"], "train-images-idx3-ubyte is missing; add --download to the command, or set LGM_DATA"),
+        (["--data", "bundled"], "--data: expected one of train, test, bundled-train, bundled-val, as all of 'bundled'"),
+        (["--device", "abacus"], "--device: expected one that torch can use here"),
         (["--limit", "5", "--epochs", "1", "--margin", "9", "--center-radius", "0"], "features have collapsed"),
     ],
 )

@@ -1,6 +1,6 @@
 import json
 import re
-from dataclasses import FrozenInstanceError, asdict, replace
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 from importlib import import_module
 from typing import Any
 
@@ -32,7 +32,17 @@ def test_presets_of_one_network_differ_in_the_loss_alone():
     assert longer is not None and longer.warm_start is not None
     plane = replace(longer.warm_start, model=theirs.model)  # both heads, through both phases in the plane
     assert theirs == replace(longer, model=replace(longer.model, loss="softmax"), warm_start=plane)
-    assert PRESETS["cifar10-lgm-10d"] == replace(longer.warm_start, model=replace(longer.model, n_dim=10))
+    nine = replace(longer.warm_start, model=replace(longer.model, n_dim=9))
+    last = PRESETS["cifar10-lgm-9d"]
+    assert last.warm_start == nine
+    assert replace(last, warm_start=ours.warm_start, model=ours.model) == ours, "the last phase is that of the plane"
+
+
+def test_more_features_than_the_means_span_are_refused_after_a_warm_start():
+    """The projection is initialised by ridge regression onto the means: a tenth feature would be 0 for every image."""
+    last = PRESETS["cifar10-lgm-9d"]
+    with pytest.raises(ValueError, match="n_dim: expected at most 9 after a warm start, for 10 class means, got 10"):
+        replace(last, model=replace(last.model, n_dim=10))
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -141,7 +151,11 @@ def test_configs_are_frozen_values():
         (ModelConfig, "n_dim", 2.0),
         (ModelConfig, "margin", -0.1),
         (ModelConfig, "margin", float("nan")),
+        (ModelConfig, "margin", float("inf")),
         (ModelConfig, "likelihood_weight", -1.0),
+        (ModelConfig, "likelihood_weight", 1e300),
+        (ModelConfig, "center_radius", float("nan")),
+        (ModelConfig, "label_smoothing", float("nan")),
         (ModelConfig, "learn_priors", 1),
         (ModelConfig, "center_radius", -1.0),
         (ModelConfig, "center_order", (0, 1, 2)),
@@ -151,7 +165,10 @@ def test_configs_are_frozen_values():
         (TrainConfig, "batch_size", 0),
         (TrainConfig, "limit", 0),
         (TrainConfig, "lr", 0.0),
+        (TrainConfig, "lr", float("inf")),
         (TrainConfig, "center_lr", -1.0),
+        (TrainConfig, "weight_decay", -0.1),
+        (TrainConfig, "clip_norm", float("nan")),
         (TrainConfig, "warmup", 1.0),
         (TrainConfig, "margin_ramp", 1.1),
         (TrainConfig, "shift", -1),
@@ -162,7 +179,11 @@ def test_configs_are_frozen_values():
         (DefenseConfig, "clean", 0),
         (DefenseConfig, "poisons", -1),
         (DefenseConfig, "trials", 1),
+        (DefenseConfig, "trials", 10_001),
         (DefenseConfig, "beta", -1.0),
+        (DefenseConfig, "beta", float("inf")),
+        (DefenseConfig, "gamma", float("nan")),
+        (DefenseConfig, "strength", float("inf")),
         (DefenseConfig, "watermark", 1.0),
         (DefenseConfig, "strength", 0.0),
         (DefenseConfig, "density", "guessed"),
@@ -173,7 +194,14 @@ def test_configs_are_frozen_values():
         (PoisonConfig, "beta", -1e-9),
         (PoisonConfig, "beta", float("nan")),
         (PoisonConfig, "iterations", 0),
-        (PoisonConfig, "method", "sgd"),
+        (PoisonConfig, "beta", float("inf")),
+        (PoisonConfig, "beta", 1e300),
+        (PoisonConfig, "gamma", float("inf")),
+        (PoisonConfig, "threshold", float("nan")),
+        (PoisonConfig, "threshold", float("-inf")),
+        (PoisonConfig, "tolerance", float("nan")),
+        (PoisonConfig, "tolerance", 1.1),
+        (PoisonConfig, "growth", float("inf")),
         (PoisonConfig, "method", "sgd"),
         (PoisonConfig, "growth", 0.9),
         (PoisonConfig, "shrink", 1.0),
@@ -186,6 +214,23 @@ def test_configs_are_frozen_values():
 def test_bad_value_is_refused_by_name(kind: type, field: str, value: Any):
     with pytest.raises(ValueError, match=rf"^{field}: expected .*, got {re.escape(repr(value))}$"):
         kind(**{field: value})
+
+
+def test_no_float_may_be_infinite_or_no_number():
+    """Of whatever field, also those to come: none of it could be stored as JSON."""
+    kinds: tuple[Any, ...] = (ModelConfig, TrainConfig, PoisonConfig, DefenseConfig)
+    for kind in kinds:
+        for field in fields(kind):
+            if field.type in (float, "float"):
+                for value in (float("nan"), float("inf"), -float("inf")):
+                    with pytest.raises(ValueError, match=rf"^{field.name}: expected .*, got {value!r}$"):
+                        kind(**{field.name: value})
+
+
+def test_poisons_of_all_trials_fit_into_memory():
+    DefenseConfig(poisons=100, trials=10_000)
+    with pytest.raises(ValueError, match=r"^poisons, trials: expected a product of at most 1,000,000, got 1010000$"):
+        DefenseConfig(poisons=101, trials=10_000)
 
 
 def test_betas_to_choose_from_rise_and_hold_the_papers():

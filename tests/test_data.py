@@ -57,3 +57,26 @@ def test_a_part_keeps_what_it_is_a_part_of(few: Split):
     assert np.bincount(chosen.labels).tolist() == [2] * 10
     assert chosen.sha256 == few[per_class(few.labels, 1, 3)].sha256
     assert images[np.arange(3)].dataset == "fashion-mnist"
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (
+            np.zeros((2, 1, 4, 4)),
+            [0, 1],
+            r"images: expected bytes \(uint8\) .*, got float64 \(2, 1, 4, 4\); of pixels in",
+        ),
+        (np.zeros((2, 1, 4, 4), np.float16), [0, 1], r"images: expected bytes .*, got float16"),
+        (np.zeros((2, 4, 4), np.uint8), [0, 1], r"images: expected bytes .* \(N, C, H, W\), got uint8 \(2, 4, 4\)"),
+        (np.zeros((2, 1, 4, 4), np.uint8), [0], r"labels: expected one whole number per image \(2\), got int64 \(1,\)"),
+        (np.zeros((2, 1, 4, 4), np.uint8), [0.0, 1.0], r"labels: expected one whole number .*, got float64 \(2,\)"),
+    ],
+)
+def test_a_split_of_anything_but_bytes_is_refused(images: np.ndarray, labels: list[float], message: str):
+    with pytest.raises(ValueError, match=message):
+        Split("some", images, np.asarray(labels))
+
+
+def test_labels_of_a_split_are_whole_numbers_of_one_type(few: Split):
+    assert Split("some", few.images, few.labels.astype(np.uint8)).targets().dtype == few.targets().dtype

@@ -19,24 +19,13 @@ from lgm.__main__ import main
 from lgm.cards import Card
 from lgm.config import DefenseConfig, PoisonConfig
 from lgm.data import Split
-from lgm.defense import (
-    ARMS,
-    UNTOUCHED,
-    defend,
-    draw_trials,
-    hold_out,
-    in_play,
-    keep_likely,
-    own_density,
-    successes,
-    sweep,
-    watermark,
-)
+from lgm.defense import ARMS, UNTOUCHED, DefenseReport, defend, keep_likely, own_density, successes, sweep, watermark
 from lgm.detection import conformal_threshold, is_removed
 from lgm.finetune import Examples, fine_tune, mix
 from lgm.fitted import fit_density
 from lgm.networks import Classifier, embed, log_likelihood
 from lgm.poisoning import craft_poisons
+from lgm.trials import draw_trials
 
 N_CLASSES = 4
 QUICK = DefenseConfig(trials=8, clean=3, poisons=12, beta=1e-5, fpr=0.05, seed=2)
@@ -47,7 +36,10 @@ def test_collisions_succeed_until_the_filter_removes_them(gaussian: Classifier, 
     report = defend(gaussian, blank_card, blobs, replace(QUICK, poisons=40))
     assert report.n == QUICK.trials  # ten sigmas apart: the control is always right
     assert report.attack_success == {"clean": 0, "unfiltered": 1, "filtered": 0, UNTOUCHED: 0}
-    assert (report.poisons_removed, report.poisons_total, report.collided) == (320, 320, 1)
+    assert (report.filtered.poisons_removed, report.poisons_total, report.collided) == (320, 320, 1)
+    share = report.filtered.poisons_share
+    expected = binomtest(QUICK.trials, QUICK.trials).proportion_ci(method="wilson")  # eight trials, not 320 poisons
+    assert share == pytest.approx((1, expected.low, expected.high))
     assert report.accuracy["filtered"] == report.accuracy["clean"] == 1
     assert report.accuracy["unfiltered"] < 0.9
     assert report.clean_total == QUICK.trials * QUICK.clean * 2
@@ -68,16 +60,23 @@ def test_a_filter_fitted_afterwards_serves_a_network_without_a_density(
 def test_the_report_is_that_of_a_slow_loop(task: Any, gaussian: Classifier, blank_card: Card, blobs: Split):
     config = replace(QUICK, task=task, poisons=3, watermark=0.2)
     report = defend(gaussian, blank_card, blobs, config)
+    assert list(report.by_fpr) == [0.01, 0.02, 0.05, 0.1]
+    for fpr in report.by_fpr:
+        assert_slow_loop(replace(config, fpr=fpr), report, gaussian, blobs)
+
+
+def assert_slow_loop(config: DefenseConfig, report: DefenseReport, gaussian: Classifier, blobs: Split) -> None:
     z = embed(gaussian, blobs.pixels()).numpy() * gaussian.feature_scale.numpy()
     score = log_likelihood(gaussian, blobs.pixels(), blobs.targets()).numpy()
-    calibration, pool = hold_out(len(blobs), 0.5, config.seed)
-    threshold = conformal_threshold(score[calibration], config.fpr)
-    assert report.threshold == pytest.approx(threshold, abs=1e-4)
     hits: dict[str, int] = dict.fromkeys((*ARMS, UNTOUCHED), 0)
     n = 0
     accuracy: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    thresholds, fresh = [], []
     poisons_removed = clean_removed = 0
-    for trial in draw_trials(blobs.labels, pool, config):
+    for trial in draw_trials(blobs.labels, config):
+        threshold = conformal_threshold(score[trial.calibration], config.fpr)
+        thresholds.append(threshold)
+        fresh += list(score[trial.fresh] <= threshold)
         targets = blobs[np.full(3, trial.target)]
         marked = watermark(blobs[trial.bases], targets, 0.2)
         poisons = craft_poisons(gaussian, marked, targets, PoisonConfig(beta=config.beta))
@@ -103,14 +102,18 @@ def test_the_report_is_that_of_a_slow_loop(task: Any, gaussian: Classifier, blan
         n += 1
         for arm, head in heads.items():
             hits[arm] += int(head.predict(z[[trial.target]])[0] == trial.base_class)
-    assert (report.n, report.hits) == (n, hits)
-    assert (report.poisons_removed, report.clean_removed) == (poisons_removed, clean_removed)
-    assert report.accuracy == pytest.approx({arm: np.mean(shares) for arm, shares in accuracy.items()})
-    for arm, (mean, low, high) in report.accuracy_lost.items():
+    at = report.by_fpr[config.fpr]
+    assert at.threshold == pytest.approx(np.median(thresholds), abs=1e-4)
+    assert (report.n, {**report.control_hits, "filtered": at.hits}) == (n, hits)
+    assert (at.poisons_removed, at.clean_removed) == (poisons_removed, clean_removed)
+    means = {**report.control_accuracy, "filtered": at.accuracy}
+    assert means == pytest.approx({arm: np.mean(shares) for arm, shares in accuracy.items()})
+    for arm, (mean, low, high) in (("unfiltered", report.unfiltered_lost), ("filtered", at.accuracy_lost)):
         lost = np.array(accuracy["clean"]) - np.array(accuracy[arm])
-        half = 2.364624 * lost.std(ddof=1) / math.sqrt(8)  # Student's t, 7 degrees of freedom
-        assert (mean, low, high) == pytest.approx((lost.mean(), lost.mean() - half, lost.mean() + half), abs=1e-6)
-    assert report.fpr == pytest.approx((score[pool] <= threshold).mean(), abs=0.01)
+        half = 2.364624 * lost.std(ddof=1) / math.sqrt(8) if np.ptp(lost) else math.nan  # Student's t, 7 of freedom
+        expected = (lost.mean(), lost.mean() - half, lost.mean() + half)
+        assert (mean, low, high) == pytest.approx(expected, abs=1e-6, nan_ok=True)
+    assert at.measured_fpr == pytest.approx(np.mean(fresh), abs=2e-3)
 
 
 def test_who_is_fine_tuned_on_what(
@@ -124,29 +127,35 @@ def test_who_is_fine_tuned_on_what(
 
     monkeypatch.setattr(lgm.defense, "fine_tune", watch)
     report = defend(gaussian, blank_card, blobs, QUICK)
-    for clean, mixed, kept, untouched in zip(*(seen[arm::4] for arm in range(4)), strict=True):
+    score = log_likelihood(gaussian, blobs.pixels(), blobs.targets()).numpy()
+    trials, arms = draw_trials(blobs.labels, QUICK), 3 + len(report.by_fpr)
+    at = 3 + list(report.by_fpr).index(QUICK.fpr)
+    for trial, clean, mixed, untouched, kept in zip(trials, *(seen[arm::arms] for arm in (0, 1, 2, at)), strict=True):
+        threshold = conformal_threshold(score[trial.calibration], QUICK.fpr)
         assert not clean.poisoned.any()
         assert not untouched.poisoned.any()
         assert len(clean.labels) == 2 * QUICK.clean
         assert mixed.poisoned.sum() == QUICK.poisons
         np.testing.assert_array_equal(mixed.z[~mixed.poisoned], clean.z)
-        np.testing.assert_array_equal(kept.z, mixed.z[~is_removed(mixed.score, report.threshold)])
+        np.testing.assert_array_equal(kept.z, mixed.z[~is_removed(mixed.score, threshold)])
         np.testing.assert_array_equal(untouched.labels, mixed.labels)
 
 
 def test_without_poisons_every_model_is_the_control(gaussian: Classifier, blank_card: Card, blobs: Split):
     report = defend(gaussian, blank_card, blobs, replace(QUICK, poisons=0))
     assert set(report.hits.values()) == {0}
-    assert report.accuracy_lost["unfiltered"] == (0, 0, 0)
+    assert report.accuracy_lost["unfiltered"] == pytest.approx((0, math.nan, math.nan), nan_ok=True)
     values = report.to_dict()
     assert (values["poisons_total"], values["collided"]) == (0, None)
+    assert values["accuracy_lost_interval"]["unfiltered"] == [None, None], "equal values are no interval of width 0"
     json.dumps(values, allow_nan=False)
 
 
 def test_the_same_seed_gives_the_same_report(gaussian: Classifier, blank_card: Card, blobs: Split):
     report = defend(gaussian, blank_card, blobs, QUICK)
-    assert defend(gaussian, blank_card, blobs, QUICK) == report
-    assert defend(gaussian, blank_card, blobs, replace(QUICK, seed=3)).threshold != report.threshold
+    assert defend(gaussian, blank_card, blobs, QUICK).to_dict() == report.to_dict()
+    other = defend(gaussian, blank_card, blobs, replace(QUICK, seed=3))
+    assert other.filtered.threshold != report.filtered.threshold
 
 
 def test_a_sweep_is_the_single_runs(gaussian: Classifier, blank_card: Card, blobs: Split):
@@ -172,76 +181,21 @@ def test_all_classes_are_calibrated_and_drawn_where_the_head_tells_all_apart(
     linear: Classifier, blank_card: Card, blobs: Split
 ):
     config = replace(QUICK, task="all", classes=(3, 0))
-    assert in_play(blobs.labels, config).tolist() == [0, 1, 2, 3]
     report = defend(linear, blank_card, blobs, config)
-    assert report.clean_removed < 0.2 * report.clean_total  # a density of two classes would remove half
+    assert report.filtered.clean_removed < 0.2 * report.clean_total  # a density of two classes would remove half
 
 
 def test_all_layers_learn_what_a_head_cannot(gaussian: Classifier, blank_card: Card, blobs: Split):
     config = replace(QUICK, trials=3, poisons=4)
     before = {name: value.clone() for name, value in gaussian.state_dict().items()}
     report = defend(gaussian, blank_card, blobs, replace(config, layers="all"))
-    assert defend(gaussian, blank_card, blobs, replace(config, layers="all")) == report
+    assert defend(gaussian, blank_card, blobs, replace(config, layers="all")).to_dict() == report.to_dict()
     assert all(torch.equal(value, before[name]) for name, value in gaussian.state_dict().items())
     assert not any(parameter.requires_grad for parameter in gaussian.parameters())
     head = defend(gaussian, blank_card, blobs, config)
-    assert (report.threshold, report.poisons_removed) == (head.threshold, head.poisons_removed)
+    for one, other in zip(report.by_fpr.values(), head.by_fpr.values(), strict=True):
+        assert (one.threshold, one.poisons_removed) == (other.threshold, other.poisons_removed)
     assert report.to_dict()["layers"] == "all"
-
-
-def test_chosen_classes_are_those_of_all_trials(gaussian: Classifier, blank_card: Card, blobs: Split):
-    config = replace(QUICK, classes=(3, 0))
-    calibration, pool = hold_out(len(blobs), config.calibration, config.seed)
-    for trial in draw_trials(blobs.labels, pool, config):
-        assert (trial.base_class, trial.target_class) == (3, 0)
-    report = defend(gaussian, blank_card, blobs, config)
-    assert report.calibration == np.isin(blobs.labels[calibration], (0, 3)).sum()
-
-
-@pytest.mark.parametrize("task", ["two", "all"])
-def test_no_image_has_two_parts_in_a_trial(task: Any, blobs: Split):
-    config = replace(QUICK, task=task, trials=50)
-    calibration, pool = hold_out(len(blobs), config.calibration, config.seed)
-    assert sorted(np.r_[calibration, pool]) == list(range(len(blobs)))
-    pairs = set()
-    for trial in draw_trials(blobs.labels, pool, config):
-        used = np.r_[trial.target, trial.bases, trial.clean, trial.evaluation]
-        assert len(set(used)) == len(used)
-        assert set(used) <= set(pool)
-        assert blobs.labels[trial.target] == trial.target_class != trial.base_class
-        assert set(blobs.labels[trial.bases]) == {trial.base_class}
-        classes = {trial.base_class, trial.target_class} if task == "two" else set(range(N_CLASSES))
-        assert set(used) == set(pool[np.isin(blobs.labels[pool], list(classes))])  # nothing is left over
-        assert np.unique(blobs.labels[trial.clean], return_counts=True)[1].tolist() == [config.clean] * len(classes)
-        pairs.add((trial.base_class, trial.target_class))
-    assert len(pairs) == N_CLASSES * (N_CLASSES - 1)
-
-
-def test_numbers_do_not_change_what_is_drawn(blobs: Split):
-    pool = np.arange(len(blobs))
-    many = draw_trials(blobs.labels, pool, replace(QUICK, trials=9, poisons=20, clean=30))
-    few = draw_trials(blobs.labels, pool, replace(QUICK, trials=4, poisons=5, clean=2))
-    for more, less in zip(many, few, strict=False):
-        assert less.target == more.target
-        np.testing.assert_array_equal(less.bases, more.bases[:5])
-        assert set(less.clean) <= set(more.clean)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"classes": (0, 7)}, r"classes: expected two of \[0, 1, 2, 3\], got \[0, 7\]"),
-        ({"clean": 100, "poisons": 20}, r"clean, poisons: expected at most 119 together, .* got 100 and 20"),
-    ],
-)
-def test_trials_that_cannot_be_drawn_are_refused(change: dict[str, Any], message: str, blobs: Split):
-    with pytest.raises(ValueError, match=message):
-        draw_trials(blobs.labels, np.arange(len(blobs)), replace(QUICK, **change))
-
-
-def test_one_class_is_not_enough(blobs: Split):
-    with pytest.raises(ValueError, match="classes: expected at least two in the data, got 1"):
-        draw_trials(blobs.labels, np.flatnonzero(blobs.labels == 1), QUICK)
 
 
 def examples(n: int, rng: np.random.Generator, *, poisoned: bool = False) -> Examples:
@@ -379,4 +333,4 @@ def test_shipped_networks_are_poisoned_and_saved(name: str, bundled: Split):
     assert report.n >= 4
     assert report.attack_success["unfiltered"] >= 0.5
     assert report.attack_success["filtered"] <= 0.2
-    assert report.poisons_removed >= 27
+    assert report.filtered.poisons_removed >= 27

@@ -16,7 +16,8 @@ from lgm.demonstration import Attack, demonstrate, stage
 from lgm.detection import conformal_fpr, conformal_threshold
 from lgm.figures import decision_plane, projection, success_curves
 from lgm.finetune import Examples, fine_tune
-from lgm.networks import Classifier, embed
+from lgm.networks import Classifier, embed, log_likelihood
+from lgm.trials import draw_trials
 from tests.test_defense import QUICK
 
 SETTING = replace(QUICK, classes=(0, 3), clean=4, poisons=12)
@@ -37,14 +38,17 @@ def attack(gaussian: Classifier, blank_card: Card, blobs: Split) -> Attack:
 
 
 def test_it_is_the_first_trial_of_the_defence(attack: Attack, gaussian: Classifier, blank_card: Card, blobs: Split):
+    first, second = draw_trials(blobs.labels, replace(SETTING, trials=2))
     report = defend(gaussian, blank_card, blobs, replace(SETTING, trials=2))
     shown = attack.demonstrate()
-    assert shown.threshold == attack.threshold == report.threshold
-    assert (len(attack.calibration), float((attack.fresh <= attack.threshold).mean())) == (
-        report.calibration,
-        report.fpr,
-    )
-    assert report.poisons_removed >= shown.poisons_removed == 12
+    assert shown.threshold == attack.threshold == conformal_threshold(attack.calibration, SETTING.fpr)
+    np.testing.assert_array_equal(attack.trial.bases, first.bases)
+    score = log_likelihood(gaussian, blobs.pixels(), blobs.targets()).numpy()
+    np.testing.assert_allclose(attack.calibration, score[first.calibration], atol=1e-4)
+    np.testing.assert_allclose(attack.fresh, score[first.fresh], atol=1e-4)
+    other = conformal_threshold(score[second.calibration], SETTING.fpr)
+    assert report.filtered.threshold == pytest.approx((shown.threshold + other) / 2, abs=1e-4)
+    assert report.filtered.poisons_removed >= shown.poisons_removed == 12
     assert demonstrate(gaussian, blank_card, blobs, SETTING).arms["filtered"] is not None
 
 
@@ -134,17 +138,59 @@ def test_all_layers_have_no_common_plane(gaussian: Classifier, blank_card: Card,
         stage(gaussian, blank_card, blobs, replace(SETTING, layers="all"))
 
 
+def marks(figure: go.Figure, kind: str) -> list[Any]:
+    """Traces of this kind: of the whole plane, and of its detail."""
+    return [trace for trace in traces(figure) if trace.meta == kind]
+
+
 def test_the_plane_shows_who_was_trained_on_and_who_was_removed(attack: Attack):
     shown = attack.demonstrate()
     seen = projection(plane_of(np.eye(4, 2)))
     poisoned = decision_plane(attack, shown, "unfiltered", seen, CLASSES)
     filtered = decision_plane(attack, shown, "filtered", seen, CLASSES)
-    marks = {trace.meta: trace for trace in traces(filtered)}
-    assert list(marks["poison"].marker.symbol) == ["diamond-x-open"] * 12
-    assert "diamond-x-open" not in next(t for t in traces(poisoned) if t.meta == "poison").marker.symbol
-    np.testing.assert_allclose(np.c_[marks["poison"].x, marks["poison"].y], attack.poisons.z / attack.scale)
-    assert "taken for d" in marks["target"].text[0]
+    for plane in marks(filtered, "poison"):
+        assert list(plane.marker.symbol) == ["diamond-x-open"] * 12
+    assert "diamond-x-open" not in marks(poisoned, "poison")[0].marker.symbol
+    whole = marks(filtered, "poison")[0]
+    np.testing.assert_allclose(np.c_[whole.x, whole.y], attack.poisons.z / attack.scale)
+    assert "<b>taken for d</b>" in [note.text for note in filtered.layout.annotations]
+    assert "12 removed" in [note.text for note in filtered.layout.annotations]
     assert traces(filtered)[0].type == "heatmap"
+
+
+def test_the_target_hides_no_image(attack: Attack):
+    figure = decision_plane(attack, attack.demonstrate(), "unfiltered", projection(plane_of(np.eye(4, 2))), CLASSES)
+    order = [trace.meta for trace in traces(figure) if trace.meta]
+    # What is drawn later lies above; no clean image is near enough for the detail.
+    assert order == ["target", "clean", "poison", "target", "poison"]
+    assert all(mark.marker.symbol == "star-open" for mark in marks(figure, "target"))
+
+
+def test_the_detail_shows_all_poisons_apart_and_the_models_own_regions(attack: Attack):
+    shown = attack.demonstrate()
+    figure = decision_plane(attack, shown, "unfiltered", projection(plane_of(np.eye(4, 2))), CLASSES)
+    whole, detail = marks(figure, "poison")
+    assert len(detail.x) == len(whole.x) == 12
+    spread = [np.ptp(np.c_[trace.x, trace.y], axis=0).max() for trace in (whole, detail)]
+    assert spread[1] > 2 * spread[0]
+    # The detail's places are the plane's, larger: the same map for all marks.
+    scale = spread[1] / spread[0]
+    star, large_star = (np.array([mark.x[0], mark.y[0]]) for mark in marks(figure, "target"))
+    moved = large_star + scale * (np.c_[whole.x, whole.y] - star)
+    np.testing.assert_allclose(np.c_[detail.x, detail.y], moved, atol=1e-6 * scale)
+    regions = [trace for trace in traces(figure) if trace.type == "heatmap"][1]
+    head = fine_tune(attack.mixed, attack.config.strength)
+    rows, columns = regions.z.shape
+    x, y = regions.x0 + regions.dx * np.arange(columns), regions.y0 + regions.dy * np.arange(rows)
+    places = star + (np.stack(np.meshgrid(x, y), axis=-1) - large_star) / scale
+    assert (head(places * attack.scale) == regions.z).mean() > 0.999  # up to rounding on the border
+
+
+def test_what_is_not_known_yet_is_not_drawn(attack: Attack):
+    bare = replace(attack, poisons=attack.poisons[:0], collided=attack.collided[:0])
+    figure = decision_plane(bare, None, "filtered", projection(plane_of(np.eye(4, 2))), CLASSES)
+    assert {trace.meta for trace in traces(figure)} == {"target", "clean"}
+    assert "<b>target</b>" in [note.text for note in figure.layout.annotations]
 
 
 def test_projected_features_have_no_regions(attack: Attack):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 import time
 import zlib
 from collections.abc import Callable
@@ -14,15 +15,17 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from lgm.__main__ import main
 from lgm.baselines import Comparison, compare, gather_evidence, in_words
-from lgm.cards import CheckpointError, read_card, read_features
+from lgm.cards import SHIPPED, CheckpointError, read_card, read_features, user_folder
 from lgm.checkpoints import load_checkpoint
 from lgm.data import DataError, Split
 from lgm.datasets import DATASETS
-from lgm.detection import detection_report, outcome, roc
+from lgm.detection import detection_report, empirical_threshold, is_removed, outcome, roc
+from lgm.intervals import outward
 from lgm.poisons import Poisons, read_shipped_poisons
 from ui import baselines, load, threshold
-from ui.case import Case, auc_text, describe
+from ui.case import Case, describe
 from ui.frame import CurrentPoison
 from ui.threshold import LEAST_LIKELY, RATES, axis, pack, quick_thresholds
 
@@ -77,13 +80,54 @@ def sent(app: AppTest) -> dict[str, Any]:
 
 def test_the_page_shows_the_report(open_page: Callable[..., AppTest], case: Case) -> None:
     app = open_page()
-    values = [metric.value for metric in app.metric]
-    rates = case.report["tpr_at_fpr"]["0.01"], case.report["tpr_at_fpr_collided"]["0.01"]
-    assert values[:2] == [auc_text(case.report["auc"]), auc_text(case.report["auc_collided"])]
-    assert values[2:] == [f"{100 * rate:.1f} %" for rate in rates]
+    overall, collided = case.report.overall, case.report.collided
+    assert collided is not None
+    both = (f"all {overall.n}", overall), (f"{collided.n} that collide", collided)
+    aucs = [(found.auc.text(), "–".join(outward(*found.auc[1:], 4)), group) for group, found in both]
+    rates = [(f"{100 * found.tpr[0.01].value:.1f} %", ends(found.tpr[0.01][1:]), group) for group, found in both]
+    shown = [(metric.value, metric.delta) for metric in app.metric]
+    assert shown == [(value, f"{group}: {between}") for value, between, group in aucs + rates]
     assert describe(case.poisons, case.dataset) in words(app)
     assert len(app.get("bidi_component")) == 1
     assert not app.error
+
+
+def ends(shares: tuple[float, ...]) -> str:
+    low, high = outward(100 * shares[0], 100 * shares[1], 0)
+    return f"{low}–{high} %"
+
+
+def test_one_percent_is_one_threshold_wherever_it_is_told(
+    open_page: Callable[..., AppTest], case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The picture, its button, the strip, the files, and `python -m lgm detect`: and all of it is what that T does."""
+    expected = empirical_threshold(case.clean.score, 0.01)
+    mine = CurrentPoison(np.zeros((1, 28, 28), np.float32), MODEL, "3", "7", "7", score=-11.5, beta=0.01)
+    app = open_page(current_poison=mine)
+    picture = sent(app)
+    assert picture["threshold"] == expected
+    assert {"rate": 0.01, "threshold": expected} in picture["quick"]
+    assert f"T = {expected:.2f}" in words(app)
+    table, summary = case.table(load.threshold(MODEL)), case.summary(load.threshold(MODEL))
+    removed = table[table.removed].group.value_counts()
+    poisons = str(SHIPPED / f"{MODEL}.poisons.safetensors")
+    assert main(["detect", MODEL, poisons, "--data", "bundled", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    for report in (told, summary["at_1_percent_fpr"]):
+        assert report["threshold"] == report["threshold_at_fpr"]["0.01"] == expected
+        assert (report["caught"], report["wrongly_removed"]) == (removed["poison"], removed["clean"])
+        assert report["tpr_at_fpr"]["0.01"] == removed["poison"] / len(case.poisons)
+        assert report["auc"] == pytest.approx(case.roc.auc, abs=1e-6)
+        assert report["auc_interval"] == pytest.approx(list(case.report.overall.auc[1:]), abs=1e-5)
+    at = summary["at_threshold"]
+    assert (at["threshold_nats"], at["caught"], at["wrongly_removed"]) == (
+        expected,
+        removed["poison"],
+        removed["clean"],
+    )
+    curve = case.roc_table()
+    assert curve[curve.fpr <= 0.01].tpr.max() == told["tpr"]
+    assert is_removed(case.clean.score, expected).sum() == 50
 
 
 @pytest.mark.parametrize("cut", [-5.0, -7.25, -12.0])
@@ -173,31 +217,46 @@ def test_the_current_poison_is_on_the_strip(open_page: Callable[..., AppTest]) -
     assert "**-11.50** nats, T = -8.00" in words(app)
 
 
-def test_crafting_makes_a_set_of_ones_own(open_page: Callable[..., AppTest]) -> None:
+def test_crafting_makes_a_set_that_other_sessions_find_too(open_page: Callable[..., AppTest]) -> None:
     app = open_page()
     app.slider(key="detect_count").set_value(10)
     app.number_input(key="detect_seed").set_value(4)
     press(app, "Craft")
     finish(app)
-    assert app.selectbox(key="poison_set").options[1] == "mine: 10, β = 0.008, seed 4"
-    assert app.metric[0].delta == "all 10"
+    made = "made here: 10, β = 0.008, seed 4"
+    assert made in app.selectbox(key="poison_set").options
+    assert app.metric[0].delta.startswith("all 10: ")
     assert "10 poisons, Levenberg–Marquardt, β = 0.008, " in words(app)
+    assert "**Your poison** claims" in words(app), "one of the set goes along"
+    assert "No poison of your own yet" not in words(app)
+    assert [button.proto.label for button in app.get("download_button")][3:] == [
+        "Poisons (safetensors)",
+        "Poisons (PNG, zip)",
+    ]
 
     app.switch_page("../pages/overview.py").run()
     app.switch_page("../pages/detect.py").run()
-    assert app.metric[0].delta == "all 10", "the choice of poisons was lost on the way"
+    assert app.metric[0].delta.startswith("all 10: "), "the choice of poisons was lost on the way"
     app.selectbox(key="poison_set").set_value("shipped").run()
-    assert app.metric[0].delta != "all 10"
+    assert not app.metric[0].delta.startswith("all 10: ")
+
+    other = open_page()
+    box = other.selectbox(key="poison_set")
+    assert box.value == "shipped", "what others craft is offered, not imposed"
+    assert made in box.options
 
 
 def test_crafting_can_be_cancelled(open_page: Callable[..., AppTest]) -> None:
     app = open_page()
+    before = app.selectbox(key="poison_set").options
     app.slider(key="detect_count").set_value(200)
     app.selectbox(key="detect_method").set_value("fbs")
     press(app, "Craft")
-    press(app, "Cancel")
+    other = open_page()
+    assert any("from another window" in bar.proto.text for bar in other.get("progress"))
+    press(other, "Cancel")  # whoever sees it
     finish(app)
-    assert len(app.selectbox(key="poison_set").options) == 1
+    assert app.selectbox(key="poison_set").options == before
 
 
 @pytest.fixture
@@ -219,16 +278,27 @@ def test_other_detectors_beside_the_likelihood(open_page: Callable[..., AppTest]
     shown, expected = app.table[0].value, compared("mnist-lgm", "mnist-lgm")
     assert [str(name) for name in shown.index] == [each.detector.title for each in expected]
     for row, each in zip(shown.to_dict("records"), expected, strict=True):
-        auc = each.overall.auc
-        assert row["AUC"] == f"{auc.value:.4f} ({auc.low:.4f} to {auc.high:.4f})"
-        assert row["TPR at 1 % FPR"].startswith(f"{100 * each.overall.tpr.value:.1f} % (")
+        assert row["AUC"] == each.overall.auc.in_full()
+        for fpr in (0.01, 0.05):
+            assert row[f"TPR at {100 * fpr:g} % FPR"] == each.overall.rates.tpr[fpr].percent()
+            shown_difference = row[f"points more than LGM likelihood, at {100 * fpr:g} %"]
+            if each is expected[0]:
+                assert shown_difference == "–"
+            else:
+                assert shown_difference == each.overall.tpr_difference[fpr].points()
         assert (row["Verdict"], row["Needs"]) == (each.overall.verdict, each.detector.trusts)
     assert in_words(expected) in words(app)
     assert len(app.get("plotly_chart")) == 1
     numbers = baselines.table(expected)
     assert len(numbers) == 2 * len(expected)
     assert numbers[numbers.group == "all"].auc.tolist() == [each.overall.auc.value for each in expected]
-    assert (numbers.difference_low <= numbers.difference_high).all()
+    others = numbers[numbers.verdict != "reference"]
+    assert len(others) == 2 * len(expected) - 2
+    assert (others.tpr_difference_at_1_percent_fpr_low < others.tpr_difference_at_1_percent_fpr_high).all()
+    tile, row = app.metric[0].value, app.table[0].value["AUC"].iloc[0]
+    assert row.startswith(f"{tile} ("), "one AUC, one text"
+    spread = row.split(" (")[1].rstrip(")").replace(" to ", "–")
+    assert app.metric[0].delta == f"all {expected[0].overall.n}: {spread}", "and one interval"
 
 
 def test_other_detectors_on_the_other_network_and_its_poisons(
@@ -240,9 +310,9 @@ def test_other_detectors_on_the_other_network_and_its_poisons(
     choose(app, "Counted", "collided")
     expected = compared("mnist-softmax", "mnist-softmax")
     collided = [each.collided for each in expected if each.collided]
-    assert [row.split(" (")[0] for row in app.table[0].value["AUC"]] == [f"{each.auc.value:.4f}" for each in collided]
+    assert [row.split(" (")[0] for row in app.table[0].value["AUC"]] == [each.auc.text() for each in collided]
     assert "LGM likelihood" not in app.table[0].value.index
-    assert "AUC minus that of Gaussian fitted afterwards" in app.table[0].value
+    assert "points more than Gaussian fitted afterwards, at 1 %" in app.table[0].value
     assert "Features of `mnist-softmax`" in words(app)
 
 
@@ -274,29 +344,42 @@ def finish(app: AppTest) -> None:
     pytest.fail("the job did not end")
 
 
-def test_without_shipped_poisons_the_page_says_so_and_crafts(
+def test_a_network_without_poisons_yet_is_nothing_wrong(
+    open_page: Callable[..., AppTest], fresh_home: Path, tiny_lgm: Path
+) -> None:
+    user_folder().mkdir(parents=True)
+    for path in tiny_lgm.parent.iterdir():
+        shutil.copy(path, user_folder())
+    app = open_page({"lgm": "tiny-lgm"})
+    assert not app.error
+    (said,) = (info.value for info in app.info)
+    assert "No poisons have been crafted on tiny-lgm yet" in said
+    assert f"python -m lgm craft tiny-lgm --out {user_folder() / 'tiny-lgm.poisons.safetensors'}" in said
+    assert "Craft" in [button.label for button in app.button]
+
+
+def test_poisons_that_do_not_read_are_an_error_and_can_be_crafted(
     open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(name: str) -> Poisons:
-        raise CheckpointError(f"{name} has no poisons")
+    def damaged(name: str) -> Poisons:
+        raise CheckpointError(f"{name} has damaged poisons")
 
-    monkeypatch.setattr(load, "shipped_poisons", missing)
+    monkeypatch.setattr(load, "shipped_poisons", damaged)
     app = open_page()
-    assert "has no poisons" in words(app)
+    assert "has damaged poisons" in words(app)
     app.slider(key="detect_count").set_value(10)
     press(app, "Craft")
     finish(app)
-    assert app.metric[0].delta == "all 10"
+    assert app.metric[0].delta.startswith("all 10: ")
     assert not app.error
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_a_quick_threshold_is_short_and_removes_the_same_images(case: Case, rate: float) -> None:
-    exact = case.roc.threshold_at(rate)
-    (short,) = (entry["threshold"] for entry in quick_thresholds(case) if entry["rate"] == rate)
-    assert case.outcome(short).fpr == case.outcome(exact).fpr <= rate
-    assert case.outcome(short).caught == case.outcome(exact).caught
-    assert len(str(short)) <= len(str(exact))
+def test_a_button_has_the_threshold_of_that_rate(case: Case, rate: float) -> None:
+    (threshold,) = (entry["threshold"] for entry in quick_thresholds(case) if entry["rate"] == rate)
+    assert threshold == empirical_threshold(case.clean.score, rate)
+    assert case.outcome(threshold).fpr <= rate
+    assert case.outcome(threshold).tpr == case.roc.tpr_at(rate) == case.report.overall.tpr[rate].value
 
 
 def test_the_axis_holds_every_score_between_its_ends(case: Case) -> None:
@@ -322,7 +405,7 @@ def test_the_table_has_a_row_an_image(case: Case) -> None:
     removed = table[table.removed].group.value_counts()
     assert (removed["poison"], removed["clean"]) == (at.caught, at.wrongly_removed)
     poisons = table[table.group == "poison"]
-    assert poisons.collided.sum() == case.report["collided"]
+    assert poisons.collided.sum() == case.report.n_collided
     assert table.relative_likelihood.between(0, 1 + 1e-6).all()
 
 
@@ -331,7 +414,3 @@ def test_the_summary_is_json_even_where_nothing_is_removed(case: Case) -> None:
     assert summary["at_threshold"]["precision"] is None
     assert summary["at_threshold"]["fpr"] == summary["at_threshold"]["nominal_fpr"] == 0
     assert summary["poisons"]["weights_sha256"] == summary["weights_sha256"]
-
-
-def test_an_auc_reads_as_perfect_only_if_it_is() -> None:
-    assert [auc_text(value) for value in (1.0, 0.99996, 0.9786, None)] == ["1.000", "> 0.999", "0.979", "–"]

@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -5,8 +6,19 @@ import pytest
 from scipy.stats import betabinom, chi2
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from lgm.detection import conformal_threshold, cut_radius, detection_report, is_removed, nominal_fpr, outcome, roc
-from lgm.intervals import wilson_interval
+from lgm.bootstrap import tpr_interval
+from lgm.detection import (
+    conformal_threshold,
+    cut_radius,
+    detection_report,
+    empirical_threshold,
+    is_removed,
+    nominal_fpr,
+    outcome,
+    rates,
+    roc,
+)
+from lgm.intervals import auc_interval, wilson_interval
 
 
 def scores(kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -68,9 +80,44 @@ def test_threshold_keeps_the_rate_and_is_the_best_that_does(kind: str, wanted: f
     at = outcome(clean, poison, threshold)
     assert at.fpr <= wanted
     assert curve.tpr_at(wanted) == at.tpr
-    for other in np.r_[-np.inf, clean.astype(float), poison.astype(float)]:
+    assert threshold == empirical_threshold(clean, wanted)
+    rivals = np.r_[-np.inf, clean.astype(float), poison.astype(float)]
+    for other in [float(f"{score:.6g}") for score in rivals]:  # T has six digits
         rival = outcome(clean, poison, other)
         assert rival.fpr > wanted or rival.tpr <= at.tpr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("wanted", [0.0, 0.01, 0.05, 0.2])
+def test_threshold_is_the_largest_of_six_digits_that_keeps_the_rate(kind: str, wanted: float):
+    clean, poison = scores(kind)
+    threshold = empirical_threshold(clean, wanted)
+    assert float(f"{threshold:.6g}") == threshold, "a link carries six digits"
+    next_one = float(f"{threshold + 10.0 ** (math.floor(math.log10(abs(threshold))) - 5):.6g}")
+    assert outcome(clean, poison, threshold).fpr <= wanted < outcome(clean, poison, next_one).fpr
+
+
+@pytest.mark.parametrize("score", [0.0, 1e-9, -1e-9, 5.0, -10.0, -9.999999, -123456.7, 2.5e10, -2.74661, 0.1])
+def test_threshold_is_just_below_the_first_that_stays(score: float):
+    threshold = empirical_threshold(np.array([score]), 0.0)
+    assert threshold < score
+    assert threshold == pytest.approx(score, rel=2e-5, abs=2e-5)
+    assert float(f"{threshold:.6g}") == threshold
+    assert empirical_threshold(np.array([score]), 1.0) == math.inf
+
+
+def test_the_poisons_have_no_part_in_the_threshold(rng: np.random.Generator):
+    clean = rng.normal(-3, 2, 500).astype(np.float32)
+    others = [rng.normal(-6, 3, 80).astype(np.float32), clean[:30] + 1e-3, np.array([-1e6])]
+    for fpr in (0.01, 0.02, 0.05):
+        assert {roc(clean, poison).threshold_at(fpr) for poison in others} == {empirical_threshold(clean, fpr)}
+
+
+def test_a_threshold_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="clean_score: expected a non-empty"):
+        empirical_threshold(np.array([]), 0.1)
+    with pytest.raises(ValueError, match=r"fpr: expected a rate in \[0, 1\]"):
+        empirical_threshold(np.array([1.0]), 1.1)
 
 
 def test_rate_outside_0_to_1_is_refused():
@@ -180,25 +227,52 @@ def test_wilson_interval_of_nonsense(hits: int, n: int):
         wilson_interval(hits, n)
 
 
+@pytest.mark.parametrize("kind", ["ties", "far", "float32"])
+def test_rates_are_those_of_the_curve_with_the_intervals_of_their_kind(kind: str):
+    clean, poison = scores(kind)
+    found, curve = rates(clean, poison, [0.1, 0.05]), roc(clean, poison)
+    assert found.n == len(poison)
+    assert found.auc == (curve.auc, *auc_interval(curve.auc, len(clean), len(poison)))
+    assert list(found.tpr) == [0.05, 0.1]
+    for fpr, tpr in found.tpr.items():
+        assert tpr == (curve.tpr_at(fpr), *tpr_interval(clean, poison, fpr))
+        assert tpr.low <= tpr.value <= tpr.high
+
+
 def test_report_judges_all_poisons_and_those_that_collide():
     clean, poison = scores("ties")
     collided = np.arange(len(poison)) % 3 == 0
     report = detection_report(clean, poison, collided, 0.2)
-    everyone, some = roc(clean, poison), roc(clean, poison[collided])
-    assert (report["auc"], report["auc_collided"]) == (everyone.auc, some.auc)
-    assert report["tpr_at_fpr"] == {key: everyone.tpr_at(float(key)) for key in ("0.01", "0.05", "0.1", "0.2")}
-    assert report["tpr_at_fpr_collided"] == {key: some.tpr_at(float(key)) for key in ("0.01", "0.05", "0.1", "0.2")}
-    at = outcome(clean, poison, everyone.threshold_at(0.2))
+    told = report.to_dict()
+    at = outcome(clean, poison, empirical_threshold(clean, 0.2))
     for key in ("threshold", "fpr", "tpr", "precision", "caught", "missed", "wrongly_removed", "kept"):
-        assert report[key] == getattr(at, key), key
-    assert (report["clean"], report["poisons"], report["collided"]) == (60, 25, 9)
+        assert told[key] == getattr(at, key), key
+    assert (told["clean"], told["poisons"], told["collided"]) == (60, 25, 9)
+    fprs = ["0.01", "0.02", "0.05", "0.1", "0.2"]
+    for of, group in (("", poison), ("_collided", poison[collided])):
+        curve = roc(clean, group)
+        assert told[f"auc{of}"] == curve.auc
+        assert told[f"auc{of}_interval"] == list(auc_interval(curve.auc, 60, len(group)))
+        assert told[f"tpr_at_fpr{of}"] == {fpr: curve.tpr_at(float(fpr)) for fpr in fprs}
+        spans = {fpr: list(tpr_interval(clean, group, float(fpr))) for fpr in fprs}
+        assert told[f"tpr_at_fpr{of}_interval"] == spans
+    for fpr, threshold in told["threshold_at_fpr"].items():
+        assert outcome(clean, poison, threshold).tpr == told["tpr_at_fpr"][fpr], "the rate is what that T does"
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
 
 
 def test_report_where_nothing_collides_and_nothing_can_be_removed():
-    report = detection_report(np.array([-5.0, -1.0]), np.array([-2.0, -1.5]), np.zeros(2, bool), 0.01)
-    assert report["auc_collided"] is None
+    report = detection_report(np.array([-5.0, -1.0]), np.array([-2.0, -1.5]), np.zeros(2, bool), 0.01).to_dict()
+    assert report["auc_collided"] is report["auc_collided_interval"] is None
     assert set(report["tpr_at_fpr_collided"].values()) == {None}
-    assert (report["threshold"], report["precision"], report["caught"], report["fpr"]) == (None, None, 0, 0.0)
+    assert set(report["tpr_at_fpr_collided_interval"].values()) == {None}
+    assert (report["threshold"], report["precision"], report["caught"], report["fpr"]) == (-5.00001, None, 0, 0.0)
+
+
+def test_report_where_nobody_knows_who_collides():
+    report = detection_report(np.array([-5.0, -1.0]), np.array([-2.0, -9.0]), None, 1.0).to_dict()
+    assert (report["poisons"], report["collided"], report["auc_collided"]) == (2, None, None)
+    assert (report["threshold"], report["caught"]) == (None, 2)  # T is infinite: JSON has no such number
 
 
 @pytest.mark.parametrize(("n", "fpr", "k"), [(99, 0.01, 1), (99, 0.05, 5), (99, 0.29, 29), (19, 0.07, 1), (9, 0.95, 9)])

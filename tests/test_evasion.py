@@ -26,7 +26,7 @@ CONFIG = PoisonConfig(beta=0.02, iterations=100, tolerance=0)
 def evasion() -> Evasion:
     mixture = GaussianMixture(torch.randn(3, 4, generator=torch.Generator().manual_seed(1)))
     mixture.log_variance.data = torch.linspace(-1, 1, 12).view(3, 4)
-    return Evasion(0.7, mixture.requires_grad_(False), torch.tensor([2, 0, 1]), threshold=-6.0)
+    return Evasion(0.7, mixture.requires_grad_(False), torch.tensor([2, 0, 1]), torch.full((3,), -6.0))
 
 
 def test_the_hinge_is_gamma_times_the_nats_that_are_missing(evasion: Evasion):

@@ -9,8 +9,8 @@ import pytest
 from lgm.baselines import DETECTORS, REFERENCE, Comparison, Result
 from lgm.cards import FeatureMap, Features, read_features
 from lgm.datasets import DATASETS
-from lgm.detection import roc
-from lgm.figures import TRADED, beta_curves, feature_plane, projection, roc_chart, traded
+from lgm.detection import Rates, roc
+from lgm.figures import DRAWN, TRADED, beta_curves, drawn, feature_plane, projection, roc_chart, traded
 from lgm.intervals import Estimate
 from lgm.mixture import GaussianMixture
 from lgm.poisons import read_shipped_poisons
@@ -71,9 +71,28 @@ def test_the_cloud_and_the_poisons_lie_where_their_features_are():
     features, poisons = read_features("mnist-lgm"), read_shipped_poisons("mnist-lgm")
     figure = feature_plane(features, ["bundled"], DATASETS["mnist"].classes, poisons=poisons, sigmas=None)
     cloud, marks = trace(figure, "bundled"), trace(figure, "poisons")
-    np.testing.assert_array_equal(np.c_[cloud.x, cloud.y], features.splits["bundled"].z)
+    assert (cloud.type, marks.type) == ("scatter", "scatter"), "drawn without WebGL"
+    np.testing.assert_array_equal(np.c_[cloud.x, cloud.y], features.splits["bundled"].z[drawn(5_000)])
+    np.testing.assert_array_equal(cloud.marker.color, features.splits["bundled"].labels[drawn(5_000)])
+    assert cloud.name == "D_f, bundled digits (2,000 of 5,000 drawn)"
     np.testing.assert_array_equal(np.c_[marks.x, marks.y], poisons.z)
     assert figure.layout.xaxis.title.text == "feature 1"
+
+
+def test_of_a_large_cloud_the_same_points_are_drawn_every_time_and_all_of_a_small_one():
+    index = drawn(55_000)
+    assert len(np.unique(index)) == DRAWN
+    np.testing.assert_array_equal(index, drawn(55_000))
+    assert 0.45 < index.mean() / 55_000 < 0.55, "from all over the split"
+    np.testing.assert_array_equal(drawn(300), np.arange(300))
+
+
+def test_a_click_on_one_point_fades_no_other():
+    features, poisons = read_features("mnist-lgm"), read_shipped_poisons("mnist-lgm")
+    figure = feature_plane(features, ["bundled"], DATASETS["mnist"].classes, poisons=poisons, sigmas=None)
+    for name in ("bundled", "poisons"):
+        points = trace(figure, name)
+        assert points.unselected.marker.opacity == (points.marker.opacity or 1)
 
 
 def rings(figure: go.Figure) -> list[Any]:
@@ -89,11 +108,11 @@ def test_rings_have_the_spread_of_each_class():
     np.testing.assert_allclose(np.hypot(*away.T) / [[1], [2]], 1, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("spread", "drawn"), [(1.0, 1), (0.5, 0)])
-def test_of_a_projection_only_round_rings_are_drawn(spread: float, drawn: int):
+@pytest.mark.parametrize(("spread", "count"), [(1.0, 1), (0.5, 0)])
+def test_of_a_projection_only_round_rings_are_drawn(spread: float, count: int):
     sigmas = np.ones((10, 10))
     sigmas[3, 4] = spread
-    assert len(rings(feature_plane(features_in(10), ["test"], CIFAR, poisons=None, sigmas=sigmas))) == drawn
+    assert len(rings(feature_plane(features_in(10), ["test"], CIFAR, poisons=None, sigmas=sigmas))) == count
 
 
 def beta_rows(attacks: int | None) -> dict[str, list[dict[str, Any]]]:
@@ -137,7 +156,8 @@ def comparisons() -> list[Comparison]:
         curve = roc((clean / step).round() * step, (poison / step).round() * step)
         some = Estimate(curve.auc, curve.auc - 0.01, curve.auc + 0.01)
         verdict = REFERENCE if key == "likelihood" else "worse"
-        result = Result(90, curve, some, 0.01, Estimate(curve.tpr_at(0.01), 0, 1), some, verdict)
+        rates = Rates(90, some, {0.01: Estimate(curve.tpr_at(0.01), 0, 1)})
+        result = Result(curve, rates, 0.01, some, {}, verdict)
         found.append(Comparison(DETECTORS[key], "LGM likelihood", result, result if key == "knn" else None))
     return found
 

@@ -5,7 +5,18 @@ import pytest
 from scipy.stats import norm, ttest_1samp
 from sklearn.metrics import roc_auc_score
 
-from lgm.intervals import auc_interval, mean_interval, percentile_interval, quantile, resamples
+from lgm.intervals import (
+    Estimate,
+    auc_interval,
+    hull,
+    mean_interval,
+    paired_interval,
+    percent_text,
+    percentile_interval,
+    quantile,
+    resamples,
+    share_text,
+)
 
 
 def test_the_mean_has_students_interval(rng: np.random.Generator):
@@ -67,3 +78,56 @@ def test_resampling_gives_the_means_standard_error(rng: np.random.Generator):
     drawn = values[resamples(200, seed=3, count=4000)].mean(axis=1)
     assert drawn.std() == pytest.approx(values.std() / math.sqrt(200), rel=0.05)
     np.testing.assert_array_equal(resamples(7, seed=3, count=2), resamples(7, seed=3, count=2))
+
+
+@pytest.mark.parametrize(
+    ("share", "text", "percent"),
+    [
+        (1.0, "1.0000", "100.0 %"),
+        (0.99996, "> 0.9999", "> 99.9 %"),
+        (1 - 1e-16, "> 0.9999", "> 99.9 %"),
+        (0.99951, "0.9995", "> 99.9 %"),
+        (0.99958, "0.9996", "> 99.9 %"),
+        (0.9725, "0.9725", "97.3 %"),  # 97.25 is a tie: half up, as in the browser
+        (0.57, "0.5700", "57.0 %"),
+        (0.00004, "< 0.0001", "< 0.1 %"),
+        (0.0, "0.0000", "0.0 %"),
+        (None, "–", "–"),
+        (math.nan, "–", "–"),
+    ],
+)
+def test_only_what_is_perfect_reads_so(share: float | None, text: str, percent: str):
+    assert (share_text(share), percent_text(share)) == (text, percent)
+    if share is not None:
+        assert Estimate(share, 0, 1).text() == text
+
+
+def test_an_interval_only_grows_when_it_is_rounded():
+    assert Estimate(0.97244, 0.96109, 0.98501).in_full() == "0.9724 (0.9610 to 0.9851)"
+    assert Estimate(0.9999, 0.99991, 0.99999).in_full(3) == "> 0.999 (0.999 to 1.000)"
+    assert Estimate(0.5, 0.25, 0.75).percent() == "50.0 % (25.0 to 75.0)"
+    assert Estimate(0.5, 0.2549, 0.7541).percent(0) == "50 % (25 to 76)"
+    assert Estimate(-0.0104, -0.0315, 0.0).points() == "-1.0 (-3.2 to +0.0)"
+    assert Estimate(0.0, math.nan, math.nan).in_full() == "0.0000 (– to –)"
+
+
+def test_the_hull_holds_both():
+    assert hull((0.2, 0.5), (0.3, 0.9)) == (0.2, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "both", "n"), [(0.1, 0.1, 0.8, 50), (0.3, 0.02, 0.5, 100), (0, 0.03, 0.9, 60)]
+)
+def test_the_paired_interval_covers_the_true_difference(first: float, second: float, both: float, n: int):
+    rng, runs = np.random.default_rng(5), 2000
+    counts = rng.multinomial(n, [first, second, both, 1 - first - second - both], size=runs)
+    spans = [paired_interval(int(row[0]), int(row[1]), n) for row in counts]
+    covered = np.mean([low <= first - second <= high for low, high in spans])
+    assert covered >= 0.935
+
+
+def test_pairs_that_agree_are_not_certain():
+    low, high = paired_interval(0, 0, 200)
+    assert low == -high
+    assert 0.01 < high < 0.02
+    assert paired_interval(1, 1, 1)[0] >= -1

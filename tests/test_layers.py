@@ -9,22 +9,24 @@ import lgm
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [  # from the ground up: a module imports from lower layers only
-    {"config", "mixture", "intervals", "progress", "threads", "winograd", "ending"},
-    {"data", "heads", "augment", "evasion"},
+    {"config", "mixture", "intervals", "placement", "progress", "winograd", "ending", "console"},
+    {"files", "pixels", "schema", "rendering"},
+    {"data", "heads", "augment", "evasion", "trials", "threads", "bootstrap"},
     {"mnist", "cifar"},
     {"datasets", "outputs"},
     {"networks", "cards"},
-    {"poisons"},
-    {"checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
-    {"states", "solvers", "detection", "fitted", "bootstrap", "separation"},
+    {"poisons", "weights"},
+    {"labelled", "checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
+    {"states", "solvers", "detection", "fitted", "separation"},
     {"training"},
     {"poisoning", "baselines", "finetune"},
+    {"craft_cache"},
     {"defense", "jobs", "bench"},
     {"tradeoff", "demonstration"},
     {"choice", "matched", "figures"},
-    {"claims"},
+    {"claims", "export"},
     {"study"},
-    {"report"},
+    {"report", "results"},
     {"__main__"},
 ]
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
@@ -74,6 +76,23 @@ def test_imports_go_one_way(module: str):
 @pytest.mark.parametrize("path", sorted((ROOT / "lgm").glob("*.py")), ids=lambda path: path.stem)
 def test_lgm_knows_no_screen(path: Path):
     assert not packages(path.read_text()) & {"streamlit", "ui", "pages", "app"}
+
+
+def writes_json(source: str) -> bool:
+    """Whether a source turns values to JSON by itself."""
+    return any(
+        isinstance(node, ast.Attribute) and node.attr in ("dump", "dumps") and ast.unparse(node.value) == "json"
+        for node in ast.walk(ast.parse(source))
+    ) or bool(imported(source) & {"json.dump", "json.dumps"})
+
+
+def test_all_json_is_written_in_one_place():
+    """There, what is not a finite number becomes null: `Infinity` is no JSON."""
+    assert writes_json("import json\nx = json.dumps(1)")
+    assert writes_json("from json import dump")
+    assert not writes_json("import json\nx = json.loads('1')")
+    sources = [ROOT / "app.py", *(path for folder in ("lgm", "ui", "pages") for path in (ROOT / folder).glob("*.py"))]
+    assert [path.name for path in sources if writes_json(path.read_text())] == ["intervals.py"]
 
 
 def test_screen_has_its_pages():

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -102,8 +104,15 @@ def test_logits_come_from_the_features(few: Split):
         (torch.rand(2, 28, 28), r"expected shape \(N, 1, 28, 28\), got \(2, 28, 28\)"),
         (torch.rand(2, 3, 28, 28), r"expected shape \(N, 1, 28, 28\), got \(2, 3, 28, 28\)"),
         (torch.rand(2, 1, 32, 32), r"expected shape \(N, 1, 28, 28\), got \(2, 1, 32, 32\)"),
-        (torch.zeros(2, 1, 28, 28, dtype=torch.uint8), r"expected floating-point pixels .* divide by 255"),
-        (torch.full((2, 1, 28, 28), 1.01), r"expected pixels in \[0, 1\], got 1\.01\.\.1\.01"),
+        (torch.rand(2, 28, 28, 1), r"expected shape \(N, 1, 28, 28\), got \(2, 28, 28, 1\); the channels come first"),
+        (torch.ones(2, 1, 28, 28, dtype=torch.uint8), r"got bytes of which none exceeds 1; convert them to float32"),
+        (torch.zeros(2, 1, 28, 28, dtype=torch.int64), r"expected floating-point pixels .* or bytes .*, got int64"),
+        (torch.zeros(2, 1, 28, 28, dtype=torch.bool), r"expected floating-point pixels .* or bytes .*, got bool"),
+        (torch.zeros(2, 1, 28, 28, dtype=torch.complex64), r"expected floating-point .*, got complex64"),
+        (torch.zeros(2, 1, 28, 28).to_sparse(), r"expected a dense tensor .*, got torch\.sparse_coo on cpu"),
+        (torch.zeros(2, 1, 28, 28, device="meta"), r"expected a dense tensor with numbers in it, got .* on meta"),
+        (torch.full((2, 1, 28, 28), 1.01), r"expected pixels in \[0, 1\], got 1\.01\.\.1\.01; divide by 255"),
+        (torch.full((2, 1, 28, 28), torch.inf), r"expected pixels in \[0, 1\], got inf\.\.inf"),
         (torch.full((2, 1, 28, 28), -0.01), r"expected pixels in \[0, 1\], got -0\.01\.\.-0\.01"),
         (torch.full((2, 1, 28, 28), torch.nan), r"expected pixels in \[0, 1\], got nan\.\.nan"),
     ],
@@ -112,6 +121,9 @@ def test_bad_images_are_refused(images: Tensor, message: str):
     model = build_model(TINY)
     with pytest.raises(ValueError, match=message):
         check_images(images, (1, 28, 28))
+    if images.layout == torch.strided and images.device.type == "cpu":  # what NumPy has too
+        with pytest.raises(ValueError, match=message):
+            log_likelihood(model, images.numpy(), np.zeros(2, np.int64))
     with pytest.raises(ValueError, match=message):
         embed(model, images)
     with pytest.raises(ValueError, match=message):
@@ -156,8 +168,39 @@ def test_log_likelihood_refuses_what_has_no_answer(few: Split):
         log_likelihood(softmax, few.pixels(), few.targets())
     with pytest.raises(ValueError, match=r"labels: expected 0\.\.9, got 10\.\.10"):
         log_likelihood(build_model(TINY), few.pixels(), torch.full((50,), 10))
-    with pytest.raises(ValueError, match=r"labels: expected one per feature \(50\), got 49"):
+    with pytest.raises(ValueError, match=r"labels: expected one per image \(50\), got 49"):
         log_likelihood(build_model(TINY), few.pixels(), few.targets()[:49])
+    with pytest.raises(ValueError, match=r"labels: expected whole numbers, got float32 with fractions or NaN"):
+        log_likelihood(build_model(TINY), few.pixels(), few.targets() + 0.5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4", ">f8"])
+def test_pixels_of_any_width_are_the_same_pixels(few: Split, dtype: str):
+    model, pixels = build_model(TINY, seed=3), few.pixels().numpy().astype(dtype)
+    expected = embed(model, torch.from_numpy(pixels.astype(np.float32)))
+    assert torch.equal(embed(model, pixels), expected)
+    backwards = pixels[::-1, :, ::-1].copy()[::-1, :, ::-1]  # the same images, read from the end
+    backwards.flags.writeable = False
+    assert torch.equal(embed(model, backwards), expected)
+    if dtype.startswith("float"):
+        assert torch.equal(embed(model, torch.from_numpy(pixels)), expected)
+    score = log_likelihood(model, torch.from_numpy(pixels.astype(np.float32)), few.targets())
+    assert torch.equal(log_likelihood(model, pixels, few.labels), score)
+
+
+def test_bytes_are_divided_by_255(few: Split):
+    model, expected = build_model(TINY), embed(build_model(TINY), few.pixels())
+    torch.testing.assert_close(embed(model, few.images), expected)
+    torch.testing.assert_close(embed(model, torch.from_numpy(few.images)), expected)
+    assert torch.equal(embed(model, np.zeros((2, 1, 28, 28), np.uint8)), embed(model, torch.zeros(2, 1, 28, 28)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32, np.float64, ">i4"])
+def test_labels_of_any_type_and_one_hot_rows_are_the_same_labels(few: Split, dtype: Any):
+    model = build_model(TINY, seed=3)
+    expected = log_likelihood(model, few.pixels(), few.targets())
+    assert torch.equal(log_likelihood(model, few.pixels(), few.labels.astype(dtype)), expected)
+    assert torch.equal(log_likelihood(model, few.pixels(), np.eye(10, dtype=dtype)[few.labels]), expected)
 
 
 def test_seed_decides_the_weights_and_nothing_else_changes():

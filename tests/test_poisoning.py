@@ -350,16 +350,17 @@ def test_no_poisons_at_all(tiny: Classifier, few: Split):
     [
         (lambda b, t: {"targets": t[np.arange(3)]}, r"targets: expected one per base \(6\), got 3"),
         (lambda b, t: {"batch": 0}, "batch: expected at least 1, got 0"),
-        (lambda b, t: {"beta": np.ones(3)}, r"beta: expected 6 numbers >= 0, got shape \(3,\)"),
-        (lambda b, t: {"beta": np.full(6, -0.1)}, r"beta: expected 6 numbers >= 0, .*smallest -0\.1"),
-        (lambda b, t: {"beta": np.r_[np.ones(5), np.nan]}, r"beta: expected 6 numbers >= 0, .*nan"),
+        (lambda b, t: {"beta": np.ones(3)}, r"beta: expected 6 finite numbers >= 0, got shape \(3,\)"),
+        (lambda b, t: {"beta": np.full(6, -0.1)}, r"beta: expected 6 finite numbers >= 0, .*-0\.1"),
+        (lambda b, t: {"beta": np.r_[np.ones(5), np.nan]}, r"beta: expected 6 finite numbers >= 0, .*nan"),
+        (lambda b, t: {"beta": np.r_[np.ones(5), 1e300]}, r"beta: expected 6 finite numbers >= 0, .*1.0 to inf"),
         (
             lambda b, t: {"bases": Split("small", b.images[:, :, :14, :14], b.labels)},
-            r"images: expected shape \(N, 1, 28, 28\), got \(1, 1, 14, 14\)",
+            r"images: expected shape \(N, 1, 28, 28\), got \(6, 1, 14, 14\)",
         ),
         (
             lambda b, t: {"targets": Split("small", t.images[:, :, :14, :14], t.labels)},
-            r"images: expected shape \(N, 1, 28, 28\), got \(1, 1, 14, 14\)",
+            r"images: expected shape \(N, 1, 28, 28\), got \(6, 1, 14, 14\)",
         ),
     ],
 )

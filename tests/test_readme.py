@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from lgm.__main__ import _parser
-from lgm.cards import read_card
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -56,8 +55,3 @@ def test_the_python_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     auc, threshold = (float(value) for value in capsys.readouterr().out.split())
     assert 0.9 < auc <= 1
     assert threshold < 0
-
-
-@pytest.mark.parametrize("name", ["mnist-lgm", "mnist-softmax"])
-def test_the_accuracies_are_those_on_the_cards(name: str) -> None:
-    assert f"{100 * read_card(name).accuracy['test']:.2f} %" in README

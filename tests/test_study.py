@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ import pytest
 from scipy.stats import binomtest
 
 from lgm.cards import SHIPPED, Card, read_card
-from lgm.config import GAMMA_GRID, DefenseConfig
+from lgm.config import ATTACK_REVISION, GAMMA_GRID, DefenseConfig
 from lgm.data import Split
 from lgm.defense import defend, frontier
 from lgm.networks import Classifier
 from lgm.report import write_report
-from lgm.study import QUICK, Extent, Study, for_claims, frontier_meaning, frontier_row, run_study, save_study
+from lgm.study import QUICK, Extent, Study, for_claims, frontier_meaning, frontier_row, outdated, run_study, save_study
 from lgm.tradeoff import BETAS
 from tests.test_defense import QUICK as SETTING
 
@@ -36,9 +37,10 @@ def row(gamma: float, success: float, interval: tuple[float, float], detected: f
 
 def test_a_frontier_says_what_its_worst_attacker_does():
     unaware = row(0.0, 0.0, (0.0, 0.03), 1.0)
-    assert frontier_meaning([unaware, row(1.0, 0.01, (0.0, 0.04), 0.2)]).startswith("The defence holds")
+    held = frontier_meaning([unaware, row(1.0, 0.01, (0.0, 0.04), 0.2)])
+    assert held.startswith("Not refuted by these 2 attackers, which is no proof")
     broken = frontier_meaning([unaware, row(0.1, 0.3, (0.2, 0.4), 0.1), row(1.0, 0.0, (0.0, 0.03), 0.0)])
-    assert broken.startswith("The defence breaks")
+    assert broken.startswith("The filter fails")
     assert "at most 30% (20% to 40%)" in broken
     assert "γ = 0.1, against 80%" in broken
     assert "(γ = 1) are caught in 0%" in broken
@@ -48,14 +50,15 @@ def test_a_frontier_says_what_its_worst_attacker_does():
 def test_attackers_differ_by_gamma_only(gaussian: Classifier, blank_card: Card, blobs: Split):
     config = replace(SETTING, trials=4)
     unaware, evasive = frontier(gaussian, blank_card, blobs, config, (0.0, 1e4))
-    assert unaware == defend(gaussian, blank_card, blobs, config)
+    assert unaware.to_dict() == defend(gaussian, blank_card, blobs, config).to_dict()
     assert evasive.config == replace(config, gamma=1e4)
-    assert evasive.threshold == unaware.threshold
-    assert unaware.poisons_removed == unaware.poisons_total == 48
-    assert evasive.poisons_removed == 0, "nothing costs more than to be caught"
+    assert list(evasive.by_fpr) == [config.fpr], "it aims at one T, and there is no other"
+    assert evasive.filtered.threshold == unaware.filtered.threshold
+    assert unaware.filtered.poisons_removed == unaware.poisons_total == 48
+    assert evasive.filtered.poisons_removed == 0, "nothing costs more than to be caught"
     assert evasive.collided == 0, "ten sigmas apart"
     found = frontier_row(evasive)
-    interval = binomtest(0, 48).proportion_ci(method="wilson")
+    interval = binomtest(0, 4).proportion_ci(method="wilson")  # four trials, whose poisons stand or fall together
     assert found["detected_interval"] == pytest.approx([interval.low, interval.high])
     assert (found["gamma"], found["attack_success"], found["poisons"]) == (1e4, evasive.attack_success["filtered"], 48)
     with pytest.raises(ValueError, match="gammas: expected at least one"):
@@ -92,9 +95,20 @@ def test_a_study_is_what_its_parts_give(study: Study, names: dict[str, str], bun
     ]
     assert [row["gamma"] for row in study["frontier"]] == list(GAMMA_GRID)
     assert study["baselines"] == [], "no poisons are shipped with these"
-    assert study["about"]["weights_sha256"]["lgm"] == read_card(names["lgm"]).weights_sha256
+    about = study["about"]
+    assert about["weights_sha256"]["lgm"] == read_card(names["lgm"]).weights_sha256
+    assert (about["attack_revision"], about["made"]) == (ATTACK_REVISION, date.today().isoformat())
+    assert outdated(about) is None
     save_study(study, tmp_path / "study.json")
     assert json.loads((tmp_path / "study.json").read_text()) == json.loads(json.dumps(study))
+
+
+def test_further_networks_have_their_usual_defence_measured(names: dict[str, str], bundled: Split, study: Study):
+    tiny = replace(SMALL, knowing=0)
+    found = run_study({"lgm": names["lgm"], "softmax": names["softmax"]}, bundled, tiny, seed=3, others=[names["lgm"]])
+    assert found["defense"][-1] in study["defense"]
+    assert found["about"]["others"] == {names["lgm"]: read_card(names["lgm"]).weights_sha256}
+    assert found["frontier"] == [], "no attackers were asked for"
 
 
 def test_claims_are_given_the_usual_setting_and_the_others(study: Study):

@@ -14,11 +14,13 @@ from sklearn.metrics import roc_auc_score
 import lgm
 from lgm.config import DefenseConfig, PoisonConfig
 from lgm.data import Split, per_class
-from lgm.defense import defend, fit_density, hold_out
+from lgm.defense import defend
+from lgm.fitted import fit_density
 from lgm.intervals import auc_interval
 from lgm.poisoning import craft_poisons
 from lgm.poisons import Poisons, read_shipped_poisons
 from lgm.tradeoff import Tradeoff, beta_sweep, similarity
+from lgm.trials import hold_out
 from tests.sweeps import sweep_of
 
 GRID = (1e-4, 8e-3, 1.0)
@@ -41,7 +43,7 @@ def test_a_sweep_is_one_craft_a_beta(swept: tuple[Path, Tradeoff], digits: Split
     path, sweep = swept
     model, _ = lgm.load_checkpoint(path)
     scale = model.feature_scale.numpy()
-    fit_on, pool = hold_out(len(digits), 0.5, 3)
+    fit_on, pool = hold_out(len(digits), 0.5, np.random.default_rng(3))
     z = lgm.embed(model, digits.pixels()).numpy() * scale
     fitted = fit_density(z[fit_on], digits.labels[fit_on])
     bases, targets = digits[sweep.bases], digits[sweep.targets]
@@ -66,7 +68,7 @@ def test_a_sweep_is_one_craft_a_beta(swept: tuple[Path, Tradeoff], digits: Split
 
 def test_pairs_are_the_same_for_both_networks_and_fit_nothing(swept: tuple[Path, Tradeoff], digits: Split):
     _, sweep = swept
-    fit_on, pool = hold_out(len(digits), 0.5, 3)
+    fit_on, pool = hold_out(len(digits), 0.5, np.random.default_rng(3))
     bases, targets = lgm.pick_pairs(digits.labels[pool], PAIRS, 3)
     np.testing.assert_array_equal(sweep.bases, pool[bases])
     np.testing.assert_array_equal(sweep.targets, pool[targets])

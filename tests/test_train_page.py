@@ -19,6 +19,7 @@ from lgm.config import Loss
 from lgm.data import DataError, Split
 from lgm.datasets import DATASETS, load_split
 from lgm.jobs import Job
+from lgm.outputs import reserved
 from ui import runs, uploads
 from ui.jobs import duration, runner
 from ui.runs import Run, Unfinished
@@ -167,7 +168,7 @@ def test_a_run_from_the_page_ends_as_a_network_to_use(
     assert app.query_params["lgm"] == "my-lgm"
 
 
-def test_two_sessions_see_only_their_own_runs(
+def test_two_sessions_each_follow_their_own_run(
     open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "recipe", lambda *_, **__: QUICK)
@@ -179,6 +180,30 @@ def test_two_sessions_see_only_their_own_runs(
     ended(second)
     assert "`my-lgm`** is trained" in words(one.run())
     assert "`my-lgm-2`** is trained" in words(other.run())
+
+
+def until_cancelled(job: Job, *_: object) -> None:
+    while job.report(1, 10):
+        time.sleep(0.01)
+
+
+def test_a_run_is_found_and_cancelled_by_whoever_opens_the_page(
+    open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_train", until_cancelled)
+    going, waiting = runs.start(QUICK, "found"), runs.start(QUICK, "behind-it")
+    app = open_page()
+    assert any("Training `found`" in bar.proto.text for bar in app.get("progress"))
+    assert not next(button for button in app.button if button.label == "Train").disabled, "it is another's run"
+    choice = next(box for box in app.selectbox if box.label == "Run")
+    assert choice.options == ["found", "behind-it"]
+    choice.set_value(waiting.job.key).run()
+    assert any("Training `behind-it`" in bar.proto.text for bar in app.get("progress"))
+    press(app, "Cancel")
+    assert waiting.job.state == "cancelled"
+    press(open_page(), "Cancel")
+    assert wait(going.job).state == "cancelled"
+    assert runs.active_runs() == []
 
 
 def test_the_log_of_a_run_holds_what_each_epoch_looked_like(fresh_home: Path) -> None:
@@ -236,6 +261,34 @@ def stop_after_first_epoch(config: Any, name: str) -> Run:
     return run
 
 
+def test_a_stopped_run_is_resumed_or_begun_anew_and_never_overwritten(open_page: Callable[[], AppTest]) -> None:
+    stop_after_first_epoch(replace(QUICK, epochs=3), "halved")
+    app = open_page()
+    app.text_input(key="train_name").set_value("halved").run()
+    labels = [button.label for button in app.button]
+    assert "Train" not in labels and "Begin anew" in labels
+    assert "`halved` is a stopped run. Kept: 1 of 3 epochs." in words(app)
+    with pytest.raises(CheckpointError, match="taken"):
+        runs.start(QUICK, "halved")
+    anew = ended(runs.start_anew(QUICK, "halved"))
+    assert [epoch.record["epoch"] for epoch in anew.job.log] == [0, 1, 2]
+    assert read_card("halved").config == QUICK
+    with pytest.raises(CheckpointError, match="no stopped run any more"):
+        runs.start_anew(QUICK, "halved")
+
+
+def test_what_a_command_line_trains_is_neither_free_nor_stopped(fresh_home: Path) -> None:
+    stop_after_first_epoch(replace(QUICK, epochs=3), "elsewhere")
+    with reserved(cards.user_folder() / "elsewhere.safetensors"):  # it goes on there
+        assert runs.unfinished() == []
+        runs.discard("elsewhere")
+        with pytest.raises(CheckpointError, match="taken"), runs.claimed("elsewhere"):
+            pass
+    assert len(runs.unfinished()) == 1
+    with reserved(cards.user_folder() / "begins.safetensors"):  # it has not written anything yet
+        assert runs.free_name("begins") == "begins-2"
+
+
 def test_a_run_resumed_by_another_session_has_curves_but_no_old_clouds(fresh_home: Path) -> None:
     stop_after_first_epoch(replace(QUICK, epochs=3), "orphan")
     (left,) = runs.unfinished()
@@ -283,7 +336,7 @@ def test_a_run_that_collapses_says_why(open_page: Callable[[], AppTest], monkeyp
 def test_an_uploaded_network_is_measured_here(fresh_home: Path, tiny_lgm: Path) -> None:
     card = json.loads(tiny_lgm.with_suffix(".json").read_text())
     card["accuracy"] = {"bundled": 1.0, "test": 1.0}
-    card["history"] = [{"epoch": 1, "loss": float("nan")}, {"epoch": 1, "loss": 0.5, "note": "<b>"}, "x"]
+    card["history"] = [{"epoch": 1, "loss": 0.5, "seconds": float("nan"), "note": "<b>"}]
     added = uploads.add_model("any.safetensors", tiny_lgm.read_bytes(), json.dumps(card).encode(), "theirs")
     assert added.accuracy.keys() == {"bundled"}
     assert added.accuracy["bundled"] == pytest.approx(read_card(tiny_lgm).accuracy["bundled"])
@@ -292,6 +345,13 @@ def test_an_uploaded_network_is_measured_here(fresh_home: Path, tiny_lgm: Path) 
     assert sorted(path.name for path in cards.user_folder().iterdir()) == [
         f"theirs.{end}" for end in ("features.safetensors", "json", "safetensors")
     ]
+
+
+def test_an_uploaded_network_may_have_more_features_than_two(fresh_home: Path, tiny_wide: Path) -> None:
+    card = tiny_wide.with_suffix(".json").read_bytes()
+    added = uploads.add_model("wide.safetensors", tiny_wide.read_bytes(), card, "theirs")
+    assert added.config.model.n_dim == 5
+    assert read_features("theirs").means.shape == (10, 5)
 
 
 def test_weights_of_the_papers_own_code_need_no_card(fresh_home: Path) -> None:
@@ -320,18 +380,23 @@ class Malicious:
         return Path.touch, (self.marker,)
 
 
-@pytest.mark.parametrize("what", ["pickle", "text", "no card", "other card", "too many classes", "taken"])
+@pytest.mark.parametrize(
+    "what", ["pickle", "text", "no card", "other card", "too many classes", "a line", "too many features", "taken"]
+)
 def test_a_wrong_upload_is_refused_and_leaves_nothing(fresh_home: Path, tiny_lgm: Path, what: str) -> None:
     marker = fresh_home / "executed"
     weights, card = tiny_lgm.read_bytes(), tiny_lgm.with_suffix(".json").read_bytes()
-    other = json.loads(card)
+    other, line, wide = (json.loads(card) for _ in range(3))
     other["config"]["model"]["n_classes"] = 10**9
+    line["config"]["model"]["n_dim"], wide["config"]["model"]["n_dim"] = 1, 10**9
     upload: dict[str, tuple[Any, ...]] = {
         "pickle": ("bad.pt", pickle.dumps(Malicious(marker)), None, "bad"),
         "text": ("bad.safetensors", b"hello", card, "bad"),
         "no card": ("bad.safetensors", weights, None, "bad"),
         "other card": ("bad.safetensors", weights, cards.locate("mnist-lgm").with_suffix(".json").read_bytes(), "bad"),
         "too many classes": ("bad.safetensors", weights, json.dumps(other).encode(), "bad"),
+        "a line": ("bad.safetensors", weights, json.dumps(line).encode(), "bad"),
+        "too many features": ("bad.safetensors", weights, json.dumps(wide).encode(), "bad"),
         "taken": ("bad.safetensors", weights, card, "mnist-lgm"),
     }
     with pytest.raises(CheckpointError) as caught:

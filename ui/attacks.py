@@ -1,28 +1,29 @@
-"""Attacks for the Defend page: one staged in full, and how often many succeed."""
+"""The example on the Defend page: one attack, whose clean images are shown at once and whose poisons are crafted."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from lgm.config import DefenseConfig
-from lgm.datasets import load_split
 from lgm.jobs import Job, QueueFull
-from lgm.progress import part
 from ui import load, state
 from ui.jobs import runner
 
 if TYPE_CHECKING:
     from lgm.demonstration import Attack, Demonstration
+    from lgm.finetune import Examples
 
-POISONS = (0, 1, 2, 5, 10, 20)  # K: so few are crafted while one waits
-CLEAN = (2, 5, 10, 20, 50)  # images a class
+POISONS, CLEAN = state.options("poisons"), state.options("clean")
 THRESHOLD = {"lgm": "threshold", "softmax": "softmax_threshold"}  # where T is in `ui.state`: each density has its own
-TRIALS = 30
 _EXAMPLE = (4, 9)  # classes of base and target
-_JOB = "defend_job"
+_FOLLOWED = "defend_craft"  # key of the craft that this session waits for
+_STOPPED = "defend_craft_stopped"  # key of the one that it has cancelled
+_KEPT = 64  # sets of poisons in memory
 _STEP = 0.1  # between two stops of T, as a distance from the class mean in sigmas
 _FARTHEST = 15.0  # stops in such steps
 
@@ -47,8 +48,60 @@ def classes() -> tuple[int, int]:
     return pair if pair[0] != pair[1] and all(k in known for k in pair) else _EXAMPLE
 
 
-@st.cache_resource(show_spinner="Crafting the poisons", show_time=True, max_entries=8)
-def _staged(name: str, weights_sha256: str, split: str, config: DefenseConfig) -> "Attack":
+@dataclass(frozen=True)
+class CraftedPoisons:
+    """The poisons of an attack: for the first few bases alone, or whatever the clean images, they are the same.
+
+    Attributes:
+        bases: (K,) positions in the split.
+        examples: (K,) with their scores.
+        collided: (K,) bool.
+    """
+
+    bases: np.ndarray
+    examples: "Examples"
+    collided: np.ndarray
+
+    @staticmethod
+    def of(attack: "Attack") -> "CraftedPoisons":
+        """Without the many images that only measure."""
+        return CraftedPoisons(attack.trial.bases, attack.poisons, attack.collided)
+
+    def joined(self, bare: "Attack", count: int) -> "Attack":
+        """The attack with the first ``count`` of these, from the same one without poisons."""
+        bases = self.bases[:count]
+        measuring = ~np.isin(bare.trial.evaluation, bases)
+        trial = replace(bare.trial, bases=bases, evaluation=bare.trial.evaluation[measuring])
+        return replace(
+            bare,
+            config=replace(bare.config, poisons=count),
+            trial=trial,
+            poisons=self.examples[:count],
+            collided=self.collided[:count],
+            held_out=bare.held_out[measuring],
+        )
+
+
+@st.cache_resource(show_spinner=False)
+def _crafted() -> OrderedDict[str, CraftedPoisons]:
+    """The most recent poisons, shared by all sessions, by `_origin`."""
+    return OrderedDict()
+
+
+def _keep(kept: OrderedDict[str, CraftedPoisons], origin: str, poisons: CraftedPoisons) -> None:
+    if origin not in kept or len(kept[origin].bases) < len(poisons.bases):
+        kept[origin] = poisons
+    while len(kept) > _KEPT:
+        kept.popitem(last=False)
+
+
+def _origin(name: str, config: DefenseConfig) -> str:
+    """All that the first poisons of an attack depend on, and their scores."""
+    return f"{name} {load.card(name).weights_sha256} {load.clean_split()} {config.task} {config.classes} {config.seed}"
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _bare(name: str, weights_sha256: str, split: str, config: DefenseConfig) -> "Attack":
     del weights_sha256  # part of the key
     from lgm.demonstration import stage
 
@@ -56,14 +109,82 @@ def _staged(name: str, weights_sha256: str, split: str, config: DefenseConfig) -
     return stage(load.model(name), load.card(name), images, config, z=load.embedded(name, split).z)
 
 
-def staged(name: str, config: DefenseConfig) -> "Attack":
-    """The attack of this setting on a network (shared: do not change it); crafted once, whatever T.
+def bare(name: str, config: DefenseConfig) -> "Attack":
+    """The attack of this setting before any poison is there (shared: do not change it).
 
     Raises:
         DataError: the images are not on this machine.
         ValueError: too few of them.
     """
-    return _staged(name, load.card(name).weights_sha256, load.clean_split(), config)
+    return _bare(name, load.card(name).weights_sha256, load.clean_split(), replace(config, poisons=0))
+
+
+def complete(name: str, config: DefenseConfig, without: "Attack") -> "Attack | None":
+    """The attack with its poisons, from the one ``without``; None if they have to be crafted first."""
+    if not config.poisons:
+        return without
+    found = _crafted().get(_origin(name, config))
+    if found is None or len(found.bases) < config.poisons:
+        job = runner().jobs.get(_key(name, config))
+        found = job.result if job is not None and job.state == "done" else None
+    return found and found.joined(without, config.poisons)
+
+
+def _key(name: str, config: DefenseConfig) -> str:
+    return f"attack {_origin(name, config)} {config.poisons}"
+
+
+def crafting(name: str, config: DefenseConfig) -> Job | None:
+    """The job that crafts these poisons, submitted if need be; None if this session has cancelled it.
+
+    A session waits for one craft: it cancels the one before.
+    """
+    key, before = _key(name, config), st.session_state.get(_FOLLOWED)
+    if before != key:
+        if before in runner().jobs:
+            runner().jobs[before].cancel()
+        st.session_state[_FOLLOWED] = key
+        st.session_state.pop(_STOPPED, None)
+    if st.session_state.get(_STOPPED) == key:
+        return None
+    job = runner().jobs.get(key)
+    return job if job is not None and job.state == "failed" else _submit(name, config, key)
+
+
+def stop_crafting() -> None:
+    """Cancel what this session waits for."""
+    key = st.session_state[_STOPPED] = st.session_state.get(_FOLLOWED)
+    if key in runner().jobs:
+        runner().jobs[key].cancel()
+
+
+def craft_again(name: str, config: DefenseConfig) -> None:
+    """After it was cancelled or has failed."""
+    st.session_state.pop(_STOPPED, None)
+    _submit(name, config, _key(name, config))
+
+
+def _submit(name: str, config: DefenseConfig, key: str) -> Job | None:
+    model, card, images = load.model(name), load.card(name), load.split(load.clean_split())
+    z = load.embedded(name, load.clean_split()).z
+    kept, origin = _crafted(), _origin(name, config)  # a job has no session
+
+    def work(job: Job) -> CraftedPoisons | None:
+        from lgm.demonstration import stage
+
+        attack = stage(model, card, images, config, z=z, on_step=job.report)
+        if job.cancelling:
+            return None
+        poisons = CraftedPoisons.of(attack)
+        _keep(kept, origin, poisons)
+        return poisons
+
+    try:
+        return runner().submit(key, work)
+    except QueueFull as error:
+        st.toast(str(error), icon=":material/hourglass:")
+        st.session_state[_STOPPED] = key
+        return None
 
 
 def current_threshold(attack: "Attack", loss: str) -> float:
@@ -99,73 +220,3 @@ def table(attack: "Attack", shown: "Demonstration") -> pd.DataFrame:
             **{f"feature_{i}": z[:, i - 1] for i in range(1, z.shape[1] + 1)},
         }
     )
-
-
-Curves = dict[str, list[dict[str, Any]]]  # by loss, reports for different K
-
-
-def _own_curves() -> dict[str, Curves]:
-    """What was measured in this session, by the key of the job."""
-    return st.session_state.setdefault("own_curves", {})
-
-
-def curves(config: DefenseConfig) -> Curves | None:
-    """Reports for both networks and different K: the shipped ones, else those of this session; None if there are none.
-
-    Raises:
-        CheckpointError: see `ui.load.study`.
-    """
-    names = {loss: load.model_name(loss) for loss in load.LOSSES}
-    reports = (load.study_of(**names) or {}).get("defense", [])
-    wanted = {"data": load.clean_split(), "task": config.task, "clean": config.clean}
-    wanted |= {"layers": "head", "classes": None, "watermark": 0}
-    fitting = [report for report in reports if all(report.get(name) == value for name, value in wanted.items())]
-    shipped = {loss: [r for r in fitting if r["model"] == name] for loss, name in names.items()}
-    return shipped if all(shipped.values()) else _own_curves().get(_key(config))
-
-
-def _key(config: DefenseConfig) -> str:
-    names = [load.model_name(loss) for loss in load.LOSSES]
-    weights = " ".join(f"{name} {load.card(name).weights_sha256}" for name in names)
-    return f"defend {weights} {load.clean_split()} {config.task} {config.clean}"
-
-
-def current_job() -> Job | None:
-    """The measurement that this session waits for; what it found is kept once it is done."""
-    job = runner().jobs.get(st.session_state.get(_JOB, ""))
-    if job is not None and not job.active and job.error is None:
-        if job.state == "done":
-            _own_curves()[job.key] = job.result
-        del st.session_state[_JOB]
-        return None
-    return job
-
-
-def measure(config: DefenseConfig) -> None:
-    """Submit the measurement of `curves` for this setting."""
-    names = {loss: load.model_name(loss) for loss in load.LOSSES}
-    split, settings = load.clean_split(), [(k, config.clean) for k in POISONS if k]
-    wanted = DefenseConfig(task=config.task, clean=config.clean, trials=TRIALS)
-    stored = {loss: load.features(name).splits.get(split) for loss, name in names.items()}  # a job has no session
-
-    def work(job: Job) -> Curves:
-        from lgm.checkpoints import load_checkpoint
-        from lgm.defense import sweep
-
-        found: Curves = {}
-        for number, (loss, name) in enumerate(names.items()):
-            on_step = part(job.report, number, len(names))
-            model, card = load_checkpoint(name)
-            images = load_split(split, card.config.dataset)
-            known = stored[loss]
-            z = None if known is None else known.z
-            reports = sweep(model, card, images, wanted, settings, z=z, on_step=on_step)
-            found[loss] = [each.to_dict() for each in reports]
-        return found
-
-    try:
-        job = runner().submit(_key(config), work)
-    except QueueFull as error:
-        st.toast(str(error), icon=":material/hourglass:")
-        return
-    st.session_state[_JOB] = job.key

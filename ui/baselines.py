@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from lgm.baselines import Comparison, Result, compare, gather_evidence, in_words
-from lgm.intervals import Estimate
+from lgm.baselines import DECIDING, Comparison, Result, compare, gather_evidence, in_words, rule_in_words
 from lgm.poisons import Poisons
 from ui import load
 from ui.case import Case, describe
@@ -21,13 +20,12 @@ _MADE = {"shown": "the set on show", "softmax": "the softmax network's"}
 _GROUPS = {"all": "all poisons", "collided": "those that collide"}
 _ENDS = ("", "_low", "_high")  # of the columns of an estimate
 _LOG = {"log": "logarithmic", "linear": "linear"}
-_ABOUT = """
-All detectors see the same features, rescaled alike, of the same images. In brackets: 95 % intervals, from drawing clean
-images and poisons anew 1,000 times, the same draws for all; one verdict in twenty is wrong by chance. *Better* and
-*worse* go by the AUC. An interval without width means only that every draw came out as 0 or 100 %. D_C is what the
-network was trained on, so its features lie closer together than those of new images. A poison collides if the network
-that it was made on takes it for the target's class; poisons that were made on the other network show what happens to an
-attacker who guessed wrong.
+_ABOUT = f"""
+All detectors see the same features, rescaled alike, of the same images. In brackets: 95 % intervals; those of TPRs and
+their differences come from drawing clean images and poisons anew, the same draws for all. {rule_in_words()} They are
+not adjusted for being many. D_C is what the network was trained on, so its features lie closer together than those of
+new images. A poison collides if the network that it was made on takes it for the target's class; poisons that were made
+on the other network show what happens to an attacker who guessed wrong.
 """
 
 
@@ -114,24 +112,23 @@ def _groups(comparison: Comparison) -> Iterator[tuple[str, Result]]:
 def _rows(comparisons: list[Comparison], collided: bool) -> pd.DataFrame:
     """For people: one group of poisons."""
     results = [(c.detector, dict(_groups(c))["collided" if collided else "all"]) for c in comparisons]
-    rate = f"TPR at {100 * results[0][1].fpr:g} % FPR"
     rows = [
         {
             "Detector": detector.title,
-            "AUC": _between(result.auc, "{:.4f}"),
-            rate: _between(Estimate(*(100 * share for share in result.tpr)), "{:.1f}", " %"),
-            f"AUC minus that of {comparisons[0].against}": _between(result.difference, "{:+.4f}"),
+            "AUC": result.auc.in_full(),
+            **{f"TPR at {100 * fpr:g} % FPR": result.rates.tpr[fpr].percent() for fpr in DECIDING},
+            **{
+                f"points more than {comparisons[0].against}, at {100 * fpr:g} %": (
+                    result.tpr_difference[fpr].points() if fpr in result.tpr_difference else "–"
+                )
+                for fpr in DECIDING
+            },
             "Verdict": result.verdict,
             "Needs": detector.trusts,
         }
         for detector, result in results
     ]
     return pd.DataFrame(rows).set_index("Detector")
-
-
-def _between(estimate: Estimate, form: str, unit: str = "") -> str:
-    value, low, high = (form.format(number) for number in estimate)
-    return f"{value}{unit} ({low} to {high})"
 
 
 def table(comparisons: list[Comparison]) -> pd.DataFrame:
@@ -142,10 +139,18 @@ def table(comparisons: list[Comparison]) -> pd.DataFrame:
             "group": group,
             "poisons": result.n,
             **{f"auc{end}": number for end, number in zip(_ENDS, result.auc, strict=True)},
-            "fpr": result.fpr,
-            **{f"tpr{end}": number for end, number in zip(_ENDS, result.tpr, strict=True)},
+            **{
+                f"tpr_at_{100 * fpr:g}_percent_fpr{end}": number
+                for fpr, tpr in result.rates.tpr.items()
+                for end, number in zip(_ENDS, tpr, strict=True)
+            },
             "against": c.against,
-            **{f"difference{end}": number for end, number in zip(_ENDS, result.difference, strict=True)},
+            **{f"auc_difference{end}": number for end, number in zip(_ENDS, result.difference, strict=True)},
+            **{
+                f"tpr_difference_at_{100 * fpr:g}_percent_fpr{end}": number
+                for fpr in DECIDING
+                for end, number in zip(_ENDS, result.tpr_difference.get(fpr, (0.0, None, None)), strict=True)
+            },
             "verdict": result.verdict,
             "needs": c.detector.trusts,
             "source": c.detector.source,

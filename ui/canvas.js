@@ -1,5 +1,23 @@
 // What all components need, put before each of them: a component is one module, and there is no build step.
 
+/** A share in percent, as `percent_text` of lgm/intervals.py: what is not quite 100 % (or 0) does not read as that. */
+function percent(share, digits) {
+  const [value, least] = [100 * share, 10 ** -digits];
+  const near = Math.floor(value * 10 ** digits + 0.5) / 10 ** digits;
+  if (value < 100 && near >= 100) return `> ${(100 - least).toFixed(digits)} %`;
+  if (value > 0 && near <= 0) return `< ${least.toFixed(digits)} %`;
+  return `${near.toFixed(digits)} %`;
+}
+
+/** Log-likelihoods and T, for people. */
+const nats = (t) => t.toFixed(2).replace("-", "−");
+
+/** The ends of an interval, rounded so that it only grows, as `outward` there. */
+const outward = (low, high, digits) => [
+  (Math.floor(low * 10 ** digits + 1e-9) / 10 ** digits + 0).toFixed(digits),
+  (Math.ceil(high * 10 ** digits - 1e-9) / 10 ** digits + 0).toFixed(digits),
+];
+
 function bytes(text) {
   const letters = atob(text);
   const found = new Uint8Array(letters.length);

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from lgm.cards import FeatureMap, Features
-from lgm.config import METHODS
+from lgm.config import ATTACK_REVISION, METHODS
 from lgm.data import Dataset
-from lgm.detection import Outcome, Roc, is_removed, nominal_fpr, outcome
+from lgm.detection import DetectionReport, Outcome, Roc, is_removed, nominal_fpr, outcome
 from lgm.poisons import Poisons
 
 
@@ -24,7 +24,7 @@ class Case:
         poisons: Crafted on this network.
         n_dim: Number of features, D.
         roc: Over all poisons.
-        report: `lgm.detection.detection_report` at 1 % FPR.
+        report: At 1 % FPR.
         dataset: What all of it is about.
     """
 
@@ -34,7 +34,7 @@ class Case:
     poisons: Poisons
     n_dim: int
     roc: Roc
-    report: dict[str, Any]
+    report: DetectionReport
     dataset: Dataset
 
     @property
@@ -91,7 +91,7 @@ class Case:
                 "wrongly_removed": at.wrongly_removed,
                 "kept": at.kept,
             },
-            "at_1_percent_fpr": self.report,
+            "at_1_percent_fpr": self.report.to_dict(),
             "poisons": self.poisons.manifest,
         }
 
@@ -104,12 +104,14 @@ def describe(poisons: Poisons, dataset: Dataset) -> str:
     return (
         f"{len(poisons)} poisons, {method}, β = {config.get('beta', float('nan')):g}, "
         f"{poisons.iterations.mean():.0f} iterations on average, crafted on {dataset.brief(split)}, "
-        f"seed {poisons.manifest.get('seed', '?')}"
+        f"seed {poisons.manifest.get('seed', '?')}" + _age(poisons.manifest)
     )
 
 
-def auc_text(auc: float | None) -> str:
-    """Three decimals, but never a perfect score that is not one."""
-    if auc is None:
-        return "–"
-    return "> 0.999" if 0.9995 <= auc < 1 else f"{auc:.3f}"
+def _age(manifest: dict[str, Any]) -> str:
+    """With what and when poisons were made; those from elsewhere do not say."""
+    if "attack_revision" not in manifest:
+        return ", by an unnamed revision of the attack"
+    revision, today = manifest["attack_revision"], ATTACK_REVISION
+    older = "" if revision == today else f" (today's is {today})"
+    return f", attack revision {revision}{older}, {manifest['made']}"

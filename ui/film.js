@@ -197,14 +197,12 @@ function numbers(data, epoch) {
     .join(", ");
 }
 
-const percent = (value) => `${(100 * value).toFixed(1)} %`;
-
 /** The panels of the curves: a title, how a number is written, and lines. */
 function series({ loss, records }) {
   const panels = [
     {
       title: "accuracy",
-      write: percent,
+      write: (share) => percent(share, 1),
       top: 1,
       lines: [
         { key: "validation_accuracy", name: "held-out", spoken: "held-out accuracy" },

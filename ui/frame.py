@@ -11,6 +11,10 @@ from PIL import Image
 from lgm.cards import CheckpointError
 from lgm.data import DataError, SaveError
 from lgm.figures import ROLE, picture
+from lgm.poisons import NoPoisonsError, Poisons
+from lgm.study import Study, outdated, provenance
+from ui.choices import choose_data
+from ui.words import STYLE, explain
 
 _CSS = """
 <style>
@@ -23,6 +27,8 @@ h1 {font-size: 1.7rem !important; padding: 0 0 .1rem 0 !important;}
 /* In the dark no single colour can be both text on the page and ground for white text. */
 [data-testid="stBaseButton-primary"] {background-color: #0B6BB8; border-color: #0B6BB8; color: #FFFFFF;}
 h2 {font-size: 1.25rem !important; padding: .4rem 0 .2rem 0 !important;}
+:has(> .st-key-history) {display: none;}
+.st-key-title_row {margin-bottom: -1rem;}
 .lgm-lead {opacity: .85; margin: 0 0 .6rem 0; max-width: 62rem;}
 .lgm-chip {display: inline-block; padding: 0 .5rem; border-radius: 1rem; border: 2px solid;
   font-weight: 600; font-size: .85rem;}
@@ -30,15 +36,36 @@ h2 {font-size: 1.25rem !important; padding: .4rem 0 .2rem 0 !important;}
 """
 
 
+# Streamlit makes an entry of the browser's history of every change of the query. Whoever moves a slider ten times would
+# have to go back eleven times to leave the page: only another page is another entry.
+_HISTORY = """
+<script>
+if (!Object.hasOwn(history, "pushState")) {
+  const push = history.pushState.bind(history);
+  history.pushState = (state, title, url) => {
+    const here = new URL(url, location).pathname === location.pathname;
+    here ? history.replaceState(state, title, url) : push(state, title, url);
+  };
+}
+</script>
+"""
+
+
 def style() -> None:
-    """Spacing, tabular numbers, crisp enlarged images."""
-    st.html(_CSS)
+    """Spacing, tabular numbers, crisp enlarged images, words that explain themselves; Back leaves the page."""
+    st.html(_CSS.replace("</style>", f"{STYLE}</style>"))
+    with st.container(key="history"):
+        st.html(_HISTORY, unsafe_allow_javascript=True)
 
 
 def title(question: str, lead: str) -> None:
-    """The one question a page answers, and one sentence that says what to do."""
-    st.title(question, anchor=False)
-    st.html(f'<p class="lgm-lead">{lead}</p>')
+    """The one question a page answers, what it is about, and one sentence that says what to do."""
+    row = {"horizontal": True, "vertical_alignment": "center", "horizontal_alignment": "distribute"}
+    with st.container(key="title_row", **row):
+        st.title(question, anchor=False, width="content")
+        with guard():
+            choose_data()
+    st.html(f'<p class="lgm-lead">{explain(lead)}</p>')
 
 
 @contextmanager
@@ -46,6 +73,8 @@ def guard() -> Iterator[None]:
     """Turn the errors a user can mend into a message; everything else stays a traceback."""
     try:
         yield
+    except NoPoisonsError as normal:
+        st.info(str(normal), icon=":material/science:")
     except (CheckpointError, DataError, SaveError) as error:
         st.error(str(error), icon=":material/error:")
 
@@ -71,9 +100,20 @@ class CurrentPoison:
     beta: float
 
 
-def keep_poison(poison: CurrentPoison) -> None:
-    """Remember the poison that Craft shows."""
-    st.session_state["current_poison"] = poison
+def keep_poison(poisons: Poisons, index: int, model: str, classes: tuple[str, ...]) -> None:
+    """Remember one of these poisons, crafted on ``model``; ``classes`` are the names of the labels."""
+    label, target, predicted = (
+        classes[group[index]] for group in (poisons.labels, poisons.target_labels, poisons.predicted)
+    )
+    st.session_state["current_poison"] = CurrentPoison(
+        image=poisons.images[index],
+        model=model,
+        label=label,
+        target_label=target,
+        predicted=predicted,
+        score=float(poisons.score[index]),
+        beta=float(poisons.beta[index]),
+    )
 
 
 def current_poison(model: str) -> CurrentPoison | None:
@@ -92,9 +132,19 @@ def poison_strip(model: str, threshold: float) -> None:
     with st.container(horizontal=True, vertical_alignment="center", border=True):
         st.image(enlarged(poison.image, 56), width=56, alt=f"Your poison, claimed label {poison.label}")
         verdict, role = ("removed by the filter", "clean") if removed else ("passes the filter", "poison")
-        st.markdown(
+        text = (
             f"**Your poison** claims **{poison.label}**, the network sees **{poison.predicted}** "
             f"(target {poison.target_label}, β = {poison.beta:g}). "
             f"log p(f(x)|{poison.label}) = **{poison.score:.2f}** nats, T = {threshold:.2f}: "
         )
+        st.markdown(explain(text, "log p(f(x)|y)"), unsafe_allow_html=True)
         st.html(f'<span class="lgm-chip" style="border-color:{ROLE[role]}">{verdict}</span>')
+
+
+def age(found: Study | None) -> None:
+    """What a study was made of, when and with what, below its numbers; and a warning if it is older than the attack."""
+    if found is None:
+        return
+    if why := outdated(found["about"]):
+        st.warning(f"These numbers are old: {why}.", icon=":material/history:")
+    st.caption(provenance(found["about"]))

@@ -22,15 +22,22 @@ def runner() -> Runner:
     return Runner()
 
 
-def job_panel(job: Job, label: str) -> None:
+def jobs_of(kind: str) -> list[Job]:
+    """Jobs whose key begins with this word, the oldest first; of all sessions, because work belongs to the server."""
+    return [job for job in list(runner().jobs.values()) if job.key.split(" ")[0] == kind]
+
+
+def job_panel(job: Job, label: str, *, on_cancel: Callable[[], None] | None = None, timed: bool = True) -> None:
     """Follow a job that is active, or say why one failed: progress with time left, place in the queue, Cancel.
 
-    The panel refreshes itself while the job is active and reruns the whole page once when it ends.
+    The panel refreshes itself while the job is active and reruns the whole page once when it ends. ``on_cancel`` is
+    called instead of `Job.cancel` by a page that has to remember it. ``timed``: whether the pace so far says when the
+    job ends.
     """
     active = job.active
     if not active and job.error is None:
         st.rerun()  # it ended after the page had looked
-    st.fragment(_panel, run_every=_TICK if active else None)(job, label, active)
+    st.fragment(_panel, run_every=_TICK if active else None)(job, label, active, on_cancel or job.cancel, timed)
 
 
 def tick_while(active: bool) -> float | None:
@@ -38,22 +45,22 @@ def tick_while(active: bool) -> float | None:
     return 2 * _TICK if active else None
 
 
-def _panel(job: Job, label: str, was_active: bool) -> None:
+def _panel(job: Job, label: str, was_active: bool, cancel: Callable[[], None], timed: bool) -> None:
     """``was_active`` is from the last full run of the page; it differs from the job's own state exactly once."""
     job.watch()
     if was_active and not job.active:
         st.rerun()
     if job.active:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.progress(min(1.0, job.step / max(1, job.total)), text=_progress_text(job, label))
+            st.progress(min(1.0, job.step / max(1, job.total)), text=_progress_text(job, label, timed))
             st.button(
-                "Cancel", key=f"cancel_{job.key}", on_click=job.cancel, disabled=job.cancelling, icon=":material/stop:"
+                "Cancel", key=f"cancel_{job.key}", on_click=cancel, disabled=job.cancelling, icon=":material/stop:"
             )
     elif job.error is not None:
         show_error(job.error)
 
 
-def _progress_text(job: Job, label: str) -> str:
+def _progress_text(job: Job, label: str, timed: bool) -> str:
     if job.cancelling:
         return f"{label}: stopping"
     if job.state == "queued":
@@ -64,7 +71,7 @@ def _progress_text(job: Job, label: str) -> str:
     if job.total and job.step >= job.total:
         return f"{label}: finishing"
     parts = [f"{label}: {100 * job.step / max(1, job.total):.0f} %"]
-    if job.seconds_left is not None:
+    if timed and job.seconds_left is not None:
         parts.append(f"{duration(job.seconds_left)} left")
     parts += [write(job.metrics[name]) for name, write in _METRICS.items() if name in job.metrics]
     return " · ".join(parts)

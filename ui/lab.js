@@ -4,6 +4,7 @@
 const states = new WeakMap(); // survives re-invocation: this function is called again whenever data or theme change
 const DIFFERENCE_GAIN = 3;
 const WAY_MS = 1500; // a played way, from its first frame to its last
+const TERMS = 3; // of what is minimised: to the target's features, to the base, and what a knowing attacker pays
 const FAINT = 0.25; // opacity of the way that is still ahead
 
 const floats = (text) => new Float32Array(bytes(text).buffer);
@@ -22,12 +23,12 @@ export default function ({ data, parentElement, setStateValue }) {
   const play = root.querySelector(".play");
   range.max = data.betas.length - 1;
   range.value = s.index;
-  range.disabled = !s.decoded.ready;
+  range.disabled = !s.decoded.ready || data.betas.length < 2;
   root.classList.toggle("pending", !s.decoded.ready);
   root.classList.toggle("story", data.story);
 
   const ask = () => { if (!s.frame) s.frame = requestAnimationFrame(() => { s.frame = 0; draw(root, s); }); };
-  const commit = () => { s.dragging = false; if (!data.story) setStateValue("index", s.index); };
+  const commit = () => { s.dragging = false; if (!data.story) setStateValue("beta", data.betas[s.index]); };
   const stop = () => { clearInterval(s.playing); s.playing = null; play.textContent = "▶ play"; };
   const start = () => {
     let step = -1;
@@ -149,6 +150,7 @@ function controls(root, s) {
   const { betas, iterations } = s.data, last = iterations.length - 1, frame = s.at ?? last;
   const beta = root.querySelector(".beta"), scrub = root.querySelector(".scrub"), button = scrub.querySelector("button");
   beta.querySelector("output").textContent = String(betas[s.index]);
+  beta.querySelector(".more").hidden = !(s.data.more && s.decoded.ready);
   beta.querySelector("input").setAttribute("aria-valuetext", `beta ${betas[s.index]}`);
   const range = scrub.querySelector("input"), words = `${iterations[frame]} of ${iterations[last]}`;
   range.max = last;
@@ -162,7 +164,11 @@ function controls(root, s) {
 const tile = (root, name) => root.querySelector(`.tile.${name}`);
 
 function say(figure, text) {
-  figure.querySelector("output").textContent = text;
+  const output = figure.querySelector("output");
+  if (output.dataset.said === text) return; // a word of it may be explaining itself
+  output.dataset.said = text;
+  const [before, after] = text.split("collides"), word = figure.closest(".lab").querySelector(".collides").content;
+  output.replaceChildren(before, ...(after === undefined ? [] : [word.cloneNode(true), after]));
   figure.querySelector("canvas").setAttribute("aria-label", `${figure.querySelector("figcaption").textContent}: ${text}`);
 }
 
@@ -192,7 +198,10 @@ function draw(root, s) {
     plane(root.querySelector(`.plane.${name}`), s, name, poison);
     if (name === "lgm") gauge(root.querySelector(".gauge"), s, poison);
   }
-  if (decoded.ready) terms(root.querySelector(".terms canvas"), s);
+  if (decoded.ready) {
+    terms(root.querySelector(".terms canvas"), s);
+    bars(root.querySelector(".bars"), s);
+  }
 }
 
 // The poison that both sliders ask for: at the end with its own numbers, before that as it was recorded on the way.
@@ -206,7 +215,7 @@ function shown(s, name) {
   const k = i * s.data.iterations.length + s.at, image = s.way[name].subarray(values * k, values * (k + 1));
   return {
     image, z: [...p.path.subarray(2 * k, 2 * k + 2)], score: p.path_score?.[k], predicted: p.path_predicted[k],
-    l2: Math.sqrt(p.terms[2 * k + 1]), linf: largestChange(image, s.decoded.base),
+    l2: Math.sqrt(p.terms[TERMS * k + 1]), linf: largestChange(image, s.decoded.base),
   };
 }
 
@@ -233,20 +242,23 @@ function gauge(figure, s, poison) {
   g.fillStyle = s.data.colors.poison + "55"; g.fillRect(left, y - 9, X(T) - left, 18);
   g.fillStyle = s.data.colors.clean + "55"; g.fillRect(X(T), y - 9, right - X(T), 18);
   g.font = "11px " + font; g.fillStyle = ink; g.textBaseline = "top";
-  const spot = (v, text, align) => { g.textAlign = align; g.fillText(text, X(v), y + 14); };
-  spot(low, `≤ ${low.toFixed(0)}`, "left"); spot(peak, peak.toFixed(1), "right");
   g.strokeStyle = ink; g.lineWidth = 2;
   g.beginPath(); g.moveTo(X(T), y - 16); g.lineTo(X(T), y + 12); g.stroke();
-  g.textAlign = "center"; g.fillText(`T = ${T.toFixed(1)}`, Math.max(left + 28, Math.min(X(T), right - 28)), y + 14);
+  const name = `T = ${nats(T)}`, half = g.measureText(name).width / 2, middle = Math.max(left + half, Math.min(X(T), right - half));
+  g.textAlign = "center"; g.fillText(name, middle, y + 14);
+  // The ends of the scale, where T leaves room for them.
+  const lowest = `≤ ${low.toFixed(0)}`, best = peak.toFixed(1), gap = half + 8;
+  g.textAlign = "left"; if (left + g.measureText(lowest).width < middle - gap) g.fillText(lowest, left, y + 14);
+  g.textAlign = "right"; if (right - g.measureText(best).width > middle + gap) g.fillText(best, right, y + 14);
   g.textBaseline = "bottom";
   g.textAlign = "left"; g.fillText("removed", left, y - 13);
   g.textAlign = "right"; g.fillText("kept", right, y - 13);
   const output = figure.querySelector("output");
   if (poison) {
-    mark(g, X(poison.score), y, "diamond", s.data.colors.poison, ink);
-    output.textContent = `log p(f(x) | ${s.data.classes[s.data.base_label]}) = ${poison.score.toFixed(2)} nats`;
+    mark(g, X(poison.score), y, s.data.colors.poison, ink);
+    output.textContent = `log p(f(x) | ${s.data.classes[s.data.base_label]}) = ${nats(poison.score)} nats`;
   } else output.textContent = "";
-  canvas.setAttribute("aria-label", `Likelihood gauge, threshold ${T.toFixed(1)} nats. ${output.textContent}`);
+  canvas.setAttribute("aria-label", `Likelihood gauge, threshold ${nats(T)} nats. ${output.textContent}`);
 }
 
 function picture(figure, pixels, shape, border) {
@@ -298,20 +310,27 @@ function plane(figure, s, name, poison) {
     way(0, here, 1);
   }
   const { ink, paper } = s.look;
-  mark(g, X(net.base_z[0]), Y(net.base_z[1]), "circle", s.data.colors.base, paper);
-  mark(g, X(net.target_z[0]), Y(net.target_z[1]), "square", s.data.colors.target, paper);
-  if (poison) mark(g, X(poison.z[0]), Y(poison.z[1]), "diamond", s.data.colors.poison, ink);
+  if (poison) mark(g, X(poison.z[0]), Y(poison.z[1]), s.data.colors.poison, ink);
+  // Hollow and over it: a poison lies on one of the two, if it is good, and both must be seen.
+  hollow(g, X(net.base_z[0]), Y(net.base_z[1]), "circle", s.data.colors.base, paper);
+  hollow(g, X(net.target_z[0]), Y(net.target_z[1]), "square", s.data.colors.target, paper);
   const words = poison ? `poison at ${poison.z.map((v) => v.toFixed(1)).join(", ")}` : "poison not made yet";
   canvas.setAttribute("aria-label", `${figure.querySelector("figcaption").textContent}: base at ${net.base_z.map((v) => v.toFixed(1)).join(", ")}, target at ${net.target_z.map((v) => v.toFixed(1)).join(", ")}, ${words}`);
 }
 
-function mark(g, x, y, shape, fill, edge) {
+function mark(g, x, y, fill, edge) {
   g.fillStyle = fill; g.strokeStyle = edge; g.lineWidth = 2;
   g.beginPath();
-  if (shape === "circle") g.arc(x, y, 7, 0, 2 * Math.PI);
-  else if (shape === "square") g.rect(x - 6.5, y - 6.5, 13, 13);
-  else { g.moveTo(x, y - 9); g.lineTo(x + 9, y); g.lineTo(x, y + 9); g.lineTo(x - 9, y); g.closePath(); }
+  g.moveTo(x, y - 9); g.lineTo(x + 9, y); g.lineTo(x, y + 9); g.lineTo(x - 9, y); g.closePath();
   g.fill(); g.stroke();
+}
+
+// An outline wider than a poison, on a halo of the page's colour.
+function hollow(g, x, y, shape, colour, paper) {
+  g.beginPath();
+  if (shape === "circle") g.arc(x, y, 11, 0, 2 * Math.PI);
+  else g.rect(x - 11, y - 11, 22, 22);
+  for (const [style, width] of [[paper, 6], [colour, 3]]) { g.strokeStyle = style; g.lineWidth = width; g.stroke(); }
 }
 
 // The background that no slider moves: points, rings, class numbers, the ring at which the filter cuts.
@@ -340,6 +359,30 @@ function cloud({ data, look: { ink, font } }, net, { X, Y, scale, width, height,
   return canvas;
 }
 
+const DASHES = [[], [6, 4], [2, 3]]; // of the lines of the terms
+
+// The terms of one network's objective at a frame, with their weights.
+function weighted(s, net, frame) {
+  const at = TERMS * (s.index * s.data.iterations.length + frame), [collision, perturbation, hinge] = net.p.terms.subarray(at, at + TERMS);
+  return [collision, s.data.betas[s.index] * perturbation, hinge];
+}
+
+// How large each term is where both sliders stand: a bar a network, on one scale.
+function bars(figure, s) {
+  const rows = Object.entries(s.decoded.nets).map(([name, net]) => [name, weighted(s, net, s.at ?? s.data.iterations.length - 1)]);
+  const sum = (values) => values.reduce((a, b) => a + b, 0), longest = Math.max(...rows.map(([, values]) => sum(values)), 1e-12);
+  const digits = (value) => (value === 0 ? "0" : value.toPrecision(2));
+  for (const [name, values] of rows) {
+    const row = figure.querySelector(`.${name}`);
+    [...row.querySelectorAll("i")].forEach((part, term) => {
+      part.style.width = `${(100 * values[term]) / longest}%`;
+      part.style.setProperty("--of", s.data.colors[name]);
+    });
+    const shown = values.slice(0, s.data.gamma ? TERMS : 2).map(digits);
+    row.querySelector("output").textContent = `${shown.join(" + ")} = ${digits(sum(values))}`;
+  }
+}
+
 function terms(canvas, s) {
   if (!canvas.clientWidth) return;
   const { data, decoded, look: { ink, font } } = s, { g, width, height } = sharpen(canvas, font);
@@ -359,10 +402,11 @@ function terms(canvas, s) {
   g.fillText("iteration", (box.left + box.right) / 2, box.bottom + 19);
   for (const [name, net] of Object.entries(decoded.nets)) {
     g.strokeStyle = data.colors[name]; g.lineWidth = 2.5;
-    [1, data.betas[s.index]].forEach((weight, term) => {
-      g.setLineDash(term ? [6, 4] : []);
+    DASHES.forEach((dash, term) => {
+      if (term === 2 && !net.p.terms.some((value, i) => i % TERMS === 2 && value > 0)) return; // nobody pays
+      g.setLineDash(dash);
       g.beginPath();
-      for (let f = 0; f < frames; f++) g.lineTo(X(at[f]), Y(weight * net.p.terms[(s.index * frames + f) * 2 + term]));
+      for (let f = 0; f < frames; f++) g.lineTo(X(at[f]), Y(weighted(s, net, f)[term]));
       g.stroke();
     });
   }
@@ -371,15 +415,18 @@ function terms(canvas, s) {
     g.strokeStyle = ink; g.lineWidth = 1.5;
     g.beginPath(); g.moveTo(X(at[s.at]), box.top); g.lineTo(X(at[s.at]), box.bottom); g.stroke();
   }
-  canvas.setAttribute("aria-label", "Distance to the target's features and weighted distance to the base, by iteration, both networks");
+  canvas.setAttribute("aria-label", `Terms of the objective by iteration, both networks: distance to the target's features, weighted distance to the base${s.data.gamma ? ", weighted lack of likelihood" : ""}`);
 }
 
 function legends(root, data) {
-  const dot = (colour, text) => `<span><b style="background:${colour}"></b>${text}</span>`;
-  const line = (colour, text, dash) => `<span><b class="line ${dash ? "dash" : ""}" style="border-color:${colour}"></b>${text}</span>`;
-  const c = data.colors, points = dot(c.base, "base") + dot(c.target, "target") + dot(c.poison, "poison and its way");
-  root.querySelector(".plane.lgm .key").innerHTML = points + line(c.clean, "filter removes what is outside", true);
-  root.querySelector(".plane.softmax .key").innerHTML = points;
+  const line = (colour, text, dash) => `<span><b class="line ${dash}" style="border-color:${colour}"></b>${text}</span>`;
+  const spot = (kind, colour, text) => `<span><b class="${kind}" style="--of:${colour}"></b>${text}</span>`;
+  const c = data.colors, points = spot("ring", c.base, "base") + spot("square", c.target, "target") + spot("diamond", c.poison, "poison and its way");
+  for (const [name, net] of Object.entries(data.nets))
+    root.querySelector(`.plane.${name} .key`).innerHTML =
+      points + (net.cut === null ? "" : line(c.clean, "filter removes what is outside", "dash"));
+  const ink = "currentColor";
   root.querySelector(".terms .key").innerHTML =
-    line(c.lgm, "LGM") + line(c.softmax, "softmax") + "<span>solid: |s(f(x)−f(t))|²</span><span>dashed: β|x−b|²</span>";
+    line(c.lgm, "LGM", "") + line(c.softmax, "softmax", "") + line(ink, "|s(f(x)−f(t))|²", "") + line(ink, "β|x−b|²", "dash") +
+    (data.gamma ? line(ink, "γ·max(0, T−log p)", "dot") : "");
 }

@@ -9,21 +9,16 @@ import numpy as np
 import streamlit as st
 
 from lgm.cards import locate, read_gaussians
-from lgm.config import BETA_GRID
 from lgm.detection import cut_radius
 from lgm.figures import CLASS, ROLE, Projection, projection
 from lgm.poisons import Poisons
 from ui import load
 from ui.component import declare
+from ui.paths import nearest
 
 _bench = declare("lab")
 _CLOUD = 1500  # points of D_f behind the path: enough to see the classes
 _COLORS = {**ROLE, "classes": CLASS}
-
-
-def nearest_stop(beta: float) -> int:
-    """The slider's stop for a beta, by ratio."""
-    return int(np.abs(np.log(np.asarray(BETA_GRID) / beta)).argmin())
 
 
 def lab(
@@ -31,7 +26,9 @@ def lab(
     pair: tuple[np.ndarray, int, np.ndarray, int],
     points: dict[str, tuple[np.ndarray, np.ndarray]],
     *,
+    betas: tuple[float, ...],
     beta: float,
+    more: bool = False,
     story: bool = False,
     key: str,
     on_release: Callable[[float], None] | None = None,
@@ -39,26 +36,29 @@ def lab(
     """Draw the bench.
 
     Args:
-        paths: Poisons by loss ("lgm", "softmax") over `BETA_GRID`, None while they are being made.
+        paths: Poisons by loss ("lgm", "softmax") at these ``betas``, None while they are being made.
         pair: Base image, its label, target image, its label.
         points: Features of base and target by loss.
+        betas: The slider's stops.
         beta: Where the slider stands.
+        more: Whether further stops are being made.
         story: The small, self-playing form of the Overview page.
         key: Identity of the component.
         on_release: Called with beta once it is let go, before the rerun that draws the bench with it.
     """
 
     def released() -> None:
-        index = st.session_state[key].get("index")
-        if on_release and isinstance(index, int) and 0 <= index < len(BETA_GRID):  # it comes from a browser
-            on_release(BETA_GRID[index])
+        chosen = st.session_state[key].get("beta")
+        if on_release and chosen in betas:  # it comes from a browser, which may still show other stops
+            on_release(float(chosen))
 
     base, base_label, target, target_label = pair
     iterations = shown_iterations([path for path in paths.values() if path])
     data = {
         "story": story,
-        "index": nearest_stop(beta),
-        "betas": list(BETA_GRID),
+        "index": nearest(beta, betas),
+        "betas": list(betas),
+        "more": more,
         "iterations": iterations.tolist(),
         "shape": base.shape,
         "classes": load.dataset().classes,
@@ -66,6 +66,7 @@ def lab(
         "target": _pack(target),
         "base_label": base_label,
         "target_label": target_label,
+        "gamma": max((path.manifest["config"].get("gamma", 0.0) for path in paths.values() if path), default=0.0),
         "threshold": load.threshold(load.model_name("lgm")),
         "colors": _COLORS,
         "nets": {loss: _network(loss, path, points[loss], base_label) for loss, path in paths.items()},
@@ -74,7 +75,7 @@ def lab(
         if path:
             seen = projection(load.features(load.model_name(loss)))
             data["nets"][loss]["poisons"] = _poisons(path, seen) | _way(path, iterations, seen, images=not story)
-    _bench(key=key, data=data, on_index_change=released)
+    _bench(key=key, data=data, on_beta_change=released)
 
 
 def shown_iterations(paths: list[Poisons]) -> np.ndarray:
@@ -144,7 +145,8 @@ def _poisons(path: Poisons, seen: Projection) -> dict[str, Any]:
 def _way(path: Poisons, iterations: np.ndarray, seen: Projection, *, images: bool) -> dict[str, Any]:
     """Every poison at these iterations, as it was last recorded."""
     frames = np.searchsorted(path.path_iteration, iterations, side="right") - 1
-    way = {"path": _pack(seen(path.path[:, frames])), "terms": _pack(path.path_objective[:, frames])}
+    terms = np.concatenate([path.path_objective, _hinge(path)[..., None]], axis=2)[:, frames]
+    way = {"path": _pack(seen(path.path[:, frames])), "terms": _pack(terms.astype(np.float32))}
     if not images:
         return way
     # Each image as its change modulo 256, deflated: a tenth to a quarter, because pixels come to rest.
@@ -154,6 +156,16 @@ def _way(path: Poisons, iterations: np.ndarray, seen: Projection, *, images: boo
         "path_predicted": _pack(path.path_predicted[:, frames]),
         "path_images": _pack(changes, deflate=True),
     }
+
+
+def _hinge(path: Poisons) -> np.ndarray:
+    """(N, F) third term of what was minimised, for an attacker who knows of the filter; 0 for others."""
+    config = path.manifest.get("config", {})
+    if not config.get("gamma"):
+        return np.zeros(path.path_objective.shape[:2])
+    from lgm.evasion import MARGIN  # it brings torch, which crafting with gamma has brought before
+
+    return config["gamma"] * np.maximum(0, config["threshold"] + MARGIN - path.path_score)
 
 
 def _pack(array: np.ndarray, *, deflate: bool = False) -> str:

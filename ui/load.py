@@ -1,6 +1,6 @@
 """Cached loaders. What the first paint needs reads without torch; the network comes when it is asked for."""
 
-import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,9 +9,11 @@ import streamlit as st
 
 from lgm import cards, poisons
 from lgm.cards import Card, CheckpointError, FeatureMap, Features
-from lgm.data import Dataset, Split
+from lgm.data import DataError, Dataset, Split, UnreadableError
 from lgm.datasets import DATASETS, load_split
+from lgm.detection import empirical_threshold
 from lgm.poisons import Poisons
+from lgm.study import read_study
 from ui import state
 
 if TYPE_CHECKING:
@@ -21,43 +23,46 @@ PAGES = Path(__file__).resolve().parent.parent / "pages"
 LOSSES = {"lgm": "LGM network", "softmax": "Softmax network"}
 
 
-def choose_data() -> None:
-    """The sidebar: which dataset, which clean fine-tuning data D_f, which two networks."""
-    titles = {name: DATASETS[name].title for name in _usable()}
-    _choice("Dataset", "dataset", list(titles), dataset().name, titles)
-    chosen = dataset()
-    wording = {name: f"{chosen.title}: {chosen.brief(name)}" for name in chosen.splits}
-    _choice("Fine-tuning data D_f", "data", clean_splits(), clean_split(), wording)
-    if not chosen.at_hand(chosen.clean[0]):
-        st.caption(f"The official {chosen.title} files are not on this machine. The Train page can fetch them.")
-    for loss, title in LOSSES.items():
-        _choice(title, loss, networks(loss, chosen.name), model_name(loss), {})
-
-
-def _choice(title: str, name: str, options: list[str], current: str, titles: dict[str, str]) -> None:
-    index = options.index(current) if current in options else 0
-    shown = [titles.get(option, option) for option in options]
-    # A choice made elsewhere is part of the key: a widget that is already there would take it back.
-    label = st.selectbox(title, shown, index=index, key=f"w_{name}_{current}_{shown}")
-    picked = options[shown.index(label)] if label else current
-    if picked != current:
-        state.choose(name, picked)
-        st.rerun()
-
-
 @st.cache_resource(show_spinner=False, max_entries=1, ttl=10)
-def _cards(folders: str) -> dict[str, Card]:
+def _models(folders: str) -> tuple[dict[str, Card], list[str]]:
     del folders  # part of the key
-    return {name: cards.read_card(name) for name in cards.list_checkpoints()}
+    usable, unusable = cards.survey()
+    for name, card in list(usable.items()):
+        try:
+            cards.check_features(cards.features_path(cards.locate(name)), card)
+        except CheckpointError as error:  # the pages draw them
+            unusable.append(str(error).replace(f"{cards.locate(name).parent}{os.sep}", ""))
+            del usable[name]
+    return usable, unusable
+
+
+def _survey() -> tuple[dict[str, Card], list[str]]:
+    """The models with all their files, and what is wrong with those that cannot be used (shared: do not change them).
+
+    Read anew when a file has come or gone, as the Train page makes them, and now and then: a page asks a hundred times.
+    """
+    return _models(" ".join(f"{folder} {_changed(folder)}" for folder in (cards.SHIPPED, cards.user_folder())))
+
+
+def _changed(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:  # not there, or not for us: either is said where it matters
+        return 0
 
 
 def _all_cards() -> dict[str, Card]:
-    """The cards of all usable checkpoints, by name (shared: do not change them); a page asks for them a hundred times.
+    return _survey()[0]
 
-    Read anew when a file has come or gone, as the Train page makes them, and now and then.
-    """
-    folders = (folder for folder in (cards.SHIPPED, cards.user_folder()) if folder.is_dir())
-    return _cards(" ".join(f"{folder} {folder.stat().st_mtime_ns}" for folder in folders))
+
+def models() -> list[str]:
+    """Names of all models that the pages can show, shipped ones first."""
+    return list(_survey()[0])
+
+
+def unusable() -> list[str]:
+    """Each file in the folders for models that cannot be used: its name, why, and what to do."""
+    return _survey()[1]
 
 
 def networks(loss: str, of: str) -> list[str]:
@@ -66,7 +71,7 @@ def networks(loss: str, of: str) -> list[str]:
     return [name for name, config in configs.items() if config.model.loss == loss and config.dataset == of]
 
 
-def _usable() -> list[str]:
+def usable() -> list[str]:
     """Datasets with a network of either loss."""
     made = {(card.config.model.loss, card.config.dataset) for card in _all_cards().values()}
     return [name for name in DATASETS if all((loss, name) in made for loss in LOSSES)]
@@ -75,7 +80,7 @@ def _usable() -> list[str]:
 def dataset() -> Dataset:
     """The URL's dataset if there are networks for it, else MNIST."""
     wanted = state.get("dataset")
-    return DATASETS[wanted if wanted in _usable() else "mnist"]
+    return DATASETS[wanted if wanted in usable() else "mnist"]
 
 
 def class_name(label: int) -> str:
@@ -94,6 +99,20 @@ def clean_split() -> str:
     """Name of D_f: the URL's if this machine has it, else the first that it has."""
     wanted, options = state.get("data"), clean_splits()
     return wanted if wanted in options else options[0]
+
+
+def closed_data() -> str | None:
+    """Why this account cannot read data of the chosen dataset that may well be on this machine; None if it can."""
+    chosen = dataset()
+    for name in chosen.splits:
+        if not chosen.at_hand(name):
+            try:
+                chosen.load(name)
+            except UnreadableError as error:
+                return str(error)
+            except DataError:
+                continue
+    return None
 
 
 def model_name(loss: str) -> str:
@@ -198,28 +217,20 @@ def posterior(name: str, z: np.ndarray, label: int) -> tuple[np.ndarray, float]:
 
 
 def threshold(name: str) -> float:
-    """The current T in nats for an LGM network; where nobody chose one, the T that removes 1 % of D_f."""
+    """The current T in nats for an LGM network; where nobody chose one, that of 1 % FPR on D_f."""
     chosen = state.get("threshold")
-    return float(np.quantile(embedded(name, clean_split()).score, 0.01)) if chosen is None else cast(float, chosen)
+    if chosen is not None:
+        return cast(float, chosen)
+    return empirical_threshold(embedded(name, clean_split()).score, 0.01)
 
 
 @st.cache_data(show_spinner=False, max_entries=8, ttl=10)
 def _study(of: str) -> dict[str, Any] | None:
-    path = cards.SHIPPED / f"{of}.study.json"
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected a study in JSON, found {error}; restore it or delete it") from error
+    return read_study(of)
 
 
 def study() -> dict[str, Any] | None:
-    """What was measured on the chosen dataset and is shipped with its networks; None if nothing was.
-
-    Raises:
-        CheckpointError: the file does not read.
-    """
+    """What was measured on the chosen dataset; see `lgm.study.read_study`."""
     return _study(dataset().name)
 
 

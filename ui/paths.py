@@ -1,5 +1,6 @@
-"""Beta-paths: the poisons of one pair for every stop of the beta slider, made once and kept."""
+"""Beta-paths: the poisons of one pair for the stops of the beta slider, made in the background and kept."""
 
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -7,12 +8,15 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from lgm.cards import Card, CheckpointError
-from lgm.config import Method, PoisonConfig
+from lgm.config import BETA_GRID, Method, PoisonConfig
 from lgm.data import Split
+from lgm.jobs import Job, Runner
 from lgm.poisons import Poisons, read_shipped_poisons
+from lgm.tradeoff import BETAS
 from ui import load
 
 
@@ -32,6 +36,7 @@ class Recipe:
 
 Key = tuple[str, str, str, int, int, Recipe]
 _GLANCE = 0.25  # seconds between two looks at the work
+_GRACE = 20.0  # seconds after which a path that nobody waits for is given up
 _TOLERANCE: dict[Method, float] = {"lm": 2e-2, "fbs": 2e-3}  # lm: a shorter wait for 2 % on average
 
 
@@ -50,15 +55,29 @@ class PathStore:
             return self._paths.get(key)
 
     def put(self, key: Key, path: Poisons) -> None:
+        """Add poisons of a pair; what is kept of it for the same betas gives way, for others it stays."""
         with self._lock:
-            self._paths[key] = path
+            self._paths[key] = _merged(self._paths.get(key), path)
             while len(self._paths) > self._limit:
                 self._paths.popitem(last=False)
+
+
+def _merged(old: Poisons | None, new: Poisons) -> Poisons:
+    if old is None:
+        return new
+    both = Poisons.concatenate([old[~np.isin(old.beta, new.beta)], new])
+    return both[np.argsort(both.beta)]
 
 
 @st.cache_resource(show_spinner=False)
 def _store() -> PathStore:
     return PathStore()
+
+
+@st.cache_resource(show_spinner=False)
+def _runner() -> Runner:
+    """A queue of its own: a picture must not wait behind a training."""
+    return Runner(grace=_GRACE)
 
 
 def _key(name: str, pair: tuple[int, int], recipe: Recipe) -> Key:
@@ -86,7 +105,7 @@ def example(name: str) -> Poisons | None:
 
 
 def ready(name: str, pair: tuple[int, int], recipe: Recipe) -> Poisons | None:
-    """A path that needs no work: kept from before, or shipped."""
+    """What needs no work, by ascending beta: kept from before, or shipped."""
     kept = _store().get(_key(name, pair, recipe))
     if kept is not None:
         return kept
@@ -97,47 +116,114 @@ def ready(name: str, pair: tuple[int, int], recipe: Recipe) -> Poisons | None:
     return shipped if made == (load.clean_split(), pair, _for_network(name, recipe)) else None
 
 
-def make(names: list[str], pair: tuple[int, int], recipe: Recipe, progress: Callable[[float], object]) -> None:
-    """Craft the paths of one pair for these networks now, side by side.
+def nearest(beta: float, betas: tuple[float, ...] = BETA_GRID) -> int:
+    """Position of the beta nearest to a given one, by ratio."""
+    return int(np.abs(np.log(np.asarray(betas) / beta)).argmin())
 
-    ``progress`` gets the share done, from this thread; if it raises, as a rerun does, nothing more is kept.
+
+def stops(path: Poisons | None) -> tuple[float, ...]:
+    """The betas of `BETA_GRID` that a path has poisons for (a path keeps them in float32)."""
+    return () if path is None else tuple(BETA_GRID[nearest(beta)] for beta in path.beta.tolist())
+
+
+def side_by_side(found: dict[str, Poisons | None], beta: float) -> tuple[dict[str, Poisons | None], tuple[float, ...]]:
+    """These paths at the betas that all of them have, and these betas. A path without any of them is None.
+
+    ``beta``: the stop that is asked for, and the only one while there is nothing.
     """
-    import torch  # not at the top: the page is drawn before it is needed
+    have = [set(stops(path)) for path in found.values() if path is not None]
+    common = set[float]().union(*have).intersection(*have)
+    if not common and have:  # the first to be ready were asked for different ones
+        common = next((mine for mine in have if BETA_GRID[nearest(beta)] in mine), have[0])
+    shown = tuple(sorted(common)) or (BETA_GRID[nearest(beta)],)
+    return {loss: _at(path, shown) for loss, path in found.items()}, shown
 
-    from lgm.threads import usual_threads
 
-    split, stop = load.split(load.clean_split()), threading.Event()
-    sides = [_Side(load.model(name), load.card(name), _key(name, pair, recipe)) for name in names]
-    with usual_threads() as cores:
-        one_each = (max(1, cores // len(names)),)  # a core each is faster than all cores one after the other
-        with ThreadPoolExecutor(len(names), "lgm-path", torch.set_num_threads, one_each) as pool:
-            work = [pool.submit(side.craft, split, pair, stop) for side in sides]
-            try:
-                while wait(work, timeout=_GLANCE).not_done:
-                    progress(sum(side.share for side in sides) / len(sides))
-            except BaseException:
-                stop.set()
-                raise
-            for done in work:
-                done.result()
+def _at(path: Poisons | None, betas: tuple[float, ...]) -> Poisons | None:
+    have = stops(path)
+    if path is None or not set(betas) <= set(have):
+        return None
+    return path if have == betas else path[np.array([have.index(beta) for beta in betas])]
+
+
+def next_work(
+    names: list[str], pair: tuple[int, int], recipe: Recipe, beta: float
+) -> tuple[list[str], tuple[float, ...]]:
+    """Which networks are to be crafted on next, and for which betas; none if all is there.
+
+    A small network makes all stops at once. Where that takes longer, for a large one, by the slower method or past the
+    filter, the stop that is asked for comes first; and where each step needs more than two rows of the Jacobian, only
+    the stops of the studies follow.
+    """
+    models = [load.card(name).config.model for name in names]
+    grid = BETAS if any(model.n_dim > 2 for model in models) else BETA_GRID
+    hard = recipe.method == "fbs" or recipe.gamma > 0
+    slow = grid is BETAS or hard or any(model.network == "vgg19" for model in models)
+    for betas in ((BETA_GRID[nearest(beta)],), grid) if slow else (grid,):
+        lacking = [name for name in names if not set(betas) <= set(stops(ready(name, pair, recipe)))]
+        if lacking:
+            return lacking, betas
+    return [], ()
+
+
+def job_key(names: list[str], pair: tuple[int, int], recipe: Recipe, betas: tuple[float, ...]) -> str:
+    """Of the work, which is the same for all sessions."""
+    return f"path {[_key(name, pair, recipe) for name in names]} {betas}"
+
+
+def find(key: str) -> Job | None:
+    """The work of this key, if it is known."""
+    return _runner().jobs.get(key)
+
+
+def start(names: list[str], pair: tuple[int, int], recipe: Recipe, betas: tuple[float, ...]) -> Job:
+    """Queue the work, or join what another session has queued.
+
+    Raises:
+        QueueFull: too much waits already.
+        DataError: the images are not on this machine.
+    """
+    key, split = job_key(names, pair, recipe, betas), load.split(load.clean_split())
+    known = find(key)
+    if known is not None and known.state == "done":  # long ago: what it made is no longer kept
+        _runner().jobs.pop(key, None)
+    sides = [_Side(name, load.card(name), _key(name, pair, recipe)) for name in names]
+
+    return _runner().submit(key, lambda job: _craft(sides, split, pair, betas, job))
+
+
+def _craft(sides: "list[_Side]", split: Split, pair: tuple[int, int], betas: tuple[float, ...], job: Job) -> None:
+    """Craft on these networks, side by side, and keep what comes out unless the job is cancelled."""
+    with ThreadPoolExecutor(len(sides), "lgm-path") as pool:
+        work = [pool.submit(side.craft, split, pair, betas, lambda: job.cancelling) for side in sides]
+        while wait(work, timeout=_GLANCE).not_done:
+            job.report(round(1000 * sum(side.share for side in sides) / len(sides)), 1000)
+        for done in work:
+            done.result()
 
 
 @dataclass
 class _Side:
     """The work on one network."""
 
-    model: Any
+    name: str
     card: Card
     key: Key
     share: float = 0.0
 
-    def craft(self, split: Split, pair: tuple[int, int], stop: threading.Event) -> None:
+    def craft(self, split: Split, pair: tuple[int, int], betas: tuple[float, ...], stopped: Callable[[], bool]) -> None:
         from lgm.poisoning import craft_path
+        from lgm.solvers import longest
+
+        limit = longest(self.key[-1].config())
+        iterations = itertools.count(1)
 
         def on_step(done: int, total: int) -> bool:
-            self.share = done / total
-            return not stop.is_set()
+            # Nobody knows when a poison will rest; most do after a third of the iterations that they may take.
+            self.share = max(done / total, (k := next(iterations)) / (k + limit / 3))
+            return not stopped()
 
-        path = craft_path(self.model, self.card, split, pair, self.key[-1].config(), on_step=on_step)
-        if not stop.is_set():
+        model: Any = load.model(self.name)
+        path = craft_path(model, self.card, split, pair, self.key[-1].config(), betas=betas, on_step=on_step)
+        if not stopped():
             _store().put(self.key, path)

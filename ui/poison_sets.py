@@ -1,4 +1,4 @@
-"""Sets of poisons: the shipped one, one's own of this session, and the panel that crafts new ones."""
+"""Sets of poisons: the shipped one, those made on this server, and the panel that crafts new ones."""
 
 from typing import cast
 
@@ -6,48 +6,50 @@ import streamlit as st
 
 from lgm.cards import CheckpointError
 from lgm.config import BETA_GRID, METHODS, Method, PoisonConfig
-from lgm.datasets import load_split
+from lgm.datasets import DATASETS, load_split
 from lgm.jobs import Job, QueueFull
 from lgm.poisons import Poisons
 from ui import load, state
-from ui.jobs import duration, job_panel, runner
+from ui.frame import keep_poison
+from ui.jobs import job_panel, jobs_of, runner
 
 SHIPPED = "shipped"
 _CHOSEN = "poison_set"  # key of the widget that chooses a set
 _JOB = "craft_job"
-_KEPT = 5  # of one's own, in a session
-_SECONDS = {"lm": 0.07, "fbs": 0.75}  # a poison on two cores, on the average, measured
-_SLOWER = {"vgg19": 5}  # networks: by so many times
-
-
-def _own_sets() -> dict[str, Poisons]:
-    """The sets of poisons crafted in this session, by the key of their job."""
-    return st.session_state.setdefault("own_poisons", {})
 
 
 def adopt_finished() -> None:
-    """A craft job that is done becomes the set on show."""
+    """A craft job of this session that is done becomes the set on show."""
     job = runner().jobs.get(st.session_state.get(_JOB, ""))
     if job is None or job.active:
         return
     if job.state == "done":
-        sets = _own_sets()
-        sets[job.key] = job.result
-        while len(sets) > _KEPT:
-            del sets[next(iter(sets))]
+        _keep_one(job.result)
         st.session_state[_CHOSEN] = job.key
     if job.error is None:  # an error stays on the panel
         del st.session_state[_JOB]
 
 
+def _crafts(weights: str) -> list[Job]:
+    """Jobs of all sessions that craft, or have crafted, on these weights."""
+    return [job for job in jobs_of("craft") if job.key.split(" ")[2] == weights]
+
+
+def _keep_one(poisons: Poisons) -> None:
+    """The first of a set that collides goes along from page to page, as one from the Craft page does."""
+    name = str(poisons.manifest["model"])
+    classes = DATASETS[load.card(name).config.dataset].classes
+    keep_poison(poisons, int(poisons.collided.argmax()), name, classes)
+
+
 def sets_for(name: str) -> dict[str, Poisons]:
-    """The sets that were crafted on this network: the shipped one first, then one's own.
+    """The sets that were crafted on this network: the shipped one first, then those made on this server, by whomever.
 
     Raises:
         CheckpointError: there is none.
     """
     weights = load.card(name).weights_sha256
-    own = {key: found for key, found in _own_sets().items() if found.manifest["weights_sha256"] == weights}
+    own = {job.key: job.result for job in _crafts(weights) if job.state == "done"}
     try:
         return {SHIPPED: load.shipped_poisons(name), **own}
     except CheckpointError:
@@ -74,21 +76,23 @@ def _set_title(key: str, poisons: Poisons) -> str:
     if key == SHIPPED:
         return f"shipped: {len(poisons)} poisons"
     config = poisons.manifest["config"]
-    return f"mine: {len(poisons)}, β = {config['beta']:g}, seed {poisons.manifest['seed']}"
+    return f"made here: {len(poisons)}, β = {config['beta']:g}, seed {poisons.manifest['seed']}"
 
 
 def craft_panel(name: str) -> None:
     """New poisons on the network on show, in the background."""
     job = runner().jobs.get(st.session_state.get(_JOB, ""))
-    with st.expander("Craft new poisons", icon=":material/science:", expanded=job is not None):
+    others = [other for other in _crafts(load.card(name).weights_sha256) if other.active and other is not job]
+    with st.expander("Craft new poisons", icon=":material/science:", expanded=job is not None or bool(others)):
         config, count, seed = _widgets()
-        slower = _SLOWER.get(load.card(name).config.model.network, 1)
-        estimate = duration(count * slower * _SECONDS[config.method])
-        st.caption(f"About {estimate} on two idle cores. A poison is done when it hardly improves any more.")
+        st.caption("A poison is done when it hardly improves any more. Once crafting runs, the time left is shown.")
         if st.button("Craft", type="primary", icon=":material/play_arrow:", disabled=job is not None and job.active):
             job = _submit(name, config, count, seed)
         if job is not None:
             job_panel(job, "Crafting")
+        for other in others:
+            if other is not job:  # which may just have become that of this session
+                job_panel(other, "Crafting, from another window")
 
 
 def _widgets() -> tuple[PoisonConfig, int, int]:
@@ -100,7 +104,7 @@ def _widgets() -> tuple[PoisonConfig, int, int]:
         "β: weight of looking like the base", betas, beta, format_func=lambda value: f"{value:g}", key="detect_beta"
     )
     method = third.selectbox("Method", list(METHODS), format_func=METHODS.__getitem__, key="detect_method")
-    seed = fourth.number_input("Seed of the pairs", 0, 99_999, state.get("seed"), key="detect_seed")
+    seed = fourth.number_input("Seed of the pairs", *state.bounds("seed"), state.get("seed"), key="detect_seed")
     return PoisonConfig(beta=float(chosen), method=cast(Method, method)), int(count), int(seed)
 
 

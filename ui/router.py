@@ -1,8 +1,8 @@
-"""The script behind `app.py`: page configuration, navigation and the sidebar's choice of data and models."""
+"""The script behind `app.py`: page configuration, what the link asks for, navigation."""
 
 import streamlit as st
 
-from ui import load, state
+from ui import links, state
 from ui.frame import style
 from ui.load import PAGES
 
@@ -12,10 +12,10 @@ def main() -> None:
         page_title="LGM: clean-label poisons",
         page_icon=str(PAGES.parent / "ui" / "icon.png"),  # a named icon would be fetched from the internet
         layout="wide",
-        initial_sidebar_state="collapsed",
     )
     style()
-    state.pull()
+    links.adopt()
+    state.push()  # before the navigation, so that the new page's address has the state from the start
     pages = st.navigation(
         [
             st.Page(PAGES / "overview.py", title="Overview", icon=":material/home:", default=True),
@@ -27,8 +27,6 @@ def main() -> None:
         ],
         position="top",
     )
-    with st.sidebar:
-        load.choose_data()
     pages.run()
     state.push()
 

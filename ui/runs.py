@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import streamlit as st
 
 from lgm.cards import SHIPPED, Card, CheckpointError, Features, check_name, gaussians, read_gaussians, user_folder
 from lgm.config import PRESETS, Loss, Network, TrainConfig
 from lgm.data import per_class
-from lgm.datasets import DATASETS, load_split, validation_split
+from lgm.datasets import load_split, validation_split
 from lgm.jobs import Job
 from lgm.outputs import in_use
 from lgm.states import read_progress
-from ui.jobs import runner
+from ui.jobs import jobs_of, runner
 
 _STATE = ".resume.safetensors"
 _JOB = "train"  # keys of training jobs: this, the model's name, and a token of their own
 _start = threading.Lock()  # between looking whether a name is free and taking it
 
 _BUNDLED = 4_000  # of the bundled digits to train on
-# The quickest first: two idle cores without matrix units. Of images at half the size, VGG19 sees three in that time.
-_SECONDS_PER_IMAGE: dict[Network, float] = {"tiny-cnn": 2e-4, "mnist-cnn": 3e-3, "vgg19": 1.6e-2}
+_QUICKEST_FIRST: tuple[Network, ...] = ("tiny-cnn", "mnist-cnn", "vgg19")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Epoch:
 def networks(dataset: str) -> list[Network]:
     """Those that there are recipes for, the quickest first."""
     found = {config.model.network for config in PRESETS.values() if config.dataset == dataset}
-    return [network for network in _SECONDS_PER_IMAGE if network in found]
+    return [network for network in _QUICKEST_FIRST if network in found]
 
 
 def recipe(
@@ -66,14 +66,6 @@ def recipe(
     return replace(base, model=model, split=split, epochs=epochs, seed=seed)
 
 
-def expected_seconds(config: TrainConfig) -> float:
-    """A rough guess for two idle cores, a warm start included even if it is kept from before."""
-    images = _BUNDLED if config.split == "bundled-train" else DATASETS[config.dataset].train_size
-    whole = config.epochs - config.small_epochs * 2 / 3
-    own = images * whole * _SECONDS_PER_IMAGE[config.model.network]
-    return own + (expected_seconds(config.warm_start) if config.warm_start else 0)
-
-
 # Names: a model never replaces another.
 
 
@@ -90,8 +82,7 @@ def _in_use() -> set[str]:
 
 def active_names() -> set[str]:
     """Names of the models that any session is training now."""
-    jobs = [job for job in list(runner().jobs.values()) if job.active]
-    return {job.key.split(" ")[1] for job in jobs if job.key.startswith(_JOB + " ")}
+    return {job.key.split(" ")[1] for job in jobs_of(_JOB) if job.active}
 
 
 def free_name(stem: str) -> str:
@@ -124,11 +115,22 @@ def claimed(name: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Run:
-    """A run that a session started; the log of the job holds an `Epoch` for each epoch."""
+    """A run of this server; the log of the job holds an `Epoch` for each epoch."""
 
     name: str
     config: TrainConfig
     job: Job
+
+
+@st.cache_resource(show_spinner=False)
+def _started() -> dict[str, Run]:
+    """Runs of all sessions by the key of their job."""
+    return {}
+
+
+def active_runs() -> list[Run]:
+    """Runs that go on or wait, whoever started them, in their order."""
+    return [_started()[job.key] for job in jobs_of(_JOB) if job.active and job.key in _started()]
 
 
 def start(config: TrainConfig, name: str) -> Run:
@@ -217,7 +219,11 @@ def _state_path(name: str) -> Path:
 
 def _submit(config: TrainConfig, name: str, kept: list[Epoch] | None, *, anew: bool = False) -> Run:
     key = f"{_JOB} {name} {uuid.uuid4().hex}"
-    return Run(name, config, runner().submit(key, lambda job: _train(job, config, name, kept, anew=anew)))
+    run = Run(name, config, runner().submit(key, lambda job: _train(job, config, name, kept, anew=anew)))
+    for old in _started().keys() - runner().jobs.keys():
+        _started().pop(old, None)  # forgotten by the runner
+    _started()[key] = run
+    return run
 
 
 def _train(job: Job, config: TrainConfig, name: str, kept: list[Epoch] | None, *, anew: bool) -> Card | None:
@@ -240,29 +246,16 @@ def _train(job: Job, config: TrainConfig, name: str, kept: list[Epoch] | None, *
         seen = held_out(features, config.dataset)
         job.log.append(Epoch(record, seen, *read_gaussians(_state_path(name), "model.")))
 
-    with _threads(config):
-        return train_checkpoint(
-            config,
-            name,
-            user_folder(),
-            resume=kept is not None,
-            force=anew,
-            on_step=on_step,
-            on_epoch=on_epoch,
-            should_stop=lambda: job.cancelling,
-        )
-
-
-@contextmanager
-def _threads(config: TrainConfig) -> Iterator[None]:
-    """One thread for the tiny network: it is too small to share, and waiting for each other makes two far slower."""
-    import torch
-
-    from lgm.threads import usual_threads
-
-    with usual_threads() as cores:
-        torch.set_num_threads(1 if config.model.network == "tiny-cnn" else cores)
-        yield
+    return train_checkpoint(
+        config,
+        name,
+        user_folder(),
+        resume=kept is not None,
+        force=anew,
+        on_step=on_step,
+        on_epoch=on_epoch,
+        should_stop=lambda: job.cancelling,
+    )
 
 
 def _untrained(config: TrainConfig) -> list[Epoch]:

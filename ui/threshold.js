@@ -245,10 +245,10 @@ class Gallery {
   }
 
   show({ t, poison, clean, collided, groups }) {
-    const [caught, wrong, harmful] = [poison, clean, collided].map((scores) => upTo(scores, t));
+    const [caught, wrong, colliding] = [poison, clean, collided].map((scores) => upTo(scores, t));
     const missed = poison.length - caught;
-    this.caught.head(caught, poison.length, [`${count(harmful)} of them collide`, nearestOf(caught)]);
-    this.missed.head(missed, poison.length, [`${count(collided.length - harmful)} of them collide`, nearestOf(missed)]);
+    this.caught.head(caught, poison.length, [`${count(colliding)} of them collide`, nearestOf(caught)]);
+    this.missed.head(missed, poison.length, [`${count(collided.length - colliding)} of them collide`, nearestOf(missed)]);
     this.wrong.head(wrong, clean.length, [nearestOf(wrong, groups.clean.scores.length) ?? (wrong ? ALL : "")]);
     this.caught.fill(groups.poison, lastOf(groups.poison.scores, caught));
     this.missed.fill(groups.poison, firstOf(groups.poison.scores, caught));
@@ -391,12 +391,7 @@ function nominal({ nominal: table, peak }, t) {
 // Words.
 
 const count = (n) => n.toLocaleString("en-US");
-const plain = (t) => String(Math.round(t * 1e4) / 1e4);
-const nats = (t) => t.toFixed(2).replace("-", "−");
-const percent = (value, digits) => {
-  const least = 10 ** -digits; // what is not nothing must not read as nothing
-  return value > 0 && 100 * value < least ? `< ${least} %` : `${(100 * value).toFixed(digits)} %`;
-};
+const plain = (t) => String(+t.toPrecision(6)); // all the digits that T has, and that a link carries
 
 /** A positive number of any size in two significant digits. */
 function small(value) {
@@ -406,14 +401,13 @@ function small(value) {
   return `${digits} · 10⁻${[...power].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("")}`;
 }
 
-/** "44 of 60 (61–83 %)": a share with its 95 % Wilson interval. */
+/** "44 of 60 (60–83 %)": a share at this T, with its 95 % Wilson interval, which takes T as given. */
 function share(hits, n) {
   const z2 = 1.959964 ** 2;
   const [p, scale] = [hits / n, 1 + z2 / n];
   const half = Math.sqrt((z2 * p * (1 - p)) / n + (z2 / (2 * n)) ** 2);
   const [low, high] = [-1, 1].map((sign) => Math.min(1, Math.max(0, (p + z2 / (2 * n) + sign * half) / scale)));
-  const digits = high - low < 0.02 ? 2 : 0;
-  return `${count(hits)} of ${count(n)} (${(100 * low).toFixed(digits)}–${(100 * high).toFixed(digits)} %)`;
+  return `${count(hits)} of ${count(n)} (${outward(100 * low, 100 * high, high - low < 0.02 ? 2 : 0).join("–")} %)`;
 }
 
 // Axes: `to` gives a position in 0..1, `from` is its inverse.

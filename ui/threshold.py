@@ -14,14 +14,15 @@ import numpy as np
 import streamlit as st
 
 from lgm.cards import Features
+from lgm.config import FPR_GRID
 from lgm.detection import nominal_fpr
 from lgm.figures import ROLE
 from lgm.poisons import Poisons
 from ui import load
-from ui.case import Case, auc_text
+from ui.case import Case
 from ui.component import declare
 
-RATES = (0.01, 0.05, 0.1)  # false-positive rates with a button of their own
+RATES = FPR_GRID  # with a button of their own
 _WIDEST = 100.0  # nats that the log-likelihood axis spans at most; poisons further down share a bin
 _BIN = 0.2  # width of a bin, as a distance from the class mean in sigmas
 _TABLE = 200  # points of the table of nominal false-positive rates
@@ -86,8 +87,8 @@ def _scores(case: Case) -> dict[str, Any]:
         "high": high,
         "bins": bins,
         "nominal": {"start": start, "log": np.log(np.maximum(table, 1e-300)).round(6).tolist()},
-        "auc": auc_text(case.report["auc"]),
-        "auc_collided": auc_text(case.report["auc_collided"]),
+        "auc": case.report.overall.auc.text(),
+        "auc_collided": case.report.collided and case.report.collided.auc.text(),
         "quick": quick_thresholds(case),
         "colors": {name: ROLE[name] for name in ("clean", "poison")},
     }
@@ -140,17 +141,5 @@ def axis(clean: np.ndarray, poison: np.ndarray, peak: float) -> tuple[float, flo
 
 
 def quick_thresholds(case: Case) -> list[dict[str, float]]:
-    """T for each of `RATES`, as a short decimal that removes the same images."""
-    scores = np.unique(np.r_[case.clean.score, case.poisons.score].astype(np.float64))
-    found = [(rate, case.roc.threshold_at(rate)) for rate in RATES]
-    return [{"rate": rate, "threshold": _shortest(scores, t)} for rate, t in found if math.isfinite(t)]
-
-
-def _shortest(scores: np.ndarray, threshold: float) -> float:
-    """The shortest decimal from ``threshold`` up to the next score: a link carries only six digits of T."""
-    above = scores[scores > threshold]
-    for digits in range(1, 7):
-        rounded = math.ceil(threshold * 10**digits) / 10**digits
-        if not len(above) or rounded < above[0]:
-            return rounded
-    return threshold
+    """T for each of `RATES`: the T that goes by this name everywhere."""
+    return [{"rate": rate, "threshold": case.report.thresholds[rate]} for rate in RATES]

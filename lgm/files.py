@@ -1,0 +1,43 @@
+"""Looking at a file before it is read: whether it can be, and how large it is once unpacked."""
+
+import os
+import zipfile
+from pathlib import Path
+
+LARGEST = 2**31  # bytes that an archive may unpack to
+
+
+def is_readable(path: Path) -> bool:
+    """Whether a file is there and may be read; False too where a folder on the way to it is closed to this account."""
+    return os.path.isfile(path) and os.access(path, os.R_OK)
+
+
+def first_bytes(path: Path, count: int = 16) -> bytes:
+    """The start of a file.
+
+    Raises:
+        OSError: the true reason why it cannot be read; safetensors calls every reason "No such file".
+    """
+    with path.open("rb") as file:
+        return file.read(count)
+
+
+def reason(error: Exception) -> str:
+    """What went wrong in words, without number and path."""
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+
+
+def members(path: Path) -> list[str]:
+    """Names in a zip archive, as NumPy and torch write it; none for any other file.
+
+    Raises:
+        ValueError: it would unpack to more than `LARGEST` bytes, whatever its own size is.
+    """
+    if not zipfile.is_zipfile(path):
+        return []
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    size = sum(entry.file_size for entry in entries)
+    if size > LARGEST:
+        raise ValueError(f"an archive that unpacks to {size / 2**30:.1f} GiB (at most {LARGEST / 2**30:g} are read)")
+    return [entry.filename for entry in entries]
