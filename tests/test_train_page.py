@@ -19,6 +19,7 @@ from lgm.config import Loss
 from lgm.data import DataError, Split
 from lgm.datasets import DATASETS, load_split
 from lgm.jobs import Job
+from lgm.outputs import reserved
 from ui import runs, uploads
 from ui.jobs import duration, runner
 from ui.runs import Run, Unfinished
@@ -258,6 +259,34 @@ def stop_after_first_epoch(config: Any, name: str) -> Run:
             run.job.cancel()
         time.sleep(0.001)
     return run
+
+
+def test_a_stopped_run_is_resumed_or_begun_anew_and_never_overwritten(open_page: Callable[[], AppTest]) -> None:
+    stop_after_first_epoch(replace(QUICK, epochs=3), "halved")
+    app = open_page()
+    app.text_input(key="train_name").set_value("halved").run()
+    labels = [button.label for button in app.button]
+    assert "Train" not in labels and "Begin anew" in labels
+    assert "`halved` is a stopped run. Kept: 1 of 3 epochs." in words(app)
+    with pytest.raises(CheckpointError, match="taken"):
+        runs.start(QUICK, "halved")
+    anew = ended(runs.start_anew(QUICK, "halved"))
+    assert [epoch.record["epoch"] for epoch in anew.job.log] == [0, 1, 2]
+    assert read_card("halved").config == QUICK
+    with pytest.raises(CheckpointError, match="no stopped run any more"):
+        runs.start_anew(QUICK, "halved")
+
+
+def test_what_a_command_line_trains_is_neither_free_nor_stopped(fresh_home: Path) -> None:
+    stop_after_first_epoch(replace(QUICK, epochs=3), "elsewhere")
+    with reserved(cards.user_folder() / "elsewhere.safetensors"):  # it goes on there
+        assert runs.unfinished() == []
+        runs.discard("elsewhere")
+        with pytest.raises(CheckpointError, match="taken"), runs.claimed("elsewhere"):
+            pass
+    assert len(runs.unfinished()) == 1
+    with reserved(cards.user_folder() / "begins.safetensors"):  # it has not written anything yet
+        assert runs.free_name("begins") == "begins-2"
 
 
 def test_a_run_resumed_by_another_session_has_curves_but_no_old_clouds(fresh_home: Path) -> None:
