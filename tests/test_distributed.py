@@ -41,7 +41,7 @@ UNEVEN = TrainConfig(
 )
 WARM = TrainConfig(
     warm_start=TrainConfig(model=ModelConfig(network="tiny-cnn", loss="softmax", n_dim=64), epochs=2, batch_size=50),
-    model=ModelConfig(network="tiny-cnn", n_dim=10, center_radius=5.0),
+    model=ModelConfig(network="tiny-cnn", n_dim=9, center_radius=5.0),
     split="bundled-train",
     limit=50,
     epochs=2,

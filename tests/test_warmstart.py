@@ -249,7 +249,7 @@ def test_a_network_without_a_last_linear_layer_is_refused_before_the_first_phase
     colour = Split("some", np.zeros((10, 3, 32, 32), np.uint8), np.arange(10))
     monkeypatch.setattr("lgm.training.load_split", lambda name, dataset: colour)
     first = replace(WIDE, model=replace(WIDE.model, network="vgg19"))
-    config = replace(LGM, warm_start=first, model=replace(LGM.model, network="vgg19", n_dim=512))
+    config = replace(SOFTMAX, warm_start=first, model=replace(SOFTMAX.model, network="vgg19", n_dim=512))
     with pytest.raises(ValueError, match="expected a network whose last layer is linear, got Flatten"):
         train_checkpoint(config, "none", tmp_path)
     assert not list(tmp_path.glob("*.safetensors"))
@@ -330,7 +330,7 @@ def test_the_plane_is_that_of_ridge_regression(wide: Classifier, digits: Split):
     np.testing.assert_allclose(plane.bias.detach().numpy(), oracle.intercept_, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("n_dim", [1, 2, 5, 10])
+@pytest.mark.parametrize("n_dim", [1, 2, 5, 9])
 def test_both_heads_start_from_one_plane_with_one_posterior(n_dim: int, wide: Classifier, digits: Split, few: Split):
     configs = (replace(config, model=replace(config.model, n_dim=n_dim)) for config in (LGM, SOFTMAX))
     lgm, softmax = (started(wide, config, digits) for config in configs)
@@ -341,7 +341,7 @@ def test_both_heads_start_from_one_plane_with_one_posterior(n_dim: int, wide: Cl
         torch.testing.assert_close(posterior(softmax.head, z), posterior(lgm.head, z), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("n_dim", "at_least"), [(2, 0.5), (10, 0.75)])
+@pytest.mark.parametrize(("n_dim", "at_least"), [(2, 0.5), (9, 0.75)])
 def test_the_plane_sorts_new_digits_before_its_first_step(n_dim: int, at_least: float, wide: Classifier, digits: Split):
     config = replace(LGM, model=replace(LGM.model, n_dim=n_dim))
     new = embed_split(started(wide, config, digits), load_split("bundled-val"))
