@@ -84,8 +84,8 @@ class DefenseReport:
         unfiltered_lost: As `Filtered.accuracy_lost`, without the filter.
         collided: Share of the poisons that the network takes for the target's class; NaN without poisons.
         poisons_total, clean_total: Images of D_p and of D_f, over all trials.
-        by_fpr: By the false-positive rate that T was calibrated for; the setting's is among them. An attacker who knows
-            of the filter aims at one T, and there is no other.
+        by_fpr: By the false-positive rate that T was calibrated for; the setting's is among them. It is the only one for
+            an attacker who knows of the filter, and so aims at one T, and where all layers are fine-tuned.
     """
 
     config: DefenseConfig
@@ -408,7 +408,8 @@ class Experiment:
         """Fine-tune in every arm of every trial, with the first ``config.poisons`` of each trial's poisons."""
         trials = draw_trials(self.split.labels, config)
         mine = np.arange(len(poisons.examples)).reshape(len(trials), -1)[:, : config.poisons]
-        rates = (config.fpr,) if config.gamma else tuple(sorted({*FPR_GRID, config.fpr}))
+        alone = config.gamma or config.layers == "all"  # one T is aimed at; a network for each rate takes long
+        rates = (config.fpr,) if alone else tuple(sorted({*FPR_GRID, config.fpr}))
         results = [
             self._run(trial, own, poisons.examples[index], rates)
             for trial, own, index in zip(trials, self.filters, mine, strict=True)
