@@ -79,13 +79,13 @@ def load_checkpoint(source: str | Path, device: str = "cpu") -> tuple[Classifier
     else:
         card = _card_of(path, state)
         model = _fitting(card.config.model, state, path)
+        _fill(model, state, path)
         found = weights_sha256(state)
         if found != card.weights_sha256:
             raise CheckpointError(
                 f"{path}: expected weights with SHA-256 {card.weights_sha256:.12} (its card), found {found:.12}; "
                 "restore the file or retrain"
             )
-        _fill(model, state, path)
     model.feature_scale = torch.from_numpy(card.feature_scale)
     model = to_device(model, device)
     return model.eval().requires_grad_(False), card

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 import tempfile
 import zipfile
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lgm.figures import png
+from lgm.intervals import to_json
 from lgm.poisons import Poisons
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def arrays(poisons: Poisons) -> bytes:
     names = ("images", "bases", "targets", "labels", "target_labels", "base_index", "target_index", "predicted")
     kept = {name: getattr(poisons, name) for name in (*names, "z", "target_z", "score", "beta", "iterations")}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **kept, config=np.array(json.dumps(poisons.manifest)))
+    np.savez_compressed(buffer, **kept, config=np.array(to_json(poisons.manifest)))
     return buffer.getvalue()
 
 
@@ -94,7 +94,7 @@ def archive(poisons: Poisons, classes: tuple[str, ...], model: "Classifier | Non
         for name, image in zip(names, poisons.images, strict=True):
             _add(out, name, png(image))
         _add(out, "poisons.csv", _table(names, poisons, stored, classes).encode())
-        _add(out, "poisons.json", json.dumps(poisons.manifest, indent=1, allow_nan=False).encode())
+        _add(out, "poisons.json", to_json(poisons.manifest, indent=1).encode())
     return buffer.getvalue()
 
 

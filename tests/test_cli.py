@@ -165,7 +165,7 @@ def test_craft_knows_of_the_filter_if_told(tiny_lgm: Path, bundled: Split, tmp_p
     assert calibrated["threshold_means"] == conformal_words(0.01, len(score))
     given = run(capsys, *arguments, "--threshold", -3.5, "--out", tmp_path / "b.safetensors")
     assert (given["threshold"], given["threshold_means"]) == (-3.5, None)
-    lowest = [read_poisons(tmp_path / name).score.min() for name in ("a.safetensors", "b.safetensors")]
+    lowest = [read_poisons(tmp_path / f"{name}.safetensors").score.min() for name in "ab"]
     assert lowest[0] < -3.5 < lowest[1]
 
 
