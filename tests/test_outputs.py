@@ -191,8 +191,8 @@ except SaveError as error:
     owner = closed.owner()
     mode = stat.filemode(closed.stat().st_mode)
     assert file == (
-        f"{closed}: cannot be read (Permission denied): it belongs to {owner}, and its mode is {mode}; ask for `chmod a+r {closed}`, or "
-        "use a copy of your own"
+        f"{closed}: cannot be read (Permission denied): it belongs to {owner}, and its mode is "
+        f"{mode}; ask for `chmod a+r {closed}`, or use a copy of your own"
     )
     assert (
         f"{inside}: cannot be read (Permission denied): {inside.parent} belongs to {owner}, and its mode is d" in folder
