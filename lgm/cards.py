@@ -227,7 +227,8 @@ def open_checked(path: Path) -> bytes:
     except IsADirectoryError as error:
         raise CheckpointError(f"{path}: a folder, where a file belongs; rename it") from error
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({reason(error)}); ask its owner for access") from error
+        why = unreadable(path) or f"{path}: cannot be read ({reason(error)}); ask its owner for access"
+        raise CheckpointError(why) from error
 
 
 def tensor_shapes(path: Path, expected: str, fix: str) -> dict[str, tuple[int, ...]]:

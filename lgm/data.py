@@ -233,6 +233,6 @@ def unreadable(path: Path) -> str | None:
         owner = f"user {found.st_uid}"
     wanted = "r" if closed == path else "rx"
     return (
-        f"{path}: cannot be read: {'it' if closed == path else closed} belongs to {owner}, and its mode is "
-        f"{stat.filemode(found.st_mode)}; ask for `chmod a+{wanted} {closed}`, or use a copy of your own"
+        f"{path}: cannot be read (Permission denied): {'it' if closed == path else closed} belongs to {owner}, and its "
+        f"mode is {stat.filemode(found.st_mode)}; ask for `chmod a+{wanted} {closed}`, or use a copy of your own"
     )

@@ -191,10 +191,12 @@ except SaveError as error:
     owner = closed.owner()
     mode = stat.filemode(closed.stat().st_mode)
     assert file == (
-        f"{closed}: cannot be read: it belongs to {owner}, and its mode is {mode}; ask for `chmod a+r {closed}`, or "
-        "use a copy of your own"
+        f"{closed}: cannot be read (Permission denied): it belongs to {owner}, and its mode is "
+        f"{mode}; ask for `chmod a+r {closed}`, or use a copy of your own"
     )
-    assert f"{inside}: cannot be read: {inside.parent} belongs to {owner}, and its mode is d" in folder
+    assert (
+        f"{inside}: cannot be read (Permission denied): {inside.parent} belongs to {owner}, and its mode is d" in folder
+    )
     assert f"ask for `chmod a+rx {inside.parent}`" in folder
     assert missing == "None"
     assert refused == f"{tmp_path / 'new'}: cannot be written (Permission denied); choose another place"

@@ -186,5 +186,8 @@ def test_a_file_that_may_not_be_read_is_called_that(tmp_path: Path, monkeypatch:
 
     (tmp_path / "closed.safetensors").touch()
     monkeypatch.setattr(Path, "open", closed)  # the tests may run as somebody who may read everything
-    with pytest.raises(CheckpointError, match=r"closed\.safetensors: cannot be read \(Permission denied\); ask"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"closed\.safetensors: cannot be read \(Permission denied\): it belongs to .*; ask for `chmod a\+r ",
+    ):
         load_checkpoint(tmp_path / "closed.safetensors")
