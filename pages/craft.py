@@ -231,13 +231,14 @@ def craft_missing(base: int, target: int, recipe: paths.Recipe) -> None:
     if not lacking:
         return
     job = paths.find(key)
-    stopped, failed = st.session_state.get(_STOPPED) == picture, job is not None and job.state == "failed"
-    if (stopped or failed) and not (job is not None and job.active):
-        if stopped:
-            st.caption("Crafting was stopped.")
-        elif job is not None:
-            job_panel(job, "Crafting")  # which says why
-        st.button("Go on crafting", icon=":material/play_arrow:", on_click=go_on, args=order)
+    stopped = st.session_state.get(_STOPPED) == picture
+    if job is not None and (job.state == "failed" or (stopped and job.active)):
+        job_panel(job, "Crafting", timed=False)  # which says why, or that it is stopping
+    if stopped or (job is not None and job.state == "failed"):
+        if job is None or not job.active:
+            if stopped:
+                st.caption("Crafting was stopped.")
+            st.button("Go on crafting", icon=":material/play_arrow:", on_click=go_on, args=order)
         return
     try:
         job = paths.start(*order)
