@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lgm.datasets import load_split
 from lgm.ending import end_soon_after_signals
 from lgm.threads import limit_threads
-from ui.jobs import runner
+from ui.jobs import cancel_all, close_all
 
 
 class QuietProbes:
@@ -55,9 +55,9 @@ def warm_up() -> None:
 async def lifespan(_: st.App) -> AsyncIterator[None]:
     threading.Thread(target=warm_up, daemon=True, name="lgm-warm-up").start()
     if threading.current_thread() is threading.main_thread():  # nowhere else is there a signal to hear
-        end_soon_after_signals(signal.getsignal, stop=lambda: runner().cancel_all())
+        end_soon_after_signals(signal.getsignal, stop=cancel_all)
     yield
-    runner().close()
+    close_all()
 
 
 app = st.App("ui/router.py", lifespan=lifespan, middleware=[Middleware(QuietProbes)])

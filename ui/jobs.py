@@ -8,6 +8,7 @@ from lgm.cards import CheckpointError
 from lgm.data import DataError
 from lgm.jobs import Job, Runner
 
+_GRACE = 20.0  # seconds after which a picture that nobody waits for is given up
 _TICK = 0.5  # seconds between two looks at a running job
 _METRICS: dict[str, Callable[[float], str]] = {  # how the numbers that jobs report are written
     "loss": "loss {:.3f}".format,
@@ -18,8 +19,27 @@ _METRICS: dict[str, Callable[[float], str]] = {  # how the numbers that jobs rep
 
 @st.cache_resource(show_spinner=False)
 def runner() -> Runner:
-    """The one queue of this server."""
+    """The queue of this server for all that takes long."""
     return Runner()
+
+
+@st.cache_resource(show_spinner=False)
+def picture_runner() -> Runner:
+    """A queue of its own: a picture must not wait behind a training."""
+    return Runner(grace=_GRACE)
+
+
+def cancel_all() -> None:
+    """Ask every job of this server to stop."""
+    for each in (runner(), picture_runner()):
+        each.cancel_all()
+
+
+def close_all() -> None:
+    """Cancel all jobs, and wait until those that run have ended."""
+    cancel_all()
+    for each in (runner(), picture_runner()):
+        each.close()
 
 
 def jobs_of(kind: str) -> list[Job]:

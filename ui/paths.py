@@ -14,10 +14,11 @@ import streamlit as st
 from lgm.cards import Card, CheckpointError
 from lgm.config import BETA_GRID, Method, PoisonConfig
 from lgm.data import Split
-from lgm.jobs import Job, Runner
+from lgm.jobs import Job
 from lgm.poisons import Poisons, read_shipped_poisons
 from lgm.tradeoff import BETAS
 from ui import load
+from ui.jobs import picture_runner
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,6 @@ class Recipe:
 
 Key = tuple[str, str, str, int, int, Recipe]
 _GLANCE = 0.25  # seconds between two looks at the work
-_GRACE = 20.0  # seconds after which a path that nobody waits for is given up
 _TOLERANCE: dict[Method, float] = {"lm": 2e-2, "fbs": 2e-3}  # lm: a shorter wait for 2 % on average
 
 
@@ -72,12 +72,6 @@ def _merged(old: Poisons | None, new: Poisons) -> Poisons:
 @st.cache_resource(show_spinner=False)
 def _store() -> PathStore:
     return PathStore()
-
-
-@st.cache_resource(show_spinner=False)
-def _runner() -> Runner:
-    """A queue of its own: a picture must not wait behind a training."""
-    return Runner(grace=_GRACE)
 
 
 def _key(name: str, pair: tuple[int, int], recipe: Recipe) -> Key:
@@ -173,7 +167,7 @@ def job_key(names: list[str], pair: tuple[int, int], recipe: Recipe, betas: tupl
 
 def find(key: str) -> Job | None:
     """The work of this key, if it is known."""
-    return _runner().jobs.get(key)
+    return picture_runner().jobs.get(key)
 
 
 def start(names: list[str], pair: tuple[int, int], recipe: Recipe, betas: tuple[float, ...]) -> Job:
@@ -186,10 +180,10 @@ def start(names: list[str], pair: tuple[int, int], recipe: Recipe, betas: tuple[
     key, split = job_key(names, pair, recipe, betas), load.split(load.clean_split())
     known = find(key)
     if known is not None and known.state == "done":  # long ago: what it made is no longer kept
-        _runner().jobs.pop(key, None)
+        picture_runner().jobs.pop(key, None)
     sides = [_Side(name, load.card(name), _key(name, pair, recipe)) for name in names]
 
-    return _runner().submit(key, lambda job: _craft(sides, split, pair, betas, job))
+    return picture_runner().submit(key, lambda job: _craft(sides, split, pair, betas, job))
 
 
 def _craft(sides: "list[_Side]", split: Split, pair: tuple[int, int], betas: tuple[float, ...], job: Job) -> None:
