@@ -85,9 +85,9 @@ class Record:
         return next(r for r in self.study["defense"] if all(r[name] == value for name, value in known.items()))
 
     @property
-    def variants(self) -> list[dict[str, Any]]:
-        """Heads for all classes, and all layers."""
-        return [r for r in self.study["defense"] if (r["task"], r["layers"]) != ("two", "head")]
+    def all_classes(self) -> list[dict[str, Any]]:
+        """The defence where the new head tells all classes apart."""
+        return [r for r in self.study["defense"] if r["task"] == "all"]
 
     @property
     def extent(self) -> dict[str, Any]:

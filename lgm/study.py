@@ -41,7 +41,7 @@ class Extent:
         poisons, clean: Its settings: poisons K for one target, and clean images a class.
         knowing: Attacks for each gamma, of ten poisons each; 0: none.
         gammas: Of the attackers who know of the filter.
-        variants: Attacks with all classes, and with all layers fine-tuned; 0: none.
+        all_classes: Attacks on a head for all classes; 0: none.
         resamples: Of the intervals of the detectors.
     """
 
@@ -51,12 +51,14 @@ class Extent:
     poisons: tuple[int, ...]
     clean: tuple[int, ...]
     knowing: int
-    variants: int
+    all_classes: int
     resamples: int
     gammas: tuple[float, ...] = GAMMA_GRID
 
 
-QUICK = Extent(pairs=20, attacks=0, trials=20, poisons=(1, 5, 10), clean=(10,), knowing=10, variants=0, resamples=200)
+QUICK = Extent(
+    pairs=20, attacks=0, trials=20, poisons=(1, 5, 10), clean=(10,), knowing=10, all_classes=0, resamples=200
+)
 FULL = Extent(
     pairs=100,
     attacks=20,
@@ -64,7 +66,7 @@ FULL = Extent(
     poisons=(1, 2, 5, 10, 20),
     clean=(2, 5, 10, 20, 50),
     knowing=100,
-    variants=30,
+    all_classes=30,
     resamples=1000,
 )
 # Where a poison takes seconds: all trials of the usual setting, little of the rest.
@@ -120,11 +122,9 @@ def run_study(
         )
         study["tradeoff"][loss] = found.to_dict()
         reports = sweep(model, card, split, base, settings, on_step=step(f"defence, {loss}"), cache=cache)
-        if extent.variants:
-            rarer = replace(base, trials=extent.variants)
-            for config in (replace(rarer, task="all"), replace(rarer, layers="all")):
-                part = step(f"defence, {loss}, {config.task} classes, {config.layers} fine-tuned")
-                reports.append(defend(model, card, split, config, on_step=part, cache=cache))
+        if extent.all_classes:
+            config, part = replace(base, trials=extent.all_classes, task="all"), step(f"defence, {loss}, all classes")
+            reports.append(defend(model, card, split, config, on_step=part, cache=cache))
         study["defense"] += [report.to_dict() for report in reports]
     for name in others:
         model, card = load_checkpoint(name)

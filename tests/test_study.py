@@ -21,7 +21,7 @@ from lgm.study import QUICK, Extent, Study, for_claims, frontier_meaning, fronti
 from lgm.tradeoff import BETAS
 from tests.test_defense import QUICK as SETTING
 
-SMALL = Extent(pairs=5, attacks=2, trials=2, poisons=(1, 10), clean=(10,), knowing=2, variants=0, resamples=10)
+SMALL = Extent(pairs=5, attacks=2, trials=2, poisons=(1, 10), clean=(10,), knowing=2, all_classes=0, resamples=10)
 
 
 def row(gamma: float, success: float, interval: tuple[float, float], detected: float) -> dict[str, Any]:
