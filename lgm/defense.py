@@ -207,6 +207,7 @@ def defend(
     config: DefenseConfig | None = None,
     on_step: OnStep | None = None,
     *,
+    z: np.ndarray | None = None,
     cache: Path | None = None,
 ) -> DefenseReport:
     """Attack, filter, fine-tune, and compare with who did not filter and with who was not attacked.
@@ -218,6 +219,7 @@ def defend(
             attacked and fine-tuned on is drawn from the others.
         config: The setting.
         on_step: Called as (poison-iterations done, in all); returning False ends crafting with the points so far.
+        z: Features of ``split`` (N, D) if they are known already.
         cache: Folder for crafted poisons: see `lgm.craft_cache`.
 
     Raises:
@@ -229,7 +231,7 @@ def defend(
     """
     config = config or DefenseConfig()
     settings = [(config.poisons, config.clean)]
-    return sweep(model, card, split, config, settings, on_step=on_step, cache=cache)[0]
+    return sweep(model, card, split, config, settings, z=z, on_step=on_step, cache=cache)[0]
 
 
 def sweep(
@@ -245,6 +247,7 @@ def sweep(
 ) -> list[DefenseReport]:
     """`defend` for several (poisons, clean images a class), with poisons crafted once: for the most of them.
 
+    The setting of ``config`` itself is judged at all rates of `FPR_GRID`, the others at its own rate only.
     ``z``: features of ``split`` (N, D) if they are known already.
 
     Raises:
@@ -256,7 +259,7 @@ def sweep(
     most = replace(config, poisons=max(c.poisons for c in configs), clean=max(c.clean for c in configs))
     experiment = Experiment(model, card, split, most, z=z, cache=cache)
     poisons = experiment.craft(on_step)
-    return [experiment.judge(each, poisons) for each in configs]
+    return [experiment.judge(each, poisons, FPR_GRID if each == config else ()) for each in configs]
 
 
 def frontier(
@@ -266,6 +269,7 @@ def frontier(
     config: DefenseConfig,
     gammas: Sequence[float] = GAMMA_GRID,
     *,
+    z: np.ndarray | None = None,
     on_step: OnStep | None = None,
     cache: Path | None = None,
 ) -> list[DefenseReport]:
@@ -277,7 +281,7 @@ def frontier(
     if not gammas:
         raise ValueError("gammas: expected at least one weight, got none")
     configs = [replace(config, gamma=gamma) for gamma in gammas]
-    experiment = Experiment(model, card, split, configs[0], cache=cache)
+    experiment = Experiment(model, card, split, configs[0], z=z, cache=cache)
     return [
         experiment.judge(each, experiment.craft(part(on_step, i, len(configs)), each.gamma))
         for i, each in enumerate(configs)
@@ -404,12 +408,15 @@ class Experiment:
         examples = _examples(found.z * self.scale, self.split.labels[bases], found.images, poisoned=True)
         return CraftedTrials(examples, found.collided)
 
-    def judge(self, config: DefenseConfig, poisons: CraftedTrials) -> DefenseReport:
-        """Fine-tune in every arm of every trial, with the first ``config.poisons`` of each trial's poisons."""
+    def judge(self, config: DefenseConfig, poisons: CraftedTrials, fprs: Sequence[float] = ()) -> DefenseReport:
+        """Fine-tune in every arm of every trial, with the first ``config.poisons`` of each trial's poisons.
+
+        ``fprs``: rates to judge the filter at beside the setting's own.
+        """
         trials = draw_trials(self.split.labels, config)
         mine = np.arange(len(poisons.examples)).reshape(len(trials), -1)[:, : config.poisons]
         alone = config.gamma or config.layers == "all"  # one T is aimed at; a network for each rate takes long
-        rates = (config.fpr,) if alone else tuple(sorted({*FPR_GRID, config.fpr}))
+        rates = (config.fpr,) if alone else tuple(sorted({*fprs, config.fpr}))
         results = [
             self._run(trial, own, poisons.examples[index], rates)
             for trial, own, index in zip(trials, self.filters, mine, strict=True)

@@ -13,8 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lgm.baselines import Comparison, compare, gather_evidence
-from lgm.cards import SHIPPED, Card, CheckpointError, read_card, read_features
+from lgm.cards import SHIPPED, Card, CheckpointError, Features, read_card, read_features
 from lgm.claims import SUCCESS
 from lgm.config import ATTACK_REVISION, GAMMA_GRID, DefenseConfig
 from lgm.data import Split, write_atomically
@@ -121,18 +123,22 @@ def run_study(
             model, card, split, pairs=extent.pairs, seed=seed, trials=extent.attacks, on_step=part, cache=cache
         )
         study["tradeoff"][loss] = found.to_dict()
-        reports = sweep(model, card, split, base, settings, on_step=step(f"defence, {loss}"), cache=cache)
+        options: dict[str, Any] = {"z": _features(names[loss], card, split), "cache": cache}
+        reports = sweep(model, card, split, base, settings, on_step=step(f"defence, {loss}"), **options)
         if extent.all_classes:
             config, part = replace(base, trials=extent.all_classes, task="all"), step(f"defence, {loss}, all classes")
-            reports.append(defend(model, card, split, config, on_step=part, cache=cache))
+            reports.append(defend(model, card, split, config, on_step=part, **options))
         study["defense"] += [report.to_dict() for report in reports]
     for name in others:
         model, card = load_checkpoint(name)
-        study["defense"].append(defend(model, card, split, base, step(f"defence, {name}"), cache=cache).to_dict())
+        part = step(f"defence, {name}")
+        report = defend(model, card, split, base, part, z=_features(name, card, split), cache=cache)
+        study["defense"].append(report.to_dict())
     if extent.knowing:
         knowing = DefenseConfig(trials=extent.knowing, seed=seed)
         adaptive = step("adaptive attackers")
-        attackers = frontier(*loaded["lgm"], split, knowing, extent.gammas, on_step=adaptive, cache=cache)
+        z = _features(names["lgm"], loaded["lgm"][1], split)
+        attackers = frontier(*loaded["lgm"], split, knowing, extent.gammas, z=z, on_step=adaptive, cache=cache)
         study["frontier"] = [frontier_row(report) for report in attackers]
     study["baselines"] = [
         {"poisons": maker, "features": seen, "detectors": [row.to_dict() for row in rows]}
@@ -153,6 +159,17 @@ def run_study(
         "versions": {name: version(name) for name in ("torch", "numpy", "scikit-learn", "scikit-image")},
     }
     return study
+
+
+def _embedded(source: str, card: Card, split: Split) -> Features | None:
+    """What is stored with a network of these very images; None if nothing is."""
+    same = card.data_sha256.get(split.name) == split.sha256
+    return read_features(source).splits.get(split.name) if same else None
+
+
+def _features(source: str, card: Card, split: Split) -> np.ndarray | None:
+    stored = _embedded(source, card, split)
+    return None if stored is None else stored.z
 
 
 def machine() -> str:
@@ -204,7 +221,8 @@ def compare_all(
     made = {loss: poisons for loss, name in names.items() if (poisons := poisons_or_none(name)) is not None}
     found = {}
     for seen, (model, card) in loaded.items():
-        features, clean = read_features(names[seen]), embed_split(model, split)
+        features = read_features(names[seen])
+        clean = _embedded(names[seen], card, split) or embed_split(model, split)
         for maker, poisons in made.items():
             evidence = gather_evidence(model, card, features, clean, poisons)
             found[maker, seen] = compare(evidence, seed, resamples=resamples)
