@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from scipy.stats import binomtest
 
-from lgm.cards import SHIPPED, Card, read_card
+from lgm.cards import SHIPPED, Card, read_card, read_features
 from lgm.config import ATTACK_REVISION, GAMMA_GRID, DefenseConfig
 from lgm.data import Split
 from lgm.defense import defend, frontier
@@ -88,7 +88,8 @@ def test_a_study_is_what_its_parts_give(study: Study, names: dict[str, str], bun
     again = beta_sweep(model, card, bundled, pairs=5, trials=2, seed=3)
     assert study["tradeoff"]["softmax"] == again.to_dict()
     config = DefenseConfig(trials=2, poisons=10, clean=10, seed=3)
-    alone = defend(model, card, bundled, config).to_dict()
+    stored = read_features(names["softmax"]).splits.get(bundled.name)
+    alone = defend(model, card, bundled, config, z=None if stored is None else stored.z).to_dict()
     assert alone in study["defense"]
     assert [(r["model"], r["poisons"]) for r in study["defense"]] == [
         (model, k) for model in ("tiny-lgm", "tiny-softmax") for k in (1, 10)
