@@ -853,7 +853,8 @@ def _frontier(rows: list[dict[str, Any]]) -> str:
     lines = [f"{'gamma':>6} {'n':>4}   {'unfiltered':>10} {'filtered':>8} {'caught':>7} {'collide':>8}"]
     for row in rows:
         shares = row["unfiltered"], row["attack_success"], row["detected"], row["collided"]
-        lines.append(f"{row['gamma']:>6g} {row['n']:>4}   " + "{:>10.3f} {:>8.3f} {:>7.3f} {:>8.3f}".format(*shares))
+        known = ["none" if share is None else f"{share:.3f}" for share in shares]
+        lines.append(f"{row['gamma']:>6g} {row['n']:>4}   " + "{:>10} {:>8} {:>7} {:>8}".format(*known))
     return "\n".join([*lines, frontier_meaning(rows)])
 
 

@@ -259,6 +259,8 @@ def frontier_row(report: "DefenseReport") -> dict[str, Any]:
 
 def frontier_meaning(rows: Sequence[dict[str, Any]]) -> str:
     """What a frontier says, in a sentence that follows from its numbers."""
+    if not all(row["n"] and row["poisons"] for row in rows):
+        return "Nothing can be said: without poisons, or with targets that the clean control already misclassifies."
     unaware, worst = rows[0], max(rows, key=lambda row: (row["attack_success"], row["interval"][1]))
     past = min(rows, key=lambda row: row["detected"])
     low, high = worst["interval"]

@@ -27,6 +27,8 @@ SMALL = Extent(pairs=5, attacks=2, trials=2, poisons=(1, 10), clean=(10,), knowi
 def row(gamma: float, success: float, interval: tuple[float, float], detected: float) -> dict[str, Any]:
     return {
         "gamma": gamma,
+        "n": 100,
+        "poisons": 1000,
         "attack_success": success,
         "interval": list(interval),
         "unfiltered": 0.8,
@@ -45,6 +47,8 @@ def test_a_frontier_says_what_its_worst_attacker_does():
     assert "γ = 0.1, against 80%" in broken
     assert "(γ = 1) are caught in 0%" in broken
     assert frontier_meaning([unaware, row(1.0, 0.0, (0.0, 0.3), 0.2)]).startswith("Not enough attacks")
+    nobody = {**unaware, "n": 0, "attack_success": None, "interval": [None, None]}
+    assert frontier_meaning([nobody]).startswith("Nothing can be said")
 
 
 def test_attackers_differ_by_gamma_only(gaussian: Classifier, blank_card: Card, blobs: Split):
