@@ -330,7 +330,7 @@ function hollow(g, x, y, shape, colour, paper) {
   g.beginPath();
   if (shape === "circle") g.arc(x, y, 11, 0, 2 * Math.PI);
   else g.rect(x - 11, y - 11, 22, 22);
-  for (const [style, width] of [[paper, 6], [colour, 3]]) { g.strokeStyle = style; g.lineWidth = width; g.stroke(); }
+  for (const [style, width] of [[paper, 4.5], [colour, 2.5]]) { g.strokeStyle = style; g.lineWidth = width; g.stroke(); }
 }
 
 // The background that no slider moves: points, rings, class numbers, the ring at which the filter cuts.
