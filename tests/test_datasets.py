@@ -50,7 +50,7 @@ def test_unknown_dataset_lists_the_known_ones():
 
 def test_a_split_of_another_dataset_is_unknown():
     with pytest.raises(
-        DataError, match="^data: expected one of train, test, held-out, which CIFAR-10 has, got 'bundled'$"
+        DataError, match=r"^data: expected one of train, test, held-out, which CIFAR-10 has, got 'bundled'$"
     ):
         load_split("bundled", "cifar10")
 
