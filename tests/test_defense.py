@@ -313,13 +313,13 @@ def test_the_command_sweeps(tiny_softmax: Path, capsys: Capture):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--trials", "1"], "trials: expected at least 2"),
+        (["--trials", "1"], "--trials: expected 2 to 10,000"),
         (["--poisons", "-1"], "poisons: expected a number >= 0"),
         (["--classes", "4", "4"], "classes: expected two different classes"),
         (["--classes", "4", "10"], "classes: expected two of"),
         (["--watermark", "1"], "watermark: expected an opacity in [0, 1)"),
-        (["--clean", "5000"], "clean, poisons: expected at most"),
-        (["--classes", "4", "9", "--layers", "all", "--trials", "1"], "trials: expected at least 2"),
+        (["--clean", "5000"], "--clean, --poisons: expected at most"),
+        (["--classes", "4", "9", "--layers", "all", "--trials", "1"], "--trials: expected 2 to 10,000"),
         (["--density", "own"], "likelihood: expected a network trained with the LGM loss"),
     ],
 )

@@ -21,8 +21,9 @@ from lgm.cards import SHIPPED, read_features
 from lgm.checkpoints import load_checkpoint
 from lgm.config import BETA_GRID
 from lgm.export import rounded
-from lgm.figures import projection
+from lgm.figures import drawn, projection
 from lgm.poisons import Poisons, read_shipped_poisons
+from lgm.study import provenance
 from lgm.tradeoff import BETAS, Tradeoff
 from ui import load
 from ui.beta_table import beta_table
@@ -85,7 +86,9 @@ def test_the_overview_reports_what_was_shipped(bundled: object) -> None:
     clean, poisons = read_features("mnist-lgm").splits["bundled"].score, read_shipped_poisons("mnist-lgm")
     below = np.mean([(clean > score).mean() + 0.5 * (clean == score).mean() for score in poisons.score])
     assert f"AUC {below:.4f} (" in text, "the AUC is the share of (clean, poison) pairs in the right order"
-    assert f"the worst of {len(study['frontier'])} values of γ" in text
+    gammas = ", ".join(f"{row['gamma']:g}" for row in study["frontier"])
+    assert f"attackers with γ = {gammas} and random targets" in text
+    assert provenance(study["about"]) in text
 
 
 def test_the_overview_without_a_study_goes_by_the_poisons(bundled: object, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,14 +308,15 @@ def test_the_finished_poison_is_saved_and_what_8_bits_do_is_said(bundled: object
 
 def test_a_point_is_picked_by_class_and_number_without_a_pointer(bundled: object) -> None:
     app = opened("features")
-    app.selectbox(key="layer_lgm").set_value("D_f, bundled digits (5,000)").run()
+    app.selectbox(key="layer_lgm").set_value("D_f, bundled digits (2,000 of 5,000 drawn)").run()
     app.selectbox(key="class_lgm").set_value("3").run()
     app.number_input(key="number_lgm").set_value(1).run()
     assert not app.exception
     features = read_features("mnist-lgm")
     clean = features.splits["bundled"]
     away = np.linalg.norm(clean.z - features.means[3], axis=1)
-    farthest = int(np.argmax(np.where(clean.labels == 3, away, -1)))
+    shown = np.isin(np.arange(len(away)), drawn(len(away)))  # of the points in the plane
+    farthest = int(np.argmax(np.where((clean.labels == 3) & shown, away, -1)))
     assert f"Label 3, image {farthest:,}" in words(app)
     assert f"= **{clean.score[farthest]:.2f}**" in words(app)
 
