@@ -182,7 +182,7 @@ def test_two_sessions_each_follow_their_own_run(
     assert "`my-lgm-2`** is trained" in words(other.run())
 
 
-def until_cancelled(job: Job, *_: object) -> None:
+def until_cancelled(job: Job, *_: object, **__: object) -> None:
     while job.report(1, 10):
         time.sleep(0.01)
 
