@@ -104,7 +104,7 @@ def clean_split() -> str:
 def closed_data() -> str | None:
     """Why this account cannot read data of the chosen dataset that may well be on this machine; None if it can."""
     chosen = dataset()
-    for name in chosen.splits:
+    for name in chosen.clean:
         if not chosen.at_hand(name):
             try:
                 chosen.load(name)
