@@ -75,9 +75,10 @@ def craft_poisons(
     n = len(bases)
     if len(targets) != n:
         raise ValueError(f"targets: expected one per base ({n}), got {len(targets)}")
-    betas = np.full(n, config.beta, np.float32) if beta is None else np.asarray(beta, np.float32)
+    with np.errstate(over="ignore"):  # to infinity, which is refused
+        betas = np.asarray(np.full(n, config.beta) if beta is None else beta, np.float32)
     if betas.shape != (n,) or not ((betas >= 0) & (betas < np.inf)).all():  # NaN is neither
-        found = f"shape {betas.shape}, {betas.min(initial=0)} to {betas.max(initial=0)}"
+        found = f"{betas.min()} to {betas.max()}" if betas.shape == (n,) else f"shape {betas.shape}"
         raise ValueError(f"beta: expected {n} finite numbers >= 0, got {found}")
     thresholds = np.asarray(np.full(n, config.threshold or 0.0) if threshold is None else threshold, np.float32)
     if thresholds.shape != (n,) or not np.isfinite(thresholds).all():

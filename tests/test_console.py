@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import lgm
 from lgm.__main__ import main
+from lgm.config import DefenseConfig
 from lgm.console import HUNG_UP
+from lgm.defense import DefenseReport
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ["", "train", "evaluate", "craft", "detect", "defend", "report", "bench"]
@@ -54,11 +57,19 @@ def test_help_can_be_said_in_every_encoding(command: str, encoding: str):
     assert "usage: python -m lgm" in heard.said
 
 
+@pytest.fixture(scope="module")
+def measured(tiny_lgm: Path) -> DefenseReport:
+    model, card = lgm.load_checkpoint(tiny_lgm)
+    return lgm.defend(model, card, lgm.load_split("bundled", "mnist"), DefenseConfig(trials=10, poisons=1, gamma=0.03))
+
+
 @every_encoding
-def test_a_frontier_is_printed_in_every_encoding(tiny_lgm: Path, encoding: str):
-    sizes = ["--trials", "2", "--poisons", "1", "--clean", "2"]
+def test_a_frontier_is_printed_in_every_encoding(
+    tiny_lgm: Path, measured: DefenseReport, encoding: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("lgm.defense.frontier", lambda *_, **__: [measured])  # one attacker: seven take 15 s
     with streams(encoding) as heard:
-        assert main(["defend", str(tiny_lgm), "--data", "bundled", "--frontier", *sizes]) == 0
+        assert main(["defend", str(tiny_lgm), "--data", "bundled", "--frontier"]) == 0
     assert ("γ = " in heard.said) == (encoding == "utf-8")
     assert ("gamma = " in heard.said) == (encoding != "utf-8")
 
@@ -71,7 +82,7 @@ def test_an_error_is_said_in_every_encoding(encoding: str):
     assert spelt in heard.complained
 
 
-def lgm(*arguments: object, **options: object) -> "subprocess.Popen[str]":
+def run_lgm(*arguments: object, **options: object) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "lgm", *map(str, arguments)]
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.Popen(command, cwd=ROOT, env=buffered, text=True, **options)  # type: ignore[call-overload]
@@ -82,7 +93,7 @@ def with_nobody_reading(which: str, *arguments: object) -> tuple[int, str]:
     ours, theirs = os.pipe()
     os.close(ours)
     other = "stderr" if which == "stdout" else "stdout"
-    process = lgm(*arguments, **{which: theirs, other: subprocess.PIPE})
+    process = run_lgm(*arguments, **{which: theirs, other: subprocess.PIPE})
     os.close(theirs)
     said = process.communicate(timeout=300)[which == "stdout"]
     return process.returncode, said
@@ -109,7 +120,7 @@ def test_output_closed_by_the_shell_is_no_error(tiny_lgm: Path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a Linux device")
 def test_a_full_disk_is_called_that():
     with Path("/dev/full").open("w") as full:
-        process = lgm("--help", stdout=full, stderr=subprocess.PIPE)
+        process = run_lgm("--help", stdout=full, stderr=subprocess.PIPE)
         said = process.communicate(timeout=300)[1]
     assert (process.returncode, said) == (1, "error: the output cannot be written (No space left on device)\n")
 

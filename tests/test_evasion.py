@@ -35,7 +35,7 @@ def test_the_hinge_is_gamma_times_the_nats_that_are_missing(evasion: Evasion):
     y = evasion.labels[owner]
     spread = (0.5 * evasion.mixture.log_variance).exp()
     score = Independent(Normal(evasion.mixture.means[y], spread[y]), 1).log_prob(z)
-    missing = (evasion.threshold + MARGIN - score).clamp(min=0)
+    missing = (evasion.threshold[owner] + MARGIN - score).clamp(min=0)
     assert 0 < int((missing > 0).sum()) < 60, "both sides of the kink"
     torch.testing.assert_close(evasion.cost(z, owner), 0.7 * missing)
 
@@ -137,15 +137,15 @@ def test_softmax_has_no_filter_to_know(tiny_softmax: Path, digits: tuple[Split, 
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "named"),
     [
-        {"gamma": -1.0},
-        {"gamma": np.nan},
-        {"gamma": 1.0},
-        {"gamma": 1.0, "threshold": -np.inf},
-        {"gamma": 1.0, "threshold": -3.0, "method": "fbs"},
+        ({"gamma": -1.0}, "gamma"),
+        ({"gamma": np.nan}, "gamma"),
+        ({"gamma": 1.0}, "gamma"),
+        ({"gamma": 1.0, "threshold": -np.inf}, "threshold"),
+        ({"gamma": 1.0, "threshold": -3.0, "method": "fbs"}, "gamma"),
     ],
 )
-def test_a_hinge_needs_a_weight_and_a_threshold(wrong: dict[str, Any]):
-    with pytest.raises(ValueError, match="gamma"):
+def test_a_hinge_needs_a_weight_and_a_threshold(wrong: dict[str, Any], named: str):
+    with pytest.raises(ValueError, match=named):
         PoisonConfig(**wrong)

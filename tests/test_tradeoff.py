@@ -180,8 +180,8 @@ def test_similarity_is_the_papers_formula(rng: np.random.Generator):
         ({"betas": (1e-3, 1e-3)}, "betas: expected at least one number > 0, each once"),
         ({"betas": (float("nan"),)}, "betas: expected at least one number > 0, each once"),
         ({"pairs": 1}, "pairs: expected at least 2, for an interval, got 1"),
-        ({"pairs": 201}, r"poisons: expected 1..200 \(one base image each\), got 201"),
-        ({"trials": 1}, "trials: expected at least 2"),
+        ({"pairs": 201}, r"pairs: expected 1..200 \(one base image each\), got 201"),
+        ({"trials": 1}, "trials: expected 2 to 10,000, for an interval, got 1"),
     ],
 )
 def test_nonsense_is_refused(change: dict[str, Any], message: str, tiny_lgm: Path, digits: Split):
