@@ -1,11 +1,11 @@
 """The app below a path of its own, by itself and behind a proxy, and by whom it can be reached."""
 
-import asyncio
 import socket
+import socketserver
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedIOBase
 from urllib.parse import urlsplit
 
 import pytest
@@ -32,53 +32,51 @@ def below(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @contextmanager
 def stripped(port: int) -> Iterator[str]:
-    """A reverse proxy that takes `PREFIX` off the path of every request, as nginx does with ``proxy_pass …/;``."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    forward = partial(_forward, port=port)
-    proxy = asyncio.run_coroutine_threadsafe(asyncio.start_server(forward, "127.0.0.1", 0), loop).result()
-    try:
-        yield f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}{PREFIX}"
-    finally:
-        asyncio.run_coroutine_threadsafe(_end(proxy), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    """A reverse proxy that takes `PREFIX` off the path of every request, as nginx does with ``proxy_pass …/;``.
+
+    Also as nginx, it sends whoever leaves out the last slash to the address with it: the page's own are relative.
+    """
+    handler = type("Handler", (_Forward,), {"port": port})
+    with _Proxy(("127.0.0.1", 0), handler) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{proxy.server_address[1]}{PREFIX}"
+        proxy.shutdown()
 
 
-async def _end(proxy: asyncio.Server) -> None:
-    proxy.close()
-    connections = asyncio.all_tasks() - {asyncio.current_task()}
-    for connection in connections:
-        connection.cancel()
-    await asyncio.gather(*connections, return_exceptions=True)
+class _Proxy(socketserver.ThreadingTCPServer):
+    daemon_threads, block_on_close = True, False  # WebSockets end with the app's server, after this one
 
 
-async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
+class _Forward(socketserver.StreamRequestHandler):
     """One request a connection, so that only its first line has to be rewritten."""
-    upstream = None
-    try:
-        method, path, rest = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)
-        assert (path + b"/").startswith(f"{PREFIX}/".encode()), f"{path!r} is not below {PREFIX}"
-        if b"upgrade: websocket" not in rest.lower():
-            rest = rest.replace(b"Connection: keep-alive", b"Connection: close")
-        answer, upstream = await asyncio.open_connection("127.0.0.1", port)
-        upstream.write(b" ".join([method, path.removeprefix(PREFIX.encode()) or b"/", rest]))
-        await asyncio.gather(_pump(reader, upstream), _pump(answer, writer))
-    except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-        pass  # one side has gone, or the test is over
-    finally:
-        for end in (writer, upstream):
-            if end is not None:
-                end.close()
+
+    port: int
+
+    def handle(self) -> None:
+        method, path, version = self.rfile.readline().split(b" ")
+        if path == PREFIX.encode():
+            self.wfile.write(f"HTTP/1.1 301 Moved\r\nLocation: {PREFIX}/\r\nContent-Length: 0\r\n\r\n".encode())
+            return
+        if not path.startswith(f"{PREFIX}/".encode()):
+            self.wfile.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            return
+        head = b" ".join([method, path.removeprefix(PREFIX.encode()), version])
+        while (line := self.rfile.readline()).strip():
+            head += line.replace(b"keep-alive", b"close")
+        with socket.create_connection(("127.0.0.1", self.port)) as server, server.makefile("rb") as answer:
+            server.sendall(head + b"\r\n")
+            asking = threading.Thread(target=_pump, args=(self.rfile, server.sendall), daemon=True)
+            asking.start()
+            _pump(answer, self.wfile.write)
+            with suppress(OSError):  # it has hung up
+                self.request.shutdown(socket.SHUT_RDWR)
+            asking.join()
 
 
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    while chunk := await source.read(65536):
-        sink.write(chunk)
-        await sink.drain()
-    sink.write_eof()
+def _pump(source: BufferedIOBase, write: Callable[[bytes], object]) -> None:
+    with suppress(OSError):  # one side has hung up
+        while chunk := source.read1(65536):
+            write(chunk)
 
 
 def test_every_page_opens_below_a_path_and_links_lead_on(page: Page, below: str) -> None:
