@@ -2,7 +2,7 @@
 
 An explicit server around `ui/router.py`, for three things that a plain script cannot do: the slow imports start with
 the server and not with the first visitor; a link to a page works on a server that nobody has visited yet (beside a
-`pages` folder, Streamlit would run the page's file alone); and the browser console stays clean.
+`pages` folder, Streamlit would run the page's file alone); and the browser's console and history stay clean.
 """
 
 import signal
@@ -13,34 +13,12 @@ from importlib import import_module
 
 import streamlit as st
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lgm.datasets import load_split
 from lgm.ending import end_soon_after_signals
 from lgm.threads import limit_threads
 from ui.jobs import cancel_all, close_all
-
-
-class QuietProbes:
-    """Answer `<page>/_stcore/health` without an error in the browser console.
-
-    On a link to a page the browser first looks for the server below the page's own path, and only then one level up
-    (Streamlit issue 7074). A 404 makes it go on too, but is logged as an error; status 300 without a location is "not
-    here" as well, and is not. Only what Streamlit has not found is answered so: what its own address is depends on
-    `server.baseUrlPath`, and on the proxy before it.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def quietly(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] == 404:
-                message = {**message, "status": 300}
-            await send(message)
-
-        probe = scope["type"] == "http" and scope["path"].endswith(("/_stcore/health", "/_stcore/host-config"))
-        await self.app(scope, receive, quietly if probe else send)
+from ui.middleware import OneEntryAPage, QuietProbes
 
 
 def warm_up() -> None:
@@ -60,4 +38,4 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
     close_all()
 
 
-app = st.App("ui/router.py", lifespan=lifespan, middleware=[Middleware(QuietProbes)])
+app = st.App("ui/router.py", lifespan=lifespan, middleware=[Middleware(QuietProbes), Middleware(OneEntryAPage)])

@@ -27,7 +27,6 @@ h1 {font-size: 1.7rem !important; padding: 0 0 .1rem 0 !important;}
 /* In the dark no single colour can be both text on the page and ground for white text. */
 [data-testid="stBaseButton-primary"] {background-color: #0B6BB8; border-color: #0B6BB8; color: #FFFFFF;}
 h2 {font-size: 1.25rem !important; padding: .4rem 0 .2rem 0 !important;}
-:has(> .st-key-history) {display: none;}
 .st-key-title_row {margin-bottom: -1rem;}
 .lgm-lead {opacity: .85; margin: 0 0 .6rem 0; max-width: 62rem;}
 .lgm-chip {display: inline-block; padding: 0 .5rem; border-radius: 1rem; border: 2px solid;
@@ -36,26 +35,9 @@ h2 {font-size: 1.25rem !important; padding: .4rem 0 .2rem 0 !important;}
 """
 
 
-# Streamlit makes an entry of the browser's history of every change of the query. Whoever moves a slider ten times would
-# have to go back eleven times to leave the page: only another page is another entry.
-_HISTORY = """
-<script>
-if (!Object.hasOwn(history, "pushState")) {
-  const push = history.pushState.bind(history);
-  history.pushState = (state, title, url) => {
-    const here = new URL(url, location).pathname === location.pathname;
-    here ? history.replaceState(state, title, url) : push(state, title, url);
-  };
-}
-</script>
-"""
-
-
 def style() -> None:
-    """Spacing, tabular numbers, crisp enlarged images, words that explain themselves; Back leaves the page."""
+    """Spacing, tabular numbers, crisp enlarged images, words that explain themselves."""
     st.html(_CSS.replace("</style>", f"{STYLE}</style>"))
-    with st.container(key="history"):
-        st.html(_HISTORY, unsafe_allow_javascript=True)
 
 
 def title(question: str, lead: str) -> None:
