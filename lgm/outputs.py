@@ -18,6 +18,16 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)  # what file systems say that canno
 
 
 @contextlib.contextmanager
+def writing_errors(path: Path) -> Iterator[None]:
+    """Raise SaveError, which names ``path``, for whatever the file system refuses."""
+    try:
+        yield
+    except OSError as error:
+        cause = error.__cause__ if isinstance(error, SaveError) else error
+        raise cannot_write(path, cause if isinstance(cause, OSError) else error) from error
+
+
+@contextlib.contextmanager
 def reserved(path: Path, *others: Path) -> Iterator[None]:
     """Hold a file that is to be written, from before the work until it is saved.
 
@@ -36,7 +46,7 @@ def reserved(path: Path, *others: Path) -> Iterator[None]:
         raise SaveError(f"{path}: expected the name of a file to write, this is {what}; choose another name")
     made: list[Path] = []
     try:
-        with _writing_errors(path):
+        with writing_errors(path):
             _make_folder(path.parent, made)
             _try_to_write(path)
         with _held(path, _WAIT):
@@ -57,7 +67,7 @@ def together(path: Path) -> Iterator[Path]:
         SaveError: one of them cannot be written.
     """
     path = Path(os.path.realpath(path))
-    with _writing_errors(path):
+    with writing_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=path.parent) as place:
             yield Path(place)
@@ -121,15 +131,6 @@ def _kept(save: Callable[[Path], object], name: str) -> Path | None:
                 failed.pop_all()
             return own / name
     return None
-
-
-@contextlib.contextmanager
-def _writing_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        cause = error.__cause__ if isinstance(error, SaveError) else error
-        raise cannot_write(path, cause if isinstance(cause, OSError) else error) from error
 
 
 def _make_folder(folder: Path, made: list[Path]) -> None:

@@ -1,22 +1,24 @@
 """The Train page without a browser: what it refuses, what it starts, and that nothing existing is ever replaced."""
 
+import errno
 import json
 import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save
 from streamlit.testing.v1 import AppTest
 
 from lgm import cards
 from lgm.cards import CheckpointError, read_card, read_features
 from lgm.config import Loss
-from lgm.data import DataError, Split
+from lgm.data import DataError, SaveError, Split
 from lgm.datasets import DATASETS, load_split
 from lgm.jobs import Job
 from lgm.outputs import reserved
@@ -404,6 +406,26 @@ def test_a_wrong_upload_is_refused_and_leaves_nothing(fresh_home: Path, tiny_lgm
     assert str(cards.user_folder()) not in str(caught.value), "the temporary folder is of no use to anybody"
     assert not marker.exists()
     assert not cards.user_folder().exists() or not list(cards.user_folder().iterdir())
+
+
+def test_a_network_that_guesses_is_not_added(fresh_home: Path, tiny_lgm: Path) -> None:
+    weights = save({name: np.zeros_like(value) for name, value in load_file(tiny_lgm).items()})
+    card = json.loads(tiny_lgm.with_suffix(".json").read_text()) | {"weights_sha256": sha256(weights).hexdigest()}
+    with pytest.raises(CheckpointError, match="not added, for it is hardly better than guessing"):
+        uploads.add_model("blank.safetensors", weights, json.dumps(card).encode(), "blank")
+    assert not list(cards.user_folder().iterdir())
+
+
+def test_a_full_disk_is_said_of_an_upload_and_nothing_is_left(
+    fresh_home: Path, tiny_lgm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(SaveError, match=f"{cards.user_folder()}: .*No space left on device"):
+        uploads.add_model("any.safetensors", tiny_lgm.read_bytes(), None, "theirs")
+    assert not list(cards.user_folder().iterdir())
 
 
 def test_the_page_adds_an_upload_and_lists_it(open_page: Callable[[], AppTest], tiny_lgm: Path) -> None:

@@ -3,12 +3,16 @@
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lgm.cards import Card, CheckpointError, card_path, user_folder
 from lgm.datasets import DATASETS, load_split
+from lgm.outputs import writing_errors
 from lgm.schema import is_number
 from ui.runs import claimed
+
+if TYPE_CHECKING:
+    from lgm.networks import Classifier
 
 _LONGEST_NOTE = 300
 _MOST_EPOCHS = 1_000
@@ -25,13 +29,13 @@ def add_model(file_name: str, weights: bytes, card: bytes | None, name: str) -> 
         name: A free one.
 
     Raises:
-        CheckpointError, DataError: the files or the name cannot be used; then nothing is kept.
+        CheckpointError, DataError, SaveError: the files or the name cannot be used; then nothing is kept.
     """
-    from lgm.checkpoints import is_guessing, load_checkpoint, save_measured
+    from lgm.checkpoints import load_checkpoint
 
     with claimed(name):  # now, so that a name that is taken costs no waiting; and again at the end
         _make_room()
-    with tempfile.TemporaryDirectory(prefix=".upload-", dir=user_folder()) as folder:
+    with writing_errors(user_folder()), tempfile.TemporaryDirectory(prefix=".upload-", dir=user_folder()) as folder:
         path = Path(folder) / Path(file_name).name
         path.write_bytes(weights)
         if card is not None:
@@ -40,42 +44,55 @@ def add_model(file_name: str, weights: bytes, card: bytes | None, name: str) -> 
             model, claims = load_checkpoint(path)
         except CheckpointError as error:
             raise CheckpointError(str(error).replace(f"{folder}{os.sep}", "")) from error
-        dataset = DATASETS[claims.config.dataset]
-        classes = claims.config.model.n_classes
-        if classes != len(dataset.classes):
-            raise CheckpointError(
-                f"{path.name}: expected the {len(dataset.classes)} classes of {dataset.title}, found {classes}"
-            )
-        n_dim = claims.config.model.n_dim
-        if n_dim not in _FEATURES:
-            shown = f"{_FEATURES[0]} to {_FEATURES[-1]}"
-            raise CheckpointError(
-                f"{path.name}: expected {shown} features, which is what the pages show, found {n_dim}"
-            )
-        # What the numbers say is measured here; of the uploaded card only the run's description is taken over.
-        measured = Card(
-            name=name,
-            config=claims.config,
-            weights_sha256="",
-            history=_records(claims.history),
-            note=f"Uploaded: {path.name}. {claims.note}"[:_LONGEST_NOTE],
-        )
-        splits = [
-            load_split(split, dataset.name) for split in {dataset.held_out, *filter(dataset.at_hand, dataset.clean)}
-        ]
+        _check_fits(claims, path.name)
         ready = Path(folder) / "ready"
-        save_measured(model, measured, splits, ready)
-        accuracy = measured.accuracy[dataset.held_out]
-        if is_guessing(accuracy, measured.config.model):  # nor is such a network saved after training
-            raise CheckpointError(
-                f"{path.name}: not added, for it is hardly better than guessing: it gets {accuracy:.1%} of the "
-                f"held-out images of {dataset.title} right. Was it trained on such images, with the classes in this "
-                "order, on pixels in [0, 1] of which the network makes (x - 0.5) / 0.5?"
-            )
+        measured = _measure(model, claims, name, path.name, ready)
         with claimed(name):
             for suffix in (".features.safetensors", ".safetensors", ".json"):  # the card last: it makes the model count
                 os.replace(ready / f"{name}{suffix}", user_folder() / f"{name}{suffix}")
     return measured
+
+
+def _check_fits(card: Card, file_name: str) -> None:
+    """Raise CheckpointError for a network that the pages cannot show."""
+    dataset, found = DATASETS[card.config.dataset], card.config.model
+    if found.n_classes != len(dataset.classes):
+        raise CheckpointError(
+            f"{file_name}: expected the {len(dataset.classes)} classes of {dataset.title}, found {found.n_classes}"
+        )
+    if found.n_dim not in _FEATURES:
+        shown = f"{_FEATURES[0]} to {_FEATURES[-1]}"
+        raise CheckpointError(
+            f"{file_name}: expected {shown} features, which is what the pages show, found {found.n_dim}"
+        )
+
+
+def _measure(model: "Classifier", claims: Card, name: str, file_name: str, folder: Path) -> Card:
+    """Save the network in ``folder`` with what is measured here; of its card only the run's description is taken over.
+
+    Raises:
+        CheckpointError: it is hardly better than guessing; nor is such a network saved after training.
+    """
+    from lgm.checkpoints import is_guessing, save_measured
+
+    card = Card(
+        name=name,
+        config=claims.config,
+        weights_sha256="",
+        history=_records(claims.history),
+        note=f"Uploaded: {file_name}. {claims.note}"[:_LONGEST_NOTE],
+    )
+    dataset = DATASETS[claims.config.dataset]
+    names = {dataset.held_out, *filter(dataset.at_hand, dataset.clean)}
+    save_measured(model, card, [load_split(split, dataset.name) for split in names], folder)
+    accuracy = card.accuracy[dataset.held_out]
+    if is_guessing(accuracy, card.config.model):
+        raise CheckpointError(
+            f"{file_name}: not added, for it is hardly better than guessing: it gets {accuracy:.1%} of the held-out "
+            f"images of {dataset.title} right. Was it trained on such images, with the classes in this order, on "
+            "pixels in [0, 1] of which the network makes (x - 0.5) / 0.5?"
+        )
+    return card
 
 
 def _make_room() -> None:
