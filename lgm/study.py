@@ -21,7 +21,7 @@ from lgm.claims import SUCCESS
 from lgm.config import ATTACK_REVISION, GAMMA_GRID, DefenseConfig
 from lgm.data import Split, write_atomically
 from lgm.intervals import plain, to_json
-from lgm.poisons import Poisons, read_shipped_poisons
+from lgm.poisons import NoPoisonsError, Poisons, read_shipped_poisons
 from lgm.tradeoff import beta_sweep
 
 if TYPE_CHECKING:  # to read a study needs no torch
@@ -233,7 +233,7 @@ def poisons_or_none(name: str) -> Poisons | None:
     """The poisons beside a checkpoint; None if it has none."""
     try:
         return read_shipped_poisons(name)
-    except CheckpointError:
+    except NoPoisonsError:
         return None
 
 

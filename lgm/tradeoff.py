@@ -109,12 +109,11 @@ class Tradeoff:
 def _detected(report: dict[str, Any], of: str, n: int) -> dict[str, Any]:
     """AUC and TPR of one group of n poisons, with their intervals; ``of`` ends their names in the report."""
     auc, tpr = report[f"auc{of}"], report[f"tpr_at_fpr{of}"][f"{FPR:g}"]
-    stored = report.get(f"tpr_at_fpr{of}_interval")  # a record made before has none: Wilson's then, for its own T
     return {
         f"auc{of}": auc,
         f"auc{of}_interval": auc_interval(auc, report["clean"], n) if n else None,
         f"tpr{of}": tpr,
-        f"tpr{of}_interval": (stored[f"{FPR:g}"] if stored else wilson_interval(round(tpr * n), n)) if n else None,
+        f"tpr{of}_interval": report[f"tpr_at_fpr{of}_interval"][f"{FPR:g}"] if n else None,
     }
 
 

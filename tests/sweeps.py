@@ -11,7 +11,13 @@ def sweep_of(collided: Any, l2: Any, ssim: Any = None, betas: Any = None) -> Tra
     """A sweep of B betas and P pairs with these (B, P) tables."""
     collided, l2 = np.asarray(collided, bool), np.asarray(l2, np.float64)
     b, p = l2.shape
-    report = {"clean": 100, "auc": 0.9, "auc_collided": None, "tpr_at_fpr": {"0.01": 0.0}}
+    report = {
+        "clean": 100,
+        "auc": 0.9,
+        "auc_collided": None,
+        "tpr_at_fpr": {"0.01": 0.0},
+        "tpr_at_fpr_interval": {"0.01": [0.0, 0.1]},
+    }
     return Tradeoff(
         model="hand-made",
         loss="lgm",

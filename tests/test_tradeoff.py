@@ -111,7 +111,13 @@ def test_it_can_be_stopped(tiny_lgm: Path, digits: Split):
 def test_a_row_says_what_the_tables_say(rng: np.random.Generator):
     l2 = rng.lognormal(size=(2, 12))
     sweep = sweep_of(rng.random((2, 12)) < 0.5, l2)
-    report = {"tpr_at_fpr": {"0.01": 0.75}, "tpr_at_fpr_collided": {"0.01": 1.0}, "auc_collided": 0.8}
+    report = {
+        "tpr_at_fpr": {"0.01": 0.75},
+        "tpr_at_fpr_interval": {"0.01": [0.5, 0.9]},
+        "tpr_at_fpr_collided": {"0.01": 1.0},
+        "tpr_at_fpr_collided_interval": {"0.01": [0.8, 1.0]},
+        "auc_collided": 0.8,
+    }
     sweep = replace(sweep, detection=[{**sweep.detection[0], **report}] * 2)
     row, collided = sweep.rows()[1], int(sweep.collided[1].sum())
 
@@ -127,8 +133,8 @@ def test_a_row_says_what_the_tables_say(rng: np.random.Generator):
     assert row["log_likelihood"] == pytest.approx(-l2[1].mean())
     assert row["auc_interval"] == auc_interval(0.9, 100, 12)
     assert row["auc_collided_interval"] == auc_interval(0.8, 100, collided)
-    assert row["tpr_interval"] == wilson(9, 12)
-    assert row["tpr_collided_interval"] == wilson(collided, collided)
+    assert (row["tpr"], row["tpr_interval"]) == (0.75, [0.5, 0.9])
+    assert (row["tpr_collided"], row["tpr_collided_interval"]) == (1.0, [0.8, 1.0])
     assert row["unfiltered"] is None
 
 

@@ -6,21 +6,24 @@ import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save
+import torch
+from safetensors.numpy import load_file
+from safetensors.torch import save
 from streamlit.testing.v1 import AppTest
 
 from lgm import cards
 from lgm.cards import CheckpointError, read_card, read_features
+from lgm.checkpoints import weights_sha256
 from lgm.config import Loss
 from lgm.data import DataError, SaveError, Split
 from lgm.datasets import DATASETS, load_split
 from lgm.jobs import Job
+from lgm.networks import build_model
 from lgm.outputs import reserved
 from ui import runs, uploads
 from ui.jobs import duration, runner
@@ -357,8 +360,6 @@ def test_an_uploaded_network_may_have_more_features_than_two(fresh_home: Path, t
 
 
 def test_weights_of_the_papers_own_code_need_no_card(fresh_home: Path) -> None:
-    import torch
-
     state = load_file(cards.locate("mnist-lgm"))
     names = {"head.mixture.means": "lgm.centers"}
     theirs = {
@@ -409,10 +410,11 @@ def test_a_wrong_upload_is_refused_and_leaves_nothing(fresh_home: Path, tiny_lgm
 
 
 def test_a_network_that_guesses_is_not_added(fresh_home: Path, tiny_lgm: Path) -> None:
-    weights = save({name: np.zeros_like(value) for name, value in load_file(tiny_lgm).items()})
-    card = json.loads(tiny_lgm.with_suffix(".json").read_text()) | {"weights_sha256": sha256(weights).hexdigest()}
+    untrained = build_model(read_card(tiny_lgm).config.model, seed=1).state_dict()
+    weights = {name: value.contiguous() for name, value in untrained.items()}
+    card = json.loads(tiny_lgm.with_suffix(".json").read_text()) | {"weights_sha256": weights_sha256(weights)}
     with pytest.raises(CheckpointError, match="not added, for it is hardly better than guessing"):
-        uploads.add_model("blank.safetensors", weights, json.dumps(card).encode(), "blank")
+        uploads.add_model("untrained.safetensors", save(weights), json.dumps(card).encode(), "untrained")
     assert not list(cards.user_folder().iterdir())
 
 

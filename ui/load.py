@@ -12,7 +12,7 @@ from lgm.cards import Card, CheckpointError, FeatureMap, Features
 from lgm.data import DataError, Dataset, Split, UnreadableError
 from lgm.datasets import DATASETS, load_split
 from lgm.detection import empirical_threshold
-from lgm.poisons import Poisons
+from lgm.poisons import NoPoisonsError, Poisons
 from lgm.study import read_study
 from ui import state
 
@@ -200,7 +200,7 @@ def poisons_or_none(name: str) -> Poisons | None:
     """The same, or None for a model that has none yet."""
     try:
         return shipped_poisons(name)
-    except CheckpointError:
+    except NoPoisonsError:
         return None
 
 
