@@ -133,12 +133,13 @@ def pair_bar(base: int, target: int) -> paths.Recipe:
         )
         state.put("method", picked)
         gamma = choose_gamma() if picked == "lm" else 0.0
+        state.put("gamma", gamma)
     return paths.Recipe(cast(Method, picked), gamma, load.threshold(load.model_name("lgm")))
 
 
 def choose_gamma() -> float:
     """The slider of the attacker who knows of the filter; for Levenberg-Marquardt only."""
-    gamma = st.select_slider(
+    return st.select_slider(
         "γ: knowing of the filter",
         GAMMA_GRID,
         value=state.get("gamma"),
@@ -146,8 +147,6 @@ def choose_gamma() -> float:
         width=200,
         help=f"{WORDS['γ']} Every nat that the poison lacks to pass the filter adds γ to what is minimised.",
     )
-    state.put("gamma", gamma)
-    return gamma
 
 
 def keep_beta(beta: float) -> None:

@@ -121,6 +121,12 @@ def test_a_beta_between_two_stops_becomes_the_nearest_and_is_told(bundled: objec
     assert "0.0025, the nearest, is used" in told(app)
 
 
+def test_a_gamma_that_the_method_cannot_minimise_is_told(bundled: object) -> None:
+    app = opened("craft", method="fbs", gamma="1")
+    assert app.query_params == {"method": "fbs"}
+    assert "γ = 0 is used" in told(app)
+
+
 @pytest.mark.parametrize("name", ["seed", "draw"])
 def test_after_the_last_seed_comes_the_first(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     held: dict[str, object] = {f"s_{name}": 99_999}

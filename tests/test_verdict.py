@@ -102,18 +102,18 @@ def test_an_attack_ends_in_one_of_three_ways(labels: tuple[int, int, int | None]
 @pytest.mark.parametrize(
     ("happened", "before", "after", "how"),
     [
-        ("stopped", 0.8, 0.0, "as most attacks do"),
-        ("past", 0.8, 0.0, "an exception among the attacks"),
-        ("weak", 0.9, 0.0, "an exception among the attacks"),
-        ("stopped", 0.8, 0.7, "an exception among the attacks"),
-        ("past", 0.8, 0.7, "as most attacks do"),
-        ("weak", 0.3, 0.0, "as most attacks do"),
-        ("stopped", 0.4, 0.1, "as some do"),
+        ("stopped", 0.8, 0.0, "as in most"),
+        ("past", 0.8, 0.0, "an exception"),
+        ("weak", 0.9, 0.0, "an exception"),
+        ("stopped", 0.8, 0.7, "an exception"),
+        ("past", 0.8, 0.7, "as in most"),
+        ("weak", 0.3, 0.0, "as in most"),
+        ("stopped", 0.4, 0.1, "as in some"),
     ],
 )
 def test_the_example_is_never_left_to_contradict_the_attacks(
     happened: Any, before: float, after: float, how: str
 ) -> None:
     attacks = report((before, 0.1, 0.95), at_1=(after, 0.0, 0.9))
-    said = f"{verdict.HERE[happened]}, {how} (of 20, {before:.0%} succeed unfiltered and {after:.0%} filtered)."
+    said = f"{verdict.HERE[happened]}, {how} (of 20 attacks, {before:.0%} succeed unfiltered and {after:.0%} filtered)."
     assert verdict.beside_the_trials(happened, attacks) == said

@@ -16,7 +16,7 @@ def adopt() -> None:
     said = state.pull()
     if said is not None:
         with guard():
-            said += [*_names(), *_images(), *_classes()]
+            said += [*_names(), *_images(), *_classes(), *_gamma()]
         st.session_state[_SAID] = said
     if st.session_state.get(_SAID):
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -73,6 +73,13 @@ def _classes() -> list[str]:
     if not trouble and pair[0] == pair[1]:
         trouble = "an attack needs two classes"
     return _pair("classes", ("base_class", "target_class"), pair, trouble)
+
+
+def _gamma() -> list[str]:
+    if state.get("method") == "lm" or not (gamma := state.get("gamma")):
+        return []
+    state.put("gamma", 0.0)
+    return [f"The link asks for γ = {gamma:g}, which forward-backward splitting cannot minimise: γ = 0 is used."]
 
 
 def _trouble(pair: tuple[int | None, int | None], known: Collection[int], of: str) -> str:

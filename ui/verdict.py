@@ -147,5 +147,5 @@ def beside_the_trials(happened: Outcome, report: Report) -> str:
         return f"{said}."
     before, after = unfiltered(report).value, filtered(report).value
     share = {"past": after, "stopped": max(0.0, before - after), "weak": 1 - before}[happened]
-    how = "as most attacks do" if share >= 0.5 else "as some do" if share >= 0.2 else "an exception among the attacks"
-    return f"{said}, {how} (of {report['n']}, {before:.0%} succeed unfiltered and {after:.0%} filtered)."
+    how = "as in most" if share >= 0.5 else "as in some" if share >= 0.2 else "an exception"
+    return f"{said}, {how} (of {report['n']} attacks, {before:.0%} succeed unfiltered and {after:.0%} filtered)."
