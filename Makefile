@@ -3,6 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || echo /usr/bin/chromium)
+# Streamlit ends where $HOME is unset and the account has no home, as in some containers; the folder need not be there.
+HOME ?= /nonexistent
+export HOME
 
 .PHONY: app test checkpoints records poisons screenshots latency
 
