@@ -212,7 +212,7 @@ def more_visible(lgm: Crafted | None, softmax: Crafted | None) -> Claim:
     )
     if lgm.ssim is not None and softmax.ssim is not None:
         readings.append(Reading(*mean_interval(softmax.ssim - lgm.ssim)))
-        measured += f"; SSIM {lgm.ssim.mean():.2f} and {softmax.ssim.mean():.2f}, lower by {_of(readings[1])} under LGM"
+        measured += f"; SSIM {lgm.ssim.mean():.2f} and {softmax.ssim.mean():.2f}, softmax less LGM {_of(readings[1])}"
     measured += f"; but they collide in {lgm.collided.mean():.0%} and {softmax.collided.mean():.0%} of the cases"
     return Claim(*_EQUAL_BETA, measured=measured, verdict=by_readings(readings), rule=_EQUAL_BETA_RULE)
 
@@ -234,7 +234,7 @@ def more_visible_when_matched(comparison: Matched | None) -> Claim:
     share, low, high = comparison.share_more
     measured = (
         f"L2 with which half of the pairs collide: {_number(*half['lgm'])} LGM, {_number(*half['softmax'])} softmax; "
-        f"median difference {_of(readings[0])}, SSIM lower by {_of(readings[1])} under LGM; LGM needs more in "
+        f"median difference {_of(readings[0])}, in SSIM, softmax less LGM, {_of(readings[1])}; LGM needs more in "
         f"{_percent(share, low, high)} of {comparison.n} pairs"
         + (f", {comparison.neither} more collide on neither" if comparison.neither else "")
     )
@@ -390,7 +390,10 @@ def _open(section: str, text: str, rule: str, why: str = "not measured yet") -> 
 
 
 def _number(value: float, low: float, high: float, digits: int = 2) -> str:
-    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    """With more digits, to four, where the ends of the interval would be the same, or look like 0."""
+    least = min((size for size in (high - low, abs(low), abs(high)) if 0 < size < math.inf), default=1.0)
+    digits = max(digits, min(4, -math.floor(math.log10(least))))
+    return "{:z.{}f} ({} to {})".format(value, digits, *outward(low, high, digits))
 
 
 def _percent(value: float, low: float, high: float) -> str:

@@ -34,8 +34,8 @@ class Share:
         """As percentages: ``80% (58% to 92%)``."""
         if math.isnan(self.value):
             return "–"
-        ends = "" if math.isnan(self.low) else f" ({self.low:.{digits}%} to {self.high:.{digits}%})"
-        return f"{self.value:.{digits}%}{ends}"
+        ends = "" if math.isnan(self.low) else f" ({self.low:z.{digits}%} to {self.high:z.{digits}%})"
+        return f"{self.value:z.{digits}%}{ends}"
 
 
 @dataclass(frozen=True)
