@@ -14,9 +14,9 @@ from importlib import import_module
 import streamlit as st
 from starlette.middleware import Middleware
 
-from lgm.datasets import load_split
-from lgm.ending import end_soon_after_signals
-from lgm.threads import limit_threads
+from lgm.data.registry import load_split
+from lgm.utils.shutdown import end_soon_after_signals
+from lgm.utils.threads import limit_threads
 from ui.jobs import cancel_all, close_all
 from ui.middleware import OneEntryAPage, QuietProbes
 
@@ -24,7 +24,7 @@ from ui.middleware import OneEntryAPage, QuietProbes
 def warm_up() -> None:
     """Import what takes seconds, and parse the bundled digits once."""
     limit_threads()
-    for name in ("lgm.checkpoints", "lgm.poisoning", "sklearn.metrics", "plotly.graph_objects"):
+    for name in ("lgm.models.checkpoint", "lgm.attacks.craft", "sklearn.metrics", "plotly.graph_objects"):
         import_module(name)
     load_split("bundled")
 

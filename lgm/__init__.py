@@ -8,76 +8,81 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lgm.baselines import compare as compare
-    from lgm.baselines import gather_evidence as gather_evidence
-    from lgm.cards import Card as Card
-    from lgm.cards import CheckpointError as CheckpointError
-    from lgm.cards import list_checkpoints as list_checkpoints
-    from lgm.checkpoints import load_checkpoint as load_checkpoint
-    from lgm.choice import choose_beta as choose_beta
-    from lgm.claims import paper_claims as paper_claims
-    from lgm.config import PRESETS as PRESETS
+    from lgm.attacks.craft import craft_poisons as craft_poisons
+    from lgm.attacks.result import Poisons as Poisons
+    from lgm.attacks.result import pick_pairs as pick_pairs
+    from lgm.attacks.result import read_poisons as read_poisons
     from lgm.config import DefenseConfig as DefenseConfig
     from lgm.config import ModelConfig as ModelConfig
     from lgm.config import PoisonConfig as PoisonConfig
     from lgm.config import TrainConfig as TrainConfig
-    from lgm.data import DataError as DataError
-    from lgm.datasets import load_split as load_split
-    from lgm.defense import defend as defend
-    from lgm.defense import frontier as frontier
-    from lgm.demonstration import demonstrate as demonstrate
-    from lgm.detection import conformal_threshold as conformal_threshold
-    from lgm.detection import outcome as outcome
-    from lgm.detection import roc as roc
-    from lgm.mixture import GaussianMixture as GaussianMixture
-    from lgm.networks import embed as embed
-    from lgm.networks import log_likelihood as log_likelihood
-    from lgm.poisoning import craft_poisons as craft_poisons
-    from lgm.poisons import Poisons as Poisons
-    from lgm.poisons import pick_pairs as pick_pairs
-    from lgm.poisons import read_poisons as read_poisons
-    from lgm.tradeoff import Tradeoff as Tradeoff
-    from lgm.tradeoff import beta_sweep as beta_sweep
-    from lgm.training import TrainingError as TrainingError
-    from lgm.training import fit as fit
+    from lgm.data.base import DataError as DataError
+    from lgm.data.registry import load_split as load_split
+    from lgm.defense.example import demonstrate as demonstrate
+    from lgm.defense.experiment import defend as defend
+    from lgm.defense.experiment import frontier as frontier
+    from lgm.detection.compare import compare as compare
+    from lgm.detection.filters import gather_evidence as gather_evidence
+    from lgm.detection.metrics import outcome as outcome
+    from lgm.detection.metrics import roc as roc
+    from lgm.detection.thresholds import conformal_threshold as conformal_threshold
+    from lgm.experiments.beta_selection import choose_beta as choose_beta
+    from lgm.experiments.beta_sweep import Tradeoff as Tradeoff
+    from lgm.experiments.beta_sweep import beta_sweep as beta_sweep
+    from lgm.experiments.claims import paper_claims as paper_claims
+    from lgm.models.card import Card as Card
+    from lgm.models.card import CheckpointError as CheckpointError
+    from lgm.models.checkpoint import load_checkpoint as load_checkpoint
+    from lgm.models.mixture import GaussianMixture as GaussianMixture
+    from lgm.models.registry import list_checkpoints as list_checkpoints
+    from lgm.models.scoring import embed as embed
+    from lgm.models.scoring import log_likelihood as log_likelihood
+    from lgm.training.loop import TrainingError as TrainingError
+    from lgm.training.loop import fit as fit
+    from lgm.training.presets import PRESETS as PRESETS
 
 _HOME = {
-    "compare": "baselines",
-    "gather_evidence": "baselines",
-    "Card": "cards",
-    "CheckpointError": "cards",
-    "list_checkpoints": "cards",
-    "load_checkpoint": "checkpoints",
-    "choose_beta": "choice",
-    "paper_claims": "claims",
-    "PRESETS": "config",
+    "craft_poisons": "attacks.craft",
+    "pick_pairs": "attacks.result",
+    "Poisons": "attacks.result",
+    "read_poisons": "attacks.result",
     "DefenseConfig": "config",
     "ModelConfig": "config",
     "PoisonConfig": "config",
     "TrainConfig": "config",
-    "DataError": "data",
-    "load_split": "datasets",
-    "defend": "defense",
-    "frontier": "defense",
-    "demonstrate": "demonstration",
-    "conformal_threshold": "detection",
-    "outcome": "detection",
-    "roc": "detection",
-    "GaussianMixture": "mixture",
-    "embed": "networks",
-    "log_likelihood": "networks",
-    "craft_poisons": "poisoning",
-    "Poisons": "poisons",
-    "pick_pairs": "poisons",
-    "read_poisons": "poisons",
-    "beta_sweep": "tradeoff",
-    "Tradeoff": "tradeoff",
-    "TrainingError": "training",
-    "fit": "training",
+    "DataError": "data.base",
+    "load_split": "data.registry",
+    "demonstrate": "defense.example",
+    "defend": "defense.experiment",
+    "frontier": "defense.experiment",
+    "compare": "detection.compare",
+    "gather_evidence": "detection.filters",
+    "outcome": "detection.metrics",
+    "roc": "detection.metrics",
+    "conformal_threshold": "detection.thresholds",
+    "choose_beta": "experiments.beta_selection",
+    "beta_sweep": "experiments.beta_sweep",
+    "Tradeoff": "experiments.beta_sweep",
+    "paper_claims": "experiments.claims",
+    "Card": "models.card",
+    "CheckpointError": "models.card",
+    "load_checkpoint": "models.checkpoint",
+    "GaussianMixture": "models.mixture",
+    "list_checkpoints": "models.registry",
+    "embed": "models.scoring",
+    "log_likelihood": "models.scoring",
+    "fit": "training.loop",
+    "TrainingError": "training.loop",
+    "PRESETS": "training.presets",
 }
+__all__ = sorted(_HOME)  # noqa: PLE0605 the names above
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'lgm' has no attribute {name!r}")
     return getattr(import_module(f"lgm.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -17,33 +17,26 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from lgm import console
-from lgm.cards import SHIPPED, CheckpointError, check_name, list_checkpoints, read_card, user_folder
-from lgm.config import (
-    BETA_GRID,
-    GAMMA_GRID,
-    METHODS,
-    PRESETS,
-    DefenseConfig,
-    PoisonConfig,
-    TrainConfig,
-    check_rate,
-    check_seed,
-)
-from lgm.data import DataError, SaveError, Split
-from lgm.datasets import DATASETS, default_split, load_split
-from lgm.ending import end_soon_after_signals
-from lgm.intervals import to_json
-from lgm.outputs import require_room, reserved, save_or_keep
-from lgm.progress import OnStep
-from lgm.threads import limit_threads
+from lgm.config import BETA_GRID, GAMMA_GRID, METHODS, DefenseConfig, PoisonConfig, TrainConfig, check_rate, check_seed
+from lgm.data.base import DataError, Split
+from lgm.data.registry import DATASETS, default_split, load_split
+from lgm.models.card import CheckpointError
+from lgm.models.registry import SHIPPED, check_name, list_checkpoints, read_card, user_folder
+from lgm.training.presets import PRESETS
+from lgm.utils.console import HUNG_UP, flush, give_up, say_every_letter
+from lgm.utils.io import SaveError
+from lgm.utils.json import to_json
+from lgm.utils.outputs import require_room, reserved, save_or_keep
+from lgm.utils.progress import OnStep
+from lgm.utils.shutdown import end_soon_after_signals
+from lgm.utils.threads import limit_threads
 
 if TYPE_CHECKING:
-    from lgm.cards import Features
-    from lgm.labelled import LabelledImages
-    from lgm.networks import Classifier
-    from lgm.poisons import Poisons
-    from lgm.sharding import Team
+    from lgm.attacks.result import Poisons
+    from lgm.detection.suspects import LabelledImages
+    from lgm.models.classifier import Classifier
+    from lgm.models.features import Features
+    from lgm.utils.distributed import Team
 
 _EXAMPLES = """examples:
   python -m lgm evaluate mnist-lgm                     accuracy on the bundled digits
@@ -58,16 +51,16 @@ _EXAMPLES = """examples:
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     limit_threads()
-    console.say_every_letter()
+    say_every_letter()
     try:
         try:
             return _run(argv)
         finally:  # argparse ends in its own way, once it has helped
-            console.flush()
+            flush()
     except OSError as error:  # of the output itself
-        console.give_up()
+        give_up()
         if isinstance(error, BrokenPipeError):
-            return console.HUNG_UP
+            return HUNG_UP
         print(f"error: the output cannot be written ({error.strerror})", file=sys.stderr)
         return 1
 
@@ -91,7 +84,7 @@ def _run(argv: list[str] | None) -> int:
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:
-    from lgm.training import TrainingError
+    from lgm.training.loop import TrainingError
 
     return (DataError, CheckpointError, TrainingError, ValueError, OSError, ImportError, MemoryError)
 
@@ -107,7 +100,7 @@ def _check_first(args: argparse.Namespace) -> None:
     if "fpr" in args:
         check_rate("fpr", args.fpr)
     if getattr(args, "device", "cpu") != "cpu":
-        from lgm.networks import check_device
+        from lgm.models.classifier import check_device
 
         check_device(args.device)
 
@@ -147,8 +140,8 @@ def _short(value: Any) -> str:
 
 def _ranking(baselines: list[dict[str, Any]]) -> str:
     """Detectors for people: a line each, over all poisons and over those that collide."""
-    from lgm.baselines import DECIDING, rule_in_words
-    from lgm.intervals import Estimate
+    from lgm.detection.compare import DECIDING, rule_in_words
+    from lgm.stats.intervals import Estimate
 
     rates = [f"{fpr:g}" for fpr in DECIDING]
     heads = [f"TPR at {100 * fpr:g} % FPR" for fpr in DECIDING]
@@ -238,7 +231,7 @@ def _download_if_asked(args: argparse.Namespace, dataset: str) -> None:
 
 
 def _add_train(commands: Any) -> None:
-    from lgm.sharding import launched_device
+    from lgm.utils.distributed import launched_device
 
     parser = _command(
         commands,
@@ -289,8 +282,8 @@ def _train_config(args: argparse.Namespace) -> TrainConfig:
 
 
 def _train(args: argparse.Namespace) -> dict[str, Any] | None:
-    from lgm.sharding import Team
-    from lgm.training import train_checkpoint
+    from lgm.training.loop import train_checkpoint
+    from lgm.utils.distributed import Team
 
     name = check_name(args.name or args.preset)
     if args.out == user_folder() and _is_shipped(name) and not args.force:
@@ -338,8 +331,8 @@ def _add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
-    from lgm.checkpoints import embed_split, load_checkpoint
-    from lgm.intervals import wilson_interval
+    from lgm.models.checkpoint import embed_split, load_checkpoint
+    from lgm.stats.intervals import wilson_interval
 
     model, card = load_checkpoint(args.model, args.device)
     split = _split(args, card.config.dataset)
@@ -395,7 +388,7 @@ _SMALLEST_POISON = 6  # bytes a pixel: the poison in float32, base and target
 
 
 def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
-    from lgm.sharding import Team
+    from lgm.utils.distributed import Team
 
     if args.threshold is not None and not args.gamma:
         raise ValueError("threshold: expected --gamma with it, for the attacker who knows of T, got none")
@@ -413,16 +406,17 @@ def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
 def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") -> dict[str, Any] | None:
     import numpy as np
 
-    from lgm.checkpoints import load_checkpoint
-    from lgm.detection import conformal_words
-    from lgm.poisoning import batch_length, craft_path, craft_random
-    from lgm.poisons import check_count
+    from lgm.attacks.craft import batch_length, craft_path, craft_random
+    from lgm.attacks.distributed import gather, share
+    from lgm.attacks.result import check_count
+    from lgm.detection.thresholds import conformal_words
+    from lgm.models.checkpoint import load_checkpoint
 
     model, card = load_checkpoint(args.model, team.device)
     split = _split(args, card.config.dataset)
     check_count(args.poisons, len(split))
     batch = batch_length(args.poisons, config)
-    mine = team.share(args.poisons, batch)
+    mine = share(team, args.poisons, batch)
     count = len(BETA_GRID) if args.pair else args.poisons
     require_room(args.out, count * _SMALLEST_POISON * split.images[0].size)
     if args.gamma:
@@ -432,7 +426,7 @@ def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") ->
             part = craft_path(model, card, split, tuple(args.pair), config, on_step=on_step)
         else:
             part = craft_random(model, card, split, args.poisons, config, seed=args.seed, only=mine, on_step=on_step)
-    poisons = team.gather(part, batch)
+    poisons = gather(team, part, batch)
     team.leave()
     if poisons is None:
         return None
@@ -463,7 +457,7 @@ def _output(path: Path, suffix: str, option: str, *, force: bool) -> Iterator[No
 
     Raises:
         ValueError: it has another kind of name, or is there already and nobody said that it may be replaced.
-        SaveError: see `lgm.outputs.reserved`.
+        SaveError: see `lgm.utils.outputs.reserved`.
     """
     if path.suffix != suffix:
         raise ValueError(f"{option}: expected a name that ends in {suffix}, got {path}")
@@ -489,8 +483,8 @@ def _known_threshold(args: argparse.Namespace, model: "Classifier", split: Split
     """T of the filter that the attacker knows of."""
     if args.threshold is not None:
         return args.threshold
-    from lgm.detection import conformal_threshold
-    from lgm.networks import log_likelihood
+    from lgm.detection.thresholds import conformal_threshold
+    from lgm.models.scoring import log_likelihood
 
     return conformal_threshold(log_likelihood(model, split.pixels(), split.targets()).numpy(), fpr=0.01)
 
@@ -513,9 +507,9 @@ def _add_bench(commands: Any) -> None:
 
 
 def _bench(args: argparse.Namespace) -> dict[str, Any]:
-    from lgm.bench import bench_craft
-    from lgm.checkpoints import load_checkpoint
-    from lgm.poisons import check_count
+    from lgm.attacks.result import check_count
+    from lgm.experiments.benchmark import bench_craft
+    from lgm.models.checkpoint import load_checkpoint
 
     PoisonConfig(beta=args.beta, iterations=args.iterations)  # refuses what makes no sense
     if args.pairs < 1:
@@ -554,11 +548,12 @@ def _add_detect(commands: Any) -> None:
 
 
 def _detect(args: argparse.Namespace) -> dict[str, Any]:
-    from lgm.baselines import compare, gather_evidence
-    from lgm.cards import read_features
-    from lgm.checkpoints import embed_split, load_checkpoint
-    from lgm.labelled import LabelledImages, read_suspects
-    from lgm.networks import require_mixture
+    from lgm.detection.compare import compare
+    from lgm.detection.filters import gather_evidence
+    from lgm.detection.suspects import LabelledImages, read_suspects
+    from lgm.models.checkpoint import embed_split, load_checkpoint
+    from lgm.models.features import read_features
+    from lgm.models.scoring import require_mixture
 
     model, card = load_checkpoint(args.model, args.device)
     features = read_features(args.model)
@@ -590,8 +585,9 @@ def _filter_report(
     model: "Classifier", clean: "Features", poisons: "Poisons | LabelledImages", fpr: float
 ) -> dict[str, Any]:
     """What the likelihood filter does; nothing of who collides where that is not known."""
-    from lgm.detection import detection_report, empirical_words, nominal_fpr
-    from lgm.networks import log_likelihood, require_mixture
+    from lgm.detection.metrics import detection_report
+    from lgm.detection.thresholds import empirical_words, nominal_fpr
+    from lgm.models.scoring import log_likelihood, require_mixture
 
     mixture = require_mixture(model).mixture
     score = log_likelihood(model, poisons.images, poisons.labels).numpy()
@@ -665,9 +661,9 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
 
 
 def _defend(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
-    from lgm.checkpoints import load_checkpoint
-    from lgm.defense import frontier, sweep
-    from lgm.study import frontier_row
+    from lgm.defense.experiment import frontier, sweep
+    from lgm.experiments.study import frontier_row
+    from lgm.models.checkpoint import load_checkpoint
 
     if args.sweep and args.frontier:
         raise ValueError("sweep, frontier: expected one of them, got both")
@@ -705,7 +701,7 @@ def _defend(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
 
 
 def _add_report(commands: Any) -> None:
-    from lgm.study import EXTENTS
+    from lgm.experiments.study import EXTENTS
 
     parser = _command(
         commands,
@@ -749,8 +745,8 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _report_into(args: argparse.Namespace) -> dict[str, Any]:
-    from lgm.report import write_report
-    from lgm.study import EXTENTS, run_study, save_study, stored_study
+    from lgm.experiments.study import EXTENTS, run_study, save_study, stored_study
+    from lgm.reports.html import write_report
 
     names, began = {"lgm": args.lgm, "softmax": args.softmax}, time.monotonic()
     split = _split(args, _dataset_of_both(names))
@@ -787,19 +783,19 @@ def _add_results(commands: Any) -> None:
 
 
 def _results(args: argparse.Namespace) -> dict[str, Any]:
-    from lgm import results
+    from lgm.reports.documents import DOCUMENTS, ROOT, problems, write_documents
 
-    root = results.ROOT
-    missing = [name for name in results.DOCUMENTS if not (root / name).is_file()]
+    root = ROOT
+    missing = [name for name in DOCUMENTS if not (root / name).is_file()]
     if missing:
         raise CheckpointError(
             f"{root}: expected the project's documents, found no {', '.join(missing)}; use a checkout"
         )
     if not args.check:
-        return {"rendered": results.write_documents(root), "checked": list(results.DOCUMENTS)}
-    if found := results.problems(root):
+        return {"rendered": write_documents(root), "checked": list(DOCUMENTS)}
+    if found := problems(root):
         raise CheckpointError("\n".join(["documents or records are not as they should be:", *found]))
-    return {"checked": list(results.DOCUMENTS)}
+    return {"checked": list(DOCUMENTS)}
 
 
 def _save_all(saves: Mapping[Path, Callable[[Path], object]]) -> None:
@@ -848,7 +844,7 @@ def _curves(reports: list[dict[str, Any]]) -> str:
 
 def _frontier(rows: list[dict[str, Any]]) -> str:
     """A frontier for people: a line an attacker, and what it means."""
-    from lgm.study import frontier_meaning
+    from lgm.experiments.study import frontier_meaning
 
     lines = [f"{'gamma':>6} {'n':>4}   {'unfiltered':>10} {'filtered':>8} {'caught':>7} {'collide':>8}"]
     for row in rows:

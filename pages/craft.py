@@ -6,13 +6,13 @@ from typing import Any, cast
 import numpy as np
 import streamlit as st
 
+from lgm.attacks.result import Poisons
 from lgm.config import GAMMA_GRID, METHODS, Method
-from lgm.figures import ROLE
-from lgm.jobs import QueueFull
-from lgm.poisons import Poisons
+from lgm.plots.theme import ROLE
 from ui import load, paths, state
 from ui.beta_table import beta_table
 from ui.frame import age, guard, keep_poison, poison_strip, title
+from ui.job_queue import QueueFull
 from ui.jobs import job_panel
 from ui.lab import lab
 from ui.picker import pick_image
@@ -188,8 +188,8 @@ def save(found: dict[str, Poisons], stop: int) -> None:
     opened = st.popover("Save these poisons", icon=":material/download:", key="save_open", on_change="rerun")
     if not opened.open:
         return
-    from lgm.export import arrays, rounded
-    from lgm.figures import png
+    from lgm.attacks.export import arrays, rounded
+    from lgm.utils.images import png
 
     with opened:
         st.caption(
@@ -282,9 +282,9 @@ def which_beta() -> None:
         if study is None:
             st.caption("Not measured for these networks: `python -m lgm report --help` says how.")
             return
-        from lgm.choice import choose_beta
-        from lgm.figures import TRADED, beta_curves, traded
-        from lgm.tradeoff import Tradeoff
+        from lgm.experiments.beta_selection import choose_beta
+        from lgm.experiments.beta_sweep import Tradeoff
+        from lgm.plots.curves import TRADED, beta_curves, traded
 
         sweeps = {loss: Tradeoff.from_dict(values) for loss, values in study["tradeoff"].items()}
         rows = {loss: sweep.rows() for loss, sweep in sweeps.items()}

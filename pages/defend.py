@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from lgm.config import DefenseConfig
-from lgm.figures import ROLE
-from lgm.intervals import to_json, wilson_interval
+from lgm.plots.theme import ROLE
+from lgm.stats.intervals import wilson_interval
+from lgm.utils.json import to_json
 from ui import attacks, load, state, trials, verdict
 from ui.attacks import CLEAN, POISONS, THRESHOLD
 from ui.frame import enlarged, guard, poison_strip, title
 from ui.jobs import job_panel
 
 if TYPE_CHECKING:
-    from lgm.demonstration import Attack, Demonstration
+    from lgm.defense.example import Attack, Demonstration
 
 LEAD = """A new head is fine-tuned on a few images. Poisons among them turn one target; the filter removes what is
 unlikely under its label."""
@@ -155,7 +156,8 @@ def threshold_slider(attack: "Attack", loss: str) -> float:
 
 def planes(attack: "Attack", shown: "Demonstration", loss: str, *, complete: bool) -> None:
     """Figure 7: before, poisoned, filtered; of an attack whose poisons are not there yet, the first."""
-    from lgm.figures import decision_plane, projection
+    from lgm.plots.features import projection
+    from lgm.plots.fine_tuning import decision_plane
 
     seen = projection(load.features(load.model_name(loss)))
     names = load.dataset().classes
@@ -358,7 +360,7 @@ def by_number(config: DefenseConfig, name: str) -> None:
     found = trials.nearest(trials.records(name), config, load.clean_split())
     if found is None:
         return
-    from lgm.figures import success_curves
+    from lgm.plots.curves import success_curves
 
     curves = trials.curves(found[0], of)
     first = found[0].report
@@ -386,8 +388,8 @@ def attackers_who_know() -> None:
     rows = study["frontier"]
     if not rows:
         return
-    from lgm.figures import frontier_chart
-    from lgm.study import frontier_meaning, outdated
+    from lgm.experiments.study import frontier_meaning, outdated
+    from lgm.plots.curves import frontier_chart
 
     st.markdown("## And if the attacker knows of the filter?")
     st.plotly_chart(frontier_chart(rows), key="frontier", config={"displaylogo": False}, alt="Success and detection")

@@ -2,10 +2,11 @@
 
 import streamlit as st
 
-from lgm import export
-from lgm.detection import Rates, detection_report, roc
-from lgm.intervals import outward, percent_text, to_json
-from lgm.poisons import Poisons
+from lgm.attacks.export import archive, safetensors
+from lgm.attacks.result import Poisons
+from lgm.detection.metrics import Rates, detection_report, roc
+from lgm.stats.intervals import outward, percent_text
+from lgm.utils.json import to_json
 from ui import load, state
 from ui.baselines import simpler_detectors
 from ui.case import Case, describe
@@ -136,11 +137,11 @@ def poison_downloads(case: Case) -> None:
     """The set on show, for other programs."""
 
     def images() -> bytes:
-        return export.archive(case.poisons, case.dataset.classes, load.model(case.key[0]))
+        return archive(case.poisons, case.dataset.classes, load.model(case.key[0]))
 
     st.download_button(
         "Poisons (safetensors)",
-        lambda: export.safetensors(case.poisons),
+        lambda: safetensors(case.poisons),
         f"poisons-{case.key[0]}.safetensors",
         "application/octet-stream",
         on_click="ignore",

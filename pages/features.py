@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
-from lgm.cards import locate, read_gaussians
-from lgm.figures import projection
+from lgm.models.features import read_gaussians
+from lgm.models.registry import locate
+from lgm.plots.features import projection
 from ui import load, state
 from ui.frame import enlarged, guard, title
 from ui.words import explain
@@ -33,7 +34,7 @@ def plane(name: str, weights_sha256: str, split: str, seed: int) -> "tuple[go.Fi
 
     It is the same object while nothing changes, so that zoom and selection stay.
     """
-    from lgm.figures import feature_plane
+    from lgm.plots.features import feature_plane
 
     features = load.features(name)
     shown = [key for key in ("train", split) if key in features.splits]
@@ -46,7 +47,7 @@ def plane(name: str, weights_sha256: str, split: str, seed: int) -> "tuple[go.Fi
 
 
 def _holds(trace: Any, name: str, poisons: Any) -> dict[str, Any] | None:
-    from lgm.figures import drawn
+    from lgm.plots.features import drawn
 
     if trace.meta == "poisons":
         own = {"targets": poisons.target_labels, "images": poisons.images}

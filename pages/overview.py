@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from lgm.poisons import Poisons
+from lgm.attacks.result import Poisons
 from ui import load, paths
 from ui.case import describe
 from ui.frame import age, guard, title
@@ -12,8 +12,8 @@ from ui.lab import lab
 from ui.words import explain, term
 
 if TYPE_CHECKING:
-    from lgm.claims import Claim, Side
-    from lgm.study import Study
+    from lgm.experiments.claims import Claim, Side
+    from lgm.experiments.study import Study
 
 LEAD = "It looks like one thing and means another, so its label seems right. Its features give it away."
 STEPS = (
@@ -73,15 +73,15 @@ def steps(path: Poisons | None) -> None:
 def judged(lgm: str, softmax: str, hashes: tuple[str, str], study: "Study | None") -> "list[Claim]":
     """The paper's claims, as far as what is shipped can judge them."""
     del hashes  # part of the key
-    from lgm.claims import paper_claims
-    from lgm.study import for_claims
+    from lgm.experiments.claims import paper_claims
+    from lgm.experiments.study import for_claims
 
     return paper_claims(side(lgm), side(softmax), for_claims(study))
 
 
 def side(name: str) -> "Side":
     """What is known of a network."""
-    from lgm.claims import Side
+    from lgm.experiments.claims import Side
 
     poisons = load.poisons_or_none(name)
     clean = None if poisons is None else load.embedded(name, str(poisons.manifest["split"]))

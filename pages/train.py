@@ -7,17 +7,18 @@ from typing import Any, cast
 import pandas as pd
 import streamlit as st
 
-from lgm import cards
-from lgm.cards import CheckpointError
 from lgm.config import Loss, Network, TrainConfig
-from lgm.data import DataError, Dataset
-from lgm.datasets import DATASETS
-from lgm.figures import projection
-from lgm.intervals import wilson_interval
-from lgm.jobs import Job, QueueFull
+from lgm.data.base import DataError, Dataset
+from lgm.data.registry import DATASETS
+from lgm.models.card import WEIGHTS, CheckpointError, card_path
+from lgm.models.features import read_gaussians
+from lgm.models.registry import SHIPPED, locate, user_folder
+from lgm.plots.features import projection
+from lgm.stats.intervals import wilson_interval
 from ui import load, runs, state, uploads
 from ui.film import film
 from ui.frame import guard, title
+from ui.job_queue import Job, QueueFull
 from ui.jobs import job_panel, runner, tick_while
 from ui.markdown import plain
 from ui.runs import Epoch, Run, Unfinished
@@ -312,7 +313,7 @@ def show_model(name: str) -> None:
     dataset = card.config.dataset
     seen = projection(features)
     split = runs.held_out(features.splits[DATASETS[dataset].held_out], dataset)
-    means, sigmas = cards.read_gaussians(cards.locate(name))
+    means, sigmas = read_gaussians(locate(name))
     if not seen.exact:
         means, sigmas = None if means is None else seen(means), None  # orthonormal axes keep a round Gaussian round
     ended = Epoch(
@@ -396,7 +397,7 @@ def show_networks() -> None:
         name = st.selectbox("Network to use", names, index=used, key="train_pick", width=260)
         if name is not None:
             use_button(name, key="use_picked")
-            if cards.locate(name).parent == cards.user_folder():
+            if locate(name).parent == user_folder():
                 download_buttons(name)
     if problems := load.unusable():
         files = "One file in the folder for models is" if len(problems) == 1 else f"{len(problems)} files are"
@@ -406,7 +407,7 @@ def show_networks() -> None:
 
 
 def row(name: str) -> dict[str, Any]:
-    card, path = load.card(name), cards.locate(name)
+    card, path = load.card(name), locate(name)
     share, low, high = held_out_accuracy(name)
     return {
         "name": name,
@@ -416,13 +417,13 @@ def row(name: str) -> dict[str, Any]:
         "test": 100 * card.accuracy["test"] if "test" in card.accuracy else None,
         "closest": card.closest_centers,
         "epochs": len(card.history) or None,
-        "origin": "shipped" if path.parent == cards.SHIPPED else "uploaded" if card.note else "trained here",
+        "origin": "shipped" if path.parent == SHIPPED else "uploaded" if card.note else "trained here",
     }
 
 
 def download_buttons(name: str) -> None:
-    weights = cards.locate(name)
-    for path, what in ((weights, "weights"), (cards.card_path(weights), "card")):
+    weights = locate(name)
+    for path, what in ((weights, "weights"), (card_path(weights), "card")):
         st.download_button(
             f"Download {what}",
             path.read_bytes,
@@ -440,9 +441,7 @@ def add_network() -> None:
     count = st.session_state.setdefault("train_uploads", 0)  # part of the keys: a new number empties the fields
     with st.container(key="train_uploads"):
         left, right = st.columns(2)
-        weights = left.file_uploader(
-            f"Weights ({', '.join(cards.WEIGHTS)})", cards.WEIGHTS, key=f"upload_weights_{count}"
-        )
+        weights = left.file_uploader(f"Weights ({', '.join(WEIGHTS)})", WEIGHTS, key=f"upload_weights_{count}")
         card = right.file_uploader(
             "Card (.json); the paper's own weights need none", "json", key=f"upload_card_{count}"
         )

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from lgm.cards import Card
-from lgm.config import PRESETS, ModelConfig, TrainConfig
-from lgm.data import Split, per_class
-from lgm.datasets import load_split
+from lgm.config import ModelConfig, TrainConfig
+from lgm.data.base import Split, per_class
+from lgm.data.registry import load_split
+from lgm.models.card import Card
+from lgm.training.presets import PRESETS
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
 
-    from lgm.heads import Head
-    from lgm.networks import Classifier
+    from lgm.models.classifier import Classifier
+    from lgm.models.heads import Head
 
 pytest.register_assert_rewrite("tests.browser")  # so that a failed check there says what it found
 
@@ -80,7 +81,7 @@ def tiny_wide(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _trained(name: str, tmp_path_factory: pytest.TempPathFactory, config: TrainConfig | None = None) -> Path:
-    from lgm.training import train_checkpoint
+    from lgm.training.loop import train_checkpoint
 
     folder = tmp_path_factory.mktemp("models")
     assert train_checkpoint(config or PRESETS[name], name, folder) is not None
@@ -112,8 +113,8 @@ def gaussian() -> "Classifier":
     """Its features are the brightness of the left and of the right half; LGM."""
     import torch
 
-    from lgm.heads import LGMHead
-    from lgm.mixture import GaussianMixture
+    from lgm.models.heads import LGMHead
+    from lgm.models.mixture import GaussianMixture
 
     return _halves(LGMHead(GaussianMixture(torch.from_numpy(_CORNERS))))
 
@@ -123,7 +124,7 @@ def linear() -> "Classifier":
     """The same features; softmax."""
     import torch
 
-    from lgm.heads import SoftmaxHead
+    from lgm.models.heads import SoftmaxHead
 
     head = SoftmaxHead(2, len(_CORNERS))
     head.classifier.weight.data, head.classifier.bias.data = torch.from_numpy(_CORNERS.copy()), torch.zeros(4)
@@ -134,7 +135,7 @@ def _halves(head: "Head") -> "Classifier":
     import torch
     from torch import nn
 
-    from lgm.networks import Classifier
+    from lgm.models.classifier import Classifier
 
     layer = nn.Linear(28 * 28, 2)
     left = torch.arange(28) < 14

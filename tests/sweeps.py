@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from lgm.tradeoff import Tradeoff
+from lgm.experiments.beta_sweep import Tradeoff
 
 
 def sweep_of(collided: Any, l2: Any, ssim: Any = None, betas: Any = None) -> Tradeoff:

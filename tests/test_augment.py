@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lgm.augment import augment, shifted
 from lgm.config import TrainConfig
+from lgm.data.augment import augment, shifted
 
 PLAIN = TrainConfig(shift=0)
 

@@ -11,29 +11,26 @@ from scipy.stats import multivariate_normal, norm
 from sklearn.metrics import roc_auc_score
 
 import lgm
-from lgm import baselines
-from lgm.baselines import (
+from lgm.attacks.result import read_shipped_poisons
+from lgm.detection.compare import (
     AS_GOOD,
     BETTER,
-    DETECTORS,
     MIXED,
     REFERENCE,
     UNDECIDED,
     WORSE,
-    Evidence,
     compare,
     does_as_well,
-    gather_evidence,
     in_words,
     rule_in_words,
     verdict_of,
 )
-from lgm.cards import read_features
-from lgm.checkpoints import load_checkpoint
-from lgm.detection import rates
-from lgm.intervals import Estimate, paired_interval
-from lgm.networks import describe, embed, log_likelihood
-from lgm.poisons import read_shipped_poisons
+from lgm.detection.filters import DETECTORS, Evidence, gather_evidence
+from lgm.detection.metrics import rates
+from lgm.models.checkpoint import load_checkpoint
+from lgm.models.features import read_features
+from lgm.models.scoring import describe, embed, log_likelihood
+from lgm.stats.intervals import Estimate, paired_interval
 
 CENTERS = np.array([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0]])
 N_CLEAN, N_POISON = 90, 18
@@ -230,7 +227,9 @@ def test_the_interval_of_a_difference_covers_it(two_detectors: None) -> None:
 @pytest.fixture
 def two_detectors(monkeypatch: pytest.MonkeyPatch) -> None:
     """The likelihood, and the confidence, which a test can give any scores."""
-    monkeypatch.setattr(baselines, "DETECTORS", {key: DETECTORS[key] for key in ("likelihood", "confidence")})
+    monkeypatch.setattr(
+        "lgm.detection.filters.DETECTORS", {key: DETECTORS[key] for key in ("likelihood", "confidence")}
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from lgm.bench import Run, _time_ratio, bench_craft
-from lgm.checkpoints import load_checkpoint
+from lgm.attacks.craft import craft_poisons
+from lgm.attacks.result import pick_pairs
 from lgm.config import PoisonConfig
-from lgm.data import Split
-from lgm.networks import Classifier, embed
-from lgm.poisoning import craft_poisons
-from lgm.poisons import pick_pairs
+from lgm.data.base import Split
+from lgm.experiments.benchmark import Run, _time_ratio, bench_craft
+from lgm.models.checkpoint import load_checkpoint
+from lgm.models.classifier import Classifier
+from lgm.models.scoring import embed
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from lgm.bootstrap import draw, may_go, resample, tpr_interval, weighted_rates
-from lgm.intervals import percentile_interval, wilson_interval
+from lgm.stats.bootstrap import draw, may_go, resample, tpr_interval, weighted_rates
+from lgm.stats.intervals import percentile_interval, wilson_interval
 
 
 def scores(kind: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from lgm.figures import DRAWN
+from lgm.plots.features import DRAWN
 from tests.browser import PATIENCE, assert_accessible, open_page, serve, settled
 
 pytestmark = pytest.mark.browser

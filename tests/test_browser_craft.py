@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from lgm.attacks.result import Poisons, read_shipped_poisons
 from lgm.config import BETA_GRID
-from lgm.poisons import Poisons, read_shipped_poisons
 from tests.browser import DRAWN, assert_accessible, messages, open_page, settled
 from ui.lab import shown_iterations
 from ui.paths import nearest

@@ -1,4 +1,4 @@
-"""The threshold in Chromium: dragged, moved by keys, typed, shared; its numbers are those of `lgm.detection`."""
+"""The threshold in Chromium: dragged, moved by keys, typed, shared; its numbers are those of `lgm.detection.metrics`."""
 
 import re
 from functools import cache
@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from playwright.sync_api import FloatRect, Locator, Page, expect
 
-from lgm.cards import read_features
-from lgm.data import Split
-from lgm.detection import empirical_threshold, nominal_fpr, outcome
-from lgm.intervals import outward, percent_text, wilson_interval
-from lgm.poisons import read_shipped_poisons
+from lgm.attacks.result import read_shipped_poisons
+from lgm.data.base import Split
+from lgm.detection.metrics import outcome
+from lgm.detection.thresholds import empirical_threshold, nominal_fpr
+from lgm.models.features import read_features
+from lgm.stats.intervals import outward, percent_text, wilson_interval
 from tests.browser import DRAWN, assert_accessible, messages, open_page, settled
 
 pytestmark = pytest.mark.browser

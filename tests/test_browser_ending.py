@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from lgm.states import read_progress
+from lgm.training.state import read_progress
 from tests.browser import ROOT, _await_health
 from tests.test_browser_train import train
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page
 
-from lgm.detection import empirical_threshold, outcome, roc
-from lgm.intervals import outward, percent_text, wilson_interval
+from lgm.detection.metrics import outcome, roc
+from lgm.detection.thresholds import empirical_threshold
+from lgm.stats.intervals import outward, percent_text, wilson_interval
 
 pytestmark = pytest.mark.browser
 UI = Path(__file__).resolve().parent.parent / "ui"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from lgm.cards import read_card
+from lgm.models.registry import read_card
 from tests.browser import assert_accessible, open_page, settled
 
 pytestmark = pytest.mark.browser

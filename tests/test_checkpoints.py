@@ -13,22 +13,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lgm import cards, checkpoints
-from lgm.cards import (
-    Card,
-    CheckpointError,
-    list_checkpoints,
-    locate,
-    read_card,
-    read_features,
-    user_folder,
-    write_features,
-)
-from lgm.checkpoints import embed_split, load_checkpoint, measure, save_checkpoint, save_measured, weights_sha256
 from lgm.config import ModelConfig, TrainConfig
-from lgm.data import Split, per_class
-from lgm.datasets import load_split
-from lgm.networks import Classifier, build_model, embed, to_device
+from lgm.data.base import Split, per_class
+from lgm.data.registry import load_split
+from lgm.models.card import Card, CheckpointError
+from lgm.models.checkpoint import embed_split, load_checkpoint, measure, save_checkpoint, save_measured, weights_sha256
+from lgm.models.classifier import Classifier, build_model, to_device
+from lgm.models.features import read_features, write_features
+from lgm.models.registry import list_checkpoints, locate, read_card, user_folder
+from lgm.models.scoring import embed
 
 
 @pytest.fixture
@@ -278,7 +271,7 @@ def to_papers_layout(state: dict[str, Tensor]) -> dict[str, Tensor]:
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_papers_layout(loss: str, suffix: str, few: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # The feature range is measured on the bundled digits; fifty of them do here.
-    monkeypatch.setattr(checkpoints, "load_split", lambda name: Split(name, few.images, few.labels))
+    monkeypatch.setattr("lgm.models.checkpoint.load_split", lambda name: Split(name, few.images, few.labels))
     original = to_device(build_model(ModelConfig(loss=loss), seed=9), "cpu")  # type: ignore[arg-type]
     state = {name: value.contiguous() for name, value in to_papers_layout(original.state_dict()).items()}
     path = tmp_path / f"theirs{suffix}"
@@ -319,7 +312,7 @@ def test_checkpoints_are_found_by_name(
     blank_card: Card, fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     shipped = tmp_path / "shipped"
-    monkeypatch.setattr(cards, "SHIPPED", shipped)
+    monkeypatch.setattr("lgm.models.registry.SHIPPED", shipped)
     assert list_checkpoints() == []
     with pytest.raises(CheckpointError, match=r"no checkpoint named 'mine' \(there are: none\); train one: python -m"):
         locate("mine")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from lgm.choice import choose_beta
+from lgm.experiments.beta_selection import choose_beta
 from tests.sweeps import sweep_of
 
 BETAS = [1e-3, 1e-2, 1e-1]

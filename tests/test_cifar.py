@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from torchvision.datasets import CIFAR10
 
-from lgm import cifar
-from lgm.data import DataError, Split, per_class
-from lgm.datasets import DATASETS, load_split
+from lgm.data.base import DataError, Split, per_class
+from lgm.data.registry import DATASETS, load_split
 
 # Before conftest hides it: where the official images are, if the machine has them.
 _REAL = Path(os.environ.get("LGM_DATA", "no such folder"))
@@ -42,10 +41,10 @@ def arrays(rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name, n in (("train", TRAIN), ("test", TEST)):
         made[f"{name}_images"] = rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
         made[f"{name}_labels"] = rng.permutation(np.arange(n, dtype=np.uint8) % 10)
-    monkeypatch.setattr(cifar, "_TRAIN_SHA256", sha256(made, "train", TRAIN))
-    monkeypatch.setattr(cifar, "_TEST_SHA256", sha256(made, "test", KNOWN))
-    monkeypatch.setattr(cifar, "_TEST_KNOWN", KNOWN)
-    monkeypatch.setattr(cifar, "HELD_OUT", 2)
+    monkeypatch.setattr("lgm.data.cifar10._TRAIN_SHA256", sha256(made, "train", TRAIN))
+    monkeypatch.setattr("lgm.data.cifar10._TEST_SHA256", sha256(made, "test", KNOWN))
+    monkeypatch.setattr("lgm.data.cifar10._TEST_KNOWN", KNOWN)
+    monkeypatch.setattr("lgm.data.cifar10.HELD_OUT", 2)
     monkeypatch.setenv("LGM_DATA", str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
     return made

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from lgm.cards import Features, read_features
-from lgm.claims import (
+from lgm.attacks.result import read_shipped_poisons
+from lgm.detection.metrics import detection_report
+from lgm.experiments.beta_sweep import Tradeoff
+from lgm.experiments.claims import (
     Claim,
     Crafted,
     Reading,
@@ -26,11 +28,9 @@ from lgm.claims import (
     paper_claims,
     unless_refuted,
 )
-from lgm.detection import detection_report
-from lgm.intervals import outward, percent_text
-from lgm.matched import matched
-from lgm.poisons import read_shipped_poisons
-from lgm.tradeoff import Tradeoff
+from lgm.experiments.matched_comparison import matched
+from lgm.models.features import Features, read_features
+from lgm.stats.intervals import outward, percent_text
 from tests.sweeps import sweep_of
 
 FOR, AGAINST, NEITHER = Reading(2, 1, 3), Reading(-2, -3, -1), Reading(0, -1, 1)

@@ -12,16 +12,22 @@ import torch
 import lgm
 import lgm.__main__ as cli
 from lgm.__main__ import main
-from lgm.baselines import DETECTORS
-from lgm.cards import Card, read_card, read_features
-from lgm.checkpoints import embed_split, load_checkpoint, save_checkpoint
-from lgm.config import BETA_GRID, PRESETS, ModelConfig, TrainConfig
-from lgm.data import DataError, Dataset, SaveError, Split, part
-from lgm.datasets import DATASETS
-from lgm.detection import conformal_threshold, conformal_words, empirical_threshold, nominal_fpr, outcome, roc
-from lgm.intervals import Estimate, auc_interval, wilson_interval
-from lgm.networks import build_model, describe, log_likelihood, require_mixture
-from lgm.poisons import Poisons, read_poisons
+from lgm.attacks.result import Poisons, read_poisons
+from lgm.config import BETA_GRID, ModelConfig, TrainConfig
+from lgm.data.base import DataError, Dataset, Split, part
+from lgm.data.registry import DATASETS
+from lgm.detection.filters import DETECTORS
+from lgm.detection.metrics import outcome, roc
+from lgm.detection.thresholds import conformal_threshold, conformal_words, empirical_threshold, nominal_fpr
+from lgm.models.card import Card
+from lgm.models.checkpoint import embed_split, load_checkpoint, save_checkpoint
+from lgm.models.classifier import build_model
+from lgm.models.features import read_features
+from lgm.models.registry import read_card
+from lgm.models.scoring import describe, log_likelihood, require_mixture
+from lgm.stats.intervals import Estimate, auc_interval, wilson_interval
+from lgm.training.presets import PRESETS
+from lgm.utils.io import SaveError
 
 ROOT = Path(__file__).parent.parent
 Capture = pytest.CaptureFixture[str]
@@ -184,7 +190,7 @@ def test_craft_refuses_a_place_before_the_work(
     out: str, tiny_lgm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ):
     (tmp_path / "folder.safetensors").mkdir()
-    monkeypatch.setattr("lgm.poisoning.craft_random", lambda *_, **__: pytest.fail("the work began"))
+    monkeypatch.setattr("lgm.attacks.craft.craft_random", lambda *_, **__: pytest.fail("the work began"))
     err = fails(capsys, "craft", tiny_lgm, "--poisons", 2, "--out", tmp_path / out, "--force")
     assert err.startswith("error: ") and out in err
     assert [path.name for path in tmp_path.iterdir()] == ["folder.safetensors"]
@@ -201,7 +207,7 @@ def test_craft_keeps_its_poisons_where_there_is_room(
         save(poisons, path)
 
     monkeypatch.setattr(Poisons, "save", full)
-    monkeypatch.setattr("lgm.outputs.tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("lgm.utils.outputs.tempfile.gettempdir", lambda: str(tmp_path))
     err = fails(capsys, "craft", tiny_lgm, "--poisons", 2, "--iterations", 1, "--out", out)
     (kept,) = tmp_path.rglob("p.safetensors")
     assert err.splitlines()[-1].endswith(f"(No space left on device); it is kept as {kept}")
@@ -210,7 +216,7 @@ def test_craft_keeps_its_poisons_where_there_is_room(
 
 
 def test_report_tries_its_places_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture):
-    monkeypatch.setattr("lgm.study.run_study", lambda *_, **__: pytest.fail("the work began"))
+    monkeypatch.setattr("lgm.experiments.study.run_study", lambda *_, **__: pytest.fail("the work began"))
     out = tmp_path / "report.html"
     for more in (["--study", "/proc/study.json"], ["--study", tmp_path / "study.txt"]):
         assert str(more[1]) in fails(capsys, "report", "--out", out, *more)
@@ -257,8 +263,8 @@ def nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*_: object) -> None:
         raise AssertionError("work before the check")
 
-    monkeypatch.setattr("lgm.checkpoints.load_checkpoint", read)
-    monkeypatch.setattr("lgm.training.load_split", read)
+    monkeypatch.setattr("lgm.models.checkpoint.load_checkpoint", read)
+    monkeypatch.setattr("lgm.training.loop.load_split", read)
     monkeypatch.setattr(cli, "load_split", read)
 
 

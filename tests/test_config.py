@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import lgm
-from lgm.config import BETA_GRID, PRESETS, DefenseConfig, ModelConfig, PoisonConfig, TrainConfig
-from lgm.data import Split
-from lgm.networks import build_model
-from lgm.training import fit
+from lgm.config import BETA_GRID, DefenseConfig, ModelConfig, PoisonConfig, TrainConfig
+from lgm.data.base import Split
+from lgm.models.classifier import build_model
+from lgm.training.loop import fit
+from lgm.training.presets import PRESETS
 
 
 def test_defaults_are_the_papers_settings():

@@ -14,8 +14,8 @@ import pytest
 import lgm
 from lgm.__main__ import main
 from lgm.config import DefenseConfig
-from lgm.console import HUNG_UP
-from lgm.defense import DefenseReport
+from lgm.defense.report import DefenseReport
+from lgm.utils.console import HUNG_UP
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ["", "train", "evaluate", "craft", "detect", "defend", "report", "bench"]
@@ -67,7 +67,7 @@ def measured(tiny_lgm: Path) -> DefenseReport:
 def test_a_frontier_is_printed_in_every_encoding(
     tiny_lgm: Path, measured: DefenseReport, encoding: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("lgm.defense.frontier", lambda *_, **__: [measured])  # one attacker: seven take 15 s
+    monkeypatch.setattr("lgm.defense.experiment.frontier", lambda *_, **__: [measured])  # one attacker: seven take 15 s
     with streams(encoding) as heard:
         assert main(["defend", str(tiny_lgm), "--data", "bundled", "--frontier"]) == 0
     assert ("γ = " in heard.said) == (encoding == "utf-8")

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import lgm.craft_cache
+import lgm.attacks.cache
+from lgm.attacks.cache import craft_cached
+from lgm.attacks.craft import craft_poisons
 from lgm.config import PoisonConfig
-from lgm.craft_cache import craft_cached
-from lgm.data import Split
-from lgm.networks import Classifier
-from lgm.poisoning import craft_poisons
+from lgm.data.base import Split
+from lgm.models.classifier import Classifier
 
 CONFIG = PoisonConfig(beta=1e-3, batch_size=2)
 
@@ -50,7 +50,7 @@ def test_what_is_there_is_not_crafted_again(
         crafted.append(len(bases))
         return craft_poisons(model, bases, *rest, **options)
 
-    monkeypatch.setattr(lgm.craft_cache, "craft_poisons", watch)
+    monkeypatch.setattr(lgm.attacks.cache, "craft_poisons", watch)
     found = craft_cached(gaussian, *pairs, CONFIG, folder=tmp_path)
     assert crafted == [3]
     np.testing.assert_array_equal(found.base_index, np.arange(7))
@@ -75,7 +75,7 @@ def test_nothing_else_is_taken_for_it(
     elif change == "labels":
         bases = replace(bases, labels=np.full(7, 1))
     elif change == "revision":
-        monkeypatch.setattr(lgm.craft_cache, "ATTACK_REVISION", -1)
+        monkeypatch.setattr(lgm.attacks.cache, "ATTACK_REVISION", -1)
     else:
         gaussian = deepcopy(gaussian)
         gaussian.feature_scale *= 2

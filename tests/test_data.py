@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lgm.data import Split, part, per_class, write_atomically
+from lgm.data.base import Split, part, per_class
+from lgm.utils.io import write_atomically
 
 
 def test_per_class_counts_in_order_of_appearance():

@@ -3,15 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from lgm.config import DATASET_NAMES, PRESETS
-from lgm.data import DataError
-from lgm.datasets import DATASETS, default_split, load_split, validation_split
-from lgm.networks import build_model
+from lgm.config import DATASET_NAMES
+from lgm.data.base import DataError
+from lgm.data.registry import DATASETS, default_split, load_split, validation_split
+from lgm.models.classifier import build_model
+from lgm.training.presets import PRESETS
 
 
 @pytest.fixture(autouse=True)
 def _no_packaged_data(fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lgm.mnist._PACKAGED", fresh_home)
+    monkeypatch.setattr("lgm.data.mnist._PACKAGED", fresh_home)
 
 
 def test_a_config_can_name_each_dataset_and_no_other():

@@ -12,15 +12,16 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-import lgm.demonstration
-from lgm import cards
-from lgm.cards import CheckpointError
-from lgm.checkpoints import load_checkpoint
+import lgm.defense.example
 from lgm.config import DefenseConfig
-from lgm.data import Split
-from lgm.datasets import DATASETS
-from lgm.demonstration import Attack, stage
-from lgm.study import frontier_meaning, outdated
+from lgm.data.base import Split
+from lgm.data.registry import DATASETS
+from lgm.defense.example import Attack, stage
+from lgm.experiments.study import frontier_meaning, outdated
+from lgm.models.card import CheckpointError
+from lgm.models.checkpoint import load_checkpoint
+from lgm.models.features import read_features
+from lgm.models.registry import SHIPPED
 from tests.test_pages import opened, words
 from tests.test_verdict import report as attacks_report
 from ui import attacks, load, trials, verdict
@@ -37,7 +38,7 @@ def staged(bundled: Split) -> dict[str, Attack]:
     found = {}
     for loss in ("lgm", "softmax"):
         model, card = load_checkpoint(f"mnist-{loss}")
-        z = cards.read_features(f"mnist-{loss}").splits["bundled"].z
+        z = read_features(f"mnist-{loss}").splits["bundled"].z
         found[loss] = stage(model, card, bundled, SETTING, z=z)
     return found
 
@@ -157,7 +158,7 @@ def held_up(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
                 pass
         return stage(*args, on_step=on_step, **named)
 
-    monkeypatch.setattr(lgm.demonstration, "stage", slow)
+    monkeypatch.setattr(lgm.defense.example, "stage", slow)
     return goes_on
 
 
@@ -213,7 +214,7 @@ def test_fewer_poisons_and_other_clean_images_need_no_craft(
     assert PENDING not in chips(app)[1]
     assert submitted == []
     model, card = load_checkpoint(name)
-    alone = stage(model, card, bundled, other, z=cards.read_features(name).splits["bundled"].z)
+    alone = stage(model, card, bundled, other, z=read_features(name).splits["bundled"].z)
     joined = attacks.CraftedPoisons.of(staged["lgm"]).joined(without_poisons(alone), 2)
     assert joined.config == alone.config
     for part in ("target", "bases", "clean", "evaluation", "calibration", "fresh"):
@@ -233,7 +234,7 @@ def without_poisons(attack: Attack) -> Attack:
         card,
         DATASETS["mnist"].load(attack.data),
         config,
-        z=cards.read_features(attack.model).splits["bundled"].z,
+        z=read_features(attack.model).splits["bundled"].z,
     )
 
 
@@ -281,7 +282,7 @@ def report(loss: str, poisons: int, **changes: Any) -> dict[str, Any]:
 
 def stored(monkeypatch: pytest.MonkeyPatch, reports: list[dict[str, Any]], **about: Any) -> dict[str, Any]:
     """The shipped study, with other reports of the defence."""
-    study = json.loads((cards.SHIPPED / "mnist.study.json").read_text()) | {"defense": reports}
+    study = json.loads((SHIPPED / "mnist.study.json").read_text()) | {"defense": reports}
     study["about"] |= about
     monkeypatch.setattr(load, "study", lambda: study)
     return study
@@ -349,7 +350,7 @@ def test_records_are_of_these_weights_and_say_when_they_are_old(monkeypatch: pyt
 
 def test_what_is_stored_needs_no_images() -> None:
     app = opened("defend", dataset="cifar10", network="softmax")
-    study = json.loads((cards.SHIPPED / "cifar10.study.json").read_text())
+    study = json.loads((SHIPPED / "cifar10.study.json").read_text())
     usual = {"model": "cifar10-softmax", "poisons": 10, "clean": 10, "task": "two", "layers": "head"}
     (stored,) = (each for each in study["defense"] if all(each[name] == value for name, value in usual.items()))
     assert verdict.headline(stored) in words(app)
@@ -367,7 +368,7 @@ def test_a_chosen_threshold_is_not_compared_with_the_trials(bundled: Split, monk
 
 def test_the_shipped_study_is_read_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     st.cache_data.clear()
-    monkeypatch.setattr("lgm.study.SHIPPED", tmp_path)
+    monkeypatch.setattr("lgm.experiments.study.SHIPPED", tmp_path)
     assert load._study("mnist") is None
     st.cache_data.clear()
     (tmp_path / "mnist.study.json").write_text('{"defense": []}')

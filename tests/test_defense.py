@@ -14,18 +14,20 @@ from scipy.stats import binomtest, multivariate_normal
 from sklearn.linear_model import LogisticRegression
 
 import lgm
-import lgm.defense
+import lgm.defense.experiment
 from lgm.__main__ import main
-from lgm.cards import Card
+from lgm.attacks.craft import craft_poisons
 from lgm.config import DefenseConfig, PoisonConfig
-from lgm.data import Split
-from lgm.defense import ARMS, UNTOUCHED, DefenseReport, defend, keep_likely, own_density, successes, sweep, watermark
-from lgm.detection import conformal_threshold, is_removed
-from lgm.finetune import Examples, fine_tune, mix
-from lgm.fitted import fit_density
-from lgm.networks import Classifier, embed, log_likelihood
-from lgm.poisoning import craft_poisons
-from lgm.trials import draw_trials
+from lgm.data.base import Split
+from lgm.defense.experiment import defend, keep_likely, own_density, successes, sweep, watermark
+from lgm.defense.finetune import Examples, fine_tune, mix
+from lgm.defense.report import ARMS, UNTOUCHED, DefenseReport
+from lgm.defense.trials import draw_trials
+from lgm.detection.gaussian import fit_density
+from lgm.detection.thresholds import conformal_threshold, is_removed
+from lgm.models.card import Card
+from lgm.models.classifier import Classifier
+from lgm.models.scoring import embed, log_likelihood
 
 N_CLASSES = 4
 QUICK = DefenseConfig(trials=8, clean=3, poisons=12, beta=1e-5, fpr=0.05, seed=2)
@@ -125,7 +127,7 @@ def test_who_is_fine_tuned_on_what(
         seen.append(examples)
         return fine_tune(examples, strength)
 
-    monkeypatch.setattr(lgm.defense, "fine_tune", watch)
+    monkeypatch.setattr(lgm.defense.experiment, "fine_tune", watch)
     report = defend(gaussian, blank_card, blobs, QUICK)
     score = log_likelihood(gaussian, blobs.pixels(), blobs.targets()).numpy()
     trials, arms = draw_trials(blobs.labels, QUICK), 3 + len(report.by_fpr)

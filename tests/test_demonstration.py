@@ -9,15 +9,19 @@ import plotly.graph_objects as go
 import pytest
 from scipy.stats import chi2
 
-from lgm.cards import Card, FeatureMap
-from lgm.data import Split
-from lgm.defense import defend
-from lgm.demonstration import Attack, demonstrate, stage
-from lgm.detection import conformal_fpr, conformal_threshold
-from lgm.figures import decision_plane, projection, success_curves
-from lgm.finetune import Examples, fine_tune
-from lgm.networks import Classifier, embed, log_likelihood
-from lgm.trials import draw_trials
+from lgm.data.base import Split
+from lgm.defense.example import Attack, demonstrate, stage
+from lgm.defense.experiment import defend
+from lgm.defense.finetune import Examples, fine_tune
+from lgm.defense.trials import draw_trials
+from lgm.detection.thresholds import conformal_fpr, conformal_threshold
+from lgm.models.card import Card
+from lgm.models.classifier import Classifier
+from lgm.models.features import FeatureMap
+from lgm.models.scoring import embed, log_likelihood
+from lgm.plots.curves import success_curves
+from lgm.plots.features import projection
+from lgm.plots.fine_tuning import decision_plane
 from tests.test_defense import QUICK
 
 SETTING = replace(QUICK, classes=(0, 3), clean=4, poisons=12)

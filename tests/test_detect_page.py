@@ -16,14 +16,18 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from lgm.__main__ import main
-from lgm.baselines import Comparison, compare, gather_evidence, in_words
-from lgm.cards import SHIPPED, CheckpointError, read_card, read_features, user_folder
-from lgm.checkpoints import load_checkpoint
-from lgm.data import DataError, Split
-from lgm.datasets import DATASETS
-from lgm.detection import detection_report, empirical_threshold, is_removed, outcome, roc
-from lgm.intervals import outward
-from lgm.poisons import Poisons, read_shipped_poisons
+from lgm.attacks.result import Poisons, read_shipped_poisons
+from lgm.data.base import DataError, Split
+from lgm.data.registry import DATASETS
+from lgm.detection.compare import Comparison, compare, in_words
+from lgm.detection.filters import gather_evidence
+from lgm.detection.metrics import detection_report, outcome, roc
+from lgm.detection.thresholds import empirical_threshold, is_removed
+from lgm.models.card import CheckpointError
+from lgm.models.checkpoint import load_checkpoint
+from lgm.models.features import read_features
+from lgm.models.registry import SHIPPED, read_card, user_folder
+from lgm.stats.intervals import outward
 from ui import baselines, load, threshold
 from ui.case import Case, describe
 from ui.frame import CurrentPoison

@@ -6,19 +6,10 @@ import pytest
 from scipy.stats import betabinom, chi2
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from lgm.bootstrap import tpr_interval
-from lgm.detection import (
-    conformal_threshold,
-    cut_radius,
-    detection_report,
-    empirical_threshold,
-    is_removed,
-    nominal_fpr,
-    outcome,
-    rates,
-    roc,
-)
-from lgm.intervals import auc_interval, wilson_interval
+from lgm.detection.metrics import detection_report, outcome, rates, roc
+from lgm.detection.thresholds import conformal_threshold, cut_radius, empirical_threshold, is_removed, nominal_fpr
+from lgm.stats.bootstrap import tpr_interval
+from lgm.stats.intervals import auc_interval, wilson_interval
 
 
 def scores(kind: str) -> tuple[np.ndarray, np.ndarray]:

@@ -18,15 +18,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lgm.acceleration import prepare
-from lgm.cards import read_card
-from lgm.checkpoints import weights_sha256
 from lgm.config import ModelConfig, TrainConfig
-from lgm.data import Split
-from lgm.datasets import load_split
-from lgm.networks import Classifier, build_model, to_device
-from lgm.sharding import Team, launched_device
-from lgm.training import TrainingError, fit, train_checkpoint
+from lgm.data.base import Split
+from lgm.data.registry import load_split
+from lgm.models.checkpoint import weights_sha256
+from lgm.models.classifier import Classifier, build_model, to_device
+from lgm.models.registry import read_card
+from lgm.training.acceleration import prepare
+from lgm.training.loop import TrainingError, fit, train_checkpoint
+from lgm.utils.distributed import Team, launched_device
 from tests.test_sharding import LAUNCH, environment, launch
 
 # 67 digits in batches of 33: nothing divides by three, and the last batch is a single digit.
@@ -206,7 +206,7 @@ def test_a_run_in_a_thread_leaves_the_process_as_it_was(few: Split):
 
 
 def test_accelerate_is_imported_by_a_run_and_not_before():
-    code = "import sys, lgm.training; assert 'accelerate' not in sys.modules"
+    code = "import sys, lgm.training.loop; assert 'accelerate' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env=environment(1), timeout=120)
 
 

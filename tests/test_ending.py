@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 STUCK = """
 import signal, sys, time
 from concurrent.futures import ThreadPoolExecutor
-from lgm.ending import end_soon_after_signals
+from lgm.utils.shutdown import end_soon_after_signals
 
 end_soon_after_signals(lambda number: signal.default_int_handler, stop=lambda: print("told", flush=True))
 pool = ThreadPoolExecutor(1)
@@ -24,7 +24,7 @@ except KeyboardInterrupt:
 """
 USUAL = """
 import signal, time
-from lgm.ending import end_soon_after_signals
+from lgm.utils.shutdown import end_soon_after_signals
 
 signal.signal(signal.SIGTERM, lambda number, frame: print("as usual", flush=True))
 end_soon_after_signals(signal.getsignal)

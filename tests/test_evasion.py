@@ -10,13 +10,14 @@ import torch
 from scipy.optimize import minimize
 from torch.distributions import Independent, Normal
 
-from lgm.checkpoints import load_checkpoint
+from lgm.attacks.adaptive import MARGIN, Evasion, multipliers
+from lgm.attacks.craft import craft_path, craft_poisons
 from lgm.config import PoisonConfig
-from lgm.data import Split
-from lgm.evasion import MARGIN, Evasion, multipliers
-from lgm.mixture import GaussianMixture
-from lgm.networks import Classifier, embed, log_likelihood, require_mixture
-from lgm.poisoning import craft_path, craft_poisons
+from lgm.data.base import Split
+from lgm.models.checkpoint import load_checkpoint
+from lgm.models.classifier import Classifier
+from lgm.models.mixture import GaussianMixture
+from lgm.models.scoring import embed, log_likelihood, require_mixture
 from tests.test_poisoning import N, closed_form, digits, float32, grey, linear_model  # noqa: F401 fixtures
 
 CONFIG = PoisonConfig(beta=0.02, iterations=100, tolerance=0)

@@ -12,12 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from lgm.checkpoints import load_checkpoint
-from lgm.data import Split
-from lgm.datasets import DATASETS
-from lgm.export import archive, arrays, rounded, safetensors
-from lgm.networks import Classifier, embed, log_likelihood
-from lgm.poisons import Poisons, read_poisons, read_shipped_poisons
+from lgm.attacks.export import archive, arrays, rounded, safetensors
+from lgm.attacks.result import Poisons, read_poisons, read_shipped_poisons
+from lgm.data.base import Split
+from lgm.data.registry import DATASETS
+from lgm.models.checkpoint import load_checkpoint
+from lgm.models.classifier import Classifier
+from lgm.models.scoring import embed, log_likelihood
 
 CLASSES = DATASETS["mnist"].classes
 
@@ -97,8 +98,8 @@ def test_safetensors_are_what_the_command_line_reads(few_poisons: Poisons, tmp_p
 
 
 def test_softmax_poisons_are_rounded_without_a_score(linear: Classifier, blobs: Split):
+    from lgm.attacks.craft import craft_poisons
     from lgm.config import PoisonConfig
-    from lgm.poisoning import craft_poisons
 
     first, second = (np.flatnonzero(blobs.labels == k)[:2] for k in (0, 3))
     poisons = craft_poisons(linear, blobs[first], blobs[second], PoisonConfig(iterations=3))

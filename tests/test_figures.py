@@ -6,14 +6,16 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from lgm.baselines import DETECTORS, REFERENCE, Comparison, Result
-from lgm.cards import FeatureMap, Features, read_features
-from lgm.datasets import DATASETS
-from lgm.detection import Rates, roc
-from lgm.figures import DRAWN, TRADED, beta_curves, drawn, feature_plane, projection, roc_chart, traded
-from lgm.intervals import Estimate
-from lgm.mixture import GaussianMixture
-from lgm.poisons import read_shipped_poisons
+from lgm.attacks.result import read_shipped_poisons
+from lgm.data.registry import DATASETS
+from lgm.detection.compare import REFERENCE, Comparison, Result
+from lgm.detection.filters import DETECTORS
+from lgm.detection.metrics import Rates, roc
+from lgm.models.features import FeatureMap, Features, read_features
+from lgm.models.mixture import GaussianMixture
+from lgm.plots.curves import TRADED, beta_curves, roc_chart, traded
+from lgm.plots.features import DRAWN, drawn, feature_plane, projection
+from lgm.stats.intervals import Estimate
 
 CIFAR = DATASETS["cifar10"].classes
 

@@ -8,10 +8,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from lgm import finetune
-from lgm.finetune import Examples, LinearHead, fine_tune, fine_tune_layers
-from lgm.heads import SoftmaxHead
-from lgm.networks import Classifier, embed
+from lgm.defense.finetune import Examples, LinearHead, fine_tune, fine_tune_layers
+from lgm.models.classifier import Classifier
+from lgm.models.heads import SoftmaxHead
+from lgm.models.scoring import embed
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def test_the_head_is_scikit_learns(network: Classifier, n_classes: int, rng: np.
 def test_layers_that_do_not_move_say_what_the_head_says(
     network: Classifier, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetune, "_LR", 0.0)
-    monkeypatch.setattr(finetune, "_BATCH", 7)
+    monkeypatch.setattr("lgm.defense.finetune._LR", 0.0)
+    monkeypatch.setattr("lgm.defense.finetune._BATCH", 7)
     those, others = examples(network, 30, 3, rng), examples(network, 40, 3, rng)
     head = fine_tune(those)
     np.testing.assert_array_equal(fine_tune_layers(network, those, head)(others.pixels), head(others.z))
@@ -57,8 +57,8 @@ def test_layers_that_do_not_move_say_what_the_head_says(
 def test_a_step_is_adams(network: Classifier, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Adam's first step moves each weight by the learning rate, against the sign of its gradient."""
     lr = 0.05
-    monkeypatch.setattr(finetune, "_LR", lr)
-    monkeypatch.setattr(finetune, "_STEPS", 1)
+    monkeypatch.setattr("lgm.defense.finetune._LR", lr)
+    monkeypatch.setattr("lgm.defense.finetune._STEPS", 1)
     those, others = examples(network, 30, 3, rng), examples(network, 300, 3, rng)
     head = LinearHead(np.array([1, 3, 5]), rng.normal(size=(3, 2)), rng.normal(size=3))
     predicted = fine_tune_layers(network, those, head)(others.pixels)

@@ -4,8 +4,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lgm.config import ModelConfig
-from lgm.heads import LGMHead, SoftmaxHead, build_head, build_mixture, posterior
-from lgm.mixture import GaussianMixture
+from lgm.models.heads import LGMHead, SoftmaxHead, build_head, build_mixture, posterior
+from lgm.models.mixture import GaussianMixture
 
 N, D, K = 6, 3, 4
 Y = torch.tensor([0, 3, 1, 1, 2, 0])

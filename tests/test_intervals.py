@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm, ttest_1samp
 from sklearn.metrics import roc_auc_score
 
-from lgm.intervals import (
+from lgm.stats.intervals import (
     Estimate,
     auc_interval,
     hull,

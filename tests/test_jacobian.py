@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lgm.checkpoints import load_checkpoint
+from lgm.attacks.jacobian.autograd import Linearise, Rows, exact_jacobian
+from lgm.attacks.jacobian.cnn import FastJacobian, jacobian_of
 from lgm.config import ModelConfig
-from lgm.data import Split
-from lgm.jacobian import FastJacobian, Linearise, Rows, exact_jacobian, jacobian_of
-from lgm.networks import Classifier, build_model
+from lgm.data.base import Split
+from lgm.models.checkpoint import load_checkpoint
+from lgm.models.classifier import Classifier, build_model
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lgm.jobs import _FINISHED_KEPT, Job, QueueFull, Runner
+from ui.job_queue import _FINISHED_KEPT, Job, QueueFull, Runner
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -159,7 +159,7 @@ def test_queue_is_limited(gate: Gate):
 
 
 class Clock:
-    """Stands in for `time` in lgm.jobs: its hands move only when told to, and it counts the reaper's rounds."""
+    """Stands in for `time` in ui.job_queue: its hands move only when told to, and it counts the reaper's rounds."""
 
     def __init__(self) -> None:
         self.now, self.rounds = 1000.0, 0
@@ -174,7 +174,7 @@ class Clock:
 
 def test_job_that_somebody_watches_goes_on(gate: Gate, monkeypatch: pytest.MonkeyPatch):
     clock = Clock()
-    monkeypatch.setattr("lgm.jobs.time", clock)
+    monkeypatch.setattr("ui.job_queue.time", clock)
     job = Runner(grace=60).submit("job", gate)
     for _ in range(3):
         clock.now += 50
@@ -188,7 +188,7 @@ def test_job_that_somebody_watches_goes_on(gate: Gate, monkeypatch: pytest.Monke
 
 def test_jobs_that_nobody_watches_are_cancelled(gate: Gate, monkeypatch: pytest.MonkeyPatch):
     clock = Clock()
-    monkeypatch.setattr("lgm.jobs.time", clock)
+    monkeypatch.setattr("ui.job_queue.time", clock)
     runner, ran = Runner(grace=60), []
     job, waiting = runner.submit("job", gate), runner.submit("waiting", ran.append)
     clock.now += 50

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from lgm import files
-from lgm.cards import CheckpointError
-from lgm.data import Split
-from lgm.labelled import LabelledImages, read_suspects
+from lgm.data.base import Split
+from lgm.detection.suspects import LabelledImages, read_suspects
+from lgm.models.card import CheckpointError
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 
@@ -130,7 +129,7 @@ def test_half_an_archive_and_arrays_with_other_names(few: Split, tmp_path: Path)
 def test_an_archive_that_unpacks_to_too_much_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = saved(tmp_path / "bomb.npz", images=np.zeros((9, 1, 28, 28), np.uint8), labels=np.arange(9))
     assert len(read_suspects(path, GREY, 10)) == 9
-    monkeypatch.setattr(files, "LARGEST", 5_000)
+    monkeypatch.setattr("lgm.utils.files.LARGEST", 5_000)
     assert path.stat().st_size < 5_000
     with pytest.raises(CheckpointError, match="found an archive that unpacks to"):
         read_suspects(path, GREY, 10)

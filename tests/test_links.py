@@ -5,7 +5,7 @@ import random
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lgm.poisons import read_shipped_poisons
+from lgm.attacks.result import read_shipped_poisons
 from tests.test_pages import opened
 from ui import state
 from ui.state import FIELDS, quoted

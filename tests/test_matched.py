@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from lgm.matched import matched, needed
+from lgm.experiments.matched_comparison import matched, needed
 from tests.sweeps import sweep_of
 
 OURS = sweep_of(

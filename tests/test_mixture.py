@@ -7,7 +7,7 @@ from scipy.spatial.distance import mahalanobis
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
-from lgm.mixture import GaussianMixture
+from lgm.models.mixture import GaussianMixture
 
 N, D, K = 7, 3, 4
 

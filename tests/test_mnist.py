@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lgm import mnist
-from lgm.data import DataError, Split
-from lgm.datasets import DATASETS, load_split
+from lgm.data.base import DataError, Split
+from lgm.data.mnist import _CLOTHES as CLOTHES
+from lgm.data.mnist import _DIGITS as DIGITS
+from lgm.data.registry import DATASETS, load_split
 
 # Before conftest hides it: where the official files are, if the machine has them.
 _DATA = Path(os.environ.get("LGM_DATA", "no such folder"))
@@ -55,14 +56,14 @@ def official(
     for prefix, n in (("train", TRAIN), ("t10k", TEST)):
         arrays[f"{prefix}-images-idx3-ubyte"] = rng.integers(0, 256, (n, 28, 28), dtype=np.uint8)
         arrays[f"{prefix}-labels-idx1-ubyte"] = rng.permutation(np.arange(n, dtype=np.uint8) % 10)
-    files = {"mnist": mnist._DIGITS, "fashion-mnist": mnist._CLOTHES}[dataset]
+    files = {"mnist": DIGITS, "fashion-mnist": CLOTHES}[dataset]
     made = Official(dataset, tmp_path / "data" / files.folder / "raw", arrays)
     made.raw.mkdir(parents=True)
     for name, content in made.content.items():
         (made.raw / name).write_bytes(content)
         monkeypatch.setitem(files.files, name, (len(content), hashlib.sha256(content).hexdigest()))
     monkeypatch.setenv("LGM_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(mnist, "_PACKAGED", tmp_path / "packages")
+    monkeypatch.setattr("lgm.data.mnist._PACKAGED", tmp_path / "packages")
     return made
 
 
@@ -143,7 +144,7 @@ def test_official_test_set_is_read_as_it_is(official: Official):
 
 @BOTH
 def test_training_set_leaves_the_first_of_each_class_out(official: Official, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(mnist, "HELD_OUT", 1)
+    monkeypatch.setattr("lgm.data.mnist.HELD_OUT", 1)
     split = official.load("train")
     images, labels = official.arrays["train-images-idx3-ubyte"], official.arrays["train-labels-idx1-ubyte"]
     met: set[int] = set()

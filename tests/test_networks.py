@@ -6,21 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from lgm import networks
 from lgm.config import ModelConfig
-from lgm.data import Split
-from lgm.heads import LGMHead, SoftmaxHead
-from lgm.networks import (
-    Normalise,
-    autocast,
-    build_model,
-    check_images,
-    embed,
-    log_likelihood,
-    mnist_cnn,
-    require_mixture,
-    to_device,
-)
+from lgm.data.base import Split
+from lgm.models.backbones import mnist_cnn
+from lgm.models.classifier import Normalise, autocast, build_model, fast_precision, to_device
+from lgm.models.heads import LGMHead, SoftmaxHead
+from lgm.models.scoring import check_images, embed, log_likelihood, require_mixture
 
 TINY = ModelConfig(network="tiny-cnn")
 VGG = ModelConfig(network="vgg19")
@@ -234,10 +225,10 @@ def test_autocast_changes_matrix_products_only_when_asked():
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
 def test_the_precision_may_be_asked_for(name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LGM_PRECISION", name)
-    assert networks.fast_precision(torch.device("cpu")) is getattr(torch, name)
+    assert fast_precision(torch.device("cpu")) is getattr(torch, name)
 
 
 def test_an_unknown_precision_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LGM_PRECISION", "half")
     with pytest.raises(ValueError, match="LGM_PRECISION: expected float32 or bfloat16, or none, got 'half'"):
-        networks.fast_precision(torch.device("cpu"))
+        fast_precision(torch.device("cpu"))

@@ -9,13 +9,13 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Selectbox
 
-from lgm.cards import Card
-from lgm.checkpoints import load_checkpoint, save_measured
+from lgm.attacks.craft import craft_path, craft_random
 from lgm.config import ModelConfig, PoisonConfig, TrainConfig
-from lgm.data import DataError, Split
-from lgm.datasets import DATASETS
-from lgm.networks import build_model
-from lgm.poisoning import craft_path, craft_random
+from lgm.data.base import DataError, Split
+from lgm.data.registry import DATASETS
+from lgm.models.card import Card
+from lgm.models.checkpoint import load_checkpoint, save_measured
+from lgm.models.classifier import build_model
 from tests.test_pages import opened, words
 
 NAME = "fashion-mnist"

@@ -13,23 +13,24 @@ from pathlib import Path
 
 import pytest
 
-from lgm.cards import Card
-from lgm.checkpoints import save_measured
+from lgm.attacks.craft import craft_random
 from lgm.config import ModelConfig, PoisonConfig
-from lgm.data import SaveError, Split, write_atomically
-from lgm.datasets import load_split
-from lgm.mnist import _save_npz
-from lgm.networks import build_model
-from lgm.outputs import in_use, require_room, reserved, save_or_keep, together
-from lgm.poisoning import craft_random
-from lgm.states import write_state
-from lgm.study import save_study
+from lgm.data.base import Split
+from lgm.data.mnist import _save_npz
+from lgm.data.registry import load_split
+from lgm.experiments.study import save_study
+from lgm.models.card import Card
+from lgm.models.checkpoint import save_measured
+from lgm.models.classifier import build_model
+from lgm.training.state import write_state
+from lgm.utils.io import SaveError, write_atomically
+from lgm.utils.outputs import in_use, require_room, reserved, save_or_keep, together
 
 ROOT = Path(__file__).parent.parent
 HOLD = """
 import sys, time
 from pathlib import Path
-from lgm.outputs import reserved
+from lgm.utils.outputs import reserved
 with reserved(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
@@ -173,8 +174,9 @@ def test_a_folder_of_somebody_else_is_refused_and_a_closed_file_is_called_that(t
     code = f"""
 import os, pwd
 from pathlib import Path
-from lgm.data import SaveError, unreadable
-from lgm.outputs import reserved
+from lgm.utils.io import SaveError
+from lgm.utils.files import unreadable
+from lgm.utils.outputs import reserved
 with reserved(Path({str(tmp_path / "first")!r})):  # imports what it needs, while it can be read
     pass
 if os.geteuid():
@@ -213,8 +215,8 @@ def test_what_cannot_be_written_is_kept_elsewhere(tmp_path: Path, monkeypatch: p
     spare = [tmp_path / "full too", tmp_path / "room"]
     for folder in spare:
         folder.mkdir()
-    monkeypatch.setattr("lgm.outputs.tempfile.gettempdir", lambda: str(spare[0]))
-    monkeypatch.setattr("lgm.outputs.home", lambda: spare[1])
+    monkeypatch.setattr("lgm.utils.outputs.tempfile.gettempdir", lambda: str(spare[0]))
+    monkeypatch.setattr("lgm.utils.outputs.home", lambda: spare[1])
 
     def save(to: Path) -> None:
         if "full" in str(to):
@@ -229,8 +231,8 @@ def test_what_cannot_be_written_is_kept_elsewhere(tmp_path: Path, monkeypatch: p
         f"{path}: cannot be written (No space left on device); make room, or choose another place; it is kept as {kept}"
     )
     assert names(spare[0]) == names(path.parent) == [], "half-written files are left"
-    monkeypatch.setattr("lgm.outputs.home", lambda: spare[0])
-    monkeypatch.setattr("lgm.outputs.Path.home", lambda: spare[0])
+    monkeypatch.setattr("lgm.utils.outputs.home", lambda: spare[0])
+    monkeypatch.setattr("lgm.utils.outputs.Path.home", lambda: spare[0])
     with pytest.raises(SaveError, match="and no other folder takes it"):
         save_or_keep(save, path)
 

@@ -16,15 +16,16 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from lgm import poisoning
-from lgm.cards import SHIPPED, read_features
-from lgm.checkpoints import load_checkpoint
+from lgm.attacks.craft import craft_path
+from lgm.attacks.export import rounded
+from lgm.attacks.result import Poisons, read_shipped_poisons
 from lgm.config import BETA_GRID
-from lgm.export import rounded
-from lgm.figures import drawn, projection
-from lgm.poisons import Poisons, read_shipped_poisons
-from lgm.study import provenance
-from lgm.tradeoff import BETAS, Tradeoff
+from lgm.experiments.beta_sweep import BETAS, Tradeoff
+from lgm.experiments.study import provenance
+from lgm.models.checkpoint import load_checkpoint
+from lgm.models.features import read_features
+from lgm.models.registry import SHIPPED
+from lgm.plots.features import drawn, projection
 from ui import load
 from ui.beta_table import beta_table
 from ui.lab import _way, shown_iterations
@@ -261,14 +262,14 @@ def test_on_a_wide_network_the_beta_on_show_comes_first_and_few_stops_follow(wid
 
 
 def test_crafting_stops_when_told_and_goes_on_when_told(wide: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate, craft_path = threading.Event(), poisoning.craft_path
+    gate = threading.Event()
 
     def held_back(*args: Any, on_step: Any, **options: Any) -> Poisons:
         while not gate.wait(0.02) and on_step(0, 1):
             pass
         return craft_path(*args, on_step=on_step, **options)
 
-    monkeypatch.setattr(poisoning, "craft_path", held_back)
+    monkeypatch.setattr("lgm.attacks.craft.craft_path", held_back)
     app = opened("craft", lgm=wide, beta="0.001")
     next(button for button in app.button if button.label == "Cancel").click().run()
     while app.get("progress"):

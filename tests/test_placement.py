@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lgm.placement import Square, close_up, emptiest, label_offset
+from lgm.plots.placement import Square, close_up, emptiest, label_offset
 
 PLOT = Square(3.0, -1.0, 2.0)
 

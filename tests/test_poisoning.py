@@ -10,14 +10,15 @@ import torch
 from scipy.stats import multivariate_normal
 from torch import nn
 
-from lgm.checkpoints import load_checkpoint
+from lgm.attacks.craft import craft_path, craft_poisons, craft_random
+from lgm.attacks.result import Poisons, pick_pairs, read_poisons
 from lgm.config import BETA_GRID, Method, ModelConfig, PoisonConfig
-from lgm.data import Split
-from lgm.heads import LGMHead, SoftmaxHead
-from lgm.mixture import GaussianMixture
-from lgm.networks import Classifier, embed, log_likelihood
-from lgm.poisoning import craft_path, craft_poisons, craft_random
-from lgm.poisons import Poisons, pick_pairs, read_poisons
+from lgm.data.base import Split
+from lgm.models.checkpoint import load_checkpoint
+from lgm.models.classifier import Classifier
+from lgm.models.heads import LGMHead, SoftmaxHead
+from lgm.models.mixture import GaussianMixture
+from lgm.models.scoring import embed, log_likelihood
 
 N, PIXELS = 6, 28 * 28
 EXACT = PoisonConfig(method="fbs", beta=0.5, iterations=100, tolerance=0)
@@ -27,12 +28,12 @@ both_methods = pytest.mark.parametrize("method", ["lm", "fbs"])
 @pytest.fixture(autouse=True)
 def float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever this machine multiplies fastest; the tests of bfloat16 say so."""
-    monkeypatch.setattr("lgm.solvers.fast_precision", lambda device: torch.float32)
+    monkeypatch.setattr("lgm.attacks.levenberg_marquardt.fast_precision", lambda device: torch.float32)
 
 
 @pytest.fixture
 def bfloat16(float32: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lgm.solvers.fast_precision", lambda device: torch.bfloat16)
+    monkeypatch.setattr("lgm.attacks.levenberg_marquardt.fast_precision", lambda device: torch.bfloat16)
 
 
 def linear_model(n_dim: int = 2) -> Classifier:
@@ -432,7 +433,7 @@ def test_too_many_random_poisons(tiny_lgm: Path, few: Split):
 
 
 def test_features_of_any_dimension(few: Split):
-    from lgm.networks import build_model
+    from lgm.models.classifier import build_model
 
     model = build_model(ModelConfig(network="tiny-cnn", n_dim=5)).eval().requires_grad_(False)
     model.feature_scale = torch.ones(5)

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from lgm import cards
-from lgm.cards import Card, CheckpointError, write_card
-from lgm.poisons import Poisons, pick_pairs, read_poisons, read_shipped_poisons
+from lgm.attacks.result import Poisons, pick_pairs, read_poisons, read_shipped_poisons
+from lgm.models.card import Card, CheckpointError, write_card
 
 N, F = 4, 3
 ARRAYS = [item.name for item in fields(Poisons) if item.name != "manifest"]
@@ -123,7 +122,7 @@ def test_arrays_of_different_lengths(poisons: Poisons, tmp_path: Path):
 def test_shipped_poisons_lie_beside_the_weights(
     poisons: Poisons, blank_card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(cards, "SHIPPED", tmp_path)
+    monkeypatch.setattr("lgm.models.registry.SHIPPED", tmp_path)
     (tmp_path / "some-model.safetensors").touch()
     write_card(replace(blank_card, name="some-model", weights_sha256="abc"), tmp_path)
     poisons = replace(poisons, manifest={"weights_sha256": "abc"})

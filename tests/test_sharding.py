@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lgm.poisons import Poisons, read_poisons
-from lgm.sharding import Team
+from lgm.attacks.distributed import share
+from lgm.attacks.result import Poisons, read_poisons
+from lgm.utils.distributed import Team
 
 ROOT = Path(__file__).parent.parent
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes"]
@@ -53,7 +54,7 @@ def test_more_processes_than_batches_are_refused(tiny_lgm: Path, tmp_path: Path)
 
 @pytest.mark.parametrize(("count", "batch_size", "size"), [(1000, 64, 3), (65, 64, 2), (128, 64, 2), (5, 1, 5)])
 def test_shares_are_whole_batches_and_leave_nothing_out(count: int, batch_size: int, size: int):
-    shares = [Team(rank, size, "cpu").share(count, batch_size) for rank in range(size)]
+    shares = [share(Team(rank, size, "cpu"), count, batch_size) for rank in range(size)]
     np.testing.assert_array_equal(np.sort(np.concatenate(shares)), np.arange(count))
     alone = np.split(np.arange(count), range(batch_size, count, batch_size))
     for share in shares:
@@ -66,7 +67,7 @@ def test_a_team_of_one_has_everything(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     team = Team.join("cpu")
     assert (team.rank, team.size, team.device) == (0, 1, "cpu")
-    np.testing.assert_array_equal(team.share(7, 2), np.arange(7))
+    np.testing.assert_array_equal(share(team, 7, 2), np.arange(7))
 
 
 def test_concatenated_parts_are_the_whole(tiny_lgm: Path, tmp_path: Path):

@@ -11,16 +11,18 @@ import torch
 from safetensors.torch import load_file
 from scipy.stats import betabinom
 
-from lgm.cards import SHIPPED, read_card, read_features
-from lgm.checkpoints import embed_split, load_checkpoint, weights_sha256
-from lgm.config import ATTACK_REVISION, BETA_GRID, PRESETS, PoisonConfig
-from lgm.data import Split
-from lgm.datasets import DATASETS, load_split
-from lgm.detection import conformal_threshold, is_removed
-from lgm.heads import LGMHead
-from lgm.networks import embed, log_likelihood
-from lgm.poisoning import craft_poisons
-from lgm.poisons import pick_pairs, read_shipped_poisons
+from lgm.attacks.craft import craft_poisons
+from lgm.attacks.result import pick_pairs, read_shipped_poisons
+from lgm.config import ATTACK_REVISION, BETA_GRID, PoisonConfig
+from lgm.data.base import Split
+from lgm.data.registry import DATASETS, load_split
+from lgm.detection.thresholds import conformal_threshold, is_removed
+from lgm.models.checkpoint import embed_split, load_checkpoint, weights_sha256
+from lgm.models.features import read_features
+from lgm.models.heads import LGMHead
+from lgm.models.registry import SHIPPED, read_card
+from lgm.models.scoring import embed, log_likelihood
+from lgm.training.presets import PRESETS
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,16 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from lgm.checkpoints import load_checkpoint
+from lgm.attacks.craft import craft_path, craft_poisons
+from lgm.attacks.jacobian.autograd import exact_jacobian
+from lgm.attacks.levenberg_marquardt import LevenbergMarquardt, damped_step
+from lgm.attacks.result import Poisons, pick_pairs
+from lgm.attacks.solver import Problem
 from lgm.config import BETA_GRID, PoisonConfig
-from lgm.data import Split
-from lgm.jacobian import exact_jacobian
-from lgm.networks import Classifier, embed
-from lgm.poisoning import craft_path, craft_poisons
-from lgm.poisons import Poisons, pick_pairs
-from lgm.solvers import LevenbergMarquardt, Problem, damped_step
+from lgm.data.base import Split
+from lgm.models.checkpoint import load_checkpoint
+from lgm.models.classifier import Classifier
+from lgm.models.scoring import embed
 
 CONFIG = PoisonConfig(method="lm", tolerance=0)
 
@@ -109,8 +111,10 @@ def problem_of(model: Classifier, pairs: tuple[Split, Split], points: int, *, sh
 def test_every_step_has_the_jacobian_of_its_point(
     tiny: Classifier, digits: tuple[Split, Split], shared: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("lgm.solvers._EXCHANGES", (4, 8))
-    monkeypatch.setattr("lgm.solvers._SHARED_STALL", 1)  # so that points rest which others will take over
+    monkeypatch.setattr("lgm.attacks.levenberg_marquardt._EXCHANGES", (4, 8))
+    monkeypatch.setattr(
+        "lgm.attacks.levenberg_marquardt._SHARED_STALL", 1
+    )  # so that points rest which others will take over
     problem = problem_of(tiny, digits, 11 if shared else 4, shared=shared)
     solver = LevenbergMarquardt(replace(problem, reserve=problem.start), replace(CONFIG, iterations=24, tolerance=0.3))
     step, exchange, taken = solver._plain_step, solver._exchange, []
@@ -143,7 +147,7 @@ def test_who_rests_far_from_the_target_starts_again_near_it(
     config = replace(CONFIG, tolerance=1e-3)
     found = {}
     for far in (1.0, 0.0):  # no share of the objective is over 1, every share over 0
-        monkeypatch.setattr("lgm.solvers._FAR", far)
+        monkeypatch.setattr("lgm.attacks.levenberg_marquardt._FAR", far)
         found[far] = craft_poisons(tiny, *digits, config)
     once, twice = found[1.0], found[0.0]
     bases, targets = (part.pixels() for part in digits)
@@ -161,7 +165,7 @@ def test_who_rests_far_from_the_target_starts_again_near_it(
 def test_a_point_that_lags_behind_everywhere_is_given_up(
     tiny: Classifier, digits: tuple[Split, Split], ratio: float, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("lgm.solvers._LAGGING", {1: ratio})
+    monkeypatch.setattr("lgm.attacks.levenberg_marquardt._LAGGING", {1: ratio})
     problem = problem_of(tiny, digits, 11, shared=True)
     solver = LevenbergMarquardt(problem, CONFIG)
     next(solver.run())

@@ -11,14 +11,26 @@ from typing import Any
 import pytest
 from scipy.stats import binomtest
 
-from lgm.cards import SHIPPED, Card, read_card, read_features
 from lgm.config import ATTACK_REVISION, GAMMA_GRID, DefenseConfig
-from lgm.data import Split
-from lgm.defense import defend, frontier
-from lgm.networks import Classifier
-from lgm.report import write_report
-from lgm.study import QUICK, Extent, Study, for_claims, frontier_meaning, frontier_row, outdated, run_study, save_study
-from lgm.tradeoff import BETAS
+from lgm.data.base import Split
+from lgm.defense.experiment import defend, frontier
+from lgm.experiments.beta_sweep import BETAS
+from lgm.experiments.study import (
+    QUICK,
+    Extent,
+    Study,
+    for_claims,
+    frontier_meaning,
+    frontier_row,
+    outdated,
+    run_study,
+    save_study,
+)
+from lgm.models.card import Card
+from lgm.models.classifier import Classifier
+from lgm.models.features import read_features
+from lgm.models.registry import SHIPPED, read_card
+from lgm.reports.html import write_report
 from tests.test_defense import QUICK as SETTING
 
 SMALL = Extent(pairs=5, attacks=2, trials=2, poisons=(1, 10), clean=(10,), knowing=2, all_classes=0, resamples=10)
@@ -87,8 +99,8 @@ def study(names: dict[str, str], bundled: Split) -> Study:
 
 
 def test_a_study_is_what_its_parts_give(study: Study, names: dict[str, str], bundled: Split, tmp_path: Path):
-    from lgm.checkpoints import load_checkpoint
-    from lgm.tradeoff import beta_sweep
+    from lgm.experiments.beta_sweep import beta_sweep
+    from lgm.models.checkpoint import load_checkpoint
 
     model, card = load_checkpoint(names["softmax"])
     again = beta_sweep(model, card, bundled, pairs=5, trials=2, seed=3)

@@ -1,6 +1,7 @@
 """Foreign files in the folder for models: each costs itself alone, and is named with why and what to do."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lgm import cards
 from lgm.__main__ import main
-from lgm.cards import CheckpointError, list_checkpoints, survey, user_folder
+from lgm.models.card import CheckpointError
+from lgm.models.registry import list_checkpoints, locate, read_card, survey, user_folder
 
 SHIPPED = ["cifar10-lgm", "mnist-lgm", "mnist-softmax"]  # some of them
 ROUTER = Path(__file__).resolve().parent.parent / "ui" / "router.py"
@@ -112,22 +113,22 @@ def test_what_the_program_itself_puts_there_is_no_foreign_file(folder: Path):
 
 
 def test_a_folder_that_may_not_be_read_is_named(fresh_home: Path, monkeypatch: pytest.MonkeyPatch):
-    listdir = cards.os.listdir
+    listdir = os.listdir
 
     def closed(path: Path) -> list[str]:
         if path == user_folder():
             raise PermissionError(13, "Permission denied")
         return listdir(path)
 
-    monkeypatch.setattr(cards.os, "listdir", closed)  # the tests may run as somebody who may read everything
+    monkeypatch.setattr(os, "listdir", closed)  # the tests may run as somebody who may read everything
     assert set(SHIPPED) <= set(list_checkpoints())
     assert survey()[1] == [f"{user_folder()}: cannot be read (Permission denied); ask for access, or set LGM_HOME"]
     with pytest.raises(CheckpointError, match=r"no checkpoint named 'mine' .*cannot be read \(Permission denied\)"):
-        cards.locate("mine")
+        locate("mine")
 
 
 def test_a_renamed_model_has_its_new_name(folder: Path):
-    assert cards.read_card("good").name == "good"
+    assert read_card("good").name == "good"
 
 
 def test_every_page_works_and_train_names_each_file(folder: Path):

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from lgm.checkpoints import load_checkpoint
-from lgm.config import PRESETS, Method, ModelConfig, Network, PoisonConfig
-from lgm.data import Split
-from lgm.networks import build_model
-from lgm.poisoning import craft_path
-from lgm.poisons import Poisons
-from lgm.threads import usable_cores, usual_threads
-from lgm.training import fit
+from lgm.attacks.craft import craft_path
+from lgm.attacks.result import Poisons
+from lgm.config import Method, ModelConfig, Network, PoisonConfig
+from lgm.data.base import Split
+from lgm.models.checkpoint import load_checkpoint
+from lgm.models.classifier import build_model
+from lgm.training.loop import fit
+from lgm.training.presets import PRESETS
+from lgm.utils.threads import usable_cores, usual_threads
 
 
 @pytest.fixture(autouse=True)
@@ -150,9 +151,9 @@ def test_cores_are_those_that_the_process_is_bound_to(tmp_path: Path, monkeypatc
 def test_torch_keeps_to_the_cores_and_the_environment_wins(given: dict[str, str], usable: int, expected: str) -> None:
     code = f"""
 import os
-import lgm.threads
-lgm.threads.usable_cores = lambda: {usable}
-lgm.threads.limit_threads()
+import lgm.utils.threads
+lgm.utils.threads.usable_cores = lambda: {usable}
+lgm.utils.threads.limit_threads()
 import torch
 print(os.environ["OMP_NUM_THREADS"])
 assert {expected} == 5 or torch.get_num_threads() == {expected}  # fewer than five where there are fewer cores

@@ -12,15 +12,16 @@ from scipy.stats import binomtest, ttest_1samp
 from sklearn.metrics import roc_auc_score
 
 import lgm
+from lgm.attacks.craft import craft_poisons
+from lgm.attacks.result import Poisons, read_shipped_poisons
 from lgm.config import DefenseConfig, PoisonConfig
-from lgm.data import Split, per_class
-from lgm.defense import defend
-from lgm.fitted import fit_density
-from lgm.intervals import auc_interval
-from lgm.poisoning import craft_poisons
-from lgm.poisons import Poisons, read_shipped_poisons
-from lgm.tradeoff import Tradeoff, beta_sweep, similarity
-from lgm.trials import hold_out
+from lgm.data.base import Split, per_class
+from lgm.defense.experiment import defend
+from lgm.defense.trials import hold_out
+from lgm.detection.gaussian import fit_density
+from lgm.experiments.beta_sweep import Tradeoff, beta_sweep
+from lgm.stats.intervals import auc_interval
+from lgm.stats.ssim import ssim
 from tests.sweeps import sweep_of
 
 GRID = (1e-4, 8e-3, 1.0)
@@ -51,7 +52,7 @@ def test_a_sweep_is_one_craft_a_beta(swept: tuple[Path, Tradeoff], digits: Split
         poisons = craft_poisons(model, bases, targets, PoisonConfig(beta=beta))
         np.testing.assert_array_equal(sweep.collided[i], poisons.collided)
         np.testing.assert_allclose(sweep.l2[i], poisons.l2, atol=0.01)  # batches of other sizes round otherwise
-        np.testing.assert_allclose(sweep.ssim[i], similarity(poisons), atol=0.01)
+        np.testing.assert_allclose(sweep.ssim[i], ssim(poisons.bases, poisons.images), atol=0.01)
         if sweep.loss == "lgm":
             clean = lgm.log_likelihood(model, digits[pool].pixels(), digits[pool].targets()).numpy()
             expected = lgm.log_likelihood(model, torch.from_numpy(poisons.images), bases.targets()).numpy()
@@ -170,7 +171,7 @@ def test_similarity_is_the_papers_formula(rng: np.random.Generator):
     bases = rng.integers(0, 256, (3, 2, 16, 18)).astype(np.uint8)  # two channels, not square
     images = np.clip(bases / 255 + rng.normal(0, 0.2, bases.shape) * np.array([0, 0.5, 1])[:, None, None, None], 0, 1)
     poisons: Poisons = replace(example, bases=bases, images=images.astype(np.float32))
-    found = similarity(poisons)
+    found = ssim(poisons.bases, poisons.images)
     for i in range(3):
         expected = np.mean([slow_ssim(bases[i, c] / 255, images[i, c].astype(np.float32)) for c in range(2)])
         assert found[i] == pytest.approx(expected, abs=1e-6)

@@ -16,16 +16,18 @@ from safetensors.numpy import load_file
 from safetensors.torch import save
 from streamlit.testing.v1 import AppTest
 
-from lgm import cards
-from lgm.cards import CheckpointError, read_card, read_features
-from lgm.checkpoints import weights_sha256
 from lgm.config import Loss
-from lgm.data import DataError, SaveError, Split
-from lgm.datasets import DATASETS, load_split
-from lgm.jobs import Job
-from lgm.networks import build_model
-from lgm.outputs import reserved
+from lgm.data.base import DataError, Split
+from lgm.data.registry import DATASETS, load_split
+from lgm.models.card import CheckpointError
+from lgm.models.checkpoint import weights_sha256
+from lgm.models.classifier import build_model
+from lgm.models.features import read_features
+from lgm.models.registry import list_checkpoints, locate, read_card, user_folder
+from lgm.utils.io import SaveError
+from lgm.utils.outputs import reserved
 from ui import runs, uploads
+from ui.job_queue import Job
 from ui.jobs import duration, runner
 from ui.runs import Run, Unfinished
 
@@ -137,7 +139,7 @@ def test_of_a_warm_start_the_record_is_kept_but_no_picture(fresh_home: Path) -> 
 
 def test_a_free_name_avoids_models_and_runs_of_any_kind(fresh_home: Path) -> None:
     assert runs.free_name("new") == "new"
-    folder = cards.user_folder()
+    folder = user_folder()
     folder.mkdir()
     for file in ("new.json", "new-2.safetensors", "New-3.resume.safetensors"):
         (folder / file).touch()
@@ -252,7 +254,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(fresh_home: Path, monkeypatch
     assert [epoch.record["epoch"] for epoch in resumed.job.log] == [0, 1, 2, 3]
     assert all(epoch.features is not None for epoch in resumed.job.log)
     assert resumed.job.total == 2 * whole.job.total // 3, "progress counts what is left"
-    mine, theirs = (load_file(cards.locate(name)) for name in ("halved", "whole"))
+    mine, theirs = (load_file(locate(name)) for name in ("halved", "whole"))
     for tensor, value in mine.items():
         np.testing.assert_array_equal(value, theirs[tensor])
 
@@ -284,13 +286,13 @@ def test_a_stopped_run_is_resumed_or_begun_anew_and_never_overwritten(open_page:
 
 def test_what_a_command_line_trains_is_neither_free_nor_stopped(fresh_home: Path) -> None:
     stop_after_first_epoch(replace(QUICK, epochs=3), "elsewhere")
-    with reserved(cards.user_folder() / "elsewhere.safetensors"):  # it goes on there
+    with reserved(user_folder() / "elsewhere.safetensors"):  # it goes on there
         assert runs.unfinished() == []
         runs.discard("elsewhere")
         with pytest.raises(CheckpointError, match="taken"), runs.claimed("elsewhere"):
             pass
     assert len(runs.unfinished()) == 1
-    with reserved(cards.user_folder() / "begins.safetensors"):  # it has not written anything yet
+    with reserved(user_folder() / "begins.safetensors"):  # it has not written anything yet
         assert runs.free_name("begins") == "begins-2"
 
 
@@ -317,8 +319,8 @@ def test_the_page_resumes_and_deletes_what_it_finds_on_disk(
 
 
 def test_the_state_of_a_run_that_does_not_read_says_so(fresh_home: Path) -> None:
-    cards.user_folder().mkdir()
-    (cards.user_folder() / "torn.resume.safetensors").write_bytes(b"torn")
+    user_folder().mkdir()
+    (user_folder() / "torn.resume.safetensors").write_bytes(b"torn")
     (problem,) = runs.unfinished()
     assert isinstance(problem, CheckpointError)
     assert "torn.resume.safetensors" in str(problem)
@@ -332,7 +334,7 @@ def test_a_run_that_collapses_says_why(open_page: Callable[[], AppTest], monkeyp
     app.run()
     assert len(app.error) == 1
     assert "lr" in app.error[0].value
-    assert "my-lgm" not in cards.list_checkpoints()
+    assert "my-lgm" not in list_checkpoints()
 
 
 # Networks from outside.
@@ -347,7 +349,7 @@ def test_an_uploaded_network_is_measured_here(fresh_home: Path, tiny_lgm: Path) 
     assert added.accuracy["bundled"] == pytest.approx(read_card(tiny_lgm).accuracy["bundled"])
     assert added.history == [{"epoch": 1, "loss": 0.5}]
     assert read_card("theirs").note.startswith("Uploaded: any.safetensors")
-    assert sorted(path.name for path in cards.user_folder().iterdir()) == [
+    assert sorted(path.name for path in user_folder().iterdir()) == [
         f"theirs.{end}" for end in ("features.safetensors", "json", "safetensors")
     ]
 
@@ -360,7 +362,7 @@ def test_an_uploaded_network_may_have_more_features_than_two(fresh_home: Path, t
 
 
 def test_weights_of_the_papers_own_code_need_no_card(fresh_home: Path) -> None:
-    state = load_file(cards.locate("mnist-lgm"))
+    state = load_file(locate("mnist-lgm"))
     names = {"head.mixture.means": "lgm.centers"}
     theirs = {
         names.get(name, name.replace("backbone.", "base.")): torch.from_numpy(value)
@@ -396,7 +398,7 @@ def test_a_wrong_upload_is_refused_and_leaves_nothing(fresh_home: Path, tiny_lgm
         "pickle": ("bad.pt", pickle.dumps(Malicious(marker)), None, "bad"),
         "text": ("bad.safetensors", b"hello", card, "bad"),
         "no card": ("bad.safetensors", weights, None, "bad"),
-        "other card": ("bad.safetensors", weights, cards.locate("mnist-lgm").with_suffix(".json").read_bytes(), "bad"),
+        "other card": ("bad.safetensors", weights, locate("mnist-lgm").with_suffix(".json").read_bytes(), "bad"),
         "too many classes": ("bad.safetensors", weights, json.dumps(other).encode(), "bad"),
         "a line": ("bad.safetensors", weights, json.dumps(line).encode(), "bad"),
         "too many features": ("bad.safetensors", weights, json.dumps(wide).encode(), "bad"),
@@ -404,9 +406,9 @@ def test_a_wrong_upload_is_refused_and_leaves_nothing(fresh_home: Path, tiny_lgm
     }
     with pytest.raises(CheckpointError) as caught:
         uploads.add_model(*upload[what])
-    assert str(cards.user_folder()) not in str(caught.value), "the temporary folder is of no use to anybody"
+    assert str(user_folder()) not in str(caught.value), "the temporary folder is of no use to anybody"
     assert not marker.exists()
-    assert not cards.user_folder().exists() or not list(cards.user_folder().iterdir())
+    assert not user_folder().exists() or not list(user_folder().iterdir())
 
 
 def test_a_network_that_guesses_is_not_added(fresh_home: Path, tiny_lgm: Path) -> None:
@@ -415,7 +417,7 @@ def test_a_network_that_guesses_is_not_added(fresh_home: Path, tiny_lgm: Path) -
     card = json.loads(tiny_lgm.with_suffix(".json").read_text()) | {"weights_sha256": weights_sha256(weights)}
     with pytest.raises(CheckpointError, match="not added, for it is hardly better than guessing"):
         uploads.add_model("untrained.safetensors", save(weights), json.dumps(card).encode(), "untrained")
-    assert not list(cards.user_folder().iterdir())
+    assert not list(user_folder().iterdir())
 
 
 def test_a_full_disk_is_said_of_an_upload_and_nothing_is_left(
@@ -425,9 +427,9 @@ def test_a_full_disk_is_said_of_an_upload_and_nothing_is_left(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(SaveError, match=f"{cards.user_folder()}: .*No space left on device"):
+    with pytest.raises(SaveError, match=f"{user_folder()}: .*No space left on device"):
         uploads.add_model("any.safetensors", tiny_lgm.read_bytes(), None, "theirs")
-    assert not list(cards.user_folder().iterdir())
+    assert not list(user_folder().iterdir())
 
 
 def test_the_page_adds_an_upload_and_lists_it(open_page: Callable[[], AppTest], tiny_lgm: Path) -> None:

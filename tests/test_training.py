@@ -17,13 +17,17 @@ from safetensors import safe_open
 from torch import Tensor
 
 from lgm.__main__ import main
-from lgm.cards import CheckpointError, Features, read_card
-from lgm.checkpoints import weights_sha256
-from lgm.config import PRESETS, ModelConfig, TrainConfig
-from lgm.data import SaveError, Split, per_class
-from lgm.heads import LGMHead
-from lgm.networks import Classifier, build_model, to_device
-from lgm.training import TrainingError, _optimizer, _schedule, fit, train_checkpoint
+from lgm.config import ModelConfig, TrainConfig
+from lgm.data.base import Split, per_class
+from lgm.models.card import CheckpointError
+from lgm.models.checkpoint import weights_sha256
+from lgm.models.classifier import Classifier, build_model, to_device
+from lgm.models.features import Features
+from lgm.models.heads import LGMHead
+from lgm.models.registry import read_card
+from lgm.training.loop import TrainingError, _optimizer, _schedule, fit, train_checkpoint
+from lgm.training.presets import PRESETS
+from lgm.utils.io import SaveError
 
 # On 200 digits: 4 steps an epoch, the last one smaller.
 QUICK = TrainConfig(
@@ -34,8 +38,8 @@ QUICK = TrainConfig(
 KILLED_IN_MID_EPOCH = """
 import os, signal, sys
 from pathlib import Path
-from lgm.config import PRESETS
-from lgm.training import train_checkpoint
+from lgm.training.presets import PRESETS
+from lgm.training.loop import train_checkpoint
 
 config = PRESETS["tiny-lgm"]
 
@@ -52,7 +56,7 @@ train_checkpoint(config, "tiny-lgm", Path(sys.argv[1]), on_step=kill)
 # Ctrl-C in the middle of the second epoch.
 INTERRUPTED = """
 import os, runpy, signal
-from lgm.training import _Run
+from lgm.training.loop import _Run
 
 step = _Run.step
 
@@ -189,7 +193,7 @@ def test_a_disk_that_fills_up_costs_no_finished_epoch(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("lgm.checkpoints.write_card", full)  # the last of the three files of a model
+        patch.setattr("lgm.models.checkpoint.write_card", full)  # the last of the three files of a model
         with pytest.raises(SaveError) as caught:
             train_checkpoint(config, "some", out)
     state = out / "some.resume.safetensors"
@@ -446,7 +450,7 @@ def test_learning_rate_reaches_the_optimiser(digits: Split, monkeypatch: pytest.
 
 
 def test_bfloat16_trains_as_well(digits: Split, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("lgm.training.fast_precision", lambda device: torch.bfloat16)
+    monkeypatch.setattr("lgm.training.loop.fast_precision", lambda device: torch.bfloat16)
     softmax = replace(QUICK.model, loss="softmax")  # the LGM loss grows with its margin
     config = replace(QUICK, model=softmax, epochs=8, batch_size=20)
     model = fresh(config)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lgm.config import DefenseConfig
-from lgm.data import Split
-from lgm.trials import draw_trials, hold_out, in_play
+from lgm.data.base import Split
+from lgm.defense.trials import draw_trials, hold_out, in_play
 
 N_CLASSES = 4
 QUICK = DefenseConfig(trials=8, clean=3, poisons=12, seed=2)

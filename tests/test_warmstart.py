@@ -14,16 +14,18 @@ from sklearn.linear_model import Ridge
 from torch import nn
 
 from lgm.__main__ import main
-from lgm.cards import CheckpointError, read_card
-from lgm.checkpoints import embed_split, load_checkpoint, weights_sha256
-from lgm.config import PRESETS, ModelConfig, TrainConfig
-from lgm.data import Split, per_class
-from lgm.datasets import load_split
-from lgm.heads import LGMHead, SoftmaxHead, build_mixture, posterior
-from lgm.networks import Classifier, build_model, to_device
-from lgm.states import read_state
-from lgm.training import fit, train_checkpoint
-from lgm.warmstart import _RIDGE, copy_layers, last_layer, lay_plane, phase_path
+from lgm.config import ModelConfig, TrainConfig
+from lgm.data.base import Split, per_class
+from lgm.data.registry import load_split
+from lgm.models.card import CheckpointError
+from lgm.models.checkpoint import embed_split, load_checkpoint, weights_sha256
+from lgm.models.classifier import Classifier, build_model, to_device
+from lgm.models.heads import LGMHead, SoftmaxHead, build_mixture, posterior
+from lgm.models.registry import read_card
+from lgm.training.loop import fit, train_checkpoint
+from lgm.training.presets import PRESETS
+from lgm.training.projection import _RIDGE, copy_layers, last_layer, lay_plane, phase_path
+from lgm.training.state import read_state
 
 # 500 digits, 10 steps an epoch.
 WIDE = TrainConfig(
@@ -247,7 +249,7 @@ def test_a_network_without_a_last_linear_layer_is_refused_before_the_first_phase
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     colour = Split("some", np.zeros((10, 3, 32, 32), np.uint8), np.arange(10))
-    monkeypatch.setattr("lgm.training.load_split", lambda name, dataset: colour)
+    monkeypatch.setattr("lgm.training.loop.load_split", lambda name, dataset: colour)
     first = replace(WIDE, model=replace(WIDE.model, network="vgg19"))
     config = replace(SOFTMAX, warm_start=first, model=replace(SOFTMAX.model, network="vgg19", n_dim=512))
     with pytest.raises(ValueError, match="expected a network whose last layer is linear, got Flatten"):
@@ -352,7 +354,7 @@ def test_the_plane_sorts_new_digits_before_its_first_step(n_dim: int, at_least: 
 
 def test_the_plane_is_laid_in_eval_mode_by_few_images_of_each_class(monkeypatch: pytest.MonkeyPatch):
     """With batch norm the mode matters, and the running statistics must stay."""
-    monkeypatch.setattr("lgm.warmstart._PER_CLASS", 3)
+    monkeypatch.setattr("lgm.training.projection._PER_CLASS", 3)
     trunk = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(6), nn.Linear(6, 2))
     model = Classifier(trunk, SoftmaxHead(2, 2)).train()
     rng = np.random.default_rng(0)

@@ -11,10 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lgm import files
-from lgm.cards import CheckpointError, card_path
-from lgm.checkpoints import load_checkpoint
-from lgm.weights import read_tensors
+from lgm.models.card import CheckpointError, card_path
+from lgm.models.checkpoint import load_checkpoint
+from lgm.models.state_dict import read_tensors
 
 State = dict[str, Tensor]
 
@@ -123,7 +122,7 @@ def test_an_empty_file_and_an_archive_that_unpacks_to_too_much(tmp_path: Path, m
     with pytest.raises(CheckpointError, match="found an empty file"):
         read_tensors(tmp_path / "empty.pt")
     torch.save({"a": torch.zeros(10_000)}, tmp_path / "large.pt")
-    monkeypatch.setattr(files, "LARGEST", 5_000)
+    monkeypatch.setattr("lgm.utils.files.LARGEST", 5_000)
     with pytest.raises(CheckpointError, match="found an archive that unpacks to"):
         read_tensors(tmp_path / "large.pt")
 

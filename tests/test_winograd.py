@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lgm.winograd import LARGEST_KERNEL, WinogradConv, minimal_filter, tiling
+from lgm.attacks.jacobian.winograd import LARGEST_KERNEL, WinogradConv, minimal_filter, tiling
 
 
 @pytest.mark.parametrize("taps", range(1, LARGEST_KERNEL + 1))

@@ -10,13 +10,13 @@ import pandas as pd
 import streamlit as st
 
 from lgm.config import DefenseConfig
-from lgm.jobs import Job, QueueFull
 from ui import load, state
+from ui.job_queue import Job, QueueFull
 from ui.jobs import runner
 
 if TYPE_CHECKING:
-    from lgm.demonstration import Attack, Demonstration
-    from lgm.finetune import Examples
+    from lgm.defense.example import Attack, Demonstration
+    from lgm.defense.finetune import Examples
 
 POISONS, CLEAN = state.options("poisons"), state.options("clean")
 THRESHOLD = {"lgm": "threshold", "softmax": "softmax_threshold"}  # where T is in `ui.state`: each density has its own
@@ -103,7 +103,7 @@ def _origin(name: str, config: DefenseConfig) -> str:
 @st.cache_resource(show_spinner=False, max_entries=16)
 def _bare(name: str, weights_sha256: str, split: str, config: DefenseConfig) -> "Attack":
     del weights_sha256  # part of the key
-    from lgm.demonstration import stage
+    from lgm.defense.example import stage
 
     images = load.split(split)  # first: without them there is nothing to wait for
     return stage(load.model(name), load.card(name), images, config, z=load.embedded(name, split).z)
@@ -170,7 +170,7 @@ def _submit(name: str, config: DefenseConfig, key: str) -> Job | None:
     kept, origin = _crafted(), _origin(name, config)  # a job has no session
 
     def work(job: Job) -> CraftedPoisons | None:
-        from lgm.demonstration import stage
+        from lgm.defense.example import stage
 
         attack = stage(model, card, images, config, z=z, on_step=job.report)
         if job.cancelling:

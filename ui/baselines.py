@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-from lgm.baselines import DECIDING, Comparison, Result, compare, gather_evidence, in_words, rule_in_words
-from lgm.poisons import Poisons
+from lgm.attacks.result import Poisons
+from lgm.detection.compare import DECIDING, Comparison, Result, compare, in_words, rule_in_words
+from lgm.detection.filters import gather_evidence
 from ui import load
 from ui.case import Case, describe
 from ui.frame import guard
@@ -44,7 +45,7 @@ def _compared(key: Key, name: str, split: str, _poisons: Poisons) -> list[Compar
 def _chart(key: Key, collided: bool, log: bool, _comparisons: list[Comparison]) -> "go.Figure":
     """The same object while nothing changes, so that zoom stays."""
     del key
-    from lgm.figures import roc_chart
+    from lgm.plots.curves import roc_chart
 
     return roc_chart(_comparisons, collided=collided, log=log)
 

@@ -16,7 +16,7 @@ def _fixed(digits: int) -> Written:
     return lambda value: f"{value:.{digits}f}"
 
 
-# Keys of `lgm.tradeoff.Tradeoff.rows` that have an interval: the column's name, how a number is written, its unit.
+# Keys of `lgm.experiments.beta_sweep.Tradeoff.rows` that have an interval: the column's name, how a number is written, its unit.
 _COLUMNS: dict[str, tuple[str, Written, str]] = {
     "collided": ("Collide", _share, " %"),
     "l2": ("L2 to the base", _fixed(2), ""),
@@ -34,7 +34,7 @@ def beta_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """A row a beta. What was not measured at any of them has no column; where it is missing at some, a dash.
 
     Args:
-        rows: `lgm.tradeoff.Tradeoff.rows`.
+        rows: `lgm.experiments.beta_sweep.Tradeoff.rows`.
     """
     table: dict[str, list[Any]] = {"β": [f"{row['beta']:g}" for row in rows], "Pairs": [row["pairs"] for row in rows]}
     for key, (name, written, unit) in _COLUMNS.items():

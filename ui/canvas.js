@@ -1,6 +1,6 @@
 // What all components need, put before each of them: a component is one module, and there is no build step.
 
-/** A share in percent, as `percent_text` of lgm/intervals.py: what is not quite 100 % (or 0) does not read as that. */
+/** A share in percent, as `percent_text` of lgm/stats/intervals.py: what is not quite 100 % (or 0) does not read as that. */
 function percent(share, digits) {
   const [value, least] = [100 * share, 10 ** -digits];
   const near = Math.floor(value * 10 ** digits + 0.5) / 10 ** digits;

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lgm.cards import FeatureMap, Features
+from lgm.attacks.result import Poisons
 from lgm.config import ATTACK_REVISION, METHODS
-from lgm.data import Dataset
-from lgm.detection import DetectionReport, Outcome, Roc, is_removed, nominal_fpr, outcome
-from lgm.poisons import Poisons
+from lgm.data.base import Dataset
+from lgm.detection.metrics import DetectionReport, Outcome, Roc, outcome
+from lgm.detection.thresholds import is_removed, nominal_fpr
+from lgm.models.features import FeatureMap, Features
 
 
 @dataclass(frozen=True)

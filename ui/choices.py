@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from lgm.datasets import DATASETS
+from lgm.data.registry import DATASETS
 from ui import load, state
 from ui.markdown import plain
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from lgm.config import TrainConfig
-from lgm.datasets import DATASETS
-from lgm.figures import CLASS, ROLE
+from lgm.data.registry import DATASETS
+from lgm.plots.theme import CLASS, ROLE
 from ui.component import declare
 from ui.runs import Epoch
 

@@ -8,11 +8,13 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from lgm.cards import CheckpointError
-from lgm.data import DataError, SaveError
-from lgm.figures import ROLE, picture
-from lgm.poisons import NoPoisonsError, Poisons
-from lgm.study import Study, outdated, provenance
+from lgm.attacks.result import NoPoisonsError, Poisons
+from lgm.data.base import DataError
+from lgm.experiments.study import Study, outdated, provenance
+from lgm.models.card import CheckpointError
+from lgm.plots.theme import ROLE
+from lgm.utils.images import picture
+from lgm.utils.io import SaveError
 from ui.choices import choose_data
 from ui.words import STYLE, explain
 
@@ -62,7 +64,7 @@ def guard() -> Iterator[None]:
 
 
 def enlarged(image: np.ndarray, size: int = 140) -> Image.Image:
-    """A picture of (1, H, W) or (3, H, W), as `lgm.figures.picture`, ``size`` pixels high without blur."""
+    """A picture of (1, H, W) or (3, H, W), as `lgm.utils.images.picture`, ``size`` pixels high without blur."""
     return picture(image).resize((size, size), Image.Resampling.NEAREST)
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from lgm.cards import CheckpointError
-from lgm.data import DataError
-from lgm.jobs import Job, Runner
+from lgm.data.base import DataError
+from lgm.models.card import CheckpointError
+from ui.job_queue import Job, Runner
 
 _GRACE = 20.0  # seconds after which a picture that nobody waits for is given up
 _TICK = 0.5  # seconds between two looks at a running job
@@ -104,7 +104,7 @@ def duration(seconds: float) -> str:
 
 def show_error(error: Exception) -> None:
     """What a user can mend as a message; anything else with its traceback."""
-    from lgm.training import TrainingError  # not at the top: it brings torch
+    from lgm.training.loop import TrainingError  # not at the top: it brings torch
 
     if isinstance(error, CheckpointError | DataError | TrainingError | ValueError | OSError):
         st.error(str(error), icon=":material/error:")

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from lgm.cards import locate, read_gaussians
-from lgm.detection import cut_radius
-from lgm.figures import CLASS, ROLE, Projection, projection
-from lgm.poisons import Poisons
+from lgm.attacks.result import Poisons
+from lgm.detection.thresholds import cut_radius
+from lgm.models.features import read_gaussians
+from lgm.models.registry import locate
+from lgm.plots.features import Projection, projection
+from lgm.plots.theme import CLASS, ROLE
 from ui import load
 from ui.component import declare
 from ui.paths import nearest
@@ -163,7 +165,7 @@ def _hinge(path: Poisons) -> np.ndarray:
     config = path.manifest.get("config", {})
     if not config.get("gamma"):
         return np.zeros(path.path_objective.shape[:2])
-    from lgm.evasion import MARGIN  # it brings torch, which crafting with gamma has brought before
+    from lgm.attacks.adaptive import MARGIN  # it brings torch, which crafting with gamma has brought before
 
     return config["gamma"] * np.maximum(0, config["threshold"] + MARGIN - path.path_score)
 

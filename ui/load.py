@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import streamlit as st
 
-from lgm import cards, poisons
-from lgm.cards import Card, CheckpointError, FeatureMap, Features
-from lgm.data import DataError, Dataset, Split, UnreadableError
-from lgm.datasets import DATASETS, load_split
-from lgm.detection import empirical_threshold
-from lgm.poisons import NoPoisonsError, Poisons
-from lgm.study import read_study
+from lgm.attacks.result import NoPoisonsError, Poisons, read_shipped_poisons
+from lgm.data.base import DataError, Dataset, Split, UnreadableError
+from lgm.data.registry import DATASETS, load_split
+from lgm.detection.thresholds import empirical_threshold
+from lgm.experiments.study import read_study
+from lgm.models.card import Card, CheckpointError
+from lgm.models.features import FeatureMap, Features, check_features, features_path, read_features
+from lgm.models.registry import SHIPPED, locate, read_card, survey, user_folder
 from ui import state
 
 if TYPE_CHECKING:
-    from lgm.networks import Classifier
+    from lgm.models.classifier import Classifier
 
 PAGES = Path(__file__).resolve().parent.parent / "pages"
 LOSSES = {"lgm": "LGM network", "softmax": "Softmax network"}
@@ -26,12 +27,12 @@ LOSSES = {"lgm": "LGM network", "softmax": "Softmax network"}
 @st.cache_resource(show_spinner=False, max_entries=1, ttl=10)
 def _models(folders: str) -> tuple[dict[str, Card], list[str]]:
     del folders  # part of the key
-    usable, unusable = cards.survey()
+    usable, unusable = survey()
     for name, card in list(usable.items()):
         try:
-            cards.check_features(cards.features_path(cards.locate(name)), card)
+            check_features(features_path(locate(name)), card)
         except CheckpointError as error:  # the pages draw them
-            unusable.append(str(error).replace(f"{cards.locate(name).parent}{os.sep}", ""))
+            unusable.append(str(error).replace(f"{locate(name).parent}{os.sep}", ""))
             del usable[name]
     return usable, unusable
 
@@ -41,7 +42,7 @@ def _survey() -> tuple[dict[str, Card], list[str]]:
 
     Read anew when a file has come or gone, as the Train page makes them, and now and then: a page asks a hundred times.
     """
-    return _models(" ".join(f"{folder} {_changed(folder)}" for folder in (cards.SHIPPED, cards.user_folder())))
+    return _models(" ".join(f"{folder} {_changed(folder)}" for folder in (SHIPPED, user_folder())))
 
 
 def _changed(folder: Path) -> int:
@@ -123,13 +124,13 @@ def model_name(loss: str) -> str:
 
 def card(name: str) -> Card:
     """A model's card (shared: do not change it)."""
-    return _all_cards().get(name) or cards.read_card(name)  # which says why it cannot
+    return _all_cards().get(name) or read_card(name)  # which says why it cannot
 
 
 @st.cache_resource(show_spinner=False, max_entries=16)
 def _features(name: str, weights_sha256: str) -> FeatureMap:
     del weights_sha256  # part of the key: a retrained model has other features
-    return cards.read_features(name)
+    return read_features(name)
 
 
 def features(name: str) -> FeatureMap:
@@ -162,7 +163,7 @@ def in_memory(name: str) -> bool:
 @st.cache_resource(show_spinner=False, max_entries=6)
 def _model(name: str, weights_sha256: str) -> "Classifier":
     del weights_sha256
-    from lgm.checkpoints import load_checkpoint
+    from lgm.models.checkpoint import load_checkpoint
 
     return load_checkpoint(name)[0]
 
@@ -174,7 +175,7 @@ def model(name: str) -> "Classifier":
 
 @st.cache_resource(show_spinner=False, max_entries=16)
 def _embedded(name: str, weights_sha256: str, split_name: str) -> Features:
-    from lgm.checkpoints import embed_split
+    from lgm.models.checkpoint import embed_split
 
     return embed_split(_model(name, weights_sha256), split(split_name))
 
@@ -188,7 +189,7 @@ def embedded(name: str, split_name: str) -> Features:
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _shipped_poisons(name: str, weights_sha256: str) -> Poisons:
     del weights_sha256
-    return poisons.read_shipped_poisons(name)
+    return read_shipped_poisons(name)
 
 
 def shipped_poisons(name: str) -> Poisons:
@@ -211,7 +212,7 @@ def image(split_name: str, index: int) -> np.ndarray | None:
 
 def posterior(name: str, z: np.ndarray, label: int) -> tuple[np.ndarray, float]:
     """p(k | z) of one feature vector (D,), and log p(z | label) in nats (NaN for softmax)."""
-    from lgm.networks import describe
+    from lgm.models.scoring import describe
 
     return describe(model(name), z, label)
 
@@ -230,7 +231,7 @@ def _study(of: str) -> dict[str, Any] | None:
 
 
 def study() -> dict[str, Any] | None:
-    """What was measured on the chosen dataset; see `lgm.study.read_study`."""
+    """What was measured on the chosen dataset; see `lgm.experiments.study.read_study`."""
     return _study(dataset().name)
 
 

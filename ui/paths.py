@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from lgm.cards import Card, CheckpointError
+from lgm.attacks.result import Poisons, read_shipped_poisons
 from lgm.config import BETA_GRID, Method, PoisonConfig
-from lgm.data import Split
-from lgm.jobs import Job
-from lgm.poisons import Poisons, read_shipped_poisons
-from lgm.tradeoff import BETAS
+from lgm.data.base import Split
+from lgm.experiments.beta_sweep import BETAS
+from lgm.models.card import Card, CheckpointError
 from ui import load
+from ui.job_queue import Job
 from ui.jobs import picture_runner
 
 
@@ -206,8 +206,8 @@ class _Side:
     share: float = 0.0
 
     def craft(self, split: Split, pair: tuple[int, int], betas: tuple[float, ...], stopped: Callable[[], bool]) -> None:
-        from lgm.poisoning import craft_path
-        from lgm.solvers import longest
+        from lgm.attacks.craft import craft_path
+        from lgm.attacks.solver import longest
 
         limit = longest(self.key[-1].config())
         iterations = itertools.count(1)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from streamlit.components.v2 import component
 
-from lgm.figures import png
+from lgm.utils.images import png
 
 _HTML = '<div class="grid" role="group"></div>'
 _CSS = """

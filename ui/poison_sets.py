@@ -4,13 +4,13 @@ from typing import cast
 
 import streamlit as st
 
-from lgm.cards import CheckpointError
+from lgm.attacks.result import Poisons
 from lgm.config import BETA_GRID, METHODS, Method, PoisonConfig
-from lgm.datasets import DATASETS, load_split
-from lgm.jobs import Job, QueueFull
-from lgm.poisons import Poisons
+from lgm.data.registry import DATASETS, load_split
+from lgm.models.card import CheckpointError
 from ui import load, state
 from ui.frame import keep_poison
+from ui.job_queue import Job, QueueFull
 from ui.jobs import job_panel, jobs_of, runner
 
 SHIPPED = "shipped"
@@ -113,8 +113,8 @@ def _submit(name: str, config: PoisonConfig, count: int, seed: int) -> Job | Non
     weights = load.card(name).weights_sha256
 
     def work(job: Job) -> Poisons:
-        from lgm.checkpoints import load_checkpoint
-        from lgm.poisoning import craft_random
+        from lgm.attacks.craft import craft_random
+        from lgm.models.checkpoint import load_checkpoint
 
         model, card = load_checkpoint(name)
         return craft_random(

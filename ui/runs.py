@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from lgm.cards import SHIPPED, Card, CheckpointError, Features, check_name, gaussians, read_gaussians, user_folder
-from lgm.config import PRESETS, Loss, Network, TrainConfig
-from lgm.data import per_class
-from lgm.datasets import load_split, validation_split
-from lgm.jobs import Job
-from lgm.outputs import in_use
-from lgm.states import read_progress
+from lgm.config import Loss, Network, TrainConfig
+from lgm.data.base import per_class
+from lgm.data.registry import load_split, validation_split
+from lgm.models.card import Card, CheckpointError
+from lgm.models.features import Features, gaussians, read_gaussians
+from lgm.models.registry import SHIPPED, check_name, user_folder
+from lgm.training.presets import PRESETS
+from lgm.training.state import read_progress
+from lgm.utils.outputs import in_use
+from ui.job_queue import Job
 from ui.jobs import jobs_of, runner
 
 _STATE = ".resume.safetensors"
@@ -228,7 +231,7 @@ def _submit(config: TrainConfig, name: str, kept: list[Epoch] | None, *, anew: b
 
 def _train(job: Job, config: TrainConfig, name: str, kept: list[Epoch] | None, *, anew: bool) -> Card | None:
     """The work of the job: ``kept`` are the epochs of the run to resume, None for a new one."""
-    from lgm.training import WARM_START, train_checkpoint
+    from lgm.training.loop import WARM_START, train_checkpoint
 
     job.log.extend(_untrained(config) if kept is None else kept)
     before: int | None = None  # steps that were done before this job, known from its first report
@@ -260,8 +263,8 @@ def _train(job: Job, config: TrainConfig, name: str, kept: list[Epoch] | None, *
 
 def _untrained(config: TrainConfig) -> list[Epoch]:
     """Where the run starts from: the network that `train_checkpoint` will build from the same seed."""
-    from lgm.checkpoints import embed_split
-    from lgm.networks import build_model
+    from lgm.models.checkpoint import embed_split
+    from lgm.models.classifier import build_model
 
     if config.warm_start or config.model.n_dim != 2:
         return []

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from lgm.cards import Features
+from lgm.attacks.result import Poisons
 from lgm.config import FPR_GRID
-from lgm.detection import nominal_fpr
-from lgm.figures import ROLE
-from lgm.poisons import Poisons
+from lgm.detection.thresholds import nominal_fpr
+from lgm.models.features import Features
+from lgm.plots.theme import ROLE
 from ui import load
 from ui.case import Case
 from ui.component import declare

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import streamlit as st
 
 from lgm.config import DefenseConfig
-from lgm.datasets import load_split
-from lgm.jobs import Job, QueueFull
-from lgm.progress import part
-from lgm.study import outdated
+from lgm.data.registry import load_split
+from lgm.experiments.study import outdated
+from lgm.utils.progress import part
 from ui import load
 from ui.attacks import POISONS
+from ui.job_queue import Job, QueueFull
 from ui.jobs import jobs_of, runner
 from ui.verdict import Report
 
@@ -26,7 +26,7 @@ class Record:
     """A report, and where it comes from.
 
     Attributes:
-        report: `lgm.defense.DefenseReport.to_dict`.
+        report: `lgm.defense.report.DefenseReport.to_dict`.
         data: The images, in words.
         made: When; None: since the server began.
         outdated: Why it is older than the attack, if it is.
@@ -137,8 +137,8 @@ def measure(config: DefenseConfig) -> None:
     kept = _measured()
 
     def work(job: Job) -> None:
-        from lgm.checkpoints import load_checkpoint
-        from lgm.defense import sweep
+        from lgm.defense.experiment import sweep
+        from lgm.models.checkpoint import load_checkpoint
 
         found: dict[str, list[Report]] = {}
         for number, name in enumerate(names):

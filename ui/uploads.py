@@ -5,14 +5,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lgm.cards import Card, CheckpointError, card_path, user_folder
-from lgm.datasets import DATASETS, load_split
-from lgm.outputs import writing_errors
-from lgm.schema import is_number
+from lgm.data.registry import DATASETS, load_split
+from lgm.models.card import Card, CheckpointError, card_path
+from lgm.models.card_schema import is_number
+from lgm.models.registry import user_folder
+from lgm.utils.outputs import writing_errors
 from ui.runs import claimed
 
 if TYPE_CHECKING:
-    from lgm.networks import Classifier
+    from lgm.models.classifier import Classifier
 
 _LONGEST_NOTE = 300
 _MOST_EPOCHS = 1_000
@@ -31,7 +32,7 @@ def add_model(file_name: str, weights: bytes, card: bytes | None, name: str) -> 
     Raises:
         CheckpointError, DataError, SaveError: the files or the name cannot be used; then nothing is kept.
     """
-    from lgm.checkpoints import load_checkpoint
+    from lgm.models.checkpoint import load_checkpoint
 
     with claimed(name):  # now, so that a name that is taken costs no waiting; and again at the end
         _make_room()
@@ -73,7 +74,7 @@ def _measure(model: "Classifier", claims: Card, name: str, file_name: str, folde
     Raises:
         CheckpointError: it is hardly better than guessing; nor is such a network saved after training.
     """
-    from lgm.checkpoints import is_guessing, save_measured
+    from lgm.models.checkpoint import is_guessing, save_measured
 
     card = Card(
         name=name,

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lgm.claims import SUCCESS
+from lgm.experiments.claims import SUCCESS
 
-Report = dict[str, Any]  # `lgm.defense.DefenseReport.to_dict`
+Report = dict[str, Any]  # `lgm.defense.report.DefenseReport.to_dict`
 Outcome = Literal["past", "stopped", "weak"]  # of one attack: succeeds filtered; unfiltered only; not even then
 HERE: dict[Outcome, str] = {
     "past": "Here the attack gets past the filter",

@@ -1,0 +1,86 @@
+"""Crafted poisons kept on disk, so that a study that was killed goes on, and one that asks again does not wait.
+
+Each file is named by the hash of all that its poisons depend on: nothing has to be declared stale, a changed attack,
+network, image or setting is simply another file. The folder may be deleted at any time.
+"""
+
+import hashlib
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lgm.attacks.craft import batch_length, craft_poisons
+from lgm.attacks.result import Poisons, read_poisons
+from lgm.attacks.solver import longest
+from lgm.config import ATTACK_REVISION, PoisonConfig
+from lgm.data.base import Split
+from lgm.models.checkpoint import weights_sha256
+from lgm.models.classifier import Classifier
+from lgm.utils.json import to_json
+from lgm.utils.progress import OnStep
+
+_BATCHES = 2  # in a file: as many as two cores craft at a time
+
+
+def craft_cached(
+    model: Classifier,
+    bases: Split,
+    targets: Split,
+    config: PoisonConfig,
+    *,
+    beta: np.ndarray | None = None,
+    threshold: np.ndarray | None = None,
+    folder: Path | None = None,
+    on_step: OnStep | None = None,
+) -> Poisons:
+    """`craft_poisons`, reading from ``folder`` what is there already and keeping there what is not.
+
+    The batches are those of `craft_poisons`, so the poisons are the same, bit for bit. A craft that is stopped or
+    killed keeps the files that are complete.
+    """
+    n, batch = len(bases), batch_length(len(bases), config)
+    if folder is None or not n:
+        return craft_poisons(model, bases, targets, config, beta=beta, threshold=threshold, on_step=on_step)
+    network = weights_sha256({**model.state_dict(), "feature_scale": model.feature_scale})
+    setting = {"network": network, "config": asdict(config), "batch": batch}
+    progress = _Progress(n * longest(config), on_step)
+    parts = []
+    for start in range(0, n, _BATCHES * batch):
+        index = np.arange(start, min(start + _BATCHES * batch, n))
+        betas, limits = (None if v is None else np.asarray(v, np.float32)[index] for v in (beta, threshold))
+        b, t = bases[index], targets[index]
+        path = folder / f"{_key(b, t, {**setting, 'beta': betas, 'threshold': limits})}.safetensors"
+        if path.is_file():
+            parts.append(read_poisons(path))
+        else:
+            on_part = progress.report
+            parts.append(craft_poisons(model, b, t, config, beta=betas, threshold=limits, batch=batch, on_step=on_part))
+            if not progress.stopped:
+                parts[-1].save(path)
+        progress.done += len(index) * longest(config)
+    position = np.arange(n)
+    return replace(Poisons.concatenate(parts), base_index=position, target_index=position)
+
+
+class _Progress:
+    """Counts over all files, and remembers a wish to stop."""
+
+    def __init__(self, total: int, on_step: OnStep | None) -> None:
+        self.total, self.on_step = total, on_step
+        self.done = 0
+        self.stopped = False
+
+    def report(self, done: int, _: int) -> bool | None:
+        if not self.stopped and self.on_step and self.on_step(self.done + done, self.total) is False:
+            self.stopped = True
+        return False if self.stopped else None
+
+
+def _key(bases: Split, targets: Split, setting: dict[str, Any]) -> str:
+    numbers = {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in setting.items()}
+    digest = hashlib.sha256(to_json({"revision": ATTACK_REVISION, **numbers}, sort_keys=True).encode())
+    for split in (bases, targets):
+        digest.update(split.sha256.encode())
+    return digest.hexdigest()

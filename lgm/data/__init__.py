@@ -1,0 +1,1 @@
+"""Datasets: images as bytes with their labels, in named splits."""

@@ -1,0 +1,1 @@
+"""Fine-tuning on poisoned data, with and without a filter."""

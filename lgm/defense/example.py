@@ -1,0 +1,246 @@
+"""One attack in full, to look at: what is fine-tuned on, what the filter removes, where the decision regions lie.
+
+Crafting takes seconds and does not depend on T; everything after it takes milliseconds.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lgm.config import DefenseConfig
+from lgm.data.base import Split
+from lgm.defense.experiment import Experiment
+from lgm.defense.finetune import Examples, LinearHead, fine_tune, mix
+from lgm.defense.report import ARMS, FILTERS
+from lgm.defense.trials import Trial
+from lgm.detection.thresholds import conformal_fpr, is_removed, nominal_fpr
+from lgm.models.card import Card
+from lgm.models.classifier import Classifier
+from lgm.utils.progress import OnStep
+
+_CELLS = 160  # of the grid of decision regions, along each axis
+_MARGIN = 0.08  # around what is drawn, as a share of its width
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A fine-tuned model.
+
+    Attributes:
+        predicted: Label that it gives the target.
+        accuracy: Share of the held-out clean images that it classifies correctly.
+        regions: (G, G) uint8 label of each place of the grid, row = second feature; empty unless D = 2.
+    """
+
+    predicted: int
+    accuracy: float
+    regions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What T does to one attack.
+
+    Attributes:
+        threshold: T in nats.
+        removed: (N,) bool, of D_t: the clean images and then the poisons.
+        poisoned: (N,) bool.
+        arms: By name, as in `lgm.defense.report.ARMS`; None where the filter has left nothing to fine-tune on.
+    """
+
+    threshold: float
+    removed: np.ndarray
+    poisoned: np.ndarray
+    arms: dict[str, Arm | None]
+
+    @property
+    def poisons_removed(self) -> int:
+        """Poisons caught."""
+        return int((self.removed & self.poisoned).sum())
+
+    @property
+    def clean_removed(self) -> int:
+        """Clean images wrongly removed."""
+        return int((self.removed & ~self.poisoned).sum())
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A trial with its poisons, before anybody filters.
+
+    Attributes:
+        config: The setting; the trial is the first of its seed.
+        model, data: Names of network and split.
+        trial: Who plays which part.
+        clean, poisons: D_f and D_p.
+        target, held_out: One image, and those that measure accuracy.
+        collided: (K,) bool, the network takes the poison for the target's class.
+        scale: (D,) what features are rescaled by.
+        density: Key of `lgm.defense.report.FILTERS`.
+        peak: (C,) highest log-density of each class that D_f may have, nats.
+        threshold: Calibrated T in nats.
+        calibration: (n,) scores that it was calibrated on.
+        fresh: (m,) scores of the clean images that had no part in that.
+    """
+
+    config: DefenseConfig
+    model: str
+    data: str
+    trial: Trial
+    clean: Examples
+    poisons: Examples
+    target: Examples
+    held_out: Examples
+    collided: np.ndarray
+    scale: np.ndarray
+    density: str
+    peak: np.ndarray
+    threshold: float
+    calibration: np.ndarray
+    fresh: np.ndarray
+
+    @property
+    def mixed(self) -> Examples:
+        """D_t."""
+        return mix(self.clean, self.poisons)
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Left, right, bottom, top of a square round all, in features as the network makes them; for D = 2."""
+        z = np.concatenate([self.mixed.z, self.target.z]) / self.scale
+        low, high = z.min(0), z.max(0)
+        (x, y), half = (low + high) / 2, (0.5 + _MARGIN) * float((high - low).max())
+        return float(x - half), float(x + half), float(y - half), float(y + half)
+
+    def grid(self, cells: int = _CELLS) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the decision regions along the first and the second feature, (G,) each; for D = 2."""
+        left, right, bottom, top = self.extent
+        return np.linspace(left, right, cells), np.linspace(bottom, top, cells)
+
+    def demonstrate(self, threshold: float | None = None) -> Demonstration:
+        """Filter with this T (nats; None: the calibrated one) and fine-tune each arm."""
+        threshold = self.threshold if threshold is None else threshold
+        mixed = self.mixed
+        removed = is_removed(mixed.score, threshold)
+        sets = dict(zip(ARMS, (self.clean, mixed, mixed[~removed]), strict=True))
+        arms = {
+            name: self._arm(fine_tune(those, self.config.strength)) if len(those) else None
+            for name, those in sets.items()
+        }
+        return Demonstration(threshold, removed, mixed.poisoned, arms)
+
+    def _arm(self, head: LinearHead) -> Arm:
+        return Arm(
+            predicted=int(head(self.target.z)[0]),
+            accuracy=float((head(self.held_out.z) == self.held_out.labels).mean()),
+            regions=self._regions(head),
+        )
+
+    def _regions(self, head: LinearHead) -> np.ndarray:
+        if len(self.scale) != 2:
+            return np.empty((0, 0), np.uint8)
+        places = np.stack(np.meshgrid(*self.grid()), axis=-1)
+        return head(places * self.scale).astype(np.uint8)
+
+    def rates(self, threshold: float) -> dict[str, float]:
+        """The share of clean images that T removes, by three ways of knowing it.
+
+        Returns:
+            ``nominal``: if features were exactly Gaussian; ``calibrated``: what calibration vouches for, if fresh
+            images are like those that calibrated; ``empirical``: of the fresh images at hand.
+        """
+        return {
+            "nominal": nominal_fpr(threshold, self.peak, len(self.scale)),
+            "calibrated": conformal_fpr(threshold, self.calibration),
+            "empirical": float(is_removed(self.fresh, threshold).mean()),
+        }
+
+    def to_dict(self, shown: Demonstration) -> dict[str, Any]:
+        """Plain values for JSON; None stands for an infinite T and for a model that could not be."""
+        config, trial = self.config, self.trial
+        return {
+            "model": self.model,
+            "data": self.data,
+            "task": config.task,
+            "seed": config.seed,
+            "beta": config.beta,
+            "clean_per_class": config.clean,
+            "poisons": config.poisons,
+            "base_class": trial.base_class,
+            "target_class": trial.target_class,
+            "target": trial.target,
+            "bases": trial.bases.tolist(),
+            "filter": FILTERS[self.density],
+            "threshold": shown.threshold if math.isfinite(shown.threshold) else None,
+            "poisons_collided": int(self.collided.sum()),
+            "poisons_removed": shown.poisons_removed,
+            "clean_removed": shown.clean_removed,
+            "false_positive_rate": self.rates(shown.threshold),
+            "arms": {
+                name: arm and {"target_predicted": arm.predicted, "accuracy": arm.accuracy}
+                for name, arm in shown.arms.items()
+            },
+        }
+
+
+def stage(
+    model: Classifier,
+    card: Card,
+    split: Split,
+    config: DefenseConfig | None = None,
+    *,
+    z: np.ndarray | None = None,
+    on_step: OnStep | None = None,
+) -> Attack:
+    """Draw the first trial of a setting and craft its poisons.
+
+    Args:
+        model: Frozen, either loss.
+        card: Its card.
+        split: Clean images that it was not trained on.
+        config: The setting; a new head on frozen features only.
+        z: (N, D) features of the split, if they are known already.
+        on_step: See `craft_poisons`.
+
+    Raises:
+        ValueError: see `lgm.defense.experiment.defend`; or all layers are to be fine-tuned: each model would have its own plane.
+    """
+    config = config or DefenseConfig()
+    if config.layers != "head":
+        raise ValueError(f"layers: expected head, as the picture is of frozen features, got {config.layers}")
+    # The first trial is the same for any number of them.
+    experiment = Experiment(model, card, split, replace(config, trials=2), z=z)
+    trial, images = experiment.trials[0], experiment.images
+    own, poisons = experiment.filter_of(trial), experiment.craft(on_step, trials=1)
+    return Attack(
+        config=config,
+        model=card.name,
+        data=split.name,
+        trial=trial,
+        clean=own.scored(images[trial.clean]),
+        poisons=own.scored(poisons.examples),
+        target=own.scored(images[[trial.target]]),
+        held_out=own.scored(images[trial.evaluation]),
+        collided=poisons.collided,
+        scale=experiment.scale,
+        density=experiment.density,
+        peak=own.peak,
+        threshold=own.threshold(config.fpr),
+        calibration=own.calibration,
+        fresh=own.scored(images[trial.fresh]).score,
+    )
+
+
+def demonstrate(
+    model: Classifier, card: Card, split: Split, config: DefenseConfig | None = None, *, threshold: float | None = None
+) -> Demonstration:
+    """`stage` an attack, filter with T (nats; None: the calibrated one), fine-tune on D_f, D_t and D_w.
+
+    Raises:
+        ValueError: see `stage`.
+
+    Source: figure 7, which the paper takes from Poison Frogs.
+    """
+    return stage(model, card, split, config).demonstrate(threshold)

@@ -1,0 +1,1 @@
+"""From scores to decisions: thresholds, rates, and filters to compare."""

@@ -1,0 +1,245 @@
+"""Would something simpler do? Other detectors on the same features, judged on the same poisons as the likelihood."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lgm.config import FPR_GRID
+from lgm.detection.filters import DETECTORS, Detector, Evidence
+from lgm.detection.metrics import Rates, Roc, rates_of, roc
+from lgm.detection.thresholds import is_removed
+from lgm.stats.bootstrap import resample
+from lgm.stats.intervals import Estimate, hull, paired_interval, percent_text, percentile_interval
+from lgm.utils.json import plain
+
+BETTER, AS_GOOD, WORSE = "better", "as good", "worse"
+MIXED, UNDECIDED, REFERENCE = "better at one rate, worse at the other", "not decided", "reference"
+MARGIN = 0.02  # of the poisons: what a detector catches more or less than this is a difference
+DECIDING = (0.01, 0.05)  # FPRs at which detectors are compared: the paper's price, and a high one
+
+
+def verdict_of(differences: Mapping[float, Estimate]) -> str:
+    """How a detector compares with the reference: the one rule, for every page, table and claim.
+
+    By the share of the poisons caught, at each FPR of `DECIDING`, and by whole 95 % intervals of the difference:
+
+    - `BETTER`: it catches over `MARGIN` more at one of the rates; `WORSE`: over `MARGIN` less; `MIXED`: both.
+    - `AS_GOOD`: else, if at no rate it catches over `MARGIN` less: non-inferiority.
+    - `UNDECIDED`: else. There are too few poisons to tell.
+
+    The AUC has no part in it: most of the area is at rates that nobody would pay.
+
+    Args:
+        differences: By FPR, the share that the detector catches minus the share that the reference catches.
+    """
+    those = [differences[fpr] for fpr in DECIDING]
+    better, worse = any(d.low > MARGIN for d in those), any(d.high < -MARGIN for d in those)
+    if better or worse:
+        return MIXED if better and worse else BETTER if better else WORSE
+    return AS_GOOD if all(d.low > -MARGIN for d in those) else UNDECIDED
+
+
+def does_as_well(verdict: str) -> bool | None:
+    """Whether a verdict refutes "nothing else filters as well as the reference"; None if it leaves that open.
+
+    To be better at one of the rates is enough: a reading that contradicts is not outvoted by one that supports.
+    """
+    return {BETTER: True, AS_GOOD: True, MIXED: True, WORSE: False}.get(verdict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a detector does to a group of poisons.
+
+    Attributes:
+        curve: ROC over all clean images and these poisons.
+        rates: AUC and TPRs, by the same routine as everywhere: `lgm.detection.metrics.rates`.
+        fpr: The rate that was asked for, one of those in ``rates``.
+        difference: AUC minus that of the reference on the same images, with its paired interval; no interval (NaN)
+            where all resamples are equal.
+        tpr_difference: By FPR of `DECIDING`, TPR minus that of the reference; paired. Empty for the reference itself.
+        verdict: `verdict_of` these; or `REFERENCE`.
+    """
+
+    curve: Roc
+    rates: Rates
+    fpr: float
+    difference: Estimate
+    tpr_difference: dict[float, Estimate]
+    verdict: str
+
+    @property
+    def n(self) -> int:
+        """How many poisons."""
+        return self.rates.n
+
+    @property
+    def auc(self) -> Estimate:
+        """Area under the ROC curve."""
+        return self.rates.auc
+
+    @property
+    def tpr(self) -> Estimate:
+        """Share of the poisons that is caught at ``fpr``."""
+        return self.rates.tpr[self.fpr]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without the curve."""
+        return plain(
+            {
+                "n": self.n,
+                "auc": self.auc.value,
+                "auc_interval": self.auc[1:],
+                "fpr": self.fpr,
+                "tpr": self.tpr.value,
+                "tpr_interval": self.tpr[1:],
+                "tpr_at_fpr": {f"{fpr:g}": tpr.value for fpr, tpr in self.rates.tpr.items()},
+                "tpr_at_fpr_interval": {f"{fpr:g}": tpr[1:] for fpr, tpr in self.rates.tpr.items()},
+                "difference": self.difference,
+                "tpr_difference": {f"{fpr:g}": difference for fpr, difference in self.tpr_difference.items()},
+                "verdict": self.verdict,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a detector fares.
+
+    Attributes:
+        detector: Which.
+        against: Title of the reference: the likelihood, or for a network without one the Gaussian fitted afterwards.
+        overall: Over all poisons.
+        collided: Over those that collide; None if none does.
+    """
+
+    detector: Detector
+    against: str
+    overall: Result
+    collided: Result | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: over all poisons, and as ``collided`` over those that do."""
+        return {
+            "key": self.detector.key,
+            "title": self.detector.title,
+            "source": self.detector.source,
+            "trusts": self.detector.trusts,
+            "against": self.against,
+            **self.overall.to_dict(),
+            "collided": self.collided and self.collided.to_dict(),
+        }
+
+
+def compare(evidence: Evidence, seed: int = 1, *, resamples: int = 1000, fpr: float = 0.01) -> list[Comparison]:
+    """All detectors on the same images, with 95 % intervals; the reference first.
+
+    AUC and TPRs have the intervals of `lgm.detection.metrics.rates`. For differences clean images and poisons are drawn anew,
+    each group by itself, the same draws for all detectors; see `_tpr_difference`. The scores stay as they are: what it
+    would mean to fit the detectors to other images is not in the intervals, and they are not widened for being many.
+
+    Args:
+        evidence: D_t and what is trusted.
+        seed: Of the resamples.
+        resamples: How many.
+        fpr: A rate to report beside `lgm.config.FPR_GRID`, in [0, 1].
+
+    Raises:
+        ValueError: no clean images or no poisons, no resamples, a rate outside [0, 1].
+
+    Source: Efron, Tibshirani 1993, *An Introduction to the Bootstrap*, chapter 13.
+    """
+    if resamples < 1:
+        raise ValueError(f"resamples: expected at least 1, got {resamples}")
+    usable = [key for key in DETECTORS if key != "likelihood" or evidence.has_density]
+    scores = {key: np.asarray(DETECTORS[key].score(evidence), np.float64) for key in usable}
+
+    def judged(poisons: np.ndarray) -> dict[str, Result]:
+        clean = {key: score[~evidence.poisoned] for key, score in scores.items()}
+        poison = {key: score[poisons] for key, score in scores.items()}
+        curves = {key: roc(clean[key], poison[key]) for key in scores}
+        resampled = resample(clean, poison, seed=seed, resamples=resamples, fprs=DECIDING)
+        return _results(curves, clean, poison, resampled, fpr)
+
+    overall = judged(evidence.poisoned)
+    collided = judged(evidence.collided) if evidence.collided.any() else {}
+    against = DETECTORS[usable[0]].title
+    return [Comparison(DETECTORS[key], against, overall[key], collided.get(key)) for key in scores]
+
+
+def _results(
+    curves: dict[str, Roc],
+    clean: dict[str, np.ndarray],
+    poison: dict[str, np.ndarray],
+    resampled: dict[str, np.ndarray],
+    fpr: float,
+) -> dict[str, Result]:
+    """What each detector does to these poisons; the first one is the reference."""
+    caught = {
+        key: [is_removed(poison[key], curve.threshold_at(rate)) for rate in DECIDING] for key, curve in curves.items()
+    }
+    first = next(iter(curves))
+    results = {}
+    for key, curve in curves.items():
+        auc, *tprs = resampled[key] - resampled[first]
+        tpr_difference = {
+            rate: _tpr_difference(caught[key][i], caught[first][i], tprs[i]) for i, rate in enumerate(DECIDING)
+        }
+        auc_span = percentile_interval(auc) if np.ptp(auc) else (math.nan, math.nan)
+        results[key] = Result(
+            curve=curve,
+            rates=rates_of(curve, clean[key], poison[key], {*FPR_GRID, fpr}),
+            fpr=fpr,
+            difference=Estimate(curve.auc - curves[first].auc, *auc_span),
+            tpr_difference={} if key == first else tpr_difference,
+            verdict=REFERENCE if key == first else verdict_of(tpr_difference),
+        )
+    return results
+
+
+def _tpr_difference(caught: np.ndarray, by_reference: np.ndarray, resampled: np.ndarray) -> Estimate:
+    """What a detector catches more of the same M poisons; (M,) bool each.
+
+    The interval holds two, as that of `lgm.stats.bootstrap.tpr_interval` does and for its reason: the percentiles of the
+    paired bootstrap, which draws the thresholds anew but has no width where no resample tells the two apart, and
+    `lgm.stats.intervals.paired_interval`, which takes the thresholds as given.
+    """
+    n, more, less = len(caught), int((caught & ~by_reference).sum()), int((by_reference & ~caught).sum())
+    return Estimate((more - less) / n, *hull(percentile_interval(resampled), paired_interval(more, less, n)))
+
+
+def rule_in_words() -> str:
+    """`verdict_of`, for people."""
+    low, high = (f"{100 * fpr:g}" for fpr in DECIDING)
+    return (
+        f"Verdicts go by the share of the poisons caught at {low} and at {high} % FPR, and by whole intervals of the "
+        f"difference: *{BETTER}* or *{WORSE}* is by more than {100 * MARGIN:g} points at one of the rates, *{AS_GOOD}* "
+        f"is not worse by that at either; else it is *{UNDECIDED}*."
+    )
+
+
+def in_words(comparisons: list[Comparison]) -> str:
+    """What follows for the reference, in sentences: over all poisons, and over those that collide."""
+    sentences = [_verdict_on([(c, c.overall) for c in comparisons], "all {n} poisons")]
+    collided = [(c, c.collided) for c in comparisons if c.collided]
+    if collided:
+        sentences.append(_verdict_on(collided, "the {n} that collide"))
+    return " ".join(sentences)
+
+
+def _verdict_on(results: Sequence[tuple[Comparison, Result]], group: str) -> str:
+    (first, reference), *others = results
+
+    def named() -> Iterator[str]:
+        for verdict in (BETTER, AS_GOOD, MIXED, UNDECIDED, WORSE):
+            titles = [c.detector.title for c, r in others if r.verdict == verdict]
+            if titles:
+                yield f"{verdict}: {', '.join(titles)}"
+
+    tpr = reference.rates.tpr
+    rates = " and ".join(f"{percent_text(tpr[fpr].value)} at {100 * fpr:g} % FPR" for fpr in DECIDING)
+    group = group.format(n=reference.n)
+    return f"Of {group}, {first.detector.title} catches {rates}. The others are {'; '.join(named())}."

@@ -1,0 +1,1 @@
+"""Networks, their class Gaussians, and the files that they are kept in."""

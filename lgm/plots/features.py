@@ -1,0 +1,185 @@
+"""The feature plane: clouds, class Gaussians, decision regions, poisons."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from lgm.attacks.result import Poisons
+from lgm.models.features import FeatureMap, Features
+from lgm.plots.theme import _GREY, _SPLITS, _STEPS, CLASS, ROLE, _regions, _tag
+
+DRAWN = 2_000  # points of a cloud that are drawn: as SVG, which needs no WebGL, and is quick up to some thousands
+
+
+@dataclass(frozen=True)
+class Projection:
+    """How features of any dimension D are drawn in the plane.
+
+    Attributes:
+        axes: (D, 2) orthonormal columns.
+        names: Of both axes.
+        title: What it is, in a few words, for a plot that is not exact.
+        exact: Whether nothing is lost: D = 2.
+    """
+
+    axes: np.ndarray
+    names: tuple[str, str]
+    title: str
+    exact: bool
+
+    def __call__(self, z: np.ndarray) -> np.ndarray:
+        """(..., D) features to (..., 2) places."""
+        return z if self.exact else (z @ self.axes).astype(z.dtype)
+
+
+def projection(features: FeatureMap) -> Projection:
+    """The plane itself for D = 2, else the one in which the class means lie round a circle, in the order of the labels.
+
+    Classes that are all equally far apart, as a trained mixture has them where there is room, have no principal axes:
+    any two are as good, and would put most class means on top of each other.
+    """
+    means = features.means
+    if means.shape[1] == 2:
+        return Projection(np.eye(2), ("feature 1", "feature 2"), "", exact=True)
+    angle = 2 * np.pi * np.arange(len(means)) / len(means)
+    circle = np.column_stack([np.cos(angle), np.sin(angle)])
+    towards = np.linalg.pinv(means - means.mean(0)) @ circle  # (D, 2): least squares
+    left, _, right = np.linalg.svd(towards, full_matrices=False)
+    title = f"{means.shape[1]} of them, seen with class means round a circle"
+    names = tuple(f"{means.shape[1]} features, seen with class means round a circle: axis {i}" for i in (1, 2))
+    return Projection(left @ right, (names[0], names[1]), title, exact=False)
+
+
+def feature_plane(
+    features: FeatureMap,
+    shown: list[str],
+    classes: tuple[str, ...],
+    *,
+    poisons: Poisons | None,
+    sigmas: np.ndarray | None,
+) -> go.Figure:
+    """The features of a network in the plane: clouds, class means, rings, decision regions, poisons (figures 2, 4).
+
+    Everything is in the figure from the start and switched in its legend, so that a switch keeps the zoom.
+
+    Args:
+        features: What the network makes of each split; seen along `projection`.
+        shown: Splits to draw, the largest first.
+        classes: Their names.
+        poisons: Coloured by the class of their base, as in figure 4.
+        sigmas: (K, D) standard deviations of the class Gaussians, for rings at 1 and 2 of them; None for softmax.
+    """
+    figure = go.Figure()
+    seen = projection(features)
+    means = seen(features.means)
+    names = np.arange(len(classes)) if classes == tuple(map(str, range(len(classes)))) else np.array(classes)
+    _add_regions(figure, features)
+    for split in shown:
+        _add_cloud(figure, split, features.splits[split], seen, names)
+    round_ones = sigmas is not None and bool((sigmas == 1).all())  # look the same from all sides
+    if sigmas is not None and (seen.exact or round_ones):
+        figure.add_trace(_rings(means, sigmas[:, :2]))
+    if poisons is not None:
+        figure.add_trace(_poison_marks(poisons, seen, names))
+    figure.update_layout(
+        height=480,
+        annotations=_tags(means, classes),
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        legend={"orientation": "h", "y": -0.17, "yanchor": "top", "itemsizing": "constant"},
+        dragmode="pan",
+        uirevision="plane",
+        xaxis={"title": seen.names[0], "zeroline": False, "gridcolor": _GREY},
+        yaxis={"title": seen.names[1], "zeroline": False, "gridcolor": _GREY, "scaleanchor": "x"},
+    )
+    return figure
+
+
+def drawn(count: int) -> np.ndarray:
+    """Positions, ascending, of the points of a cloud that are drawn: all, or `DRAWN` at random, the same every time."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:DRAWN])
+
+
+def _add_cloud(figure: go.Figure, split: str, features: Features, seen: Projection, names: np.ndarray) -> None:
+    total, index = len(features.z), drawn(len(features.z))
+    (x, y), score = seen(features.z[index]).T, features.score[index]
+    opacity = 0.4 if split == "train" else 0.6  # it lies beneath
+    figure.add_trace(
+        go.Scatter(
+            x=x,
+            y=y,
+            mode="markers",
+            name=f"{_SPLITS.get(split, f'D_f, {split}')} ({_of(len(index), total)})",
+            meta=split,
+            marker={
+                "size": 3 if split == "train" else 4,
+                "opacity": opacity,
+                "color": features.labels[index],
+                "colorscale": _STEPS,
+                "cmin": -0.5,
+                "cmax": len(CLASS) - 0.5,
+            },
+            customdata=_table(names[features.labels[index]], names[features.predicted[index]], score.round(2)),
+            hovertemplate=_hover(bool(np.isfinite(score).all())),
+            unselected={"marker": {"opacity": opacity}},
+        )
+    )
+
+
+def _of(some: int, total: int) -> str:
+    return f"{total:,}" if some == total else f"{some:,} of {total:,} drawn"
+
+
+def _table(*columns: np.ndarray) -> np.ndarray:
+    """Columns of numbers, which travel packed; with names among them, strings."""
+    named = any(column.dtype.kind == "U" for column in columns)
+    return np.column_stack([column.astype(str) for column in columns] if named else columns)
+
+
+def _hover(has_density: bool) -> str:
+    score = "<br>log p(f(x)|label) %{customdata[2]:.2f} nats" if has_density else ""
+    return "label %{customdata[0]}, predicted %{customdata[1]}" + score + "<extra></extra>"
+
+
+def _add_regions(figure: go.Figure, features: FeatureMap) -> None:
+    if features.regions.size:
+        left, right, bottom, top = (float(v) for v in features.extent)
+        trace = _regions(features.regions, (left, right, bottom, top))
+        figure.add_trace(trace.update(name="decision regions", showlegend=True, visible="legendonly"))
+
+
+def _rings(means: np.ndarray, sigmas: np.ndarray) -> go.Scatter:
+    """At one and two standard deviations round each mean, separated by NaN so that one line trace draws all."""
+    angle = np.append(np.linspace(0, 2 * np.pi, 73), np.nan)
+    unit = np.column_stack([np.cos(angle), np.sin(angle)])
+    x, y = np.concatenate([means[k] + radius * sigmas[k] * unit for k in range(len(means)) for radius in (1, 2)]).T
+    line = {"width": 1, "color": "rgba(128,128,128,0.9)"}
+    return go.Scatter(x=x, y=y, mode="lines", line=line, name="rings at 1σ and 2σ", hoverinfo="skip")
+
+
+def _tags(means: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, object]]:
+    """The class name at each mean, as annotations, which lie over all traces."""
+    return [_tag(x, y, k, classes) for k, (x, y) in enumerate(means)]
+
+
+def _poison_marks(poisons: Poisons, seen: Projection, names: np.ndarray) -> go.Scatter:
+    x, y = seen(poisons.z).T
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="markers",
+        meta="poisons",
+        name=f"{len(poisons)} poisons (colour: base class)",
+        marker={
+            "symbol": "diamond",
+            "size": 11,
+            "color": [CLASS[k] for k in poisons.labels],
+            "line": {"width": 2, "color": ROLE["poison"]},
+        },
+        unselected={"marker": {"opacity": 1}},  # a click on a point of the cloud must not fade them
+        customdata=np.column_stack(
+            [names[group] for group in (poisons.labels, poisons.target_labels, poisons.predicted)]
+        ),
+        hovertemplate="poison: claims %{customdata[0]}, target %{customdata[1]}, "
+        "seen as %{customdata[2]}<extra></extra>",
+    )

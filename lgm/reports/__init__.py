@@ -1,0 +1,1 @@
+"""Records in, HTML and Markdown out."""

@@ -1,0 +1,189 @@
+"""Documents with numbers, rendered from the records, so that README, docs and app cannot differ from what was measured.
+
+A document is written by hand but for blocks between two comments, the first of which names a macro of
+`results.md.jinja` and a dataset. The records are the cards, the poisons beside the networks, and the studies.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lgm.attacks.result import read_shipped_poisons
+from lgm.config import DefenseConfig
+from lgm.data.registry import DATASETS
+from lgm.experiments.beta_selection import choose_beta
+from lgm.experiments.beta_sweep import Tradeoff
+from lgm.experiments.claims import Claim, Side, paper_claims
+from lgm.experiments.study import Study, for_claims, frontier_meaning, outdated, poisons_or_none, provenance, read_study
+from lgm.models.card import Card, CheckpointError
+from lgm.models.features import read_features
+from lgm.models.registry import SHIPPED, list_checkpoints, read_card
+from lgm.reports.templates import environment
+from lgm.stats.intervals import wilson_interval
+from lgm.utils.io import write_atomically
+
+ROOT = SHIPPED.parent
+DOCUMENTS = ("README.md", "docs/results.md")
+_BLOCK = re.compile(r"(<!-- results: (\w+) ([\w-]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a shipped network's card says of it. Accuracies on the official test set, with Wilson's interval."""
+
+    card: Card
+    accuracy: float
+    interval: tuple[float, float]
+    tested_on: int
+
+    @staticmethod
+    def of(name: str) -> "Network":
+        """From the card and the embedded features of a checkpoint."""
+        tested = read_features(name).splits["test"]
+        hits = int((tested.predicted == tested.labels).sum())
+        n = len(tested.labels)
+        return Network(read_card(name), hits / n, wilson_interval(hits, n), n)
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that is known of one dataset's shipped networks, as the templates read it."""
+
+    study: Study
+    networks: list[Network]
+    claims: list[Claim]
+
+    @staticmethod
+    def read(dataset: str) -> "Record":
+        """From the checkpoints and their study. Raises CheckpointError if one of them does not read."""
+        study = read_study(dataset)
+        if study is None:
+            raise CheckpointError(
+                f"{dataset}: expected a study beside the networks; make one: python -m lgm report --help"
+            )
+        models = study["about"]["models"]
+        names = [*models.values(), *study["about"].get("others", {})]
+        return Record(
+            study, [Network.of(name) for name in names], judge_claims(models["lgm"], models["softmax"], study)
+        )
+
+    @property
+    def provenance(self) -> str:
+        """Where the numbers come from."""
+        return provenance(self.study["about"])
+
+    @property
+    def usual(self) -> list[dict[str, Any]]:
+        """The defence of each network in its usual setting."""
+        usual = DefenseConfig()
+        setting = {"task": usual.task, "layers": usual.layers, "poisons": usual.poisons, "clean": usual.clean}
+        return [r for r in self.study["defense"] if all(r[name] == value for name, value in setting.items())]
+
+    def at(self, model: str, **setting: Any) -> dict[str, Any]:
+        """The defence of a network in one setting."""
+        known = {"model": model, "task": "two", "layers": "head", **setting}
+        return next(r for r in self.study["defense"] if all(r[name] == value for name, value in known.items()))
+
+    @property
+    def all_classes(self) -> list[dict[str, Any]]:
+        """The defence where the new head tells all classes apart."""
+        return [r for r in self.study["defense"] if r["task"] == "all"]
+
+    @property
+    def extent(self) -> dict[str, Any]:
+        """How much was measured."""
+        return self.study["about"]["extent"]
+
+    @property
+    def frontier_meaning(self) -> str:
+        """What the attackers who know of the filter achieve, in a sentence."""
+        return frontier_meaning(self.study["frontier"])
+
+    @property
+    def betas(self) -> dict[str, tuple[list[dict[str, Any]], str]]:
+        """By loss: a row a beta, and which beta cross-validation chooses."""
+        sweeps = {loss: Tradeoff.from_dict(values) for loss, values in self.study["tradeoff"].items()}
+        return {loss: (sweep.rows(), choose_beta(sweep).reason) for loss, sweep in sweeps.items()}
+
+
+def judge_claims(lgm: str, softmax: str, study: Study | None) -> list[Claim]:
+    """The paper's claims by what is stored beside two networks and, if there is one, by their study."""
+    return paper_claims(_side(lgm), _side(softmax), for_claims(study))
+
+
+def _side(name: str) -> Side:
+    features, poisons = read_features(name), poisons_or_none(name)
+    clean = None if poisons is None else features.splits.get(str(poisons.manifest["split"]))
+    return Side(features.splits[DATASETS[read_card(name).config.dataset].held_out], poisons, clean)
+
+
+def render(document: str, records: dict[str, Record]) -> str:
+    """The document with each of its blocks made anew.
+
+    Raises:
+        CheckpointError: a block of a name or a dataset that there is not.
+    """
+    template = environment(html=False).get_template("results.md.jinja").module
+
+    def block(match: re.Match[str]) -> str:
+        start, macro, dataset, end = match.groups()
+        if dataset not in records or not hasattr(template, macro):
+            raise CheckpointError(f"results: {macro} {dataset}: expected a macro of results.md.jinja and a dataset")
+        return f"{start}{getattr(template, macro)(records[dataset])}{end}"
+
+    return _BLOCK.sub(block, document)
+
+
+def write_documents(root: Path) -> list[str]:
+    """Render all documents in place; returns the names of those that changed."""
+    changed = []
+    for name, now, text in _rendered(root):
+        if now != text:
+            write_atomically(root / name, lambda part, text=text: Path(part).write_text(text, encoding="utf-8"))
+            changed.append(name)
+    return changed
+
+
+def problems(root: Path) -> list[str]:
+    """What is wrong with documents and records, a sentence each: differences, and records older than the attack."""
+    differing = [
+        f"{name}: differs from the records in line {_first_difference(now, text)}; render it: python -m lgm results"
+        for name, now, text in _rendered(root)
+        if now != text
+    ]
+    return [*_old_records(), *differing]
+
+
+def _rendered(root: Path) -> Iterator[tuple[str, str, str]]:
+    """Name of each document, its text as it is, and as it should be."""
+    records = {name: Record.read(name) for name in DATASETS if read_study(name) is not None}
+    for name in DOCUMENTS:
+        now = (root / name).read_text(encoding="utf-8")
+        yield name, now, render(now, records)
+
+
+def _first_difference(one: str, other: str) -> int:
+    pairs = zip(one.splitlines(), other.splitlines(), strict=False)
+    return next((i for i, (a, b) in enumerate(pairs, start=1) if a != b), 1)
+
+
+def _old_records() -> Iterator[str]:
+    for dataset in DATASETS:
+        study = read_study(dataset)
+        if study is not None and (why := _outdated_study(study["about"])):
+            yield f"{dataset}.study.json: {why}; make it anew: make records"
+    for name in list_checkpoints():
+        for kind in ("poisons", "example"):
+            if (SHIPPED / f"{name}.{kind}.safetensors").is_file():
+                manifest = read_shipped_poisons(name, kind).manifest
+                if why := outdated(manifest):
+                    yield f"{name}.{kind}.safetensors: {why}; make it anew: make records"
+
+
+def _outdated_study(about: dict[str, Any]) -> str | None:
+    names = {**about["models"], **{name: name for name in about.get("others", {})}}
+    recorded = {**about["weights_sha256"], **about.get("others", {})}
+    now = {key: read_card(name).weights_sha256 for key, name in names.items()}
+    return outdated(about) or next((f"{names[k]} has other weights now" for k in now if now[k] != recorded[k]), None)

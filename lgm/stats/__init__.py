@@ -1,0 +1,1 @@
+"""Numbers about numbers: intervals, bootstrap, separability. No network, no dataset."""

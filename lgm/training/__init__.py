@@ -1,0 +1,1 @@
+"""Training networks: recipes, the loop, its state on disk."""

@@ -1,0 +1,92 @@
+"""A start from a network that was trained before: its layers are copied, and a plane is laid through its features."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lgm.config import ModelConfig, TrainConfig
+from lgm.data.base import Split, per_class
+from lgm.models.classifier import Classifier, device_of
+from lgm.models.heads import SoftmaxHead, build_mixture
+from lgm.utils.json import to_json
+
+_PER_CLASS = 500  # images to lay the plane by: ten for each of VGG19's features
+_RIDGE = 1e-3  # of the features' mean variance: some are almost always 0
+_BATCH = 500
+
+
+def phase_path(config: TrainConfig, train: Split, folder: Path) -> Path:
+    """Where the state of a first phase is kept, and found by each head that starts from it."""
+    identity = to_json([config.to_dict(), train.sha256], sort_keys=True)
+    return folder / f"warm-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.state.safetensors"
+
+
+def last_layer(model: Classifier) -> nn.Linear:
+    """The layer that makes the features, out of what the others see.
+
+    Raises:
+        ValueError: it is not linear, so that no plane can be laid.
+    """
+    layer = model.backbone[-1] if isinstance(model.backbone, nn.Sequential) else model.backbone
+    if not isinstance(layer, nn.Linear):
+        raise ValueError(f"warm_start: expected a network whose last layer is linear, got {type(layer).__name__}")
+    return layer
+
+
+def copy_layers(model: Classifier, source: Classifier) -> None:
+    """Overwrite every tensor of the backbone that has the same name and shape in ``source``.
+
+    Raises:
+        ValueError: there is none.
+    """
+    own = model.backbone.state_dict()
+    same = {name: v for name, v in source.backbone.state_dict().items() if name in own and v.shape == own[name].shape}
+    if not same:
+        raise ValueError("warm_start: expected layers of the same names and shapes, found none; use the same network")
+    model.backbone.load_state_dict(own | same)
+
+
+@torch.no_grad()
+def lay_plane(model: Classifier, train: Split, config: ModelConfig) -> None:
+    """Set the last layer so that each image's features come as near as they can to where its class starts.
+
+    By ridge regression on the first 500 images of each class; the other layers stay. Both heads start from the same
+    plane and with the same posterior: for softmax, the weights are those by which a mixture with these means,
+    unit variances and equal priors decides. Leaves the model in eval mode.
+
+    Raises:
+        ValueError: see `last_layer`.
+    """
+    plane = last_layer(model)
+    chosen = train[per_class(train.labels, 0, _PER_CLASS)]
+    means = build_mixture(config).means.double()
+    weight, bias = _ridge(_inputs(model.eval(), chosen), means[chosen.targets()])
+    plane.weight.copy_(weight)
+    plane.bias.copy_(bias)
+    if isinstance(model.head, SoftmaxHead):
+        half = means.square().sum(1) / 2
+        model.head.classifier.weight.copy_(means)
+        model.head.classifier.bias.copy_(half.mean() - half)  # 0 on a circle, where all means are equally long
+
+
+def _inputs(model: Classifier, split: Split) -> Tensor:
+    """What the last layer sees, (N, H) float64 on the CPU."""
+    assert isinstance(model.backbone, nn.Sequential)  # `last_layer` has looked
+    trunk, device = model.backbone[:-1], device_of(model)
+    parts = [
+        trunk(model.normalise(part.to(device, memory_format=torch.channels_last))).cpu()
+        for part in split.pixels().split(_BATCH)
+    ]
+    return torch.cat(parts).double()
+
+
+def _ridge(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight (D, H) and bias (D,) of the regularised least squares from (N, H) to (N, D)."""
+    mean_x, mean_y = x.mean(0), y.mean(0)
+    centred = x - mean_x
+    gram = centred.T @ centred
+    gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
+    weight = torch.linalg.solve(gram, centred.T @ (y - mean_y)).T
+    return weight, mean_y - weight @ mean_x

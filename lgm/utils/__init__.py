@@ -1,0 +1,1 @@
+"""What any program needs: files, folders, JSON, the console, threads."""
