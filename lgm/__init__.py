@@ -75,7 +75,7 @@ _HOME = {
     "TrainingError": "training.loop",
     "PRESETS": "training.presets",
 }
-__all__ = sorted(_HOME)  # noqa: PLE0605 the names above
+__all__ = [*_HOME]  # pyright: ignore[reportUnsupportedDunderAll] the same names
 
 
 def __getattr__(name: str) -> Any:
@@ -85,4 +85,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(__all__)

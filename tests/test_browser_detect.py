@@ -1,4 +1,4 @@
-"""The threshold in Chromium: dragged, moved by keys, typed, shared; its numbers are those of `lgm.detection.metrics`."""
+"""The threshold in Chromium: dragged, moved by keys, typed, shared; its numbers are those of Python."""
 
 import re
 from functools import cache

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 import lgm
-import lgm.__main__ as cli
-from lgm.__main__ import main
 from lgm.attacks.result import Poisons, read_poisons
+from lgm.cli.main import main
 from lgm.config import BETA_GRID, ModelConfig, TrainConfig
 from lgm.data.base import DataError, Dataset, Split, part
 from lgm.data.registry import DATASETS
@@ -265,7 +264,7 @@ def nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("lgm.models.checkpoint.load_checkpoint", read)
     monkeypatch.setattr("lgm.training.loop.load_split", read)
-    monkeypatch.setattr(cli, "load_split", read)
+    monkeypatch.setattr("lgm.cli.options.load_split", read)
 
 
 @pytest.mark.parametrize(
@@ -584,7 +583,7 @@ def test_train_refuses_a_name_that_is_taken(tiny_lgm: Path, tmp_path: Path, caps
 def test_train_refuses_the_name_of_a_shipped_model(
     fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ):
-    monkeypatch.setattr(cli, "SHIPPED", tmp_path)
+    monkeypatch.setattr("lgm.cli.train.SHIPPED", tmp_path)
     (tmp_path / "tiny-lgm.safetensors").touch()
     assert "a model named 'tiny-lgm' exists already" in fails(capsys, "train", "tiny-lgm")
 
@@ -618,7 +617,7 @@ def test_interrupt_ends_with_130(tiny_lgm: Path, monkeypatch: pytest.MonkeyPatch
     def interrupt(name: str, dataset: str) -> Split:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "load_split", interrupt)
+    monkeypatch.setattr("lgm.cli.options.load_split", interrupt)
     assert main(["evaluate", str(tiny_lgm)]) == 130
     assert capsys.readouterr().err.endswith("interrupted\n")
 
@@ -627,6 +626,6 @@ def test_a_mistake_in_the_program_is_not_hidden(tiny_lgm: Path, monkeypatch: pyt
     def broken(name: str, dataset: str) -> Split:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "load_split", broken)
+    monkeypatch.setattr("lgm.cli.options.load_split", broken)
     with pytest.raises(ZeroDivisionError):
         main(["evaluate", str(tiny_lgm)])

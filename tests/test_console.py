@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import lgm
-from lgm.__main__ import main
+from lgm.cli.main import main
 from lgm.config import DefenseConfig
 from lgm.defense.report import DefenseReport
 from lgm.utils.console import HUNG_UP
@@ -130,10 +130,8 @@ def test_json_is_ascii_and_json_for_any_number(capsys: pytest.CaptureFixture[str
 
     import numpy as np
 
-    import lgm.__main__ as cli
-
     found = {"γ": float("nan"), "a": [np.float32("inf"), (1, np.int64(2))], "b": np.array([1.5, -np.inf])}
-    monkeypatch.setattr(cli, "_evaluate", lambda args: found)
+    monkeypatch.setattr("lgm.cli.evaluate._evaluate", lambda args: found)
     assert main(["evaluate", "m", "--json"]) == 0
     out = capsys.readouterr().out
     assert out.isascii()

@@ -15,8 +15,8 @@ from sklearn.linear_model import LogisticRegression
 
 import lgm
 import lgm.defense.experiment
-from lgm.__main__ import main
 from lgm.attacks.craft import craft_poisons
+from lgm.cli.main import main
 from lgm.config import DefenseConfig, PoisonConfig
 from lgm.data.base import Split
 from lgm.defense.experiment import defend, keep_likely, own_density, successes, sweep, watermark

@@ -15,8 +15,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from lgm.__main__ import main
 from lgm.attacks.result import Poisons, read_shipped_poisons
+from lgm.cli.main import main
 from lgm.data.base import DataError, Split
 from lgm.data.registry import DATASETS
 from lgm.detection.compare import Comparison, compare, in_words

@@ -1,4 +1,5 @@
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,29 +9,6 @@ import pytest
 import lgm
 
 ROOT = Path(__file__).parent.parent
-LAYERS = [  # from the ground up: a module imports from lower layers only
-    {"config", "mixture", "intervals", "placement", "progress", "winograd", "ending", "console"},
-    {"files", "pixels", "schema", "rendering"},
-    {"data", "heads", "augment", "evasion", "trials", "threads", "bootstrap"},
-    {"mnist", "cifar"},
-    {"datasets", "outputs"},
-    {"networks", "cards"},
-    {"poisons", "weights"},
-    {"labelled", "checkpoints", "jacobian", "sharding", "warmstart", "acceleration"},
-    {"states", "solvers", "detection", "fitted", "separation"},
-    {"training"},
-    {"poisoning", "baselines", "finetune"},
-    {"craft_cache"},
-    {"defense", "jobs", "bench"},
-    {"tradeoff", "demonstration"},
-    {"choice", "matched", "figures"},
-    {"claims", "export"},
-    {"study"},
-    {"report", "results"},
-    {"__main__"},
-]
-HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
-MODULES = sorted(path.stem for path in (ROOT / "lgm").glob("*.py") if path.stem != "__init__")
 SCREEN = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py"))]
 
 
@@ -50,34 +28,6 @@ def packages(source: str) -> set[str]:
     return {name.split(".")[0] for name in imported(source)}
 
 
-def wrong_way(module: str, source: str) -> set[str]:
-    """What a module of lgm imports from its own layer or from above; the package itself is above all."""
-    ours = {name for name in imported(source) if name.split(".")[0] == "lgm"}
-    return {name for name in ours if HEIGHT.get((name + ".").split(".")[1], len(LAYERS)) >= HEIGHT[module]}
-
-
-def test_the_check_itself_sees_what_it_should():
-    assert wrong_way("cards", "from lgm.config import TrainConfig\nfrom lgm.data.base import home\n") == set()
-    assert wrong_way("data", "def f():\n    from lgm.training.loop import fit\n") == {"lgm.training.loop.fit"}
-    assert wrong_way("cards", "import lgm.models.classifier\n") == {"lgm.models.classifier"}  # the same layer
-    assert wrong_way("poisons", "from lgm import cards, checkpoints\n") == {"lgm.models.checkpoint"}
-    assert wrong_way("data", "import lgm\n") == {"lgm"}
-    assert wrong_way("data", "from lgm import load_split\n") == {"lgm.load_split"}
-    assert packages("if True:\n    import torch.nn as nn\n") == {"torch"}
-    assert packages("from torch import nn\n") == {"torch"}
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_go_one_way(module: str):
-    assert module in HEIGHT, f"lgm/{module}.py has no place in LAYERS yet"
-    assert wrong_way(module, (ROOT / "lgm" / f"{module}.py").read_text()) == set()
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "lgm").glob("*.py")), ids=lambda path: path.stem)
-def test_lgm_knows_no_screen(path: Path):
-    assert not packages(path.read_text()) & {"streamlit", "ui", "pages", "app"}
-
-
 def writes_json(source: str) -> bool:
     """Whether a source turns values to JSON by itself."""
     return any(
@@ -91,8 +41,8 @@ def test_all_json_is_written_in_one_place():
     assert writes_json("import json\nx = json.dumps(1)")
     assert writes_json("from json import dump")
     assert not writes_json("import json\nx = json.loads('1')")
-    sources = [ROOT / "app.py", *(path for folder in ("lgm", "ui", "pages") for path in (ROOT / folder).glob("*.py"))]
-    assert [path.name for path in sources if writes_json(path.read_text())] == ["intervals.py"]
+    sources = [ROOT / "app.py", *(path for folder in ("lgm", "ui", "pages") for path in (ROOT / folder).rglob("*.py"))]
+    assert [path.name for path in sources if writes_json(path.read_text())] == ["json.py"]
 
 
 def test_screen_has_its_pages():
@@ -129,3 +79,17 @@ def test_public_names_are_the_same_for_people_and_type_checkers():
                 assert alias.asname == alias.name, "re-exported names are written `X as X`"
                 checked[alias.name] = str(node.module).removeprefix("lgm.")
     assert checked == lgm._HOME
+    assert dir(lgm) == sorted(checked)
+
+
+def test_imports_go_one_way():
+    """The contracts in pyproject.toml."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout

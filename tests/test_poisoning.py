@@ -28,12 +28,12 @@ both_methods = pytest.mark.parametrize("method", ["lm", "fbs"])
 @pytest.fixture(autouse=True)
 def float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever this machine multiplies fastest; the tests of bfloat16 say so."""
-    monkeypatch.setattr("lgm.attacks.levenberg_marquardt.fast_precision", lambda device: torch.float32)
+    monkeypatch.setattr("lgm.attacks.forward_backward.fast_precision", lambda device: torch.float32)
 
 
 @pytest.fixture
 def bfloat16(float32: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lgm.attacks.levenberg_marquardt.fast_precision", lambda device: torch.bfloat16)
+    monkeypatch.setattr("lgm.attacks.forward_backward.fast_precision", lambda device: torch.bfloat16)
 
 
 def linear_model(n_dim: int = 2) -> Classifier:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lgm.__main__ import _parser
+from lgm.cli.main import build_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -22,7 +22,7 @@ def block(language: str) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_parse(command: str) -> None:
-    _parser().parse_args(shlex.split(command)[3:])
+    build_parser().parse_args(shlex.split(command)[3:])
 
 
 def test_there_are_commands() -> None:

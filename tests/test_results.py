@@ -10,7 +10,7 @@ import pytest
 
 import lgm.experiments.study
 import lgm.reports.documents
-from lgm.__main__ import main
+from lgm.cli.main import main
 from lgm.config import ATTACK_REVISION
 from lgm.experiments.study import provenance, read_study, stored_study
 from lgm.models.card import CheckpointError

@@ -57,8 +57,8 @@ def test_shares_are_whole_batches_and_leave_nothing_out(count: int, batch_size: 
     shares = [share(Team(rank, size, "cpu"), count, batch_size) for rank in range(size)]
     np.testing.assert_array_equal(np.sort(np.concatenate(shares)), np.arange(count))
     alone = np.split(np.arange(count), range(batch_size, count, batch_size))
-    for share in shares:
-        batches = np.split(share, range(batch_size, len(share), batch_size))
+    for mine in shares:
+        batches = np.split(mine, range(batch_size, len(mine), batch_size))
         assert all(any(np.array_equal(batch, one) for one in alone) for batch in batches)
     assert max(map(len, shares)) - min(map(len, shares)) <= batch_size
 

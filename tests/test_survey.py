@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lgm.__main__ import main
+from lgm.cli.main import main
 from lgm.models.card import CheckpointError
 from lgm.models.registry import list_checkpoints, locate, read_card, survey, user_folder
 

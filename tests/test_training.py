@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from lgm.__main__ import main
+from lgm.cli.main import main
 from lgm.config import ModelConfig, TrainConfig
 from lgm.data.base import Split, per_class
 from lgm.models.card import CheckpointError

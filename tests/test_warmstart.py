@@ -13,7 +13,7 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import nn
 
-from lgm.__main__ import main
+from lgm.cli.main import main
 from lgm.config import ModelConfig, TrainConfig
 from lgm.data.base import Split, per_class
 from lgm.data.registry import load_split

@@ -16,7 +16,7 @@ def _fixed(digits: int) -> Written:
     return lambda value: f"{value:.{digits}f}"
 
 
-# Keys of `lgm.experiments.beta_sweep.Tradeoff.rows` that have an interval: the column's name, how a number is written, its unit.
+# Keys of `Tradeoff.rows` that have an interval: the column's name, how a number is written, its unit.
 _COLUMNS: dict[str, tuple[str, Written, str]] = {
     "collided": ("Collide", _share, " %"),
     "l2": ("L2 to the base", _fixed(2), ""),

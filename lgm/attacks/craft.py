@@ -174,8 +174,8 @@ class _Progress:
 def one_thread_each() -> Iterator[Callable[..., Iterator[Any]]]:
     """A ``map`` that does as many batches at a time as there are cores, each on one; a single batch too.
 
-    Threads within a batch would wait for each other at every layer (`lgm.utils.threads`), and their number would change the
-    order of sums: this way the poisons are the same, bit for bit, on any number of cores or processes.
+    Threads within a batch would wait for each other at every layer (`lgm.utils.threads`), and their number would change
+    the order of sums: this way the poisons are the same, bit for bit, on any number of cores or processes.
     """
     with usual_threads() as cores:
         pool = ThreadPoolExecutor(cores, "lgm-craft", torch.set_num_threads, (1,))

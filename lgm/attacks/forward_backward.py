@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lgm.attacks.solver import Problem, _per_image, _Solver
+from lgm.attacks.solver import Problem, Solver, per_image
 from lgm.config import PoisonConfig
 from lgm.models.classifier import autocast, fast_precision
 
 
-class ForwardBackward(_Solver):
+class ForwardBackward(Solver):
     """Forward-backward splitting, one step size a poison. Finished poisons leave the batch, so it gets cheaper.
 
     Source: paper, eq. (1); Shafahi et al. 2018, algorithm 1. Deviations: a step size per poison that grows after a
@@ -57,8 +57,8 @@ class ForwardBackward(_Solver):
         """One forward-backward step of the active poisons, kept where the objective does not rise."""
         b, x, beta = self.problem.b[active], self.x[active], self.problem.beta[active]
         step = self.step[active]
-        forward = x - _per_image(step) * self.gradient[active]
-        pull = _per_image(2 * step * beta)
+        forward = x - per_image(step) * self.gradient[active]
+        pull = per_image(2 * step * beta)
         proposal = ((forward + pull * b) / (1 + pull)).clamp(0, 1)
         z, terms, gradient = self._evaluate(proposal, active)
         better = self._value(z, terms, active) <= self._objective()[active]

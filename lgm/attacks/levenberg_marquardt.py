@@ -8,7 +8,7 @@ from torch import Tensor
 from lgm.attacks.adaptive import multipliers
 from lgm.attacks.jacobian.autograd import Rows
 from lgm.attacks.jacobian.cnn import jacobian_of
-from lgm.attacks.solver import Problem, _per_image, _Solver
+from lgm.attacks.solver import Problem, Solver, per_image
 from lgm.config import PoisonConfig
 
 _MU = 1e-2  # damping of the first step, in the units of beta
@@ -22,7 +22,7 @@ _LAGGING = {4: 1.5, 6: 1.25}  # after so many iterations, a point so many times 
 _EXCHANGES = (12, 16)  # iterations after which they take over each other's points
 
 
-class LevenbergMarquardt(_Solver):
+class LevenbergMarquardt(Solver):
     """Damped Gauss-Newton steps on eq. (1), exact in the box.
 
     The residual r = s (f(x) - f(t)) has only D entries, so its Jacobian costs D backward passes and a step
@@ -111,14 +111,14 @@ class LevenbergMarquardt(_Solver):
         step = self._evading_step if self.problem.evasion else self._plain_step
         proposal, promised = step(active, (beta, mu))
         streak = self.streak[active]
-        proposal = (proposal + _per_image((streak + 1) / (streak + 3)) * self.move[active]).clamp(0, 1)
+        proposal = (proposal + per_image((streak + 1) / (streak + 3)) * self.move[active]).clamp(0, 1)
         z, rows = self.linearise(proposal)
         terms = self._terms(z, proposal, owner)
         fall = before - self._value(z, terms, owner)
         gain = fall / (before - promised).clamp(min=1e-12)
         better = fall > 0
         kept = active[better]
-        self.move[active] = _per_image(better) * (proposal - x)
+        self.move[active] = per_image(better) * (proposal - x)
         self.streak[active] = better * (streak + 1)
         if len(kept):
             self.x[kept], self.z[kept], self.terms[kept] = proposal[better], z[better], terms[better]

@@ -63,7 +63,7 @@ def frame_iterations(config: PoisonConfig) -> np.ndarray:
     return np.unique(np.r_[0, np.geomspace(1, longest(config), _FRAMES).round()]).astype(np.int64)
 
 
-class _Solver:
+class Solver:
     """What both have in common: the record of the way, and the right to stop."""
 
     def __init__(self, problem: Problem, config: PoisonConfig) -> None:
@@ -98,9 +98,10 @@ class _Solver:
         return terms[:, 0] + self.problem.beta[owner] * terms[:, 1] + self.problem.hinge(z, owner)
 
     def _fill_path(self) -> None:
-        """Who stopped early stays where it is."""
+        """Pad the paths of converged poisons with their last iterate."""
         self._keep(len(self.frames) - len(self.path))
 
 
-def _per_image(values: Tensor) -> Tensor:
+def per_image(values: Tensor) -> Tensor:
+    """(N,) as (N, 1, 1, 1), to go with images."""
     return values[:, None, None, None]

@@ -205,7 +205,7 @@ def stage(
         on_step: See `craft_poisons`.
 
     Raises:
-        ValueError: see `lgm.defense.experiment.defend`; or all layers are to be fine-tuned: each model would have its own plane.
+        ValueError: see `lgm.defend`; or all layers are to be fine-tuned: each model would have its own plane.
     """
     config = config or DefenseConfig()
     if config.layers != "head":

@@ -137,9 +137,9 @@ class Comparison:
 def compare(evidence: Evidence, seed: int = 1, *, resamples: int = 1000, fpr: float = 0.01) -> list[Comparison]:
     """All detectors on the same images, with 95 % intervals; the reference first.
 
-    AUC and TPRs have the intervals of `lgm.detection.metrics.rates`. For differences clean images and poisons are drawn anew,
-    each group by itself, the same draws for all detectors; see `_tpr_difference`. The scores stay as they are: what it
-    would mean to fit the detectors to other images is not in the intervals, and they are not widened for being many.
+    AUC and TPRs have the intervals of `rates`. For differences clean images and poisons are drawn anew, each group by
+    itself, the same draws for all detectors; see `_tpr_difference`. The scores stay as they are: what it would mean to
+    fit the detectors to other images is not in the intervals, and they are not widened for being many.
 
     Args:
         evidence: D_t and what is trusted.
@@ -203,7 +203,7 @@ def _results(
 def _tpr_difference(caught: np.ndarray, by_reference: np.ndarray, resampled: np.ndarray) -> Estimate:
     """What a detector catches more of the same M poisons; (M,) bool each.
 
-    The interval holds two, as that of `lgm.stats.bootstrap.tpr_interval` does and for its reason: the percentiles of the
+    The interval holds two, as that of `tpr_interval` does and for its reason: the percentiles of the
     paired bootstrap, which draws the thresholds anew but has no width where no resample tells the two apart, and
     `lgm.stats.intervals.paired_interval`, which takes the thresholds as given.
     """

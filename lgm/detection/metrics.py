@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lgm.config import FPR_GRID
-from lgm.detection.thresholds import _below, _finite, empirical_threshold, is_removed
+from lgm.detection.thresholds import below, empirical_threshold, finite_scores, is_removed
 from lgm.stats.bootstrap import tpr_interval
 from lgm.stats.intervals import Estimate, auc_interval
 from lgm.utils.json import plain
@@ -60,7 +60,7 @@ class Roc:
         if not 0 <= fpr <= 1:
             raise ValueError(f"fpr: expected a rate in [0, 1], got {fpr}")
         stays = int(np.searchsorted(self.fpr, fpr, side="right"))  # with its score the rate would exceed fpr
-        return math.inf if stays == len(self.fpr) else _below(float(self.thresholds[stays]))
+        return math.inf if stays == len(self.fpr) else below(float(self.thresholds[stays]))
 
     def tpr_at(self, fpr: float) -> float:
         """The share of poisons caught at that threshold."""
@@ -96,7 +96,7 @@ def roc(clean_score: np.ndarray, poison_score: np.ndarray) -> Roc:
     """
     from sklearn.metrics import auc, roc_curve  # over a second to import; most pages never need it
 
-    clean, poison = _finite(clean_score, "clean_score"), _finite(poison_score, "poison_score")
+    clean, poison = finite_scores(clean_score, "clean_score"), finite_scores(poison_score, "poison_score")
     is_poison = np.r_[np.zeros(len(clean)), np.ones(len(poison))]
     suspicion = -np.r_[clean, poison]
     fpr, tpr, thresholds = roc_curve(is_poison, suspicion, drop_intermediate=False)

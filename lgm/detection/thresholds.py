@@ -9,7 +9,8 @@ from scipy.special import gammaincc
 from lgm.stats.bootstrap import may_go
 
 
-def _finite(scores: np.ndarray, name: str) -> np.ndarray:
+def finite_scores(scores: np.ndarray, name: str) -> np.ndarray:
+    """Scores as a float64 array (N,); ValueError, which names them, if there are none or one is NaN or infinite."""
     scores = np.asarray(scores, np.float64)
     if scores.ndim != 1 or not len(scores):
         raise ValueError(f"{name}: expected a non-empty 1-d array of scores, got shape {scores.shape}")
@@ -45,12 +46,12 @@ def empirical_threshold(clean_score: np.ndarray, fpr: float) -> float:
     Raises:
         ValueError: no scores, NaN or infinity, or a rate outside [0, 1].
     """
-    scores = np.sort(_finite(clean_score, "clean_score"))
+    scores = np.sort(finite_scores(clean_score, "clean_score"))
     k = may_go(len(scores), fpr)
-    return math.inf if k == len(scores) else _below(float(scores[k]))
+    return math.inf if k == len(scores) else below(float(scores[k]))
 
 
-def _below(score: float) -> float:
+def below(score: float) -> float:
     """The largest number of six significant digits below a score."""
     exact = Decimal(score)
     unit = Decimal(1).scaleb(exact.adjusted() - 5)
@@ -94,7 +95,7 @@ def conformal_threshold(calibration_scores: np.ndarray, fpr: float) -> float:
 
     Source: Vovk, Gammerman, Shafer 2005; Bates et al. 2023, *Testing for outliers with conformal p-values*.
     """
-    scores = np.sort(_finite(calibration_scores, "calibration_scores"))
+    scores = np.sort(finite_scores(calibration_scores, "calibration_scores"))
     if not 0 <= fpr <= 1:
         raise ValueError(f"fpr: expected a rate in [0, 1], got {fpr}")
     k = math.floor(fpr * (len(scores) + 1) + 1e-9)  # 0.29 * 100 is 28.999999999999996

@@ -226,7 +226,7 @@ _MATCHED_RULE = (
 
 
 def more_visible_when_matched(comparison: Matched | None) -> Claim:
-    """Section 4.3 at matched collision: see `lgm.experiments.matched_comparison`. Open without a comparison, or if no pair collides."""
+    """Section 4.3 at matched collision. Open without a comparison, or if no pair collides."""
     if comparison is None or not comparison.n:
         return _open(*_MATCHED, _MATCHED_RULE)
     readings = [Reading(*comparison.l2), Reading(*comparison.ssim)]

@@ -282,7 +282,7 @@ def frontier_meaning(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def for_claims(study: Study | None) -> dict[str, Any]:
-    """What `lgm.experiments.claims.paper_claims` asks of a study."""
+    """What `lgm.paper_claims` asks of a study."""
     if not study:
         return {}
     usual = DefenseConfig()

@@ -61,7 +61,7 @@ def vgg19(n_dim: int = 2) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-_NETWORKS: dict[str, tuple[Callable[[int], nn.Module], Shape]] = {
+BACKBONES: dict[str, tuple[Callable[[int], nn.Module], Shape]] = {
     "mnist-cnn": (mnist_cnn, (1, 28, 28)),
     "tiny-cnn": (tiny_cnn, (1, 28, 28)),
     "vgg19": (vgg19, (3, 32, 32)),

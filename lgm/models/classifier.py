@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lgm.config import ModelConfig
 from lgm.data.pixels import Shape
-from lgm.models.backbones import _NETWORKS
+from lgm.models.backbones import BACKBONES
 from lgm.models.heads import Head, build_head
 
 
@@ -52,7 +52,7 @@ def build_model(config: ModelConfig, seed: int = 0) -> Classifier:
     """A freshly initialised network; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone, image_shape = _NETWORKS[config.network]
+        backbone, image_shape = BACKBONES[config.network]
         return Classifier(backbone(config.n_dim), build_head(config), image_shape)
 
 

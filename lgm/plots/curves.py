@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from lgm.detection.compare import REFERENCE, Comparison, Result
 from lgm.detection.metrics import Roc
-from lgm.plots.theme import _DETECTOR, _GREY, _LOSS, _PLAIN, ROLE
+from lgm.plots.theme import DETECTOR, GREY, LAYOUT, LOSS_TITLES, ROLE
 from lgm.stats.intervals import share_text
 
 _LOWEST_FPR = 1e-3  # where a logarithmic axis begins
@@ -18,7 +18,7 @@ def success_curves(reports: dict[str, list[dict[str, Any]]]) -> go.Figure:
     """Attack success against the number of poisons K, with 95 % Wilson bands.
 
     Args:
-        reports: By loss, "lgm" and "softmax": `lgm.defense.report.DefenseReport.to_dict` for different K, all else equal.
+        reports: By loss, "lgm" and "softmax": `DefenseReport.to_dict` for different K, all else equal.
     """
     figure = go.Figure()
     for loss, of_loss in reports.items():
@@ -32,8 +32,8 @@ def success_curves(reports: dict[str, list[dict[str, Any]]]) -> go.Figure:
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
         legend={"orientation": "h", "y": -0.22, "yanchor": "top"},
         uirevision="curves",
-        xaxis={"title": "poisons K, for one target", "type": "log", "tickvals": numbers, "gridcolor": _GREY},
-        yaxis={"title": "attack success", "range": [-0.03, 1.03], "tickformat": ".0%", "gridcolor": _GREY},
+        xaxis={"title": "poisons K, for one target", "type": "log", "tickvals": numbers, "gridcolor": GREY},
+        yaxis={"title": "attack success", "range": [-0.03, 1.03], "tickformat": ".0%", "gridcolor": GREY},
     )
     return figure
 
@@ -41,7 +41,7 @@ def success_curves(reports: dict[str, list[dict[str, Any]]]) -> go.Figure:
 def _curve(reports: list[dict[str, Any]], loss: str, arm: str, dash: str) -> list[go.Scatter]:
     """Attack success of one arm with its band."""
     points = [(report["poisons"], report["attack_success"][arm], report["interval"][arm]) for report in reports]
-    name = f"{_LOSS[loss]}, {'not filtered' if arm == 'unfiltered' else 'filtered'}"
+    name = f"{LOSS_TITLES[loss]}, {'not filtered' if arm == 'unfiltered' else 'filtered'}"
     band, line = _band(points, loss, name, dash)
     line.update(
         meta=f"{loss} {arm}",
@@ -94,7 +94,7 @@ def roc_chart(comparisons: list[Comparison], *, collided: bool = False, log: boo
         result = comparison.collided if collided else comparison.overall
         if result is not None:
             figure.add_trace(_roc_line(comparison, result, floor=_LOWEST_FPR if log else 0.0))
-    axis = {"title": "FPR: clean images thrown away", "tickformat": "~%", "zeroline": False, "gridcolor": _GREY}
+    axis = {"title": "FPR: clean images thrown away", "tickformat": "~%", "zeroline": False, "gridcolor": GREY}
     scale = {"type": "log", "range": [np.log10(_LOWEST_FPR), 0], "dtick": 1} if log else {"range": [0, 1]}
     figure.update_layout(
         height=460,
@@ -108,7 +108,7 @@ def roc_chart(comparisons: list[Comparison], *, collided: bool = False, log: boo
 
 
 def _roc_line(comparison: Comparison, result: Result, floor: float) -> go.Scatter:
-    color, dash = _DETECTOR[comparison.detector.key]
+    color, dash = DETECTOR[comparison.detector.key]
     fpr, tpr = _corners(result.curve)
     return go.Scatter(
         x=np.maximum(fpr, floor),
@@ -147,9 +147,9 @@ def likelihood_histogram(clean: np.ndarray, poison: np.ndarray) -> go.Figure:
         )
     figure.update_layout(
         barmode="overlay",
-        xaxis={"title": "likelihood relative to the peak of the claimed class", "range": [0, 1], "gridcolor": _GREY},
-        yaxis={"title": "share of the group", "tickformat": ".0%", "gridcolor": _GREY},
-        **_PLAIN,
+        xaxis={"title": "likelihood relative to the peak of the claimed class", "range": [0, 1], "gridcolor": GREY},
+        yaxis={"title": "share of the group", "tickformat": ".0%", "gridcolor": GREY},
+        **LAYOUT,
     )
     return figure
 
@@ -175,10 +175,10 @@ def roc_curves(curves: dict[str, Roc]) -> go.Figure:
             "range": [np.log10(_LOWEST_FPR), 0],
             "dtick": 1,
             "tickformat": "~%",
-            "gridcolor": _GREY,
+            "gridcolor": GREY,
         },
-        yaxis={"title": "TPR: poisons caught", "range": [0, 1.02], "tickformat": ".0%", "gridcolor": _GREY},
-        **_PLAIN,
+        yaxis={"title": "TPR: poisons caught", "range": [0, 1.02], "tickformat": ".0%", "gridcolor": GREY},
+        **LAYOUT,
     )
     return figure
 
@@ -238,7 +238,7 @@ def beta_curves(rows: dict[str, list[dict[str, Any]]], of: str = "collision") ->
         for key, name, dash in shown.lines:
             points = [(row["beta"], row[key], row[f"{key}_interval"]) for row in of_loss if row[key] is not None]
             if points:
-                figure.add_traces(_band(points, loss, f"{_LOSS[loss]}, {name}", dash))
+                figure.add_traces(_band(points, loss, f"{LOSS_TITLES[loss]}, {name}", dash))
     shares = {"range": [-0.03, 1.03], "tickformat": ".0%"} if shown.share else {"rangemode": "tozero"}
     figure.update_layout(
         xaxis={
@@ -246,10 +246,10 @@ def beta_curves(rows: dict[str, list[dict[str, Any]]], of: str = "collision") ->
             "type": "log",
             "dtick": 1,
             "tickformat": "~g",
-            "gridcolor": _GREY,
+            "gridcolor": GREY,
         },
-        yaxis={"title": shown.title, "gridcolor": _GREY, **shares},
-        **_PLAIN,
+        yaxis={"title": shown.title, "gridcolor": GREY, **shares},
+        **LAYOUT,
     )
     return figure
 
@@ -282,8 +282,8 @@ def frontier_chart(rows: list[dict[str, Any]]) -> go.Figure:
             )
         )
     figure.update_layout(
-        xaxis={"title": "γ: weight of passing the filter", "type": "category", "gridcolor": _GREY},
-        yaxis={"title": "share", "range": [-0.03, 1.05], "tickformat": ".0%", "gridcolor": _GREY},
-        **_PLAIN,
+        xaxis={"title": "γ: weight of passing the filter", "type": "category", "gridcolor": GREY},
+        yaxis={"title": "share", "range": [-0.03, 1.05], "tickformat": ".0%", "gridcolor": GREY},
+        **LAYOUT,
     )
     return figure

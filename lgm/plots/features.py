@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from lgm.attacks.result import Poisons
 from lgm.models.features import FeatureMap, Features
-from lgm.plots.theme import _GREY, _SPLITS, _STEPS, CLASS, ROLE, _regions, _tag
+from lgm.plots.theme import CLASS, CLASS_SCALE, GREY, ROLE, SPLIT_TITLES, class_tag, region_map
 
 DRAWN = 2_000  # points of a cloud that are drawn: as SVG, which needs no WebGL, and is quick up to some thousands
 
@@ -89,8 +89,8 @@ def feature_plane(
         legend={"orientation": "h", "y": -0.17, "yanchor": "top", "itemsizing": "constant"},
         dragmode="pan",
         uirevision="plane",
-        xaxis={"title": seen.names[0], "zeroline": False, "gridcolor": _GREY},
-        yaxis={"title": seen.names[1], "zeroline": False, "gridcolor": _GREY, "scaleanchor": "x"},
+        xaxis={"title": seen.names[0], "zeroline": False, "gridcolor": GREY},
+        yaxis={"title": seen.names[1], "zeroline": False, "gridcolor": GREY, "scaleanchor": "x"},
     )
     return figure
 
@@ -109,13 +109,13 @@ def _add_cloud(figure: go.Figure, split: str, features: Features, seen: Projecti
             x=x,
             y=y,
             mode="markers",
-            name=f"{_SPLITS.get(split, f'D_f, {split}')} ({_of(len(index), total)})",
+            name=f"{SPLIT_TITLES.get(split, f'D_f, {split}')} ({_of(len(index), total)})",
             meta=split,
             marker={
                 "size": 3 if split == "train" else 4,
                 "opacity": opacity,
                 "color": features.labels[index],
-                "colorscale": _STEPS,
+                "colorscale": CLASS_SCALE,
                 "cmin": -0.5,
                 "cmax": len(CLASS) - 0.5,
             },
@@ -144,7 +144,7 @@ def _hover(has_density: bool) -> str:
 def _add_regions(figure: go.Figure, features: FeatureMap) -> None:
     if features.regions.size:
         left, right, bottom, top = (float(v) for v in features.extent)
-        trace = _regions(features.regions, (left, right, bottom, top))
+        trace = region_map(features.regions, (left, right, bottom, top))
         figure.add_trace(trace.update(name="decision regions", showlegend=True, visible="legendonly"))
 
 
@@ -159,7 +159,7 @@ def _rings(means: np.ndarray, sigmas: np.ndarray) -> go.Scatter:
 
 def _tags(means: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, object]]:
     """The class name at each mean, as annotations, which lie over all traces."""
-    return [_tag(x, y, k, classes) for k, (x, y) in enumerate(means)]
+    return [class_tag(x, y, k, classes) for k, (x, y) in enumerate(means)]
 
 
 def _poison_marks(poisons: Poisons, seen: Projection, names: np.ndarray) -> go.Scatter:

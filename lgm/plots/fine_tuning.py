@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from lgm.plots.features import Projection
 from lgm.plots.placement import Square, close_up, emptiest, label_offset
-from lgm.plots.theme import CLASS, ROLE, _present, _regions, _square, _tag
+from lgm.plots.theme import CLASS, ROLE, class_tag, present, region_map, square_axes
 
 if TYPE_CHECKING:  # it brings torch
     from lgm.defense.example import Attack, Demonstration
@@ -36,10 +36,12 @@ def decision_plane(
     places, poisoned = seen(examples.z / attack.scale), examples.poisoned
     target = seen(attack.target.z / attack.scale)
     view = _view_of(attack, seen, classes)
-    means = {k: seen(attack.clean.z[attack.clean.labels == k] / attack.scale).mean(0) for k in _present(attack.clean)}
+    means = {k: seen(attack.clean.z[attack.clean.labels == k] / attack.scale).mean(0) for k in present(attack.clean)}
     figure = go.Figure()
     if model and seen.exact:
-        figure.add_trace(_regions(_with_hole(model.regions, view) if view.detail else model.regions, view.plot.extent))
+        figure.add_trace(
+            region_map(_with_hole(model.regions, view) if view.detail else model.regions, view.plot.extent)
+        )
         figure.add_traces(_regions_in_detail(attack, examples[~removed], view))
     for window in (view.plot, view.detail):
         if window:
@@ -51,7 +53,7 @@ def decision_plane(
     _lay_out_plane(figure, view, seen)
     figure.update_layout(
         annotations=[
-            *(_tag(x, y, k, classes) | _BESIDE for k, (x, y) in means.items()),
+            *(class_tag(x, y, k, classes) | _BESIDE for k, (x, y) in means.items()),
             _target_label(target[0], model and model.predicted, view, classes),
             *_count(int(poisoned.sum()), int((removed & poisoned).sum()), view),
         ],
@@ -91,10 +93,10 @@ def _view_of(attack: "Attack", seen: Projection, classes: tuple[str, ...]) -> _V
     places = seen(attack.mixed.z / attack.scale)
     target = seen(attack.target.z / attack.scale)
     everything = np.vstack([target, places])
-    plot = Square.of_extent(attack.extent if seen.exact else _square(everything))
+    plot = Square.of_extent(attack.extent if seen.exact else square_axes(everything))
     detail = close_up(np.vstack([target, places[attack.mixed.poisoned]]), plot)
     unit = plot.unit(everything)
-    longest = max(len(classes[k]) for k in _present(attack.clean))
+    longest = max(len(classes[k]) for k in present(attack.clean))
     corner = emptiest(np.vstack([unit, *(unit - (away, 0) for away in (0.05, 0.05 + 0.03 * longest))]))  # room for tags
     label = label_offset(unit[0], unit[1:], corner if detail else None, 12 + longest)
     (x, y), half = plot.at(np.array([[corner.x, corner.y]]))[0], 2 * plot.half * corner.half
@@ -124,7 +126,7 @@ def _regions_in_detail(attack: "Attack", examples: Any, view: _View) -> list[go.
     left, right, bottom, top = view.corner.extent
     half = (right - left) / _DETAIL_CELLS / 2  # of a cell: the outer ones end at the frame
     regions = head(view.detail.at(grid) * attack.scale).astype(np.uint8)
-    return [_regions(regions, (left + half, right - half, bottom + half, top - half))]
+    return [region_map(regions, (left + half, right - half, bottom + half, top - half))]
 
 
 def _count(poisons: int, removed: int, view: _View) -> list[dict[str, Any]]:

@@ -25,10 +25,10 @@ def _steps(colours: list[str]) -> list[list[Any]]:
     return [[edge, colour] for k, colour in enumerate(colours) for edge in (k / n, (k + 1) / n)]
 
 
-_STEPS = _steps(CLASS)
+CLASS_SCALE = _steps(CLASS)
 _REGIONS = _steps([*CLASS, "rgba(0,0,0,0)"])
 # Told apart by their dashes as well, the reference by its width.
-_DETECTOR = {
+DETECTOR = {
     "likelihood": (ROLE["lgm"], "solid"),
     "gaussian": (CLASS[0], "dash"),
     "confidence": (CLASS[5], "dot"),
@@ -38,17 +38,17 @@ _DETECTOR = {
     "forest": (CLASS[7], "2px,6px"),
     "spectral": (CLASS[6], "12px,3px,2px,3px,2px,3px"),
 }
-_LOSS = {"lgm": "LGM", "softmax": "softmax"}
-_GREY = "rgba(128,128,128,0.28)"  # lines that must be seen on a light and on a dark page
-_PLAIN: dict[str, Any] = {
+LOSS_TITLES = {"lgm": "LGM", "softmax": "softmax"}
+GREY = "rgba(128,128,128,0.28)"  # lines that must be seen on a light and on a dark page
+LAYOUT: dict[str, Any] = {
     "height": 380,
     "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
     "legend": {"orientation": "h", "y": -0.22, "yanchor": "top"},
 }
-_SPLITS = {"train": "D_C, training", "test": "D_f, test set", "bundled": "D_f, bundled digits"}
+SPLIT_TITLES = {"train": "D_C, training", "test": "D_f, test set", "bundled": "D_f, bundled digits"}
 
 
-def _regions(regions: np.ndarray, extent: tuple[float, float, float, float]) -> go.Heatmap:
+def region_map(regions: np.ndarray, extent: tuple[float, float, float, float]) -> go.Heatmap:
     """Classes at the points of a grid that goes from edge to edge, in their colours; one more is a hole."""
     left, right, bottom, top = extent
     rows, columns = regions.shape
@@ -67,7 +67,8 @@ def _regions(regions: np.ndarray, extent: tuple[float, float, float, float]) -> 
     )
 
 
-def _tag(x: float, y: float, k: int, classes: tuple[str, ...]) -> dict[str, object]:
+def class_tag(x: float, y: float, k: int, classes: tuple[str, ...]) -> dict[str, object]:
+    """An annotation with the name of class k, on its colour, at (x, y)."""
     return {
         "x": float(x),
         "y": float(y),
@@ -80,11 +81,12 @@ def _tag(x: float, y: float, k: int, classes: tuple[str, ...]) -> dict[str, obje
     }
 
 
-def _present(examples: Any) -> list[int]:
+def present(examples: Any) -> list[int]:
+    """The classes among these examples, ascending."""
     return [int(k) for k in np.unique(examples.labels)]
 
 
-def _square(places: np.ndarray) -> tuple[float, float, float, float]:
+def square_axes(places: np.ndarray) -> tuple[float, float, float, float]:
     """Left, right, bottom, top round all places, with a margin."""
     low, high = places.min(0), places.max(0)
     (x, y), half = (low + high) / 2, 0.58 * float((high - low).max())

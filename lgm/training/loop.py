@@ -72,7 +72,7 @@ def fit(
     Args:
         model: Where it lies is where it is trained; frozen parameters stay as they are.
         train: Labelled images.
-        config: Recipe and seed. The same config, data, machine and thread count (`lgm.utils.threads`) give the same weights.
+        config: Recipe and seed. The same config, data, machine and thread count give the same weights.
         validation: Measured after each epoch.
         state_path: Where to keep the state after each epoch; None keeps none.
         resume: Go on from ``state_path`` if it exists.

@@ -1,0 +1,128 @@
+"""python -m lgm craft: poisons from random pairs, or from one pair over all beta."""
+
+import argparse
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lgm.cli.options import add_command, add_data, split_of
+from lgm.cli.output import crafting, output
+from lgm.config import BETA_GRID, METHODS, PoisonConfig
+from lgm.data.base import Split
+from lgm.utils.outputs import require_room, save_or_keep
+
+if TYPE_CHECKING:
+    from lgm.models.classifier import Classifier
+    from lgm.utils.distributed import Team
+
+
+def add_craft(commands: Any) -> None:
+    """Add the command ``craft``."""
+    default = PoisonConfig()
+    parser = add_command(commands, "craft", _craft, "Craft poisons from random pairs (eq. 1) and save them losslessly.")
+    parser.add_argument("model", help="name of a checkpoint, or path to its weights")
+    add_data(parser)
+    parser.add_argument("--poisons", type=int, default=100, help="how many")
+    parser.add_argument("--beta", type=float, default=default.beta, help="weight of looking like the base")
+    parser.add_argument(
+        "--method",
+        choices=list(METHODS),
+        default=default.method,
+        help="lm: Levenberg-Marquardt, finds lower objectives; fbs: forward-backward splitting, as in the paper",
+    )
+    parser.add_argument("--iterations", type=int, default=default.iterations, help="at most, a poison")
+    parser.add_argument("--tolerance", type=float, default=default.tolerance, help="0: never stop before the limit")
+    parser.add_argument(
+        "--gamma", type=float, default=default.gamma, help="weight of passing the filter, for an attacker who knows it"
+    )
+    parser.add_argument(
+        "--threshold", type=float, help="T of that filter, in nats (default: calibrated on the clean data for 1 %% FPR)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the pairs")
+    parser.add_argument(
+        "--pair",
+        type=int,
+        nargs=2,
+        metavar=("BASE", "TARGET"),
+        help="instead of random pairs: these two positions, for a whole grid of betas",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="file for the poisons (.safetensors)")
+    parser.add_argument("--force", action="store_true", help="replace an existing file")
+
+
+_SMALLEST_POISON = 6  # bytes a pixel: the poison in float32, base and target
+
+
+def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
+    from lgm.utils.distributed import Team
+
+    if args.threshold is not None and not args.gamma:
+        raise ValueError("threshold: expected --gamma with it, for the attacker who knows of T, got none")
+    given = {name: getattr(args, name) for name in ("beta", "method", "iterations", "tolerance", "gamma")}
+    # Until T is calibrated, any serves to check the rest.
+    config = PoisonConfig(**given, threshold=0.0 if args.gamma and args.threshold is None else args.threshold)
+    team = Team.join(args.device)
+    if args.pair and team.size > 1:
+        raise ValueError(f"pair: expected one process, for there is one batch, got {team.size}")
+    with ExitStack() as held:
+        team.only_first(lambda: held.enter_context(output(args.out, ".safetensors", "out", force=args.force)))
+        return _craft_into(args, config, team)
+
+
+def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") -> dict[str, Any] | None:
+    import numpy as np
+
+    from lgm.attacks.craft import batch_length, craft_path, craft_random
+    from lgm.attacks.distributed import gather, share
+    from lgm.attacks.result import check_count
+    from lgm.detection.thresholds import conformal_words
+    from lgm.models.checkpoint import load_checkpoint
+
+    model, card = load_checkpoint(args.model, team.device)
+    split = split_of(args, card.config.dataset)
+    check_count(args.poisons, len(split))
+    batch = batch_length(args.poisons, config)
+    mine = share(team, args.poisons, batch)
+    count = len(BETA_GRID) if args.pair else args.poisons
+    require_room(args.out, count * _SMALLEST_POISON * split.images[0].size)
+    if args.gamma:
+        config = replace(config, threshold=_known_threshold(args, model, split))
+    with crafting(team.rank > 0) as on_step:
+        if args.pair:
+            part = craft_path(model, card, split, tuple(args.pair), config, on_step=on_step)
+        else:
+            part = craft_random(model, card, split, args.poisons, config, seed=args.seed, only=mine, on_step=on_step)
+    poisons = gather(team, part, batch)
+    team.leave()
+    if poisons is None:
+        return None
+    save_or_keep(poisons.save, args.out)
+    return {
+        "model": card.name,
+        "data": split.name,
+        "poisons": len(poisons),
+        "method": args.method,
+        "beta": [float(beta) for beta in poisons.beta] if args.pair else args.beta,
+        "gamma": config.gamma,
+        "threshold": config.threshold,
+        "threshold_means": conformal_words(0.01, len(split)) if args.gamma and args.threshold is None else None,
+        "seed": None if args.pair else args.seed,
+        "collided": float(poisons.collided.mean()),
+        "objective": float(poisons.objective.mean()),
+        "objective_median": float(np.median(poisons.objective)),
+        "l2": float(poisons.l2.mean()),
+        "linf": float(poisons.linf.mean()),
+        "iterations": float(poisons.iterations.mean()),
+        "out": str(args.out),
+    }
+
+
+def _known_threshold(args: argparse.Namespace, model: "Classifier", split: Split) -> float:
+    """T of the filter that the attacker knows of."""
+    if args.threshold is not None:
+        return args.threshold
+    from lgm.detection.thresholds import conformal_threshold
+    from lgm.models.scoring import log_likelihood
+
+    return conformal_threshold(log_likelihood(model, split.pixels(), split.targets()).numpy(), fpr=0.01)

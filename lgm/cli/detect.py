@@ -1,0 +1,86 @@
+"""python -m lgm detect: what a filter catches of a set of poisons."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lgm.cli.options import add_command, add_data, split_of
+
+if TYPE_CHECKING:
+    from lgm.attacks.result import Poisons
+    from lgm.detection.suspects import LabelledImages
+    from lgm.models.classifier import Classifier
+    from lgm.models.features import Features
+
+
+def add_detect(commands: Any) -> None:
+    """Add the command ``detect``."""
+    parser = add_command(commands, "detect", _detect, "Score clean data and poisons; AUC, TPR and FPR of the filter.")
+    parser.add_argument("model", help="name of a checkpoint, or path to its weights; LGM, unless with --baselines")
+    parser.add_argument(
+        "poisons", type=Path, help="file made by craft; or .npz or .safetensors with the arrays images and labels"
+    )
+    add_data(parser)
+    parser.add_argument("--fpr", type=float, default=0.01, help="false-positive rate at which to set the threshold")
+    parser.add_argument(
+        "--baselines",
+        action="store_true",
+        help="also what simpler detectors do on the same features; of a softmax network, which has no likelihood, "
+        "only that",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the baselines' bootstrap intervals")
+
+
+def _detect(args: argparse.Namespace) -> dict[str, Any]:
+    from lgm.detection.compare import compare
+    from lgm.detection.filters import gather_evidence
+    from lgm.detection.suspects import LabelledImages, read_suspects
+    from lgm.models.checkpoint import embed_split, load_checkpoint
+    from lgm.models.features import read_features
+    from lgm.models.scoring import require_mixture
+
+    model, card = load_checkpoint(args.model, args.device)
+    features = read_features(args.model)
+    if not args.baselines:
+        require_mixture(model)
+    poisons = read_suspects(args.poisons, model.image_shape, model.head.n_classes)
+    if isinstance(poisons, LabelledImages):
+        print("note: without bases and targets, what depends on them is left out: who collides", file=sys.stderr)
+    split = split_of(args, card.config.dataset)
+    crafted_from = poisons.manifest.get("split_sha256", split.sha256)
+    if crafted_from != split.sha256:
+        print(f"note: these poisons were crafted from other data than {split.name!r}", file=sys.stderr)
+    stored = features.splits.get(split.name) if card.data_sha256.get(split.name) == split.sha256 else None
+    clean = embed_split(model, split) if stored is None else stored  # the very scores, and so the T, that the app has
+    result: dict[str, Any] = {"model": card.name, "data": split.name, "wanted_fpr": args.fpr}
+    if poisons.collided is not None:
+        result["crafted_on"] = poisons.manifest.get("model")
+    if card.config.model.loss == "lgm":
+        result |= _filter_report(model, clean, poisons, args.fpr)
+    if args.baselines:
+        evidence = gather_evidence(model, card, features, clean, poisons)
+        result["baselines"] = [each.to_dict() for each in compare(evidence, args.seed, fpr=args.fpr)]
+        for each in result["baselines"] if poisons.collided is None else ():
+            del each["collided"]
+    return result
+
+
+def _filter_report(
+    model: "Classifier", clean: "Features", poisons: "Poisons | LabelledImages", fpr: float
+) -> dict[str, Any]:
+    """What the likelihood filter does; nothing of who collides where that is not known."""
+    from lgm.detection.metrics import detection_report
+    from lgm.detection.thresholds import empirical_words, nominal_fpr
+    from lgm.models.scoring import log_likelihood, require_mixture
+
+    mixture = require_mixture(model).mixture
+    score = log_likelihood(model, poisons.images, poisons.labels).numpy()
+    report = detection_report(clean.score, score, poisons.collided, fpr).to_dict()
+    if poisons.collided is None:
+        report = {name: value for name, value in report.items() if "collided" not in name}
+    report["threshold_means"] = empirical_words(fpr, len(clean.score))
+    if report["threshold"] is not None:
+        peak = mixture.peak().cpu().numpy()
+        report["nominal_fpr"] = nominal_fpr(report["threshold"], peak, mixture.means.shape[1])
+    return report

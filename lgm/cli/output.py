@@ -1,0 +1,55 @@
+"""Files that a command writes, and its progress."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from lgm.utils.io import SaveError
+from lgm.utils.outputs import reserved, save_or_keep
+from lgm.utils.progress import OnStep
+
+if TYPE_CHECKING:
+    pass
+
+
+@contextmanager
+def output(path: Path, suffix: str, option: str, *, force: bool) -> Iterator[None]:
+    """Hold the file that an option names, from before the work until it is saved.
+
+    Raises:
+        ValueError: it has another kind of name, or is there already and nobody said that it may be replaced.
+        SaveError: see `lgm.utils.outputs.reserved`.
+    """
+    if path.suffix != suffix:
+        raise ValueError(f"{option}: expected a name that ends in {suffix}, got {path}")
+    with reserved(path):
+        if path.exists() and not force:
+            raise ValueError(f"{path} exists already; choose another --{option}, or replace it with --force")
+        yield
+
+
+@contextmanager
+def crafting(silent: bool = False) -> Iterator[OnStep]:
+    """A progress bar on a terminal, unless ``silent``; yields what moves it."""
+    with tqdm(unit="poison-iteration", unit_scale=True, dynamic_ncols=True, disable=silent or None) as bar:
+
+        def on_step(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield on_step
+
+
+def save_all(saves: Mapping[Path, Callable[[Path], object]]) -> None:
+    """Write each file, even if another one cannot be."""
+    failures = []
+    for path, save in saves.items():
+        try:
+            save_or_keep(save, path)
+        except SaveError as error:
+            failures.append(str(error))
+    if failures:
+        raise SaveError("; ".join(failures))

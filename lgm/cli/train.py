@@ -1,0 +1,114 @@
+"""python -m lgm train: a network from a preset."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from lgm.cli.options import add_command, add_data, download_if_asked
+from lgm.config import TrainConfig
+from lgm.models.card import CheckpointError
+from lgm.models.registry import SHIPPED, check_name, user_folder
+from lgm.training.presets import PRESETS
+from lgm.utils.json import to_json
+
+if TYPE_CHECKING:
+    pass
+
+
+def add_train(commands: Any) -> None:
+    """Add the command ``train``."""
+    from lgm.utils.distributed import launched_device
+
+    parser = add_command(
+        commands,
+        "train",
+        _train,
+        "Train a network from a preset and save it with its card. Where the preset has a warm start, that comes first; "
+        "it is kept beside the model as warm-*.state.safetensors, for other heads to start from, and may be deleted.",
+    )
+    parser.set_defaults(device=launched_device())
+    parser.add_argument("preset", choices=list(PRESETS))
+    parser.add_argument("--name", help="what to call it (default: the preset's name)")
+    parser.add_argument("--out", type=Path, default=user_folder(), help="folder for weights, card and features")
+    add_data(parser, "what to train on", "the preset's")
+    parser.add_argument("--epochs", type=int, help="passes over the data, after a warm start (default: the preset's)")
+    parser.add_argument("--margin", type=float, help="alpha of the LGM loss (default: the preset's)")
+    parser.add_argument("--likelihood-weight", type=float, help="lambda of the LGM loss (default: the preset's)")
+    parser.add_argument("--covariance", choices=["identity", "diagonal"], help="learnt if diagonal")
+    parser.add_argument("--learn-priors", action="store_true", help="learn the class priors of eq. (2)")
+    parser.add_argument("--center-radius", type=float, help="where the class means start (default: the preset's)")
+    parser.add_argument("--limit", type=int, help="images per class (default: the preset's)")
+    parser.add_argument("--seed", type=int, help="of weights, order and shifts (default: the preset's)")
+    parser.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace an existing model of this name; without --resume, discard what a stopped run has left",
+    )
+
+
+def _train_config(args: argparse.Namespace) -> TrainConfig:
+    def given(**values: Any) -> dict[str, Any]:
+        return {key: value for key, value in values.items() if value is not None}
+
+    preset = PRESETS[args.preset]
+    model = replace(
+        preset.model,
+        learn_priors=args.learn_priors or preset.model.learn_priors,
+        **given(
+            margin=args.margin,
+            likelihood_weight=args.likelihood_weight,
+            covariance=args.covariance,
+            center_radius=args.center_radius,
+        ),
+    )
+    chosen = given(split=args.data, epochs=args.epochs, limit=args.limit)
+    config = replace(preset, model=model, **chosen)
+    return config if args.seed is None else config.seeded(args.seed)
+
+
+def _train(args: argparse.Namespace) -> dict[str, Any] | None:
+    from lgm.training.loop import train_checkpoint
+    from lgm.utils.distributed import Team
+
+    name = check_name(args.name or args.preset)
+    if args.out == user_folder() and _is_shipped(name) and not args.force:
+        raise CheckpointError(f"a model named {name!r} exists already, for it is shipped; choose another --name")
+    config, team = _train_config(args), Team.join(args.device)
+    team.only_first(lambda: download_if_asked(args, config.dataset))
+    with tqdm(unit="step", dynamic_ncols=True, disable=team.rank > 0 or None) as bar:
+
+        def on_step(step: int, total: int, metrics: dict[str, float]) -> None:
+            bar.total = total
+            bar.set_postfix({key: f"{value:.4g}" for key, value in metrics.items()}, refresh=False)
+            bar.update(step - bar.n)
+
+        card = train_checkpoint(
+            config,
+            name,
+            args.out,
+            resume=args.resume,
+            force=args.force,
+            device=team.device,
+            on_step=on_step,
+            on_epoch=lambda record, _: bar.write(to_json(record), file=sys.stderr),
+        )
+    team.leave()
+    if card is None:  # nobody can stop this run but the user, with a signal: this is not the first process
+        return None
+    return {
+        "model": name,
+        "folder": str(args.out),
+        "epochs": len(card.history),
+        "accuracy": card.accuracy,
+        "closest_centers": card.closest_centers,
+        "weights_sha256": card.weights_sha256,
+    }
+
+
+def _is_shipped(name: str) -> bool:
+    return (SHIPPED / f"{name}.safetensors").exists()
