@@ -7,16 +7,25 @@ CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || comman
 HOME ?= /nonexistent
 export HOME
 
-.PHONY: app test checkpoints records poisons screenshots latency
+.PHONY: app check test checkpoints records poisons screenshots latency
 
 app: $(VENV)/.app
 	$(BIN)/streamlit run app.py
 
+check: $(VENV)/.dev
+	$(STATIC)
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 -m "not browser and not page and not multiprocess and not slow"
+
 test: $(VENV)/.dev $(CHROMIUM)
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/pyright
+	$(STATIC)
 	CHROMIUM=$(CHROMIUM) $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+define STATIC
+$(BIN)/ruff format --check .
+$(BIN)/ruff check .
+$(BIN)/pyright
+PYTHONPATH=. $(BIN)/lint-imports --no-cache
+endef
 
 # Trains all shipped networks anew: an hour on two cores for MNIST, eight for CIFAR-10. Needs the official files of both
 # (LGM_DATA). Then `make records`.
@@ -50,7 +59,7 @@ screenshots: $(VENV)/.dev $(CHROMIUM)
 	CHROMIUM=$(CHROMIUM) $(BIN)/python docs/screenshots.py
 
 latency: $(VENV)/.dev $(CHROMIUM)
-	CHROMIUM=$(CHROMIUM) $(BIN)/python docs/latency.py
+	CHROMIUM=$(CHROMIUM) $(BIN)/python benchmarks/latency.py
 
 $(VENV)/.app: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'

@@ -75,7 +75,7 @@ _HOME = {
     "TrainingError": "training.loop",
     "PRESETS": "training.presets",
 }
-__all__ = [*_HOME]  # pyright: ignore[reportUnsupportedDunderAll] the same names
+__all__ = [*_HOME]  # noqa: PLE0604 # pyright: ignore[reportUnsupportedDunderAll] the same names
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,8 @@ from lgm.cli.main import build_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = [line for line in README.splitlines() if line.startswith("python -m lgm")]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = [line for path in DOCUMENTS for line in path.read_text().splitlines() if line.startswith("python -m lgm")]
 
 
 def block(language: str) -> str:
@@ -29,25 +30,28 @@ def test_there_are_commands() -> None:
     assert len(COMMANDS) >= 4
 
 
-def test_linked_files_exist() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
-    assert links
-    assert [link for link in links if not (ROOT / link).is_file()] == []
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_linked_files_exist(document: Path) -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", document.read_text()) if not link.startswith("http")]
+    assert [link for link in links if not (document.parent / link).is_file()] == []
 
 
-def test_the_file_tree_is_that_of_the_project() -> None:
-    folder, missing = ROOT, []
-    tree = README.split("## Files")[1].split("```")[1]
-    for line in tree.strip().splitlines():
-        name = line.split()[0]
-        folder = ROOT if not line.startswith(" ") else folder
-        if not (folder / name).exists():
-            missing.append(name)
-        if name.endswith("/"):
-            folder = ROOT / name
-    assert missing == []
-    modules = {path.name for path in (ROOT / "lgm").glob("*.py")} - {"__init__.py"}
-    assert {name for name in modules if name not in README} == set()
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_named_files_exist(document: Path) -> None:
+    named = re.findall(r"`((?:lgm|ui|pages|tests|docs)/[\w/.-]+)`", document.read_text())
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_every_room_is_explained() -> None:
+    rooms = {path.name for path in (ROOT / "lgm").iterdir() if (path / "__init__.py").is_file()}
+    explained = (ROOT / "docs" / "architecture.md").read_text()
+    assert len(rooms) > 10
+    assert {room for room in rooms if f"`lgm/{room}`" not in explained or f"`{room}`" not in README} == set()
+
+
+def test_a_newcomer_has_little_to_read() -> None:
+    assert len(README.encode()) < 8_000
+    assert README.index("make app") < 1_000, "in the first screenful"
 
 
 def test_the_python_example_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,9 @@ from lgm.models.card import WEIGHTS, Card, CheckpointError, card_of, card_path, 
 from lgm.utils.files import reason
 from lgm.utils.paths import home
 
-SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_INSIDE = _PACKAGE / "checkpoints"  # of an installed package: the MNIST networks; all of them lie beside a checkout's
+SHIPPED = _INSIDE if _INSIDE.is_dir() else _PACKAGE.parent / "checkpoints"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _BESIDE = (
     "features",
@@ -54,8 +56,13 @@ def locate(source: str | Path) -> Path:
             return folder / f"{source}.safetensors"
     usable, unusable = survey()
     mine = [problem for problem in unusable if problem.startswith((f"{source}.", f"{user_folder()}:"))]
-    why = f"; {mine[0]}" if mine else "; train one: python -m lgm train --help"
-    raise CheckpointError(f"no checkpoint named {source!r} (there are: {', '.join(usable) or 'none'}){why}")
+    if mine:
+        why = mine[0]
+    elif str(source).startswith("cifar10-"):
+        why = f"CIFAR-10's networks come with a checkout of the project; put their files into {user_folder()}"
+    else:
+        why = "train one: python -m lgm train --help"
+    raise CheckpointError(f"no checkpoint named {source!r} (there are: {', '.join(usable) or 'none'}); {why}")
 
 
 def list_checkpoints() -> list[str]:
