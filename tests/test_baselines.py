@@ -228,7 +228,7 @@ def test_the_interval_of_a_difference_covers_it(two_detectors: None) -> None:
 def two_detectors(monkeypatch: pytest.MonkeyPatch) -> None:
     """The likelihood, and the confidence, which a test can give any scores."""
     monkeypatch.setattr(
-        "lgm.detection.filters.DETECTORS", {key: DETECTORS[key] for key in ("likelihood", "confidence")}
+        "lgm.detection.compare.DETECTORS", {key: DETECTORS[key] for key in ("likelihood", "confidence")}
     )
 
 

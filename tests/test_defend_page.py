@@ -361,7 +361,7 @@ def test_what_is_stored_needs_no_images() -> None:
 def test_a_chosen_threshold_is_not_compared_with_the_trials(bundled: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     stored(monkeypatch, BOTH)
     app = crafted(page())
-    assert "(of 20, 80% succeed unfiltered and 0% filtered)" in words(app)
+    assert "(of 20 attacks, 80% succeed unfiltered and 0% filtered)" in words(app)
     lowest = attacks.stops(attacks.bare("mnist-lgm", SETTING), -5.0)[0]
     assert "with a T of your own" in words(page(threshold=str(lowest)))
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lgm.attacks.jacobian import jacobian_of
 from lgm.attacks.jacobian.autograd import Linearise, Rows, exact_jacobian
-from lgm.attacks.jacobian.cnn import FastJacobian, jacobian_of
+from lgm.attacks.jacobian.cnn import FastJacobian
 from lgm.config import ModelConfig
 from lgm.data.base import Split
 from lgm.models.checkpoint import load_checkpoint
@@ -149,3 +150,11 @@ def test_what_does_not_fit_is_done_exactly(layers: list[nn.Module], digits: Tens
     model = network(*layers)
     assert not FastJacobian.fits(model)
     torch.testing.assert_close(everywhere(jacobian_of(model), digits)[1], by_autograd(model, digits)[1], rtol=0, atol=0)
+
+
+def test_a_switch_asks_for_autograd_everywhere(digits: Tensor, monkeypatch: pytest.MonkeyPatch):
+    model = load_checkpoint("mnist-lgm")[0]
+    monkeypatch.setenv("LGM_EXACT_JACOBIAN", "1")
+    found = everywhere(jacobian_of(model), digits)
+    for part, exact in zip(found, by_autograd(model, digits), strict=True):
+        torch.testing.assert_close(part, exact, rtol=0, atol=0)

@@ -64,10 +64,10 @@ def test_an_edited_record_is_noticed(copy: Path, capsys: Capture):
 def test_a_number_changed_by_hand_is_noticed_and_put_right(copy: Path):
     document = copy / "README.md"
     before = document.read_text()
-    number = re.search(r"(\d+) % \(", before.split("<!-- results: claims mnist -->")[1])
+    number = re.search(r"(\d+) % \(", before.split("<!-- results: success mnist -->")[1])
     assert number is not None
-    start, rest = before.split("<!-- results: claims mnist -->")
-    document.write_text(f"{start}<!-- results: claims mnist -->{rest.replace(number[0], '7 % (', 1)}")
+    start, rest = before.split("<!-- results: success mnist -->")
+    document.write_text(f"{start}<!-- results: success mnist -->{rest.replace(number[0], '7 % (', 1)}")
     (problem,) = problems(copy)
     pairs = zip(before.split("\n"), document.read_text().split("\n"), strict=True)
     line = next(i for i, (a, b) in enumerate(pairs, start=1) if a != b)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lgm.attacks.adaptive import Evasion
 from lgm.attacks.forward_backward import ForwardBackward
-from lgm.attacks.jacobian.cnn import jacobian_of
+from lgm.attacks.jacobian import jacobian_of
 from lgm.attacks.levenberg_marquardt import LevenbergMarquardt
 from lgm.attacks.result import Poisons, pick_pairs
 from lgm.attacks.solver import Problem, longest

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from lgm.attacks.adaptive import multipliers
+from lgm.attacks.jacobian import jacobian_of
 from lgm.attacks.jacobian.autograd import Rows
-from lgm.attacks.jacobian.cnn import jacobian_of
 from lgm.attacks.solver import Problem, Solver, per_image
 from lgm.config import PoisonConfig
 

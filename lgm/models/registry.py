@@ -127,7 +127,7 @@ def _usable(weights: Path) -> Card:
         )
     if not os.path.lexists(weights):
         raise CheckpointError(f"{path}: its weights, {weights.name}, are missing; put them there, or delete the card")
-    card = card_of(weights)
+    card = card_of(locate(weights))
     tensor_shapes(weights, "a safetensors file", "restore the file or retrain")
     return card
 

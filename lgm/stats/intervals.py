@@ -65,11 +65,11 @@ def _never_quite(value: float | None, whole: int, digits: int, unit: str) -> str
 
 
 def outward(low: float, high: float, digits: int, sign: str = "") -> tuple[str, str]:
-    """The ends of an interval for people, rounded so that it only grows. Dashes for NaN."""
+    """The ends of an interval for people, rounded so that it only grows. Dashes for NaN; an end may be infinite."""
     if math.isnan(low) or math.isnan(high):
         return "–", "–"
-    down = math.floor(low * 10**digits + 1e-9) / 10**digits
-    up = math.ceil(high * 10**digits - 1e-9) / 10**digits
+    down = low if math.isinf(low) else math.floor(low * 10**digits + 1e-9) / 10**digits
+    up = high if math.isinf(high) else math.ceil(high * 10**digits - 1e-9) / 10**digits
     return f"{down + 0.0:{sign}.{digits}f}", f"{up + 0.0:{sign}.{digits}f}"  # + 0.0: no -0.0
 
 

@@ -1,11 +1,6 @@
-"""Features and their Jacobian: exact by autograd, or, where the network is a plain chain of convolutions, faster.
-
-A step of Levenberg-Marquardt needs f(x) to know whether to keep a point, and the Jacobian only where it is kept. So
-both ways give features first, and rows of the Jacobian when they are asked for.
-"""
+"""Features and their Jacobian by hand, where the network is a plain chain of convolutions: faster than autograd."""
 
 import math
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -13,21 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from lgm.attacks.jacobian.autograd import Linearise, Rows, exact_jacobian
+from lgm.attacks.jacobian.autograd import Rows
 from lgm.attacks.jacobian.winograd import LARGEST_KERNEL, WinogradConv
 from lgm.models.classifier import Classifier, device_of
 
 _TOGETHER = 32  # images that go through the layers together: with more, none goes faster and the memory grows
 _FEW = 8  # with fewer channels than this there is nothing to multiply
-
-
-def jacobian_of(model: Classifier) -> Linearise:
-    """The fastest way from images (N, C, H, W) in [0, 1] to features (N, D) and the rows of their Jacobian.
-
-    The second value is a function: it takes the positions (M,) of the images that matter, ascending and at least one,
-    and gives (M, D, pixels).
-    """
-    return FastJacobian(model) if FastJacobian.fits(model) else partial(exact_jacobian, model)
 
 
 class FastJacobian:
