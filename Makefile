@@ -7,25 +7,27 @@ CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || comman
 HOME ?= /nonexistent
 export HOME
 
-.PHONY: app check test checkpoints records poisons screenshots latency
+.PHONY: app check test static unit checkpoints records poisons screenshots latency
 
 app: $(VENV)/.app
 	$(BIN)/streamlit run app.py
 
 check: $(VENV)/.dev
-	$(STATIC)
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 -m "not browser and not page and not multiprocess and not slow"
+	$(MAKE) --jobs=2 --output-sync=target static unit
 
-test: $(VENV)/.dev $(CHROMIUM)
-	$(STATIC)
-	CHROMIUM=$(CHROMIUM) $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+test: $(VENV)/.dev $(CHROMIUM) static
+	CHROMIUM=$(CHROMIUM) $(PYTEST)
 
-define STATIC
-$(BIN)/ruff format --check .
-$(BIN)/ruff check .
-$(BIN)/pyright
-PYTHONPATH=. $(BIN)/lint-imports --no-cache
-endef
+static: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	PYTHONPATH=. $(BIN)/lint-imports --no-cache
+	$(BIN)/pyright
+
+unit: $(VENV)/.dev
+	$(PYTEST) -m "not browser and not page and not multiprocess and not slow"
+
+PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # Trains all shipped networks anew: an hour on two cores for MNIST, eight for CIFAR-10. Needs the official files of both
 # (LGM_DATA). Then `make records`.

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for tests.bro
 
 from playwright.sync_api import sync_playwright
 
-from tests.browser import LAUNCH, open_page, serve
+from tests.browser.driver import LAUNCH, open_page, serve
 
 PAIRS = 11
 WARM_UP = 3  # first-call costs: torch is imported, networks are loaded

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Playwright, sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.browser import LAUNCH, serve, settled  # noqa: E402 the tests know how to start and to wait for the app
+from tests.browser.driver import LAUNCH, serve, settled  # noqa: E402 the tests know how to start and to wait for the app
 
 PAGES = {"overview": ""} | {name: name for name in ("features", "craft", "detect", "defend", "train")}
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}

@@ -158,7 +158,7 @@ class TrainConfig:
 BETA_GRID = tuple(sorted([float(f"{10 ** (k / 5):.2g}") for k in range(-25, 1)] + [8e-3]))
 
 # Of the attack: raised whenever the same pairs give other poisons, so that records say what they were made with.
-# `tests/test_shipped.py` notices; then `make records` makes them anew.
+# `tests/models/test_shipped.py` notices; then `make records` makes them anew.
 ATTACK_REVISION = 1
 
 # False-positive rates at which a filter is judged: what clean images one would pay.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lgm.models.classifier import Classifier
     from lgm.models.heads import Head
 
-pytest.register_assert_rewrite("tests.browser")  # so that a failed check there says what it found
+pytest.register_assert_rewrite("tests.browser.driver")  # so that a failed check there says what it found
 
 # Before anything loads torch: the networks here are too small to share among threads, and a run that was killed in
 # another process computes the same bits only with the same number of them.
@@ -153,7 +153,7 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args: dict[str, object]) -> dict[str, object]:
-    from tests.browser import LAUNCH
+    from tests.browser.driver import LAUNCH
 
     return {**browser_type_launch_args, **LAUNCH}
 
@@ -161,7 +161,7 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, object]) -> dic
 @pytest.fixture
 def context(context: "BrowserContext") -> "BrowserContext":
     """Nothing fades or spins: drawn in software, that takes its time from what it waits for."""
-    from tests.browser import PATIENCE, STILL
+    from tests.browser.driver import PATIENCE, STILL
 
     context.set_default_navigation_timeout(PATIENCE)
     context.add_init_script(STILL)
@@ -171,7 +171,7 @@ def context(context: "BrowserContext") -> "BrowserContext":
 @pytest.fixture(scope="session")
 def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The running app; one server for all browser tests."""
-    from tests.browser import serve
+    from tests.browser.driver import serve
 
     with serve(tmp_path_factory.mktemp("server") / "log") as url:
         yield url

@@ -1,0 +1,82 @@
+"""Several processes make what one makes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lgm.attacks.distributed import share
+from lgm.attacks.result import Poisons, read_poisons
+from lgm.utils.distributed import Team
+
+pytestmark = pytest.mark.multiprocess
+
+ROOT = Path(__file__).parents[2]
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes"]
+
+
+def launch(processes: int, threads: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """``python -m lgm`` in so many processes; one is started without a launcher."""
+    start = [*LAUNCH, str(processes), "--main_process_port", "0"] if processes > 1 else [sys.executable]
+    command = [*start, "-m", "lgm", *map(str, arguments)]
+    return subprocess.run(
+        command, check=False, env=environment(threads), capture_output=True, text=True, timeout=300, cwd=ROOT
+    )
+
+
+def environment(threads: int) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
+
+
+def test_the_same_bits_from_one_and_from_two_processes(tiny_lgm: Path, tmp_path: Path):
+    files, results = [], []
+    for processes, threads in ((1, 2), (2, 1)):
+        out = tmp_path / f"{processes}.safetensors"
+        craft = ["craft", tiny_lgm, "--poisons", 150, "--iterations", 12, "--seed", 3, "--out", out, "--json"]
+        done = launch(processes, threads, *craft)
+        assert done.returncode == 0, done.stderr
+        results.append({**json.loads(done.stdout), "out": None})  # one object: only the first process speaks
+        files.append(out)
+    assert len(read_poisons(files[0])) == 150
+    assert results[0] == results[1]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_more_processes_than_batches_are_refused(tiny_lgm: Path, tmp_path: Path):
+    out = tmp_path / "none.safetensors"
+    done = launch(2, 1, "craft", tiny_lgm, "--poisons", 1, "--out", out)
+    assert done.returncode != 0
+    assert "expected at most 1, one for each batch of 1 poisons, got 2" in done.stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("count", "batch_size", "size"), [(1000, 64, 3), (65, 64, 2), (128, 64, 2), (5, 1, 5)])
+def test_shares_are_whole_batches_and_leave_nothing_out(count: int, batch_size: int, size: int):
+    shares = [share(Team(rank, size, "cpu"), count, batch_size) for rank in range(size)]
+    np.testing.assert_array_equal(np.sort(np.concatenate(shares)), np.arange(count))
+    alone = np.split(np.arange(count), range(batch_size, count, batch_size))
+    for mine in shares:
+        batches = np.split(mine, range(batch_size, len(mine), batch_size))
+        assert all(any(np.array_equal(batch, one) for one in alone) for batch in batches)
+    assert max(map(len, shares)) - min(map(len, shares)) <= batch_size
+
+
+def test_a_team_of_one_has_everything(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    team = Team.join("cpu")
+    assert (team.rank, team.size, team.device) == (0, 1, "cpu")
+    np.testing.assert_array_equal(share(team, 7, 2), np.arange(7))
+
+
+def test_concatenated_parts_are_the_whole(tiny_lgm: Path, tmp_path: Path):
+    out = tmp_path / "p.safetensors"
+    assert launch(1, 1, "craft", tiny_lgm, "--poisons", 6, "--iterations", 3, "--out", out).returncode == 0
+    whole = read_poisons(out)
+    joined = Poisons.concatenate([whole[np.arange(2)], whole[np.arange(2, 6)]])
+    for name in ("images", "labels", "path", "path_iteration", "iterations"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
+    assert joined.manifest == whole.manifest

@@ -1,0 +1,123 @@
+"""Starting the app and driving it in Chromium: shared by the browser tests and the screenshots."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import ConsoleMessage, Page, WebSocket, expect
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCH: dict[str, Any] = {
+    "executable_path": os.environ.get("CHROMIUM", "/usr/bin/chromium"),
+    # A container has no sandbox. No WebGL, as on a remote desktop or in a hardened browser: nothing here may need it.
+    "args": ["--no-sandbox", "--disable-3d-apis", "--disable-webgl", "--disable-software-rasterizer"],
+}
+PATIENCE = 180_000  # milliseconds: machines are shared, and this one draws in software
+DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"  # a frame later
+
+STILL = """addEventListener("DOMContentLoaded", () => {
+  const style = document.createElement("style");
+  style.textContent = "*, *::before, *::after { animation: none !important; transition: none !important }";
+  document.head.append(style);
+})"""
+
+
+@contextmanager
+def serve(log: Path, data: Path | None = None, base_path: str = "") -> Iterator[str]:
+    """The app on a free port, as a newcomer has it: an empty home, and no data but that of the folder ``data``.
+
+    Yields its address, with ``server.baseUrlPath`` in it.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as home, log.open("w") as out:
+        environment = {**os.environ, "LGM_HOME": home}
+        environment.pop("LGM_DATA", None)
+        if data is not None:
+            environment["LGM_DATA"] = str(data.resolve())
+        command = [sys.executable, "-m", "streamlit", "run", "app.py"]
+        options = [f"--server.port={port}", f"--server.baseUrlPath={base_path}"]
+        server = subprocess.Popen(command + options, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            url = f"http://127.0.0.1:{port}/{base_path}".rstrip("/")
+            _await_health(url, server)
+            yield url
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+
+
+def _await_health(url: str, server: subprocess.Popen[bytes]) -> None:
+    for _ in range(240):
+        if server.poll() is not None:
+            raise RuntimeError(f"the app ended with code {server.returncode} before it served anything")
+        try:
+            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    raise RuntimeError("the app did not answer within two minutes")
+
+
+def settled(page: Page) -> None:
+    """Wait until the script has run and nothing is a placeholder any more."""
+    page.wait_for_timeout(250)  # widgets wait a moment before they tell the server
+    app = "[data-testid=stApp]"
+    page.locator(f"{app}[data-test-connection-state=CONNECTED]").wait_for(state="attached", timeout=PATIENCE)
+    page.locator(f"{app}[data-test-script-state=notRunning]").wait_for(state="attached", timeout=PATIENCE)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=PATIENCE)
+
+
+def console_errors(page: Page) -> list[str]:
+    """A list that fills with every error the page logs or throws; register before `goto`."""
+    errors: list[str] = []
+
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            errors.append(message.text)
+
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    return errors
+
+
+def messages(page: Page) -> list[object]:
+    """A list that fills with everything the page tells the server; register before `goto`."""
+    sent: list[object] = []
+
+    def on_frame(payload: object) -> None:  # Playwright takes no built-in as a listener
+        sent.append(payload)
+
+    def on_socket(socket: WebSocket) -> None:
+        socket.on("framesent", on_frame)
+
+    page.on("websocket", on_socket)
+    return sent
+
+
+def assert_accessible(page: Page) -> None:
+    """No violation that axe can find."""
+    page.wait_for_timeout(1000)  # what fades in has too little contrast until it is there
+    found = Axe().run(page).response["violations"]
+    assert [(rule["id"], [(node["target"], node["failureSummary"]) for node in rule["nodes"]]) for rule in found] == []
+
+
+def open_page(page: Page, url: str) -> list[str]:
+    """Go there, wait until it stands still, and see that no exception is on it. Returns the console's errors."""
+    errors = console_errors(page)
+    page.goto(url)
+    settled(page)
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    return errors

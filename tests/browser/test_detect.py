@@ -1,0 +1,350 @@
+"""The threshold in Chromium: dragged, moved by keys, typed, shared; its numbers are those of Python."""
+
+import re
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from playwright.sync_api import FloatRect, Locator, Page, expect
+
+from lgm.attacks.result import read_shipped_poisons
+from lgm.data.base import Split
+from lgm.detection.metrics import outcome
+from lgm.detection.thresholds import empirical_threshold, nominal_fpr
+from lgm.models.features import read_features
+from lgm.stats.intervals import outward, percent_text, wilson_interval
+from tests.browser.driver import DRAWN, assert_accessible, messages, open_page, settled
+
+pytestmark = pytest.mark.browser
+LATER = 60_000  # ms: machines are shared
+
+
+@pytest.fixture(autouse=True)
+def patience(page: Page) -> None:
+    page.set_default_timeout(LATER)
+
+
+def threshold_slider(page: Page) -> Locator:
+    """It can be moved once the picture is drawn, and not before."""
+    slider = page.get_by_role("slider", name="Threshold T")
+    expect(slider).to_be_enabled(timeout=LATER)
+    return slider
+
+
+def box_of(page: Page, canvas: str) -> FloatRect:
+    threshold_slider(page)
+    box = page.locator(canvas).bounding_box()
+    assert box is not None
+    return box
+
+
+def shown(page: Page, name: str) -> str:
+    return page.locator(f"[data-out={name}]").inner_text()
+
+
+def threshold_in(url: str) -> float:
+    found = re.search(r"threshold=(-?[\d.]+)", url)
+    assert found, url
+    return float(found[1])
+
+
+def assert_counts(page: Page, threshold: float) -> None:
+    """Every number beside the plots is the one that Python counts."""
+    features, poisons = read_features("mnist-lgm"), read_shipped_poisons("mnist-lgm")
+    clean = features.splits["bundled"]
+    at = outcome(clean.score, poisons.score, threshold)
+    low, high = wilson_interval(at.caught, len(poisons))
+    expect(page.locator("[data-out=caught]")).to_contain_text(f"{at.caught:,} of {len(poisons):,}", timeout=LATER)
+    digits = 2 if high - low < 0.02 else 0  # or it would say 100–100 %
+    ends = outward(100 * low, 100 * high, digits)
+    assert shown(page, "caught").endswith(f"({ends[0]}–{ends[1]} %)")
+    assert shown(page, "wrong").startswith(f"{at.wrongly_removed:,} of {len(clean.score):,}")
+    assert shown(page, "tpr") == percent_text(at.tpr)
+    assert shown(page, "fpr") == percent_text(at.fpr, 2)
+    assert shown(page, "precision") == percent_text(at.precision)
+    nominal = nominal_fpr(threshold, features.peak, features.means.shape[1])
+    assert shown(page, "nominal") == percent_text(nominal, 2)
+
+
+class Group(NamedTuple):
+    """Poisons or clean images, in no order."""
+
+    score: np.ndarray
+    labels: np.ndarray
+    predicted: np.ndarray
+
+
+class Column(NamedTuple):
+    """What a column of the gallery says."""
+
+    total: str
+    note: str
+    captions: list[str]
+
+
+def column(group: Group, members: np.ndarray, threshold: float, total: str, notes: list[str]) -> tuple[Column, Any]:
+    """What it has to say, and whose images it has to show."""
+    found = np.flatnonzero(members)
+    chosen = found[np.argsort(np.abs(group.score[found] - threshold), kind="stable")[:12]]
+    captions = [f"claims {group.labels[i]}|seen as {group.predicted[i]}|{group.score[i]:.2f} nats" for i in chosen]
+    if len(found) > 12:
+        notes = [*notes, "here the 12 nearest to T"]
+    return Column(total, " · ".join(notes), [text.replace("-", "−") for text in captions]), chosen
+
+
+@cache
+def groups() -> tuple[Group, Group, np.ndarray]:
+    """Poisons, clean images, and which of the poisons collide."""
+    clean, poisons = read_features("mnist-lgm").splits["bundled"], read_shipped_poisons("mnist-lgm")
+    return (
+        Group(poisons.score.astype(np.float64), poisons.labels, poisons.predicted),
+        Group(clean.score.astype(np.float64), clean.labels, clean.predicted),
+        poisons.collided,
+    )
+
+
+def gallery_at(threshold: float) -> list[tuple[Column, Any]]:
+    """Caught, missed, wrongly thrown away."""
+    poisons, clean, collided = groups()
+    caught, wrong = poisons.score <= threshold, clean.score <= threshold
+    columns = []
+    for members in (caught, ~caught):
+        total = f"{members.sum():,} of {len(members):,} poisons"
+        notes = [f"{(members & collided).sum():,} of them collide"]
+        columns.append(column(poisons, members, threshold, total, notes))
+    notes = ["all of them, nearest to T first"] if 0 < wrong.sum() <= 12 else []
+    return [*columns, column(clean, wrong, threshold, f"{wrong.sum():,} of {len(wrong):,} clean", notes)]
+
+
+READ_GALLERY = """root => ["caught", "missed", "wrong"].map((name) => {
+  const column = root.querySelector(`.gallery .${name}`);
+  const captions = [...column.querySelectorAll("figure:not(.absent) figcaption")].map(
+    (caption) => [...caption.children].map((line) => line.textContent).join("|"));
+  return [column.querySelector(".count").textContent, column.querySelector("small").textContent, captions];
+})"""
+READ_PIXELS = """canvases => canvases.map((canvas) =>
+  [...canvas.getContext("2d").getImageData(0, 0, 28, 28).data].filter((_, i) => i % 4 === 0))"""
+
+
+def columns_shown(page: Page) -> list[Column]:
+    return [Column(*shown) for shown in page.locator(".detect").evaluate(READ_GALLERY)]
+
+
+def assert_pixels(page: Page, name: str, expected: np.ndarray) -> None:
+    """The images of a column, which come a moment after the plots, are these: (N, 28, 28) uint8."""
+    canvases = page.locator(f".gallery .{name} figure:not(.absent) canvas")
+    drawn = np.empty(0)
+    for _ in range(120):
+        drawn = np.array(canvases.evaluate_all(READ_PIXELS)).reshape(-1, 28, 28)
+        if np.array_equal(drawn, expected):
+            return
+        page.wait_for_timeout(250)
+    np.testing.assert_array_equal(drawn, expected)
+
+
+@pytest.mark.parametrize("threshold", [-4.0, -7.25, -12.0, -9999.0])
+def test_thumbnails_are_those_nearest_to_the_threshold(
+    page: Page, app_url: str, bundled: Split, threshold: float
+) -> None:
+    open_page(page, f"{app_url}/detect?threshold={threshold}")
+    threshold_slider(page)
+    expected = gallery_at(threshold)
+    assert columns_shown(page) == [column for column, _ in expected]
+    images = (read_shipped_poisons("mnist-lgm").images[:, 0] * 255).round()
+    (_, caught), (_, missed), (wrong, removed) = expected
+    assert_pixels(page, "caught", images[caught])
+    assert_pixels(page, "missed", images[missed])
+    assert_pixels(page, "wrong", bundled.images[removed, 0])
+    empty = [len(positions) for _, positions in expected].count(0)
+    assert page.get_by_text("None at this T.").filter(visible=True).count() == empty
+    figures = page.locator(".gallery .wrong").get_by_role("img")
+    expect(figures).to_have_count(len(removed))
+    for place, caption in enumerate(wrong.captions):
+        expect(figures.nth(place)).to_have_accessible_name(", ".join(["clean", *caption.split("|")]))
+
+
+def test_a_gallery_that_is_cut_short_says_so(page: Page, app_url: str) -> None:
+    open_page(page, f"{app_url}/detect?threshold=-1.86")
+    threshold_slider(page)
+    _, clean, _ = groups()
+    assert (clean.score <= -1.86).sum() > 1000
+    shown = columns_shown(page)[2]
+    assert shown.note == "here the 12 nearest to T among the 1,000 least likely"
+    last = np.sort(clean.score)[999:987:-1]
+    assert [caption.split("|")[2] for caption in shown.captions] == [f"{s:.2f} nats".replace("-", "−") for s in last]
+
+
+WATCH = f"""root => {{
+  const read = {READ_GALLERY};
+  const look = () => JSON.stringify([root.querySelector(".exact").value, read(root)]);
+  let before = look();
+  window.seen = [];
+  const watch = () => {{
+    const now = look();
+    if (now !== before) window.seen.push(JSON.parse(now));
+    before = now;
+    requestAnimationFrame(watch);
+  }};
+  requestAnimationFrame(watch);
+}}"""
+
+
+def test_every_frame_of_a_drag_shows_who_is_nearest_and_asks_the_server_nothing(page: Page, app_url: str) -> None:
+    sent = messages(page)
+    open_page(page, f"{app_url}/detect")
+    box = box_of(page, ".histogram")
+    y, start = box["y"] + 100, box["x"] + box["width"] * 0.9
+    page.mouse.move(start, y)
+    page.mouse.down()
+    page.evaluate(DRAWN)
+    page.locator(".detect").evaluate(WATCH)
+    before = len(sent)
+    for step in range(1, 61):
+        page.mouse.move(start - step * box["width"] / 80, y)
+        page.evaluate(DRAWN)
+    frames = page.evaluate("window.seen")
+    assert len(sent) == before, "a move went to the server before the release"
+    assert len(frames) >= 55, "the picture did not follow the line"
+    for threshold, shown in frames:
+        assert [Column(*column) for column in shown] == [column for column, _ in gallery_at(float(threshold))]
+    assert len({str(shown) for _, shown in frames}) > 40, "the gallery hardly changed"
+    (_, caught), *_ = gallery_at(float(frames[-1][0]))
+    assert_pixels(page, "caught", (read_shipped_poisons("mnist-lgm").images[caught, 0] * 255).round())
+    assert len(sent) == before
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("threshold="), timeout=LATER)
+
+
+def test_dragging_the_line_moves_everything_and_tells_the_server_once(page: Page, app_url: str) -> None:
+    sent = messages(page)
+    errors = open_page(page, f"{app_url}/detect")
+    box = box_of(page, ".histogram")
+    y, start = box["y"] + 100, box["x"] + box["width"] * 0.75
+    page.mouse.move(start, y)
+    page.mouse.down()
+    before, seen = len(sent), set()
+    for step in range(60):
+        page.mouse.move(start - step * box["width"] / 120, y)
+        seen.add((shown(page, "tpr"), shown(page, "fpr")))
+    assert len(seen) > 10, "the numbers did not follow the line"
+    assert len(sent) == before, "a move went to the server before the release"
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("threshold="), timeout=LATER)
+    settled(page)
+    threshold = threshold_in(page.url)
+    assert_counts(page, threshold)
+    assert columns_shown(page) == [column for column, _ in gallery_at(threshold)]
+    assert errors == []
+
+
+def test_the_point_on_the_roc_curve_drags_too(page: Page, app_url: str) -> None:
+    open_page(page, f"{app_url}/detect?threshold=-12")
+    before = shown(page, "tpr")
+    box = box_of(page, ".roc")
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 80)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 60, steps=10)
+    page.mouse.up()
+    expect(page).not_to_have_url(re.compile("threshold=-12$"), timeout=LATER)
+    assert shown(page, "tpr") != before
+    assert_counts(page, threshold_in(page.url))
+
+
+def test_arrow_keys_move_the_threshold(page: Page, app_url: str) -> None:
+    open_page(page, f"{app_url}/detect?threshold=-8")
+    slider = threshold_slider(page)
+    slider.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    expect(page).not_to_have_url(re.compile("threshold=-8$"), timeout=LATER)
+    threshold = threshold_in(page.url)
+    assert -8 < threshold < -7
+    assert_counts(page, threshold)
+    expect(slider).to_have_attribute("aria-valuetext", re.compile(r"^T −7\.\d\d nats: \d+ of \d+ poisons caught"))
+
+
+def test_a_typed_threshold_is_taken_as_it_is(page: Page, app_url: str) -> None:
+    open_page(page, f"{app_url}/detect")
+    page.get_by_role("spinbutton", name=re.compile("Threshold T")).fill("-6.5")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"threshold=-6\.5$"), timeout=LATER)
+    assert_counts(page, -6.5)
+
+
+def test_a_button_puts_the_threshold_at_a_false_positive_rate(page: Page, app_url: str) -> None:
+    open_page(page, f"{app_url}/detect")
+    button = page.get_by_role("button", name="Threshold for at most 5 % FPR")
+    button.click()
+    expect(page).to_have_url(re.compile("threshold="), timeout=LATER)
+    expect(button).to_have_attribute("aria-pressed", "true")
+    assert float(shown(page, "fpr").removesuffix(" %")) <= 5
+    link = page.url
+    open_page(page, link)
+    assert_counts(page, threshold_in(link))
+
+
+def test_one_percent_is_one_threshold(page: Page, app_url: str) -> None:
+    """As the page opens it, as its button sets it, and as it comes back from a link: what `detect` prints."""
+    score = read_features("mnist-lgm").splits["bundled"].score
+    expected = empirical_threshold(score, 0.01)
+    open_page(page, f"{app_url}/detect")
+    threshold_slider(page)
+    typed = page.get_by_role("spinbutton", name=re.compile("Threshold T"))
+    button = page.get_by_role("button", name="Threshold for at most 1 % FPR")
+    assert float(typed.input_value()) == expected
+    expect(button).to_have_attribute("aria-pressed", "true")
+    assert shown(page, "wrong").startswith(f"{(score <= expected).sum()} of 5,000")
+    page.get_by_role("button", name="Threshold for at most 5 % FPR").click()
+    expect(page).to_have_url(re.compile("threshold="), timeout=LATER)
+    button.click()
+    expect(page).to_have_url(re.compile(rf"threshold={expected}$"), timeout=LATER)
+    assert float(typed.input_value()) == expected
+    assert_counts(page, expected)
+
+
+def test_the_chosen_axes_outlive_a_release_and_a_change_of_theme(page: Page, app_url: str) -> None:
+    page.emulate_media(color_scheme="light")
+    open_page(page, f"{app_url}/detect")
+    page.locator(".detect").get_by_text("likelihood", exact=True).click()
+    page.locator(".detect").get_by_text("linear", exact=True).click()
+    box = box_of(page, ".histogram")
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 100)
+    expect(page).to_have_url(re.compile("threshold="), timeout=LATER)
+    settled(page)
+    assert page.get_by_role("radio", name="likelihood", exact=True).is_checked()
+    assert page.get_by_role("radio", name="linear").is_checked()
+    light = pixels(page)
+    page.emulate_media(color_scheme="dark")
+    for _ in range(60):
+        if pixels(page) != light:
+            return
+        page.wait_for_timeout(500)
+    pytest.fail("the plot kept the colours of the light theme")
+
+
+def pixels(page: Page) -> str:
+    return page.locator(".histogram").evaluate("canvas => canvas.toDataURL()")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_open_page_is_accessible(page: Page, app_url: str, theme: Any) -> None:
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+    open_page(page, f"{app_url}/detect?threshold=-9")
+    page.get_by_text("Craft new poisons").click()
+    page.get_by_text("What am I looking at?").click()
+    settled(page)
+    assert_accessible(page)
+
+
+def test_poisons_crafted_here_come_onto_the_page(page: Page, app_url: str) -> None:
+    open_page(page, f"{app_url}/detect")
+    page.get_by_text("Craft new poisons").click()
+    page.get_by_role("slider", name="How many").press("Home")
+    settled(page)
+    page.get_by_role("button", name="Craft", exact=True).click()
+    expect(page.get_by_text("10 poisons, Levenberg–Marquardt, β = 0.008")).to_be_visible(timeout=2 * LATER)
+    expect(page.locator("[data-out=caught]")).to_contain_text("of 10", timeout=LATER)
+    caught, missed, _ = columns_shown(page)
+    assert caught.total.endswith("of 10 poisons")
+    assert len(caught.captions) + len(missed.captions) == 10

@@ -1,0 +1,403 @@
+"""The Defend page without a browser: what it shows is what the package says, and every control does its work."""
+
+import json
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+import lgm.defense.example
+from lgm.config import DefenseConfig
+from lgm.data.base import Split
+from lgm.data.registry import DATASETS
+from lgm.defense.example import Attack, stage
+from lgm.experiments.study import frontier_meaning, outdated
+from lgm.models.card import CheckpointError
+from lgm.models.checkpoint import load_checkpoint
+from lgm.models.features import read_features
+from lgm.models.registry import SHIPPED
+from tests.pages.test_pages import opened, words
+from tests.ui.test_verdict import report as attacks_report
+from ui import attacks, load, trials, verdict
+from ui.jobs import runner
+
+pytestmark = pytest.mark.page
+
+SETTING = DefenseConfig(classes=(4, 9), clean=5, poisons=5)
+LINK = {"clean": "5", "poisons": "5"}
+PENDING = "poisons to come"
+
+
+@pytest.fixture(scope="module")
+def staged(bundled: Split) -> dict[str, Attack]:
+    """The attack of `LINK`, as the package makes it."""
+    found = {}
+    for loss in ("lgm", "softmax"):
+        model, card = load_checkpoint(f"mnist-{loss}")
+        z = read_features(f"mnist-{loss}").splits["bundled"].z
+        found[loss] = stage(model, card, bundled, SETTING, z=z)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_crafted() -> None:
+    """No test finds what another one has crafted or measured."""
+    for job in runner().jobs.values():
+        job.cancel()
+    for kept in (attacks._crafted(), trials._measured(), runner().jobs):
+        kept.clear()
+
+
+def page(**link: str) -> AppTest:
+    """Opened, before its poisons are there."""
+    return opened("defend", **{**LINK, **link})
+
+
+def crafted(app: AppTest) -> AppTest:
+    """Once its poisons are there."""
+    deadline = time.monotonic() + 300
+    while any(PENDING in text for text in chips(app)):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+        app.run()
+        assert not app.exception
+    return app
+
+
+def planes(app: AppTest) -> list[dict[str, Any]]:
+    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")][:3]
+
+
+def chips(app: AppTest) -> list[str]:
+    parts: list[Any] = list(app.get("html"))
+    return [part.value for part in parts if "lgm-chip" in part.value][:3]
+
+
+def slider(app: AppTest) -> Any:
+    return next(part for part in app.select_slider if part.label.startswith("T:"))
+
+
+@pytest.mark.parametrize("loss", ["lgm", "softmax"])
+def test_the_page_shows_what_the_package_says(staged: dict[str, Attack], loss: str) -> None:
+    app, attack = crafted(page(network=loss)), staged[loss]
+    shown = attack.demonstrate()
+    text = words(app)
+    for arm in shown.arms.values():
+        assert arm is not None
+        assert f"accuracy **{arm.accuracy:.1%}**" in text
+    assert f"caught {shown.poisons_removed} of 5 poisons, lost {shown.clean_removed} of 10 clean" in text
+    assert [metric.value for metric in app.metric] == [
+        f"{rate:.1%}" for rate in attack.rates(attack.threshold).values()
+    ]
+    assert slider(app).value == pytest.approx(attack.threshold)
+    assert len(planes(app)) == 3
+
+
+def test_moving_the_threshold_filters_anew_and_is_in_the_link(staged: dict[str, Attack]) -> None:
+    app, attack = crafted(page()), staged["lgm"]
+    nothing = attacks.stops(attack, attack.threshold)[0]
+    slider(app).set_value(nothing).run()
+    assert not app.exception
+    assert "caught 0 of 5 poisons, lost 0 of 10 clean" in words(app)
+    assert float(app.query_params["threshold"]) == pytest.approx(nothing)
+    before, poisoned, filtered = (chip.split("<br>")[1] for chip in chips(app))  # without the headings
+    assert poisoned == filtered != before
+    everything = attacks.stops(attack, nothing)[-1]
+    slider(app).set_value(everything).run()
+    assert "nothing is left to fine-tune on" in chips(app)[2]
+    button(app, "1 %:").click().run()
+    assert "threshold" not in app.query_params
+    assert slider(app).value == pytest.approx(attack.threshold)
+
+
+def test_each_network_has_a_threshold_of_its_own() -> None:
+    app = page(network="softmax", threshold="-9", softmax_threshold="-20")
+    assert slider(app).value == -20
+    next(part for part in app.segmented_control if part.label == "Network").set_value("lgm").run()
+    assert slider(app).value == -9
+
+
+def test_a_class_that_is_taken_changes_places() -> None:
+    app = page()
+    claim = next(box for box in app.selectbox if box.label == "Poisons claim")
+    claim.set_value(9).run()
+    assert not app.exception
+    assert (app.query_params["base_class"], app.query_params["target_class"]) == ("9", "4")
+
+
+def test_another_draw_is_another_attack(bundled: Split) -> None:
+    app = page()
+    button(app, "New draw").click().run()
+    assert app.query_params["draw"] == "2"
+    assert planes(app)[0] != planes(page())[0]
+
+
+@pytest.mark.parametrize("link", [{"base_class": "9"}, {"base_class": "77", "target_class": "1"}, {"poisons": "3"}])
+def test_a_link_that_makes_no_sense_opens_the_example(bundled: Split, link: dict[str, str]) -> None:
+    app = page(**link)
+    assert not app.exception
+    assert [box.value for box in app.selectbox if box.label in ("Poisons claim", "Target is")] == [4, 9]
+
+
+def button(app: AppTest, label: str) -> Any:
+    return next(part for part in app.button if part.label.startswith(label))
+
+
+@pytest.fixture
+def held_up(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Crafting reports that it is half done, and goes on when this is set."""
+    goes_on = threading.Event()
+
+    def slow(*args: Any, on_step: Any = None, **named: Any) -> Attack:
+        if args[3].poisons:
+            while on_step(1, 2) and not goes_on.wait(0.05):
+                pass
+        return stage(*args, on_step=on_step, **named)
+
+    monkeypatch.setattr(lgm.defense.example, "stage", slow)
+    return goes_on
+
+
+def test_clean_images_are_there_while_the_poisons_are_crafted(
+    held_up: threading.Event,
+) -> None:
+    app = page()
+    before, poisoned, filtered = chips(app)
+    assert "the target is taken for 9" in before
+    assert PENDING in poisoned
+    assert PENDING in filtered
+    kinds = [[trace.get("meta") for trace in plane["data"]] for plane in planes(app)]
+    assert all("clean" in those and "target" in those and "poison" not in those for those in kinds)
+    assert ["heatmap" in [trace["type"] for trace in plane["data"]] for plane in planes(app)] == [True, False, False]
+    assert verdict.headline(trials.records("mnist-lgm")[-1].report)[:3] in words(app), "the many attacks do not wait"
+    held_up.set()
+    crafted(app)
+    assert all("poison" in [trace.get("meta") for trace in plane["data"]] for plane in planes(app)[1:])
+    assert " of 5 poisons, lost " in words(app)
+
+
+def test_a_craft_can_be_cancelled_and_begun_again(held_up: threading.Event) -> None:
+    app = page()
+    (job,) = (job for job in runner().jobs.values() if job.active)
+    button(app, "Cancel").click().run()
+    assert job.cancelling
+    assert PENDING in chips(app)[1]
+    app.run()
+    assert len([part for part in app.button if part.label == "Cancel"]) == 0, "it does not begin by itself"
+    held_up.set()
+    button(app, "Craft the poisons").click().run()
+    assert PENDING not in chips(crafted(app))[1]
+
+
+def test_a_change_ends_the_craft_before(held_up: threading.Event) -> None:
+    app = page()
+    (job,) = (job for job in runner().jobs.values() if job.active)
+    button(app, "New draw").click().run()
+    assert job.cancelling
+    assert [each.cancelling for each in runner().jobs.values()] == [True, False]
+    held_up.set()
+    crafted(app)
+
+
+def test_fewer_poisons_and_other_clean_images_need_no_craft(
+    bundled: Split, staged: dict[str, Attack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crafted(page())
+    submitted: list[object] = []
+    monkeypatch.setattr(attacks, "_submit", lambda *args: submitted.append(args))
+    name, other = "mnist-lgm", replace(SETTING, poisons=2, clean=10)
+    app = page(poisons="2", clean="10")
+    assert PENDING not in chips(app)[1]
+    assert submitted == []
+    model, card = load_checkpoint(name)
+    alone = stage(model, card, bundled, other, z=read_features(name).splits["bundled"].z)
+    joined = attacks.CraftedPoisons.of(staged["lgm"]).joined(without_poisons(alone), 2)
+    assert joined.config == alone.config
+    for part in ("target", "bases", "clean", "evaluation", "calibration", "fresh"):
+        np.testing.assert_array_equal(getattr(joined.trial, part), getattr(alone.trial, part))
+    for part in ("clean", "poisons", "held_out"):
+        np.testing.assert_array_equal(getattr(joined, part).labels, getattr(alone, part).labels)
+        np.testing.assert_allclose(getattr(joined, part).z, getattr(alone, part).z, atol=0.02)
+    assert (joined.threshold, len(joined.collided)) == (alone.threshold, 2)
+
+
+def without_poisons(attack: Attack) -> Attack:
+    """The same before any poison is there, from the package itself."""
+    model, card = load_checkpoint(attack.model)
+    config = replace(attack.config, poisons=0)
+    return stage(
+        model,
+        card,
+        DATASETS["mnist"].load(attack.data),
+        config,
+        z=read_features(attack.model).splits["bundled"].z,
+    )
+
+
+def test_too_few_images_are_a_message(bundled: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> Attack:
+        raise ValueError("clean, poisons: expected at most 3 together")
+
+    monkeypatch.setattr(attacks, "_bare", refuse)
+    app = page()
+    assert "expected at most 3 together" in app.warning[0].value
+    assert "In many attacks" in words(app)
+
+
+@pytest.mark.parametrize("current", [-1e4, -2.0, -np.inf])
+def test_thresholds_reach_from_nothing_to_everything(staged: dict[str, Attack], current: float) -> None:
+    for attack in staged.values():
+        stops = attacks.stops(attack, current)
+        scores = attack.mixed.score
+        assert stops == sorted(set(stops))
+        assert stops[0] < scores.min()
+        assert stops[-1] >= scores.max()
+        assert attack.threshold in stops
+        assert current in stops or not np.isfinite(current)
+
+
+def test_the_table_has_every_image(staged: dict[str, Attack]) -> None:
+    attack = staged["lgm"]
+    shown = attack.demonstrate()
+    table = attacks.table(attack, shown)
+    assert table.group.tolist() == ["clean"] * 10 + ["poison"] * 5 + ["target"]
+    stored = load.features("mnist-lgm").splits["bundled"]
+    clean = table[table.group != "poison"]
+    np.testing.assert_allclose(clean[["feature_1", "feature_2"]], stored.z[clean.position], rtol=1e-5)
+    np.testing.assert_allclose(clean.log_likelihood_nats, stored.score[clean.position], atol=1e-4)
+    np.testing.assert_array_equal(table.removed[:-1].astype(bool), table.log_likelihood_nats[:-1] <= shown.threshold)
+    json.dumps(attack.to_dict(shown), allow_nan=False)
+
+
+def report(loss: str, poisons: int, **changes: Any) -> dict[str, Any]:
+    """Of 20 attacks, as a study keeps it."""
+    shared = {"data": "bundled", "task": "two", "clean": 5, "layers": "head", "classes": None, "watermark": 0.0}
+    shared |= {"gamma": 0.0, "seed": 1, "trials": 20, "definition": "share", "model": f"mnist-{loss}"}
+    return {**attacks_report(), **shared, "poisons": poisons, **changes}
+
+
+def stored(monkeypatch: pytest.MonkeyPatch, reports: list[dict[str, Any]], **about: Any) -> dict[str, Any]:
+    """The shipped study, with other reports of the defence."""
+    study = json.loads((SHIPPED / "mnist.study.json").read_text()) | {"defense": reports}
+    study["about"] |= about
+    monkeypatch.setattr(load, "study", lambda: study)
+    return study
+
+
+BOTH = [report(loss, k) for loss in ("lgm", "softmax") for k in (10, 5)]
+
+
+def test_what_is_stored_of_the_setting_stands_first(bundled: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [report("lgm", 1, clean=50), report("lgm", 5, layers="all", n=3), report("lgm", 1, task="all")]
+    study = stored(monkeypatch, BOTH + others)
+    app = page()
+    headings = [part.value for part in app.markdown if part.value.startswith("## ")]
+    assert headings[:2] == ["## In many attacks", "## One attack, as an example"]
+    assert f"**{verdict.headline(BOTH[1])}** {verdict.finding(BOTH[1])}" in words(app)
+    assert "20 draws of two classes" in words(app)
+    assert "K = 5, 5 clean images a class, seed 1" in words(app)
+    assert frontier_meaning(study["frontier"]) in words(app)
+    curves = json.loads(app.get("plotly_chart")[3].proto.spec)["data"]
+    lines = {line["name"]: line["x"] for line in curves if line.get("name")}
+    assert set(lines) == {f"{loss}, {arm}" for loss in ("LGM", "softmax") for arm in ("not filtered", "filtered")}
+    assert lines["LGM, filtered"] == [5, 10]
+    assert not [part for part in app.button if part.label.startswith("Measure")]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({}, (5, 5, True)),
+        ({"clean": 20}, (50, 1, False)),  # clean images first, then poisons
+        ({"poisons": 2}, (5, 5, False)),
+        ({"poisons": 20}, (5, 10, False)),
+        ({"clean": 50, "poisons": 10, "task": "all"}, (20, 5, False)),
+    ],
+)
+def test_the_nearest_setting_is_shown_for_what_it_is(
+    monkeypatch: pytest.MonkeyPatch, wanted: dict[str, Any], expected: tuple[int, int, bool]
+) -> None:
+    stored(monkeypatch, [*BOTH, report("lgm", 1, clean=50), report("lgm", 5, clean=20, task="all")])
+    found = trials.nearest(trials.records("mnist-lgm"), replace(SETTING, **wanted), "test")
+    assert found is not None
+    record, same = found
+    assert (record.report["clean"], record.report["poisons"], same) == expected
+
+
+def test_data_at_hand_decide_only_where_there_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored(monkeypatch, [report("lgm", 5), report("lgm", 5, data="test", trials=7)])
+    for split in ("test", "bundled"):
+        found = trials.nearest(trials.records("mnist-lgm"), SETTING, split)
+        assert found is not None
+        assert (found[0].report["data"], found[1]) == (split, True)
+
+
+def test_records_are_of_these_weights_and_say_when_they_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = stored(monkeypatch, [report("lgm", 5)], attack_revision=-1, made="2020-02-02")
+    (record,) = trials.records("mnist-lgm")
+    assert record.outdated == outdated(study["about"])
+    assert "revision -1" in str(record.outdated)
+    assert "measured 2020-02-02" in record.setting
+    study["about"]["weights_sha256"]["lgm"] = "of another network"
+    assert trials.records("mnist-lgm") == []
+    study["defense"][0]["weights_sha256"] = load.card("mnist-lgm").weights_sha256
+    assert len(trials.records("mnist-lgm")) == 1
+
+
+def test_what_is_stored_needs_no_images() -> None:
+    app = opened("defend", dataset="cifar10", network="softmax")
+    study = json.loads((SHIPPED / "cifar10.study.json").read_text())
+    usual = {"model": "cifar10-softmax", "poisons": 10, "clean": 10, "task": "two", "layers": "head"}
+    (stored,) = (each for each in study["defense"] if all(each[name] == value for name, value in usual.items()))
+    assert verdict.headline(stored) in words(app)
+    assert len(app.get("plotly_chart")) == 2, "the curves and the frontier"
+    assert len(app.error) == 1, "the example says what it lacks"
+
+
+def test_a_chosen_threshold_is_not_compared_with_the_trials(bundled: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored(monkeypatch, BOTH)
+    app = crafted(page())
+    assert "(of 20 attacks, 80% succeed unfiltered and 0% filtered)" in words(app)
+    lowest = attacks.stops(attacks.bare("mnist-lgm", SETTING), -5.0)[0]
+    assert "with a T of your own" in words(page(threshold=str(lowest)))
+
+
+def test_the_shipped_study_is_read_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    st.cache_data.clear()
+    monkeypatch.setattr("lgm.experiments.study.SHIPPED", tmp_path)
+    assert load._study("mnist") is None
+    st.cache_data.clear()
+    (tmp_path / "mnist.study.json").write_text('{"defense": []}')
+    assert load._study("mnist") == {"defense": []}
+    st.cache_data.clear()
+    (tmp_path / "mnist.study.json").write_text('{"defense": [')
+    with pytest.raises(CheckpointError, match="expected a study in JSON"):
+        load._study("mnist")
+    st.cache_data.clear()
+
+
+def test_what_is_not_measured_can_be(bundled: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "TRIALS", 2)
+    monkeypatch.setattr(trials, "POISONS", (0, 1, 2))
+    stored(monkeypatch, [])
+    app = crafted(page(clean="2", poisons="1"))
+    assert "**Not measured yet** on this network." in words(app)
+    button(app, "Measure").click().run()
+    deadline = time.monotonic() + 300
+    while not trials.records("mnist-lgm"):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+        app.run()
+        assert not app.exception
+    app.run()
+    for loss in ("lgm", "softmax"):
+        found = [record.report for record in trials.records(f"mnist-{loss}")]
+        assert [(each["poisons"], each["clean"], each["trials"]) for each in found] == [(1, 2, 2), (2, 2, 2)]
+    assert "measured here" in words(app)
+    assert len(app.get("plotly_chart")) >= 4
