@@ -1,4 +1,4 @@
-"""Everything a run can be told, as frozen values that hash, compare and go to JSON."""
+"""Configurations of runs: frozen, checked, hashable, and JSON."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args

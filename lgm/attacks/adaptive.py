@@ -1,4 +1,4 @@
-"""The attacker who knows of the filter: a poison pays for every nat that it lacks to pass."""
+"""Adaptive attack: a hinge penalty gamma max(0, T - log p(f(x) | y)) joins eq. (1)."""
 
 from dataclasses import dataclass
 

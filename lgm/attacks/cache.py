@@ -1,4 +1,4 @@
-"""Crafted poisons kept on disk, so that a study that was killed goes on, and one that asks again does not wait.
+"""On-disk cache of crafted poisons, keyed by everything that they depend on.
 
 Each file is named by the hash of all that its poisons depend on: nothing has to be declared stale, a changed attack,
 network, image or setting is simply another file. The folder may be deleted at any time.

@@ -116,7 +116,7 @@ def craft_poisons(
             linearise=linearise,
         )
         solver = (ForwardBackward if config.method == "fbs" else LevenbergMarquardt)(problem, config)
-        solver.stop = progress.stop  # who comes later stays where it starts
+        solver.stop = progress.stop  # batches that start after a stop request return their initial point
         for done in solver.run():
             solver.stop = progress.report(number, done)
         progress.report(number, len(i) * longest(config))

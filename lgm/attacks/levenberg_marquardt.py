@@ -15,11 +15,11 @@ _MU = 1e-2  # damping of the first step, in the units of beta
 _MU_RANGE = (1e-6, 1e3)
 _HALVINGS = 12  # of the range in which the weight of a step's hinge is looked for
 _BOX_STEPS = 30  # Newton steps for the multipliers of one step in the box; three usually do
-_FAR = 1 / 4  # the first term's share of eq. (1) above which another start may well end nearer to the target
-_STALL, _SHARED_STALL = 4, 3  # iterations over which a poison's progress is judged; it may yet take over a point
-# For the poisons of one pair:
-_LAGGING = {4: 1.5, 6: 1.25}  # after so many iterations, a point so many times as bad as the best one is given up
-_EXCHANGES = (12, 16)  # iterations after which they take over each other's points
+_RESTART_ABOVE = 1 / 4  # share of the feature term in eq. (1) above which a converged run is restarted
+_STALL, _SHARED_STALL = 4, 3  # iterations over which convergence is judged: one poison; candidates shared over beta
+# For the poisons of one pair, whose candidates are shared:
+_PRUNE_AT = {4: 1.5, 6: 1.25}  # iteration -> candidates worse than this ratio to the best, for every beta, are dropped
+_SHARE_AT = (12, 16)  # iterations after which each poison moves to the best candidate for its beta
 
 
 class LevenbergMarquardt(Solver):
@@ -33,8 +33,8 @@ class LevenbergMarquardt(Solver):
     kept and begins anew after one that was not (O'Donoghue and Candes 2015).
 
     Deviation from the paper: another minimiser of the same objective, which finds lower values; see
-    docs/performance.md. The valleys differ: a poison that comes to rest far from its target starts once more elsewhere,
-    and those of one pair take over each other's points.
+    docs/performance.md. The problem is not convex: a run that converges to a poor local minimum is restarted once, and
+    candidates of one pair are shared across beta (warm starts).
     """
 
     # Of all points, in one order:
@@ -48,14 +48,14 @@ class LevenbergMarquardt(Solver):
     def __init__(self, problem: Problem, config: PoisonConfig) -> None:
         super().__init__(problem, config)
         self.linearise = problem.linearise or jacobian_of(problem.model)
-        begun = self._begun(problem.start, problem.owner)
+        begun = self._initial(problem.start, problem.owner)
         self.parts = tuple(begun)
         for name, part in begun.items():
             setattr(self, name, part)
         self.kept: tuple[Rows, Tensor, Tensor] | None = None
         self.used = torch.zeros(len(problem.b), dtype=torch.int64)
 
-    def _begun(self, x: Tensor, owner: Tensor) -> dict[str, Tensor]:
+    def _initial(self, x: Tensor, owner: Tensor) -> dict[str, Tensor]:
         """All that is known of points (M, C, H, W) where a descent begins."""
         z, rows = self.linearise(x)
         terms = self._terms(z, x, owner)
@@ -82,16 +82,16 @@ class LevenbergMarquardt(Solver):
             self.iteration += 1
             self.used[self.owner[self.active].cpu()] = self.iteration
             self._record()
-            if shared and self.iteration in _LAGGING:
-                self._give_up_laggards(_LAGGING[self.iteration])
-            if shared and self.iteration in _EXCHANGES:
+            if shared and self.iteration in _PRUNE_AT:
+                self._prune(_PRUNE_AT[self.iteration])
+            if shared and self.iteration in _SHARE_AT:
                 self._exchange()
                 before, since = self._objective(), self.iteration
             elif self.iteration == since + stall:
                 now = self._objective()
                 resting = self.active & (before - now < stall * self.config.tolerance * before)
                 self.active &= ~resting
-                self._start_again(resting & (self.terms[:, 0] > _FAR * now))
+                self._restart(resting & (self.terms[:, 0] > _RESTART_ABOVE * now))
                 before, since = self._objective(), self.iteration
             begun = len(self.x) >= n  # poisons of one pair may wait for the points of others
             working = len(self.owner[self.active].unique()) if begun else n
@@ -127,12 +127,12 @@ class LevenbergMarquardt(Solver):
         self.mu[active] = (mu * factor).clamp(*_MU_RANGE)
 
     def _catch_up(self) -> None:
-        """Jacobians of the points that the last step has kept, now that it is known which of them go on."""
+        """Jacobians of the candidates that the last step has accepted, now that it is known which stay active."""
         if self.kept:
             rows, points, positions = self.kept
             going = self.active[points]
-            if self.problem.shared and self.iteration <= _EXCHANGES[-1]:
-                going = torch.ones_like(going)  # who rests may yet be taken over
+            if self.problem.shared and self.iteration <= _SHARE_AT[-1]:
+                going = torch.ones_like(going)  # a converged candidate may yet be chosen by another beta
             if going.any():
                 self.jacobian[points[going]] = self._rescaled(rows, positions[going])
             self.kept = None
@@ -175,17 +175,17 @@ class LevenbergMarquardt(Solver):
     def _objective(self) -> Tensor:
         return self._value(self.z, self.terms, self.owner)
 
-    def _give_up_laggards(self, ratio: float) -> None:
-        """Leave the points that are over ``ratio`` times as bad as the best one for every poison."""
+    def _prune(self, ratio: float) -> None:
+        """Drop candidates that are over ``ratio`` times as bad as the best one, for every poison."""
         values = self._values()
         self.active &= (values <= ratio * values.amin(1, keepdim=True)).any(0)
 
-    def _start_again(self, far: Tensor) -> None:
-        """Add a point for each poison that came to rest ``far`` (M,) away with its first one."""
+    def _restart(self, far: Tensor) -> None:
+        """Restart from the reserve every poison whose first run converged ``far`` (M,) from the target."""
         owner = far[: len(self.problem.b)].nonzero().squeeze(1)
         if self.problem.reserve is None or not len(owner):
             return
-        begun = self._begun(self.problem.reserve[owner], owner)
+        begun = self._initial(self.problem.reserve[owner], owner)
         for name, part in begun.items():
             setattr(self, name, torch.cat([getattr(self, name), part]))
         waiting = torch.cat([begun["z"], begun["terms"]], dim=1)
@@ -198,7 +198,7 @@ class LevenbergMarquardt(Solver):
         self._take(torch.arange(n, device=value.device).index_copy(0, self.owner[better], better))
 
     def _exchange(self) -> None:
-        """Each poison goes on from the point that is best for it, whichever poison that was for."""
+        """Each poison continues from the candidate that is best for its beta, whichever poison it was for."""
         self._catch_up()
         chosen = self._values().argmin(1)
         owner = torch.arange(len(chosen), device=chosen.device)

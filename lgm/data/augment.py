@@ -1,4 +1,4 @@
-"""What an image may also have looked like: moved, mirrored, smaller."""
+"""Data augmentation: random shift, horizontal flip, low-resolution epochs."""
 
 import torch
 from torch import Tensor

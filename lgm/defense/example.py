@@ -1,4 +1,4 @@
-"""One attack in full, to look at: what is fine-tuned on, what the filter removes, where the decision regions lie.
+"""One attack in full, for a picture: fine-tuning data, what the filter removes, decision regions.
 
 Crafting takes seconds and does not depend on T; everything after it takes milliseconds.
 """

@@ -1,4 +1,4 @@
-"""Does filtering save the model? Algorithm 1, measured by what an attack does to the model fine-tuned afterwards.
+"""Algorithm 1 end to end: attack success on models fine-tuned on poisoned and on filtered data.
 
 A trial is one attack: a target, K poisons for it, and the few clean images that somebody fine-tunes on. Either the
 network stays frozen and a new head is trained on its features, which is transfer learning as in Poison Frogs, or all of

@@ -1,4 +1,4 @@
-"""The trials of an experiment: who is attacked with what, who fine-tunes on what, and what calibrates the threshold.
+"""Trials: independent draws of target, bases, clean images and calibration set.
 
 Each trial draws everything anew, its calibration set included, so that an interval over trials also covers the luck of
 the threshold.

@@ -1,4 +1,4 @@
-"""Would something simpler do? Other detectors on the same features, judged on the same poisons as the likelihood."""
+"""Comparison of filters on the same features and poisons: rates with intervals, and verdicts."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Gaussians fitted afterwards: the density that a network can have which was trained without one."""
+"""Post-hoc Gaussian: class densities fitted to the features of a network that was trained without any."""
 
 from collections.abc import Callable
 

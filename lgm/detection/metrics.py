@@ -1,4 +1,4 @@
-"""From scores to decisions: ROC, thresholds and what they cost. Higher score = cleaner, everywhere."""
+"""Detection metrics: ROC, rates and counts at a threshold. Higher score = cleaner, everywhere."""
 
 import math
 from collections.abc import Iterable

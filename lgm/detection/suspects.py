@@ -1,4 +1,4 @@
-"""Poisons made elsewhere: images and the labels that they claim, which is all that a filter needs."""
+"""Labelled images from elsewhere, to be scored: neither base nor target is known."""
 
 import zipfile
 import zlib

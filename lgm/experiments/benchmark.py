@@ -1,4 +1,4 @@
-"""Crafting against others that minimise the same objective: same network, pairs, beta, box, machine and run.
+"""Benchmark of crafting against ART and the paper's procedure: same objective, pairs, machine and run.
 
 Called "theirs": ART's `FeatureCollisionAttack` and a plain loop after the paper. Both are measured at their best: the
 lowest objective anywhere on their way counts, whatever they return, and reading it is not on their clock. ART's step

@@ -1,4 +1,4 @@
-"""Which beta? Cross-validated over pairs.
+"""Selection of beta by cross-validation over pairs.
 
 The paper finds its beta by cross-validation (section 4.3) and does not say by which criterion. Here it is what the
 attacker wishes: as little change to the image as possible, as long as the poisons still collide.

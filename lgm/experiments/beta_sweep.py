@@ -1,4 +1,4 @@
-"""What beta trades: how often poisons collide, how visible they are, how well they are detected, how often they win."""
+"""Sweep over beta: collision rate, visibility, detection and attack success."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""Is the paper right? Its claims one by one: what was measured, the verdict, and the rule that gives it.
+"""The paper's claims: for each the measurement, the verdict, and the rule that gives it.
 
 A claim rests on readings: an estimate, its 95 % interval, and the side of a bound on which the claim has it. A reading
 supports the claim if its whole interval lies on that side, contradicts it if on the other, and else says neither. No

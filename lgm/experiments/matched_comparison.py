@@ -1,4 +1,4 @@
-"""Does LGM make poisons more visible at matched collision? The change it takes until a poison collides, pair by pair.
+"""Comparison of two networks at matched collision: the least change with which each pair collides.
 
 At equal beta the networks differ in how often poisons collide as well as in how visible they are; a poison that does
 not collide has not reached the target's class, however faint it is. So each pair is given the least change with which

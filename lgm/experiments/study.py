@@ -1,4 +1,4 @@
-"""All that takes minutes to measure of two networks, as one record: app, report and documents show it.
+"""The study of a pair of networks: all measurements in one record, which app, report and documents show.
 
 A record says what it was made with, and when: `outdated` tells whether that is still so.
 """

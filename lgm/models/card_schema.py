@@ -1,4 +1,4 @@
-"""What the JSON of a model's card may hold: each field is checked by name before anything is made of it."""
+"""Schema of a card's JSON: each field is checked by name before anything is made of it."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Weights from files as people have them: tensors are read, nothing is executed, and what is no state_dict is named."""
+"""State dicts from other people's files: tensors are read, nothing is executed."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Documents with numbers, rendered from the records, so that README, docs and app cannot differ from what was measured.
+"""Documents rendered from the records, so that README, docs and app show the same numbers.
 
 A document is written by hand but for blocks between two comments, the first of which names a macro of
 `results.md.jinja` and a dataset. The records are the cards, the poisons beside the networks, and the studies.

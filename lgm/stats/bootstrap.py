@@ -1,4 +1,4 @@
-"""How sure is a rate at a fixed FPR? Clean images, which fix the threshold, and poisons are both drawn anew."""
+"""Bootstrap intervals of rates at a fixed FPR: clean images, which set the threshold, and poisons are resampled."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a finite sample leaves open: 95 % intervals of shares, means and AUCs, and of whatever else by the bootstrap."""
+"""95 % confidence intervals of shares, means and AUCs, and the percentile bootstrap."""
 
 import math
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""How far apart classes lie in feature space, whatever its scale."""
+"""Separability of classes in feature space, without a unit."""
 
 from collections.abc import Callable
 

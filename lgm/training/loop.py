@@ -23,7 +23,7 @@ from lgm.models.heads import LGMHead
 from lgm.models.registry import check_name
 from lgm.models.scoring import check_images, embed
 from lgm.training.acceleration import prepare
-from lgm.training.projection import copy_layers, last_layer, lay_plane, phase_path
+from lgm.training.projection import copy_layers, init_projection, last_layer, phase_path
 from lgm.training.state import read_progress, read_state, write_state
 from lgm.utils.distributed import Team
 from lgm.utils.io import SaveError
@@ -139,10 +139,10 @@ def train_checkpoint(
     """
     check_name(name)
     team = Team.join(device)
-    told: dict[str, Any] = {"on_step": on_step, "on_epoch": on_epoch, "should_stop": should_stop}
+    callbacks: dict[str, Any] = {"on_step": on_step, "on_epoch": on_epoch, "should_stop": should_stop}
     with ExitStack() as held:
         team.only_first(lambda: held.enter_context(_claimed(name, folder, config, resume=resume, force=force)))
-        return _train_and_save(config, name, folder, team, resume=resume, **told)
+        return _train_and_save(config, name, folder, team, resume=resume, **callbacks)
 
 
 @contextmanager
@@ -208,7 +208,7 @@ def _train_and_save(
     model = to_device(build_model(config.model, config.seed), team.device)
     check_images(train.pixels(slice(0, 1)), model.image_shape)
     state_path = resume_path(name, folder)
-    told: dict[str, Any] = {"validation": validation, "should_stop": should_stop}
+    callbacks: dict[str, Any] = {"validation": validation, "should_stop": should_stop}
     earlier: list[dict[str, Any]] | None = []
     if config.warm_start:
         rest = _steps(config, train)
@@ -216,7 +216,7 @@ def _train_and_save(
             # What another run left must not be taken for this one's last phase.
             team.only_first(lambda: state_path.unlink(missing_ok=True))
             before = _counted(on_step, 0, rest)
-            earlier = _warm_up(model, config, train, folder, team, on_step=before, on_epoch=on_epoch, **told)
+            earlier = _warm_up(model, config, train, folder, team, on_step=before, on_epoch=on_epoch, **callbacks)
         on_step = _counted(on_step, _steps_before(config, train), 0)
     if earlier is None:
         return None
@@ -229,7 +229,7 @@ def _train_and_save(
         earlier=earlier,
         on_step=on_step,
         on_epoch=on_epoch,
-        **told,
+        **callbacks,
     )
     if not result.completed or team.rank:
         return None
@@ -250,7 +250,7 @@ def _warm_up(
     *,
     on_step: OnStep | None,
     on_epoch: OnEpoch | None,
-    **told: Any,
+    **callbacks: Any,
 ) -> list[dict[str, Any]] | None:
     """Train the phases before, or find them trained, and start ``model`` from the last of them.
 
@@ -259,7 +259,7 @@ def _warm_up(
     """
     phase = config.warm_start
     assert phase is not None
-    if not _goes_on(config):
+    if not _continues(config):
         last_layer(model)  # an error before the phase, not hours later
     source = to_device(build_model(phase.model, phase.seed), team.device)
     path, ran = phase_path(phase, train, folder), False
@@ -273,21 +273,21 @@ def _warm_up(
     earlier: list[dict[str, Any]] | None = []
     if phase.warm_start and not team.decide(path.exists()):
         before = _counted(on_step, 0, _steps(phase, train))
-        earlier = _warm_up(source, phase, train, folder, team, on_step=before, on_epoch=on_epoch, **told)
+        earlier = _warm_up(source, phase, train, folder, team, on_step=before, on_epoch=on_epoch, **callbacks)
     if earlier is None:
         return None
     on_step = _counted(on_step, _steps_before(phase, train), 0)
-    told_now = {"on_step": on_step, "on_epoch": on_warm_epoch, **told}
+    callbacks_now = {"on_step": on_step, "on_epoch": on_warm_epoch, **callbacks}
     with ExitStack() as held:  # two runs may share this phase: the second can start from what the first has made
         team.only_first(lambda: _is_finished(path, phase) or held.enter_context(reserved(path)))
-        result = fit(source, train, phase, state_path=path, resume=True, earlier=earlier, **told_now)
+        result = fit(source, train, phase, state_path=path, resume=True, earlier=earlier, **callbacks_now)
     if not result.completed:
         return None
-    if _goes_on(config):
+    if _continues(config):
         model.load_state_dict(source.state_dict())
     else:
         copy_layers(model, source)
-        lay_plane(model, train, config.model)
+        init_projection(model, train, config.model)
     records = [{**record, "phase": WARM_START} for record in result.history]
     if on_epoch and not ran and team.rank == 0:
         on_epoch({**records[-1], "kept": path.name}, None)
@@ -298,8 +298,8 @@ def _is_finished(path: Path, phase: TrainConfig) -> bool:
     return path.exists() and read_progress(path).epoch == phase.epochs
 
 
-def _goes_on(config: TrainConfig) -> bool:
-    """Whether this phase trains the network of the phase before, maybe more of it: then nothing is laid anew."""
+def _continues(config: TrainConfig) -> bool:
+    """Whether this phase continues with all weights of the one before; if not, the projection is initialised."""
     if config.warm_start is None:
         return False
     learnt = {"covariance": config.model.covariance, "learn_priors": config.model.learn_priors}

@@ -1,4 +1,4 @@
-"""A start from a network that was trained before: its layers are copied, and a plane is laid through its features."""
+"""Warm start: weights of the previous phase are copied, and the projection to D features is initialised."""
 
 import hashlib
 from pathlib import Path
@@ -49,10 +49,10 @@ def copy_layers(model: Classifier, source: Classifier) -> None:
 
 
 @torch.no_grad()
-def lay_plane(model: Classifier, train: Split, config: ModelConfig) -> None:
-    """Set the last layer so that each image's features come as near as they can to where its class starts.
+def init_projection(model: Classifier, train: Split, config: ModelConfig) -> None:
+    """Initialise the projection to D features: ridge regression of the wide features onto the class means.
 
-    By ridge regression on the first 500 images of each class; the other layers stay. Both heads start from the same
+    On the first 500 images of each class; the other layers stay. Both heads start from the same
     plane and with the same posterior: for softmax, the weights are those by which a mixture with these means,
     unit variances and equal priors decides. Leaves the model in eval mode.
 

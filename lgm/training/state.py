@@ -1,4 +1,4 @@
-"""The state of a training run on disk: tensors and a record in one file, so that they can never disagree.
+"""Training state on disk: tensors and a record in one file, so that they cannot disagree.
 
 torch is imported only where it is needed: what is left of a run can be told without.
 """

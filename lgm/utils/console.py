@@ -1,4 +1,4 @@
-"""Standard output and error as they are: with an encoding that lacks letters, or with nobody reading any more."""
+"""Standard output and error with encodings that lack letters, and with closed pipes."""
 
 import codecs
 import io

@@ -1,4 +1,4 @@
-"""Looking at a file before it is read: whether it can be, and how large it is once unpacked."""
+"""Checks before a file is read: whether it can be, and how large it is once unpacked."""
 
 import os
 import stat

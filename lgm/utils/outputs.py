@@ -1,4 +1,4 @@
-"""Files that a run is going to write: refused before its work if they cannot be, held until it ends, never lost."""
+"""Output files: checked before the work, locked during it, kept elsewhere if the last write fails."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""How long computations tell how far they are."""
+"""Progress callbacks of long computations."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The end of a process that is told to stop: soon, even if a thread of it is deep in a computation."""
+"""Shutdown on a signal, soon, even while a thread is deep in a computation."""
 
 import os
 import signal

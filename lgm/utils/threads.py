@@ -1,4 +1,4 @@
-"""How many threads torch computes with: no more than there are cores to use, and one where more would only wait.
+"""Number of torch threads: no more than there are usable cores, and one where more would only wait.
 
 The threads of an operation wait for each other at its end, spinning. On a machine that is busy with something else,
 each such end costs a turn of the scheduler, milliseconds; a small network has nothing to set against that. Measured on

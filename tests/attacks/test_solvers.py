@@ -112,7 +112,7 @@ def problem_of(model: Classifier, pairs: tuple[Split, Split], points: int, *, sh
 def test_every_step_has_the_jacobian_of_its_point(
     tiny: Classifier, digits: tuple[Split, Split], shared: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("lgm.attacks.levenberg_marquardt._EXCHANGES", (4, 8))
+    monkeypatch.setattr("lgm.attacks.levenberg_marquardt._SHARE_AT", (4, 8))
     monkeypatch.setattr(
         "lgm.attacks.levenberg_marquardt._SHARED_STALL", 1
     )  # so that points rest which others will take over
@@ -148,7 +148,7 @@ def test_who_rests_far_from_the_target_starts_again_near_it(
     config = replace(CONFIG, tolerance=1e-3)
     found = {}
     for far in (1.0, 0.0):  # no share of the objective is over 1, every share over 0
-        monkeypatch.setattr("lgm.attacks.levenberg_marquardt._FAR", far)
+        monkeypatch.setattr("lgm.attacks.levenberg_marquardt._RESTART_ABOVE", far)
         found[far] = craft_poisons(tiny, *digits, config)
     once, twice = found[1.0], found[0.0]
     bases, targets = (part.pixels() for part in digits)
@@ -166,7 +166,7 @@ def test_who_rests_far_from_the_target_starts_again_near_it(
 def test_a_point_that_lags_behind_everywhere_is_given_up(
     tiny: Classifier, digits: tuple[Split, Split], ratio: float, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("lgm.attacks.levenberg_marquardt._LAGGING", {1: ratio})
+    monkeypatch.setattr("lgm.attacks.levenberg_marquardt._PRUNE_AT", {1: ratio})
     problem = problem_of(tiny, digits, 11, shared=True)
     solver = LevenbergMarquardt(problem, CONFIG)
     next(solver.run())

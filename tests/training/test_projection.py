@@ -24,7 +24,7 @@ from lgm.models.heads import LGMHead, SoftmaxHead, build_mixture, posterior
 from lgm.models.registry import read_card
 from lgm.training.loop import fit, train_checkpoint
 from lgm.training.presets import PRESETS
-from lgm.training.projection import _RIDGE, copy_layers, last_layer, lay_plane, phase_path
+from lgm.training.projection import _RIDGE, copy_layers, init_projection, last_layer, phase_path
 from lgm.training.state import read_state
 
 pytestmark = pytest.mark.slow
@@ -109,7 +109,7 @@ class Watch:
 def started(source: Classifier, config: TrainConfig, data: Split) -> Classifier:
     model = to_device(build_model(config.model, config.seed), "cpu")
     copy_layers(model, source)
-    lay_plane(model, data, config.model)
+    init_projection(model, data, config.model)
     return model
 
 
@@ -362,9 +362,9 @@ def test_the_plane_is_laid_in_eval_mode_by_few_images_of_each_class(monkeypatch:
     rng = np.random.default_rng(0)
     data = Split("some", rng.integers(0, 256, (20, 1, 2, 3), dtype=np.uint8), np.arange(20) % 2)
     config = ModelConfig(loss="softmax", n_classes=2)
-    lay_plane(model, data, config)
+    init_projection(model, data, config)
     assert not model.training
     assert int(trunk[1].num_batches_tracked) == 0  # type: ignore[arg-type]
     first = last_layer(model).weight.detach().clone()
-    lay_plane(model, data[np.arange(6)], config)
+    init_projection(model, data[np.arange(6)], config)
     assert torch.equal(last_layer(model).weight, first)

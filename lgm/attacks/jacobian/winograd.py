@@ -1,4 +1,4 @@
-"""Convolution by Winograd's minimal filtering, for the many passes of crafting: in a third of the time of a direct one.
+"""Convolution by Winograd's minimal filtering, for the many passes of crafting.
 
 A direct convolution multiplies each pixel by each entry of the kernel. Polynomials can be multiplied by evaluating them
 at a few points, multiplying there, and interpolating (Toom and Cook). So can a tile of an image and a kernel, and the
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 # Where polynomials are evaluated, besides infinity. Of 5,000 sets with the first seven, the last three lose the fewest
-# digits on random images. The first is 1: there a constant polynomial is what it is at every place.
+# digits on random images. The first is 1: evaluating there maps a constant to itself, so the bias
+# can be added there.
 _POINTS = (1.0, 0.0, -1.0, 2.0, -2.0, 0.5, -0.5, -0.75, 0.75, -4.0)
 _ABREAST = 2  # tiles along a line that go through a product together; the zeros between more of them would cost more
 LARGEST_KERNEL = len(_POINTS)  # leaves tiles of two pixels
