@@ -9,13 +9,13 @@ import streamlit as st
 from lgm.attacks.result import Poisons
 from lgm.config import GAMMA_GRID, METHODS, Method
 from lgm.plots.theme import ROLE
-from ui import load, paths, state
+from ui import beta_paths, load, state
 from ui.beta_table import beta_table
+from ui.components.beta_explorer import lab
+from ui.components.picker import pick_image
 from ui.frame import age, guard, keep_poison, poison_strip, title
 from ui.job_queue import QueueFull
 from ui.jobs import job_panel
-from ui.lab import lab
-from ui.picker import pick_image
 from ui.words import WORDS
 
 _FOLLOWED, _STOPPED = "path_followed", "path_stopped"  # of a session: its job, and the picture it wants no more of
@@ -47,7 +47,7 @@ def current_pair() -> tuple[int, int]:
     y, pair = labels(), (state.get("base"), state.get("target"))
     if None not in pair and max(pair) < len(y) and y[pair[0]] != y[pair[1]]:
         return pair
-    example = paths.example(load.model_name("lgm"))
+    example = beta_paths.example(load.model_name("lgm"))
     if example is not None and example.manifest["split"] == load.clean_split():
         return tuple(example.manifest["pair"])
     return int(np.flatnonzero(y == 4)[0]), int(np.flatnonzero(y == 9)[0])
@@ -110,7 +110,7 @@ def shuffle(role: str) -> None:
     st.session_state[f"shuffle_{role}"] = st.session_state.get(f"shuffle_{role}", 0) + 1
 
 
-def pair_bar(base: int, target: int) -> paths.Recipe:
+def pair_bar(base: int, target: int) -> beta_paths.Recipe:
     """The row above the bench: pickers, presets, method, what the attacker knows. Returns how to make the path."""
     y = labels()
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -134,7 +134,7 @@ def pair_bar(base: int, target: int) -> paths.Recipe:
         state.put("method", picked)
         gamma = choose_gamma() if picked == "lm" else 0.0
         state.put("gamma", gamma)
-    return paths.Recipe(cast(Method, picked), gamma, load.threshold(load.model_name("lgm")))
+    return beta_paths.Recipe(cast(Method, picked), gamma, load.threshold(load.model_name("lgm")))
 
 
 def choose_gamma() -> float:
@@ -163,24 +163,24 @@ def images_of(path: Poisons | None, base: int, target: int) -> tuple[np.ndarray,
 
 
 @st.fragment
-def bench(base: int, target: int, recipe: paths.Recipe) -> None:
+def bench(base: int, target: int, recipe: beta_paths.Recipe) -> None:
     """The picture: everything about this pair, at every β that is ready."""
     names = {loss: load.model_name(loss) for loss in ("lgm", "softmax")}
     features = {loss: load.embedded(name, load.clean_split()).z for loss, name in names.items()}
     points = {loss: (z[base], z[target]) for loss, z in features.items()}
     beta = state.get("beta")
-    ready = {loss: paths.ready(name, (base, target), recipe) for loss, name in names.items()}
-    found, betas = paths.side_by_side(ready, beta)
-    more = bool(paths.next_work(list(names.values()), (base, target), recipe, beta)[0])
+    ready = {loss: beta_paths.ready(name, (base, target), recipe) for loss, name in names.items()}
+    found, betas = beta_paths.side_by_side(ready, beta)
+    more = bool(beta_paths.next_work(list(names.values()), (base, target), recipe, beta)[0])
     pair = images_of(found["lgm"], base, target)
     lab(found, pair, points, betas=betas, beta=beta, more=more, key="lab", on_release=keep_beta)
     path = found["lgm"]
     state.push()
     if path is not None:
-        keep_poison(path, paths.nearest(beta, betas), names["lgm"], load.dataset().classes)
+        keep_poison(path, beta_paths.nearest(beta, betas), names["lgm"], load.dataset().classes)
         poison_strip(names["lgm"], load.threshold(names["lgm"]))
         with guard():
-            save({loss: path for loss, path in found.items() if path is not None}, paths.nearest(beta, betas))
+            save({loss: path for loss, path in found.items() if path is not None}, beta_paths.nearest(beta, betas))
 
 
 def save(found: dict[str, Poisons], stop: int) -> None:
@@ -219,17 +219,17 @@ def rounding(before: Poisons, after: Poisons) -> str:
     return f"{text}; log p(f(x)|{claimed}) is {before.score[0]:.3f} nats before, {after.score[0]:.3f} after."
 
 
-def craft_missing(base: int, target: int, recipe: paths.Recipe) -> None:
+def craft_missing(base: int, target: int, recipe: beta_paths.Recipe) -> None:
     """Start what the picture lacks, in the background, and follow it; or say that it was stopped."""
     names = [load.model_name(loss) for loss in ("lgm", "softmax")]
-    lacking, betas = paths.next_work(names, (base, target), recipe, state.get("beta"))
+    lacking, betas = beta_paths.next_work(names, (base, target), recipe, state.get("beta"))
     order = (lacking, (base, target), recipe, betas)
-    picture = paths.job_key(names, (base, target), recipe, ())
-    key = paths.job_key(*order)
+    picture = beta_paths.job_key(names, (base, target), recipe, ())
+    key = beta_paths.job_key(*order)
     leave(key)
     if not lacking:
         return
-    job = paths.find(key)
+    job = beta_paths.find(key)
     stopped = st.session_state.get(_STOPPED) == picture
     if job is not None and (job.state == "failed" or (stopped and job.active)):
         job_panel(job, "Crafting", timed=False)  # which says why, or that it is stopping
@@ -240,7 +240,7 @@ def craft_missing(base: int, target: int, recipe: paths.Recipe) -> None:
             st.button("Go on crafting", icon=":material/play_arrow:", on_click=go_on, args=order)
         return
     try:
-        job = paths.start(*order)
+        job = beta_paths.start(*order)
     except QueueFull as error:
         st.warning(str(error), icon=":material/hourglass:")
         return
@@ -250,7 +250,7 @@ def craft_missing(base: int, target: int, recipe: paths.Recipe) -> None:
 
 def leave(key: str) -> None:
     """Cancel what was being crafted for a picture no longer shown; sessions that still want it start it anew."""
-    before = paths.find(st.session_state.get(_FOLLOWED, ""))
+    before = beta_paths.find(st.session_state.get(_FOLLOWED, ""))
     if before is not None and before.active and before.key != key:
         before.cancel()
     st.session_state[_FOLLOWED] = key
@@ -258,7 +258,7 @@ def leave(key: str) -> None:
 
 def stop(key: str, picture: str) -> None:
     """Cancel, and craft nothing more for this picture until asked to."""
-    job = paths.find(key)
+    job = beta_paths.find(key)
     if job is not None:
         job.cancel()
     st.session_state[_STOPPED] = picture
@@ -268,7 +268,7 @@ def go_on(*order: Any) -> None:
     """After a stop or a failure."""
     st.session_state.pop(_STOPPED, None)
     with contextlib.suppress(QueueFull):  # the page says so when it tries
-        paths.start(*order)
+        beta_paths.start(*order)
 
 
 @st.fragment

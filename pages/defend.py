@@ -9,8 +9,8 @@ from lgm.config import DefenseConfig
 from lgm.plots.theme import ROLE
 from lgm.stats.intervals import wilson_interval
 from lgm.utils.json import to_json
-from ui import attacks, load, state, trials, verdict
-from ui.attacks import CLEAN, POISONS, THRESHOLD
+from ui import defend_model, load, state, trials, verdict
+from ui.defend_model import CLEAN, POISONS, THRESHOLD
 from ui.frame import enlarged, guard, poison_strip, title
 from ui.jobs import job_panel
 
@@ -91,7 +91,7 @@ def shows(name: str, value: object) -> str:
 
 def controls() -> DefenseConfig:
     """The row above all: the setting, which the many attacks share with the example."""
-    config = attacks.setting()
+    config = defend_model.setting()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         key = shows("network", state.get("network"))
         losses = list(load.LOSSES)
@@ -113,7 +113,7 @@ def controls() -> DefenseConfig:
 
 def draw_row(attack: "Attack | None", loss: str) -> float | None:
     """Who attacks whom in the example, and T. Returns T in nats; None where there is no example."""
-    pair = attacks.classes()
+    pair = defend_model.classes()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         for name, other, label, value in (
             ("base_class", "target_class", "Poisons claim", pair[0]),
@@ -130,8 +130,8 @@ def draw_row(attack: "Attack | None", loss: str) -> float | None:
 
 def threshold_slider(attack: "Attack", loss: str) -> float:
     """T, and the way back to the calibrated one. Returns T in nats."""
-    current = attacks.current_threshold(attack, loss)
-    options = attacks.stops(attack, current)
+    current = defend_model.current_threshold(attack, loss)
+    options = defend_model.stops(attack, current)
     current = max(current, options[0])  # -inf: too few images to promise anything
     st.select_slider(
         "T: remove what has at most this log-likelihood (nats)",
@@ -308,8 +308,8 @@ def example(config: DefenseConfig, name: str, loss: str, report: verdict.Report 
     attack, whole = None, None
     with picture, guard():
         try:
-            attack = attacks.bare(name, config)
-            whole = attacks.complete(name, config, attack)
+            attack = defend_model.bare(name, config)
+            whole = defend_model.complete(name, config, attack)
         except ValueError as error:
             st.warning(str(error), icon=":material/warning:")
     with row:
@@ -331,11 +331,13 @@ def example(config: DefenseConfig, name: str, loss: str, report: verdict.Report 
 
 def await_poisons(name: str, config: DefenseConfig) -> None:
     """The craft that the example waits for, or the way to begin it."""
-    job = attacks.crafting(name, config)
+    job = defend_model.crafting(name, config)
     if job is not None:
-        job_panel(job, f"Crafting {config.poisons} poisons", on_cancel=attacks.stop_crafting)
+        job_panel(job, f"Crafting {config.poisons} poisons", on_cancel=defend_model.stop_crafting)
     if job is None or job.state == "failed":
-        st.button("Craft the poisons", icon=":material/play_arrow:", on_click=attacks.craft_again, args=(name, config))
+        st.button(
+            "Craft the poisons", icon=":material/play_arrow:", on_click=defend_model.craft_again, args=(name, config)
+        )
 
 
 def said_of_example(attack: "Attack | None", shown: "Demonstration", loss: str, report: verdict.Report | None) -> str:
@@ -407,7 +409,7 @@ def downloads(attack: "Attack", shown: "Demonstration") -> None:
     with st.container(horizontal=True):
         st.download_button(
             "Images in the plane (CSV)",
-            lambda: attacks.table(attack, shown).to_csv(index=False),
+            lambda: defend_model.table(attack, shown).to_csv(index=False),
             "defend-plane.csv",
             "text/csv",
             on_click="ignore",

@@ -9,10 +9,10 @@ from lgm.stats.intervals import outward, percent_text
 from lgm.utils.json import to_json
 from ui import load, state
 from ui.baselines import simpler_detectors
-from ui.case import Case, describe
+from ui.components.threshold import threshold_picture
+from ui.detection_view import Case, describe
 from ui.frame import current_poison, guard, poison_strip, title
 from ui.poison_sets import adopt_finished, choose_set, craft_panel, sets_for
-from ui.threshold import threshold_picture
 
 
 @st.cache_resource(show_spinner="Scoring clean data and poisons", max_entries=8)

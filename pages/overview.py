@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from lgm.attacks.result import Poisons
-from ui import load, paths
-from ui.case import describe
+from ui import beta_paths, load
+from ui.components.beta_explorer import lab
+from ui.detection_view import describe
 from ui.frame import age, guard, title
-from ui.lab import lab
 from ui.words import explain, term
 
 if TYPE_CHECKING:
-    from lgm.experiments.claims import Claim, Side
+    from lgm.experiments.claims import Claim, Findings
     from lgm.experiments.study import Study
 
 LEAD = "It looks like one thing and means another, so its label seems right. Its features give it away."
@@ -46,14 +46,14 @@ TERMS = ("collides", "β", "γ", "T", "nats", "AUC", "TPR", "FPR", "D_f")  # of 
 def story() -> Poisons | None:
     """The live picture: one pair for all betas, playing by itself. Returns its poisons."""
     name = load.model_name("lgm")
-    path = paths.example(name)
+    path = beta_paths.example(name)
     if path is None:
         st.info(f"`{name}` has no ready-made example: craft a poison for it on the Craft page.")
         return None
     z = load.embedded(name, path.manifest["split"]).z
     pair = (path.bases[0], int(path.labels[0]), path.targets[0], int(path.target_labels[0]))
     points = {"lgm": (z[path.base_index[0]], z[path.target_index[0]])}
-    lab({"lgm": path}, pair, points, betas=paths.stops(path), beta=8e-3, story=True, key="story")
+    lab({"lgm": path}, pair, points, betas=beta_paths.stops(path), beta=8e-3, story=True, key="story")
     return path
 
 
@@ -79,13 +79,13 @@ def judged(lgm: str, softmax: str, hashes: tuple[str, str], study: "Study | None
     return paper_claims(side(lgm), side(softmax), for_claims(study))
 
 
-def side(name: str) -> "Side":
+def side(name: str) -> "Findings":
     """What is known of a network."""
-    from lgm.experiments.claims import Side
+    from lgm.experiments.claims import Findings
 
     poisons = load.poisons_or_none(name)
     clean = None if poisons is None else load.embedded(name, str(poisons.manifest["split"]))
-    return Side(load.features(name).splits[load.dataset().held_out], poisons, clean)
+    return Findings(load.features(name).splits[load.dataset().held_out], poisons, clean)
 
 
 title("What is a clean-label poison, and why would a Gaussian see it?", LEAD)

@@ -15,13 +15,13 @@ from lgm.models.features import read_gaussians
 from lgm.models.registry import SHIPPED, locate, user_folder
 from lgm.plots.features import projection
 from lgm.stats.intervals import wilson_interval
-from ui import load, runs, state, uploads
-from ui.film import film
+from ui import load, state, training_runs, uploads
+from ui.components.training_replay import film
 from ui.frame import guard, title
 from ui.job_queue import Job, QueueFull
 from ui.jobs import job_panel, runner, tick_while
 from ui.markdown import plain
-from ui.runs import Epoch, Run, Unfinished
+from ui.training_runs import Epoch, Run, Unfinished
 from ui.words import WORDS
 
 LOSSES = {"lgm": "LGM", "softmax": "Softmax"}
@@ -95,7 +95,7 @@ def choose() -> None:
     """Everything a run can be told, and the button that starts it."""
     loss = cast(Loss, pick("Loss", LOSSES, "train_loss"))
     dataset = load.dataset()
-    networks = {name: NETWORKS[name] for name in runs.networks(dataset.name)}
+    networks = {name: NETWORKS[name] for name in training_runs.networks(dataset.name)}
     network = cast(Network, pick("Network", networks, f"train_network_{dataset.name}"))
     gaussian = choose_gaussian(disabled=loss != "lgm")
     names = [name for name in ("bundled-train", "train") if name in dataset.splits]
@@ -105,16 +105,16 @@ def choose() -> None:
     usual = EPOCHS[network]
     epochs = left.number_input("Epochs", 1, 200, usual, key=f"train_epochs_{network}", persist_state="session")
     seed = right.number_input("Seed", 0, 99_999, 1, key="train_seed", persist_state="session")
-    suggested = runs.free_name(f"my-{loss}")
+    suggested = training_runs.free_name(f"my-{loss}")
     name = st.text_input("Save as", placeholder=suggested, key="train_name", max_chars=64).strip() or suggested
     own = gaussian if loss == "lgm" else {}
-    config = runs.recipe(dataset.name, network, loss, split=split, epochs=epochs, seed=seed, **own)
+    config = training_runs.recipe(dataset.name, network, loss, split=split, epochs=epochs, seed=seed, **own)
     busy = not splits or training_own()
-    left = runs.stopped(name)
+    left = training_runs.stopped(name)
     if left is not None:
         resume_or_begin_anew(left, config, busy=busy)
     elif st.button("Train", type="primary", icon=":material/play_arrow:", disabled=busy, width="stretch"):
-        begin(lambda: runs.start(config, name))
+        begin(lambda: training_runs.start(config, name))
     if splits:
         st.caption("The time left is shown once it runs, by its pace so far.")
     else:
@@ -127,7 +127,7 @@ def resume_or_begin_anew(left: Unfinished, config: TrainConfig, *, busy: bool) -
     with st.container(horizontal=True):
         resume_button(left, followed(), key="resume_named")
         if st.button("Begin anew", icon=":material/restart_alt:", disabled=busy, help="Discards the epochs kept."):
-            begin(lambda: runs.start_anew(config, left.name))
+            begin(lambda: training_runs.start_anew(config, left.name))
 
 
 def data_text(split: str, dataset: str | None = None) -> str:
@@ -211,14 +211,14 @@ def training_own() -> bool:
 def followed() -> Run | None:
     """The run on show: this session's, else the first that is going on; a reload is another session."""
     if "train_run" not in st.session_state:
-        for run in runs.active_runs()[:1]:
+        for run in training_runs.active_runs()[:1]:
             st.session_state["train_run"] = run
     return st.session_state.get("train_run")
 
 
 def choose_run(run: Run | None) -> None:
     """Which of several runs to follow."""
-    going = {each.job.key: each for each in runs.active_runs()}
+    going = {each.job.key: each for each in training_runs.active_runs()}
     if run is not None:
         going.setdefault(run.job.key, run)
     if len(going) > 1:
@@ -250,7 +250,7 @@ def finished(run: Run) -> None:
 
 
 def stopped(run: Run) -> None:
-    left_over = [one for one in runs.unfinished() if isinstance(one, Unfinished) and one.name == run.name]
+    left_over = [one for one in training_runs.unfinished() if isinstance(one, Unfinished) and one.name == run.name]
     if not left_over:
         kept = " Its finished epochs of the warm start are kept: Train again goes on from there."
         why = "in its warm start." + kept if run.config.warm_start else "before it began."
@@ -267,7 +267,7 @@ def kept_text(run: Unfinished) -> str:
 
 def resume_button(one: Unfinished, run: Run | None, key: str) -> None:
     if st.button("Resume", key=key, icon=":material/play_arrow:", disabled=training_own()):
-        begin(lambda: runs.resume(one, run))
+        begin(lambda: training_runs.resume(one, run))
 
 
 def use_button(name: str, key: str) -> None:
@@ -297,12 +297,12 @@ def show(run: Run | None, loss: str) -> None:
     if run is None:
         show_model(load.model_name(loss))
     else:
-        st.fragment(show_run, run_every=tick_while(bool(runs.active_runs())))(run)
+        st.fragment(show_run, run_every=tick_while(bool(training_runs.active_runs())))(run)
 
 
 def show_run(run: Run) -> None:
     """A run, as far as it is."""
-    for going in runs.active_runs():
+    for going in training_runs.active_runs():
         going.job.watch()
     film(list(run.job.log), run.config, title=f"{run.name}: {describe(run.config)}", identity=run.job.key, key="film")
 
@@ -312,7 +312,7 @@ def show_model(name: str) -> None:
     card, features = load.card(name), load.features(name)
     dataset = card.config.dataset
     seen = projection(features)
-    split = runs.held_out(features.splits[DATASETS[dataset].held_out], dataset)
+    split = training_runs.held_out(features.splits[DATASETS[dataset].held_out], dataset)
     means, sigmas = read_gaussians(locate(name))
     if not seen.exact:
         means, sigmas = None if means is None else seen(means), None  # orthonormal axes keep a round Gaussian round
@@ -352,7 +352,7 @@ def accuracy_text(name: str) -> str:
 def held_out_accuracy(name: str) -> tuple[float, float, float]:
     """Share of the images that no run here trains on, and its 95 % interval."""
     dataset = load.card(name).config.dataset
-    seen = runs.held_out(load.features(name).splits[DATASETS[dataset].held_out], dataset)
+    seen = training_runs.held_out(load.features(name).splits[DATASETS[dataset].held_out], dataset)
     hits = int((seen.predicted == seen.labels).sum())
     return hits / len(seen.labels), *wilson_interval(hits, len(seen.labels))
 
@@ -365,7 +365,7 @@ def percent(share: float) -> str:
 
 
 def more(run: Run | None) -> None:
-    waiting = runs.unfinished()
+    waiting = training_runs.unfinished()
     titles = ["Networks", "Add a network", f"Stopped runs ({len(waiting)})", "Official files", "What am I looking at?"]
     networks, add, stopped_runs, official, about = st.tabs(titles, key="train_more")
     with networks, guard():
@@ -446,7 +446,7 @@ def add_network() -> None:
             "Card (.json); the paper's own weights need none", "json", key=f"upload_card_{count}"
         )
         st.html(_DROPZONES, unsafe_allow_javascript=True)
-    suggested = runs.free_name("uploaded")
+    suggested = training_runs.free_name("uploaded")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Name of the new network", placeholder=suggested, key=f"upload_name_{count}", width=260)
         pressed = st.button("Check and add", icon=":material/upload:", disabled=weights is None)
@@ -473,7 +473,11 @@ def list_stopped(waiting: list[Unfinished | CheckpointError], run: Run | None) -
             st.markdown(f"**`{one.name}`**: {describe(one.config)}. {kept_text(one)}")
             resume_button(one, run, key=f"resume_{one.name}")
             st.button(
-                "Delete", key=f"discard_{one.name}", icon=":material/delete:", on_click=runs.discard, args=(one.name,)
+                "Delete",
+                key=f"discard_{one.name}",
+                icon=":material/delete:",
+                on_click=training_runs.discard,
+                args=(one.name,),
             )
 
 

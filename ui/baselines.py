@@ -10,7 +10,7 @@ from lgm.attacks.result import Poisons
 from lgm.detection.compare import DECIDING, Comparison, Result, compare, in_words, rule_in_words
 from lgm.detection.filters import gather_evidence
 from ui import load
-from ui.case import Case, describe
+from ui.detection_view import Case, describe
 from ui.frame import guard
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from lgm.data.registry import load_split
 from lgm.experiments.study import outdated
 from lgm.utils.progress import part
 from ui import load
-from ui.attacks import POISONS
+from ui.defend_model import POISONS
 from ui.job_queue import Job, QueueFull
 from ui.jobs import jobs_of, runner
 from ui.verdict import Report

@@ -10,7 +10,7 @@ from lgm.models.card import Card, CheckpointError, card_path
 from lgm.models.card_schema import is_number
 from lgm.models.registry import user_folder
 from lgm.utils.outputs import writing_errors
-from ui.runs import claimed
+from ui.training_runs import claimed
 
 if TYPE_CHECKING:
     from lgm.models.classifier import Classifier

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lgm.config import FPR_GRID
-from lgm.detection.filters import DETECTORS, Detector, Evidence
+from lgm.detection.filters import DETECTORS, Detector, FilterInputs
 from lgm.detection.metrics import Rates, Roc, rates_of, roc
 from lgm.detection.thresholds import is_removed
 from lgm.stats.bootstrap import resample
@@ -134,7 +134,7 @@ class Comparison:
         }
 
 
-def compare(evidence: Evidence, seed: int = 1, *, resamples: int = 1000, fpr: float = 0.01) -> list[Comparison]:
+def compare(evidence: FilterInputs, seed: int = 1, *, resamples: int = 1000, fpr: float = 0.01) -> list[Comparison]:
     """All detectors on the same images, with 95 % intervals; the reference first.
 
     AUC and TPRs have the intervals of `rates`. For differences clean images and poisons are drawn anew, each group by

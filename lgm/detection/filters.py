@@ -20,7 +20,7 @@ _NEIGHBOURS = 20  # of the local outlier factor
 
 
 @dataclass(frozen=True)
-class Evidence:
+class FilterInputs:
     """What a detector may look at: D_t as one network sees it, and features of images that are trusted.
 
     Attributes:
@@ -81,28 +81,28 @@ class Detector:
     title: str
     source: str
     trusts: str
-    score: Callable[[Evidence], np.ndarray]
+    score: Callable[[FilterInputs], np.ndarray]
 
 
-def _own(evidence: Evidence) -> np.ndarray:
+def _own(evidence: FilterInputs) -> np.ndarray:
     return evidence.log_likelihood
 
 
-def _confidence(evidence: Evidence) -> np.ndarray:
+def _confidence(evidence: FilterInputs) -> np.ndarray:
     return evidence.log_odds
 
 
-def _fitted(evidence: Evidence) -> np.ndarray:
+def _fitted(evidence: FilterInputs) -> np.ndarray:
     return fit_density(evidence.trusted_z, evidence.trusted_labels)(evidence.z, evidence.labels)
 
 
-def _nearness(evidence: Evidence) -> np.ndarray:
+def _nearness(evidence: FilterInputs) -> np.ndarray:
     classes = np.unique(evidence.trusted_labels)
     centroids = np.stack([evidence.trusted_z[evidence.trusted_labels == k].mean(0) for k in classes])
     return -np.linalg.norm(evidence.z - centroids[np.searchsorted(classes, evidence.labels)], axis=1)
 
 
-def _votes(evidence: Evidence) -> np.ndarray:
+def _votes(evidence: FilterInputs) -> np.ndarray:
     """Share of an image's k nearest neighbours that carry its label; k is half of a class, on the average.
 
     K has to exceed twice the poisons among an image's neighbours, or these outvote the clean ones; and to stay below
@@ -116,10 +116,10 @@ def _votes(evidence: Evidence) -> np.ndarray:
     return (evidence.labels[nearest] == evidence.labels[:, None]).mean(1)
 
 
-def _by_class(score: Callable[[np.ndarray], np.ndarray]) -> Callable[[Evidence], np.ndarray]:
+def _by_class(score: Callable[[np.ndarray], np.ndarray]) -> Callable[[FilterInputs], np.ndarray]:
     """A score (n, D) -> (n,) that knows one class only, for all: among the images that claim the same label."""
 
-    def scores(evidence: Evidence) -> np.ndarray:
+    def scores(evidence: FilterInputs) -> np.ndarray:
         out = np.empty(len(evidence.z))
         for k in np.unique(evidence.labels):
             mine = evidence.labels == k
@@ -216,7 +216,7 @@ DETECTORS = {
 
 def gather_evidence(
     model: "Classifier", card: Card, features: FeatureMap, clean: Features, poisons: Poisons | LabelledImages
-) -> Evidence:
+) -> FilterInputs:
     """D_t as a network sees it, whatever network the poisons were crafted on.
 
     Args:
@@ -229,7 +229,7 @@ def gather_evidence(
             collided, for nobody knows.
 
     Raises:
-        ValueError: images of another shape than the network's, or see `Evidence`.
+        ValueError: images of another shape than the network's, or see `FilterInputs`.
         DataError: its training images are neither stored with it nor on this machine.
     """
     from lgm.models.checkpoint import embed_split  # torch takes two seconds
@@ -244,7 +244,7 @@ def gather_evidence(
     trusted = features.splits.get(config.split) or embed_split(model, load_split(config.split, config.dataset))
     z, labels = np.concatenate([clean.z, z]), np.concatenate([clean.labels, poisons.labels])
     log_odds, log_likelihood = score_claims(model, z, labels)
-    return Evidence(
+    return FilterInputs(
         z=z * card.feature_scale,
         labels=labels,
         log_odds=log_odds,

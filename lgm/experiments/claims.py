@@ -36,7 +36,7 @@ NOT_TRIED = (
 
 
 @dataclass(frozen=True)
-class Reading:
+class Effect:
     """An estimate and its 95 % interval; the claim has it above the bound, or below."""
 
     value: float
@@ -77,7 +77,7 @@ class Claim:
         return asdict(self)
 
 
-def by_readings(readings: Sequence[Reading]) -> Verdict:
+def by_readings(readings: Sequence[Effect]) -> Verdict:
     """Does not hold if one contradicts; holds if all support, under conditions if only some do; else open."""
     signs = [reading.sign for reading in readings]
     if -1 in signs:
@@ -87,7 +87,7 @@ def by_readings(readings: Sequence[Reading]) -> Verdict:
     return "open"
 
 
-def unless_refuted(readings: Sequence[Reading]) -> Verdict:
+def unless_refuted(readings: Sequence[Effect]) -> Verdict:
     """For "nothing does" and "no attack can": one that contradicts refutes it, and any number cannot confirm it."""
     signs = [reading.sign for reading in readings]
     if -1 in signs:
@@ -96,7 +96,7 @@ def unless_refuted(readings: Sequence[Reading]) -> Verdict:
 
 
 @dataclass(frozen=True)
-class Crafted:
+class PoisonStatistics:
     """How visible the poisons of some pairs are, on one network.
 
     Attributes:
@@ -116,26 +116,26 @@ class Crafted:
     ssim: np.ndarray | None = None
 
     @staticmethod
-    def of_poisons(poisons: Poisons) -> "Crafted":
+    def of_poisons(poisons: Poisons) -> "PoisonStatistics":
         """A set of one beta; NaN, which equals nothing, if it has several."""
         beta = float(poisons.beta[0]) if len(np.unique(poisons.beta)) == 1 else float("nan")
-        return Crafted(beta, poisons.base_index, poisons.target_index, poisons.collided, poisons.l2)
+        return PoisonStatistics(beta, poisons.base_index, poisons.target_index, poisons.collided, poisons.l2)
 
     @staticmethod
-    def of_tradeoff(tradeoff: Tradeoff, beta: float) -> "Crafted":
+    def of_tradeoff(tradeoff: Tradeoff, beta: float) -> "PoisonStatistics":
         """The pairs of a sweep at one beta of its grid. Raises ValueError for any other."""
         i = tradeoff.index(beta)
         rows = tradeoff.collided[i], tradeoff.l2[i], tradeoff.ssim[i]
-        return Crafted(beta, tradeoff.bases, tradeoff.targets, *rows)
+        return PoisonStatistics(beta, tradeoff.bases, tradeoff.targets, *rows)
 
 
 @dataclass(frozen=True)
-class Side:
+class Findings:
     """What is known of one network.
 
     Attributes:
         held_out: Clean images that it was not trained on.
-        poisons: Crafted on it; None if there are none.
+        poisons: PoisonStatistics on it; None if there are none.
         clean: The images that its poisons are told from; None without them, or without a density.
     """
 
@@ -144,7 +144,7 @@ class Side:
     clean: Features | None = None
 
 
-def paper_claims(lgm: Side, softmax: Side, study: dict[str, Any] | None = None) -> list[Claim]:
+def paper_claims(lgm: Findings, softmax: Findings, study: dict[str, Any] | None = None) -> list[Claim]:
     """All claims, in the order of the paper.
 
     Args:
@@ -178,7 +178,7 @@ def farther_apart(lgm: Features, softmax: Features, *, seed: int = 1) -> Claim:
     values = [separability(features.z, features.labels) for features in (lgm, softmax)]
     drawn = [separability_bootstrap(features.z, features.labels, seed=seed) for features in (lgm, softmax)]
     spans = [(value, *percentile_interval(those)) for value, those in zip(values, drawn, strict=True)]
-    difference = Reading(values[0] - values[1], *percentile_interval(drawn[0] - drawn[1]))
+    difference = Effect(values[0] - values[1], *percentile_interval(drawn[0] - drawn[1]))
     return Claim(
         section="4.2",
         text="Classes lie farther apart under LGM than under softmax",
@@ -197,7 +197,7 @@ _EQUAL_BETA_RULE = (
 )
 
 
-def more_visible(lgm: Crafted | None, softmax: Crafted | None) -> Claim:
+def more_visible(lgm: PoisonStatistics | None, softmax: PoisonStatistics | None) -> Claim:
     """Section 4.3, as the paper compares: at one beta. Open unless both are of the same pairs and the same beta."""
     if lgm is None or softmax is None:
         return _open(*_EQUAL_BETA, _EQUAL_BETA_RULE)
@@ -205,13 +205,13 @@ def more_visible(lgm: Crafted | None, softmax: Crafted | None) -> Claim:
     if not same:
         why = "the networks' poisons are of other pairs or another β: craft both with the same seed and β"
         return _open(*_EQUAL_BETA, _EQUAL_BETA_RULE, why)
-    readings = [Reading(*mean_interval((lgm.l2 - softmax.l2).astype(np.float64)))]
+    readings = [Effect(*mean_interval((lgm.l2 - softmax.l2).astype(np.float64)))]
     measured = (
         f"mean L2 at β = {lgm.beta:g}, {len(lgm.l2)} pairs: {lgm.l2.mean():.2f} LGM, {softmax.l2.mean():.2f} softmax; "
         f"difference {_of(readings[0])}"
     )
     if lgm.ssim is not None and softmax.ssim is not None:
-        readings.append(Reading(*mean_interval(softmax.ssim - lgm.ssim)))
+        readings.append(Effect(*mean_interval(softmax.ssim - lgm.ssim)))
         measured += f"; SSIM {lgm.ssim.mean():.2f} and {softmax.ssim.mean():.2f}, softmax less LGM {_of(readings[1])}"
     measured += f"; but they collide in {lgm.collided.mean():.0%} and {softmax.collided.mean():.0%} of the cases"
     return Claim(*_EQUAL_BETA, measured=measured, verdict=by_readings(readings), rule=_EQUAL_BETA_RULE)
@@ -229,7 +229,7 @@ def more_visible_when_matched(comparison: Matched | None) -> Claim:
     """Section 4.3 at matched collision. Open without a comparison, or if no pair collides."""
     if comparison is None or not comparison.n:
         return _open(*_MATCHED, _MATCHED_RULE)
-    readings = [Reading(*comparison.l2), Reading(*comparison.ssim)]
+    readings = [Effect(*comparison.l2), Effect(*comparison.ssim)]
     half = next(row for row in comparison.rows() if row["share"] == 0.5)
     share, low, high = comparison.share_more
     measured = (
@@ -259,11 +259,11 @@ def likelihood_separates(report: dict[str, Any] | None) -> Claim:
         if not n:
             continue
         caught = [
-            Reading(report[f"tpr_at_fpr{of}"][rate], *report[f"tpr_at_fpr{of}_interval"][rate], bound=CAUGHT)
+            Effect(report[f"tpr_at_fpr{of}"][rate], *report[f"tpr_at_fpr{of}_interval"][rate], bound=CAUGHT)
             for rate in _RATES
         ]
         readings += caught
-        auc = _of(Reading(report[f"auc{of}"], *report[f"auc{of}_interval"]), 4)
+        auc = _of(Effect(report[f"auc{of}"], *report[f"auc{of}_interval"]), 4)
         parts.append(
             f"of {name} {n} poisons {_share(caught[0])} are caught at 1 % false positives, {_share(caught[1])} at 5 % "
             f"(AUC {auc})"
@@ -325,7 +325,7 @@ def filtering_prevents(lgm: dict[str, Any] | None, softmax: dict[str, Any] | Non
     return Claim(*_PREVENTS, measured, _prevented(before, after, cost), _PREVENTS_RULE)
 
 
-def _prevented(before: Reading, after: Reading, cost: Reading) -> Verdict:
+def _prevented(before: Effect, after: Effect, cost: Effect) -> Verdict:
     """Success decides; cost can only lower."""
     if before.sign >= 0 or not after.sign:  # the bound is the claim's: an attack above it is not prevented
         return "open"
@@ -350,7 +350,7 @@ def filtering_withstands(frontier: Sequence[dict[str, Any]] | None) -> Claim:
     """
     if not frontier:
         return _open(*_WITHSTANDS, _WITHSTANDS_RULE)
-    readings = [Reading(a["attack_success"], *a["interval"], bound=SUCCESS, side="below") for a in frontier]
+    readings = [Effect(a["attack_success"], *a["interval"], bound=SUCCESS, side="below") for a in frontier]
     worst = max(range(len(readings)), key=lambda i: readings[i].value)
     gammas = ", ".join(f"{attacker['gamma']:g}" for attacker in frontier)
     measured = (
@@ -360,29 +360,31 @@ def filtering_withstands(frontier: Sequence[dict[str, Any]] | None) -> Claim:
     return Claim(*_WITHSTANDS, measured, unless_refuted(readings), _WITHSTANDS_RULE)
 
 
-def _equal_beta(sweeps: dict[str, Tradeoff] | None, lgm: Side, softmax: Side) -> tuple[Crafted | None, Crafted | None]:
+def _equal_beta(
+    sweeps: dict[str, Tradeoff] | None, lgm: Findings, softmax: Findings
+) -> tuple[PoisonStatistics | None, PoisonStatistics | None]:
     """From the sweeps at the paper's beta, where structural similarity is measured too; else from the poisons."""
     if sweeps:
         beta = PoisonConfig().beta
-        return Crafted.of_tradeoff(sweeps["lgm"], beta), Crafted.of_tradeoff(sweeps["softmax"], beta)
+        return PoisonStatistics.of_tradeoff(sweeps["lgm"], beta), PoisonStatistics.of_tradeoff(sweeps["softmax"], beta)
     if lgm.poisons is None or softmax.poisons is None:
         return None, None
-    return Crafted.of_poisons(lgm.poisons), Crafted.of_poisons(softmax.poisons)
+    return PoisonStatistics.of_poisons(lgm.poisons), PoisonStatistics.of_poisons(softmax.poisons)
 
 
-def _detection(side: Side) -> dict[str, Any] | None:
+def _detection(side: Findings) -> dict[str, Any] | None:
     if side.poisons is None or side.clean is None:
         return None
     return detection_report(side.clean.score, side.poisons.score, side.poisons.collided, FPR).to_dict()
 
 
-def _success(report: dict[str, Any], arm: str) -> Reading:
-    return Reading(report["attack_success"][arm], *report["interval"][arm], bound=SUCCESS, side="below")
+def _success(report: dict[str, Any], arm: str) -> Effect:
+    return Effect(report["attack_success"][arm], *report["interval"][arm], bound=SUCCESS, side="below")
 
 
-def _cost(report: dict[str, Any]) -> Reading:
+def _cost(report: dict[str, Any]) -> Effect:
     low, high = (math.nan if end is None else end for end in report["accuracy_lost_interval"]["filtered"])
-    return Reading(report["accuracy_lost"]["filtered"], low, high, bound=COST, side="below")
+    return Effect(report["accuracy_lost"]["filtered"], low, high, bound=COST, side="below")
 
 
 def _open(section: str, text: str, rule: str, why: str = "not measured yet") -> Claim:
@@ -400,15 +402,15 @@ def _percent(value: float, low: float, high: float) -> str:
     return "{} ({} to {})".format(percent_text(value), *outward(100 * low, 100 * high, 1))
 
 
-def _of(reading: Reading, digits: int = 2) -> str:
+def _of(reading: Effect, digits: int = 2) -> str:
     return _number(reading.value, reading.low, reading.high, digits)
 
 
-def _share(reading: Reading) -> str:
+def _share(reading: Effect) -> str:
     return _percent(reading.value, reading.low, reading.high)
 
 
-def _points(reading: Reading) -> str:
+def _points(reading: Effect) -> str:
     if math.isnan(reading.low):
         return f"{100 * reading.value:.2f} (in every trial)"
     return _number(100 * reading.value, 100 * reading.low, 100 * reading.high)

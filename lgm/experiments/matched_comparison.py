@@ -20,7 +20,7 @@ _NONE = Estimate(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
-class Needed:
+class LeastChange:
     """The least visible poison of each of P pairs that collides.
 
     Attributes:
@@ -46,8 +46,8 @@ class Matched:
         n: Pairs that count.
     """
 
-    lgm: Needed
-    softmax: Needed
+    lgm: LeastChange
+    softmax: LeastChange
     neither: int
     l2: Estimate
     ssim: Estimate
@@ -72,12 +72,12 @@ class Matched:
         return {**plain(values), "pairs": len(self.lgm.l2), "more": self.more, "n": self.n, "neither": self.neither}
 
 
-def needed(tradeoff: Tradeoff) -> Needed:
+def needed(tradeoff: Tradeoff) -> LeastChange:
     """For each pair, the collision with the smallest L2 over all betas."""
     l2 = np.where(tradeoff.collided, tradeoff.l2, np.inf)
     at, pair = l2.argmin(axis=0), np.arange(len(tradeoff))
     least = l2[at, pair]
-    return Needed(least, np.where(np.isfinite(least), tradeoff.ssim[at, pair], -np.inf))
+    return LeastChange(least, np.where(np.isfinite(least), tradeoff.ssim[at, pair], -np.inf))
 
 
 def matched(lgm: Tradeoff, softmax: Tradeoff, *, seed: int = 1) -> Matched:

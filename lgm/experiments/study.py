@@ -38,7 +38,7 @@ Study = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Extent:
+class StudySize:
     """How much is measured.
 
     Attributes:
@@ -63,10 +63,10 @@ class Extent:
     gammas: tuple[float, ...] = GAMMA_GRID
 
 
-QUICK = Extent(
+QUICK = StudySize(
     pairs=20, attacks=0, trials=20, poisons=(1, 5, 10), clean=(10,), knowing=10, all_classes=0, resamples=200
 )
-FULL = Extent(
+FULL = StudySize(
     pairs=100,
     attacks=20,
     trials=100,
@@ -84,7 +84,7 @@ EXTENTS = {"quick": QUICK, "lean": LEAN, "full": FULL}
 def run_study(
     names: dict[str, str],
     split: Split,
-    extent: Extent,
+    extent: StudySize,
     seed: int = 1,
     *,
     others: Sequence[str] = (),

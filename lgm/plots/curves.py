@@ -184,7 +184,7 @@ def roc_curves(curves: dict[str, Roc]) -> go.Figure:
 
 
 @dataclass(frozen=True)
-class Traded:
+class CurveSpec:
     """Something that beta trades: what `beta_curves` draws of it.
 
     Attributes:
@@ -201,18 +201,18 @@ class Traded:
 
 
 TRADED = {
-    "collision": Traded(
+    "collision": CurveSpec(
         "Collisions and detection",
         "share of the poisons",
         (("collided", "collide", "solid"), ("tpr", "caught at 1 % FPR", "dot")),
     ),
-    "attack": Traded(
+    "attack": CurveSpec(
         "Attack success",
         "share of the attacks",
         (("unfiltered", "succeed unfiltered", "solid"), ("filtered", "filtered", "dot")),
     ),
-    "l2": Traded("Visibility (L2)", "L2 distance to the base", (("l2", "L2", "solid"),), share=False),
-    "ssim": Traded("Visibility (SSIM)", "SSIM with the base", (("ssim", "SSIM", "solid"),), share=False),
+    "l2": CurveSpec("Visibility (L2)", "L2 distance to the base", (("l2", "L2", "solid"),), share=False),
+    "ssim": CurveSpec("Visibility (SSIM)", "SSIM with the base", (("ssim", "SSIM", "solid"),), share=False),
 }
 
 

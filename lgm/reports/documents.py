@@ -15,7 +15,7 @@ from lgm.config import DefenseConfig
 from lgm.data.registry import DATASETS
 from lgm.experiments.beta_selection import choose_beta
 from lgm.experiments.beta_sweep import Tradeoff
-from lgm.experiments.claims import Claim, Side, paper_claims
+from lgm.experiments.claims import Claim, Findings, paper_claims
 from lgm.experiments.study import Study, for_claims, frontier_meaning, outdated, poisons_or_none, provenance, read_study
 from lgm.models.card import Card, CheckpointError
 from lgm.models.features import read_features
@@ -30,7 +30,7 @@ _BLOCK = re.compile(r"(<!-- results: (\w+) ([\w-]+) -->\n).*?(<!-- end of result
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkRow:
     """What a shipped network's card says of it. Accuracies on the official test set, with Wilson's interval."""
 
     card: Card
@@ -39,12 +39,12 @@ class Network:
     tested_on: int
 
     @staticmethod
-    def of(name: str) -> "Network":
+    def of(name: str) -> "NetworkRow":
         """From the card and the embedded features of a checkpoint."""
         tested = read_features(name).splits["test"]
         hits = int((tested.predicted == tested.labels).sum())
         n = len(tested.labels)
-        return Network(read_card(name), hits / n, wilson_interval(hits, n), n)
+        return NetworkRow(read_card(name), hits / n, wilson_interval(hits, n), n)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Record:
     """All that is known of one dataset's shipped networks, as the templates read it."""
 
     study: Study
-    networks: list[Network]
+    networks: list[NetworkRow]
     claims: list[Claim]
 
     @staticmethod
@@ -66,7 +66,7 @@ class Record:
         models = study["about"]["models"]
         names = [*models.values(), *study["about"].get("others", {})]
         return Record(
-            study, [Network.of(name) for name in names], judge_claims(models["lgm"], models["softmax"], study)
+            study, [NetworkRow.of(name) for name in names], judge_claims(models["lgm"], models["softmax"], study)
         )
 
     @property
@@ -113,10 +113,10 @@ def judge_claims(lgm: str, softmax: str, study: Study | None) -> list[Claim]:
     return paper_claims(_side(lgm), _side(softmax), for_claims(study))
 
 
-def _side(name: str) -> Side:
+def _side(name: str) -> Findings:
     features, poisons = read_features(name), poisons_or_none(name)
     clean = None if poisons is None else features.splits.get(str(poisons.manifest["split"]))
-    return Side(features.splits[DATASETS[read_card(name).config.dataset].held_out], poisons, clean)
+    return Findings(features.splits[DATASETS[read_card(name).config.dataset].held_out], poisons, clean)
 
 
 def render(document: str, records: dict[str, Record]) -> str:

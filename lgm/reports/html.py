@@ -18,7 +18,7 @@ from lgm.defense.report import ARMS
 from lgm.detection.metrics import detection_report, roc
 from lgm.experiments.beta_selection import choose_beta
 from lgm.experiments.beta_sweep import Tradeoff
-from lgm.experiments.claims import Side, paper_claims
+from lgm.experiments.claims import Findings, paper_claims
 from lgm.experiments.matched_comparison import matched
 from lgm.experiments.study import Study, for_claims, frontier_meaning, poisons_or_none, provenance
 from lgm.models.checkpoint import embed_split, load_checkpoint
@@ -49,7 +49,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Network:
+class ReportNetwork:
     """What the report knows of one: its features, clean images as it sees them, and the poisons beside it."""
 
     name: str
@@ -59,17 +59,17 @@ class Network:
     dataset: Dataset
 
     @staticmethod
-    def read(name: str, split: Split) -> "Network":
+    def read(name: str, split: Split) -> "ReportNetwork":
         """A checkpoint, and ``split`` through it."""
         model, card = load_checkpoint(name)
         features = read_features(name)
         clean = features.splits.get(split.name) or embed_split(model, split)
-        return Network(name, features, clean, poisons_or_none(name), DATASETS[card.config.dataset])
+        return ReportNetwork(name, features, clean, poisons_or_none(name), DATASETS[card.config.dataset])
 
     @property
-    def side(self) -> Side:
+    def side(self) -> Findings:
         """For the claims."""
-        return Side(self.features.splits[self.dataset.held_out], self.poisons, self.clean)
+        return Findings(self.features.splits[self.dataset.held_out], self.poisons, self.clean)
 
 
 def write_report(study: Study, names: dict[str, str], split: Split, path: Path) -> None:
@@ -84,7 +84,7 @@ def write_report(study: Study, names: dict[str, str], split: Split, path: Path) 
     Raises:
         CheckpointError: a network of the study does not read.
     """
-    networks = {loss: Network.read(name, split) for loss, name in names.items()}
+    networks = {loss: ReportNetwork.read(name, split) for loss, name in names.items()}
     sweeps = {loss: Tradeoff.from_dict(values) for loss, values in study["tradeoff"].items()}
     rows = {loss: sweep.rows() for loss, sweep in sweeps.items()}
     usual = DefenseConfig()
@@ -125,14 +125,14 @@ def _html(figure: go.Figure) -> str:
     )
 
 
-def _detection(network: Network) -> dict[str, Any] | None:
+def _detection(network: ReportNetwork) -> dict[str, Any] | None:
     poisons = network.poisons
     if poisons is None or not np.isfinite(poisons.score).all():
         return None
     return detection_report(network.clean.score, poisons.score, poisons.collided, 0.01).to_dict()
 
 
-def _paper_figures(networks: dict[str, Network], split: Split) -> list[Figure]:
+def _paper_figures(networks: dict[str, ReportNetwork], split: Split) -> list[Figure]:
     lgm = networks["lgm"]
     cifar = _cifar()
     both = list(networks.values())
@@ -164,17 +164,17 @@ def _paper_figures(networks: dict[str, Network], split: Split) -> list[Figure]:
     ]
 
 
-def _cifar() -> Network | None:
+def _cifar() -> ReportNetwork | None:
     """The CIFAR-10 network with its poisons, by the numbers stored with it; None if it is not there."""
     poisons = poisons_or_none(_CIFAR) if _CIFAR in list_checkpoints() else None
     if poisons is None:
         return None
     features = read_features(_CIFAR)
     clean = features.splits[str(poisons.manifest["split"])]
-    return Network(_CIFAR, features, clean, poisons, DATASETS[read_card(_CIFAR).config.dataset])
+    return ReportNetwork(_CIFAR, features, clean, poisons, DATASETS[read_card(_CIFAR).config.dataset])
 
 
-def _made(network: Network) -> str:
+def _made(network: ReportNetwork) -> str:
     poisons = network.poisons
     if poisons is None:
         return ""
@@ -182,7 +182,7 @@ def _made(network: Network) -> str:
     return f"{len(network.clean.score):,} clean images, {len(poisons)} poisons at β = {beta:g}. Network {network.name}."
 
 
-def _likelihoods(network: Network) -> str:
+def _likelihoods(network: ReportNetwork) -> str:
     poisons, peak = network.poisons, network.features.peak
     if poisons is None:
         return ""
@@ -190,7 +190,7 @@ def _likelihoods(network: Network) -> str:
     return _html(likelihood_histogram(clean, np.exp(poisons.score - peak[poisons.labels])))
 
 
-def _side_by_side(networks: list[Network], draw: Callable[[Network], go.Figure]) -> str:
+def _side_by_side(networks: list[ReportNetwork], draw: Callable[[ReportNetwork], go.Figure]) -> str:
     return _row([_html(draw(network)) for network in networks])
 
 
@@ -198,18 +198,18 @@ def _row(parts: list[str]) -> str:
     return '<div class="row">' + "".join(f"<div>{part}</div>" for part in parts) + "</div>"
 
 
-def _plane(network: Network, shown: list[str], poisons: Poisons | None) -> go.Figure:
+def _plane(network: ReportNetwork, shown: list[str], poisons: Poisons | None) -> go.Figure:
     _, sigmas = read_gaussians(locate(network.name))
     figure = feature_plane(network.features, shown, network.dataset.classes, poisons=poisons, sigmas=sigmas)
     return figure.update_layout(height=460)
 
 
-def _training_plane(network: Network) -> go.Figure:
+def _training_plane(network: ReportNetwork) -> go.Figure:
     stored = network.features.splits
     return _plane(network, ["train" if "train" in stored else network.dataset.held_out], None)
 
 
-def _poisoned_plane(network: Network) -> go.Figure:
+def _poisoned_plane(network: ReportNetwork) -> go.Figure:
     few = None if network.poisons is None else network.poisons[np.arange(min(_FEW, len(network.poisons)))]
     return _plane(network, [network.dataset.held_out], few)
 
@@ -238,7 +238,7 @@ def _image(image: np.ndarray) -> str:
     return f'<img alt="" src="data:image/png;base64,{base64.b64encode(png(image)).decode()}">'
 
 
-def _roc(networks: list[Network | None]) -> str:
+def _roc(networks: list[ReportNetwork | None]) -> str:
     curves = {}
     for network in networks:
         if network is not None and network.poisons is not None:
@@ -249,7 +249,7 @@ def _roc(networks: list[Network | None]) -> str:
     return _html(roc_curves(curves)) if curves else ""
 
 
-def _regions(network: Network, split: Split) -> str:
+def _regions(network: ReportNetwork, split: Split) -> str:
     """Figure 7: the first of ten draws that the attack wins if nobody filters, or else the last one."""
     model, card = load_checkpoint(network.name)
     for seed in range(_DRAWS):
@@ -264,7 +264,7 @@ def _wins(attack: Attack) -> bool:
     return arm is not None and arm.predicted == attack.trial.base_class
 
 
-def _planes(network: Network, attack: Attack) -> str:
+def _planes(network: ReportNetwork, attack: Attack) -> str:
     shown = attack.demonstrate()
     seen, classes = projection(network.features), network.dataset.classes
     return _row(

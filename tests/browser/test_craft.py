@@ -10,8 +10,8 @@ from playwright.sync_api import Locator, Page, expect
 from lgm.attacks.result import Poisons, read_shipped_poisons
 from lgm.config import BETA_GRID
 from tests.browser.driver import DRAWN, assert_accessible, messages, open_page, settled
-from ui.lab import shown_iterations
-from ui.paths import nearest
+from ui.beta_paths import nearest
+from ui.components.beta_explorer import shown_iterations
 
 pytestmark = pytest.mark.browser
 LATER = 60_000  # ms: machines are shared

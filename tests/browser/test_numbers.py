@@ -12,7 +12,7 @@ from lgm.detection.thresholds import empirical_threshold
 from lgm.stats.intervals import outward, percent_text, wilson_interval
 
 pytestmark = pytest.mark.browser
-UI = Path(__file__).resolve().parents[2] / "ui"
+UI = Path(__file__).resolve().parents[2] / "ui" / "components"
 
 
 def by_script(page: Page, name: str, expression: str, given: Any) -> Any:
@@ -29,7 +29,9 @@ def test_shares_read_the_same(page: Page) -> None:
     for digits in (0, 1, 2):
         read = by_script(page, "threshold", f"given.map((share) => percent(share, {digits}))", shares)
         assert read == [percent_text(share, digits) for share in shares]
-    assert "100.0 %" not in by_script(page, "film", "given.map((share) => percent(share, 1))", [0.9999, 1 - 1e-9])
+    assert "100.0 %" not in by_script(
+        page, "training_replay", "given.map((share) => percent(share, 1))", [0.9999, 1 - 1e-9]
+    )
 
 
 def test_intervals_at_a_threshold_read_the_same(page: Page) -> None:

@@ -25,7 +25,7 @@ from lgm.detection.compare import (
     rule_in_words,
     verdict_of,
 )
-from lgm.detection.filters import DETECTORS, Evidence, gather_evidence
+from lgm.detection.filters import DETECTORS, FilterInputs, gather_evidence
 from lgm.detection.metrics import rates
 from lgm.models.checkpoint import load_checkpoint
 from lgm.models.features import read_features
@@ -37,7 +37,7 @@ N_CLEAN, N_POISON = 90, 18
 
 
 @pytest.fixture(scope="module")
-def evidence() -> Evidence:
+def evidence() -> FilterInputs:
     """Three Gaussians, and poisons that claim one and lie half-way to the next."""
     rng = np.random.default_rng(8)
     labels = np.r_[rng.permutation(np.repeat(np.arange(3), N_CLEAN // 3)), np.repeat(np.arange(3), N_POISON // 3)]
@@ -45,7 +45,7 @@ def evidence() -> Evidence:
     lies = (CENTERS[labels] + CENTERS[(labels + poisoned) % 3]) / 2
     z = lies + rng.normal(size=(len(labels), 2))
     trusted_labels = np.repeat(np.arange(3), 200)
-    return Evidence(
+    return FilterInputs(
         z=z,
         labels=labels,
         log_odds=rng.normal(size=len(labels)) - 2 * poisoned,
@@ -57,14 +57,14 @@ def evidence() -> Evidence:
     )
 
 
-def score(key: str, evidence: Evidence) -> np.ndarray:
+def score(key: str, evidence: FilterInputs) -> np.ndarray:
     return DETECTORS[key].score(evidence)
 
 
 # Detectors.
 
 
-def test_the_fitted_gaussian_has_the_moments_of_the_trusted_images(evidence: Evidence) -> None:
+def test_the_fitted_gaussian_has_the_moments_of_the_trusted_images(evidence: FilterInputs) -> None:
     expected = np.empty(len(evidence.z))
     for k in range(3):
         trusted = evidence.trusted_z[evidence.trusted_labels == k]
@@ -74,7 +74,7 @@ def test_the_fitted_gaussian_has_the_moments_of_the_trusted_images(evidence: Evi
     np.testing.assert_allclose(score("gaussian", evidence), expected, rtol=1e-6)
 
 
-def test_the_vote_counts_the_nearest_others(evidence: Evidence) -> None:
+def test_the_vote_counts_the_nearest_others(evidence: FilterInputs) -> None:
     k = (N_CLEAN + N_POISON) // 6  # half of the average class
     for i, found in enumerate(score("knn", evidence)):
         others = np.delete(np.arange(len(evidence.z)), i)
@@ -82,7 +82,7 @@ def test_the_vote_counts_the_nearest_others(evidence: Evidence) -> None:
         assert found == pytest.approx(np.mean(evidence.labels[nearest] == evidence.labels[i]))
 
 
-def test_an_image_has_no_vote_on_itself(evidence: Evidence) -> None:
+def test_an_image_has_no_vote_on_itself(evidence: FilterInputs) -> None:
     labels = evidence.labels.copy()
     labels[:2] = 7  # the only two of their class, far apart
     z = evidence.z.copy()
@@ -91,13 +91,13 @@ def test_an_image_has_no_vote_on_itself(evidence: Evidence) -> None:
     np.testing.assert_array_equal(score("knn", replace(evidence, z=z, labels=labels, **trusted))[:2], 0)
 
 
-def test_the_centroid_is_that_of_the_claimed_class(evidence: Evidence) -> None:
+def test_the_centroid_is_that_of_the_claimed_class(evidence: FilterInputs) -> None:
     for i, found in enumerate(score("centroid", evidence)):
         center = evidence.trusted_z[evidence.trusted_labels == evidence.labels[i]].mean(0)
         assert found == pytest.approx(-math.dist(evidence.z[i], center))
 
 
-def test_the_local_outlier_factor_is_that_of_its_definition(evidence: Evidence) -> None:
+def test_the_local_outlier_factor_is_that_of_its_definition(evidence: FilterInputs) -> None:
     found = score("lof", evidence)
     for label in range(3):
         mine = evidence.labels == label
@@ -113,7 +113,7 @@ def outlier_factor(z: np.ndarray, k: int) -> np.ndarray:
     return np.array([density[near].mean() / density[i] for i, near in enumerate(nearest)])
 
 
-def test_the_spectral_signature_is_along_the_largest_spread(evidence: Evidence) -> None:
+def test_the_spectral_signature_is_along_the_largest_spread(evidence: FilterInputs) -> None:
     found = score("spectral", evidence)
     for label in range(3):
         mine = evidence.labels == label
@@ -123,7 +123,7 @@ def test_the_spectral_signature_is_along_the_largest_spread(evidence: Evidence) 
 
 
 @pytest.mark.parametrize("key", DETECTORS)
-def test_an_image_far_from_its_class_scores_lowest(key: str, evidence: Evidence) -> None:
+def test_an_image_far_from_its_class_scores_lowest(key: str, evidence: FilterInputs) -> None:
     """One sign for all of them; far from everything, for the vote in another class."""
     z, odds, likelihood = evidence.z.copy(), evidence.log_odds.copy(), evidence.log_likelihood.copy()
     z[0] = CENTERS[(evidence.labels[0] + 1) % 3] if key == "knn" else [-40.0, -40.0]
@@ -134,19 +134,19 @@ def test_an_image_far_from_its_class_scores_lowest(key: str, evidence: Evidence)
 
 
 @pytest.mark.parametrize("key", DETECTORS)
-def test_no_detector_looks_at_what_it_must_not_know(key: str, evidence: Evidence) -> None:
+def test_no_detector_looks_at_what_it_must_not_know(key: str, evidence: FilterInputs) -> None:
     blind = replace(evidence, poisoned=~evidence.poisoned, collided=~evidence.collided)
     np.testing.assert_array_equal(score(key, evidence), score(key, blind))
 
 
 @pytest.mark.parametrize("key", ["knn", "lof", "forest", "spectral"])
-def test_who_trusts_nothing_needs_no_trusted_images(key: str, evidence: Evidence) -> None:
+def test_who_trusts_nothing_needs_no_trusted_images(key: str, evidence: FilterInputs) -> None:
     other = replace(evidence, trusted_z=evidence.trusted_z[::-1] - 3)
     np.testing.assert_array_equal(score(key, evidence), score(key, other))
     assert DETECTORS[key].trusts.startswith("nothing")
 
 
-def test_evidence_says_what_does_not_fit(evidence: Evidence) -> None:
+def test_evidence_says_what_does_not_fit(evidence: FilterInputs) -> None:
     with pytest.raises(ValueError, match=r"expected one value for each image of D_t, got lengths .*'labels': 107"):
         replace(evidence, labels=evidence.labels[1:])
     with pytest.raises(ValueError, match="trusted_labels: expected one for each of 600, got 599"):
@@ -161,7 +161,7 @@ def test_evidence_says_what_does_not_fit(evidence: Evidence) -> None:
 # Comparison.
 
 
-def test_each_rate_is_that_of_the_scores(evidence: Evidence) -> None:
+def test_each_rate_is_that_of_the_scores(evidence: FilterInputs) -> None:
     comparisons = compare(evidence, resamples=20, fpr=0.1)
     assert [each.detector.key for each in comparisons] == list(DETECTORS)
     clean = ~evidence.poisoned
@@ -191,7 +191,7 @@ def test_each_rate_is_that_of_the_scores(evidence: Evidence) -> None:
                 assert difference.low < difference.high
 
 
-def test_the_difference_is_paired(evidence: Evidence) -> None:
+def test_the_difference_is_paired(evidence: FilterInputs) -> None:
     """A detector of the same order as the reference differs by nothing in each resample, however wide its rates'.
 
     Equal values are no interval: what is left open is what so few poisons leave open.
@@ -218,7 +218,7 @@ def test_the_interval_of_a_difference_covers_it(two_detectors: None) -> None:
         shared, one, other = rng.standard_normal((3, len(labels)))
         own, odds = (0.8 * shared + 0.6 * noise - by * poisoned for noise, by in ((one, 2.5), (other, 2.0)))
         z = np.zeros((len(labels), 2))
-        both = Evidence(z, labels, odds, own, poisoned, np.zeros(len(labels), bool), z, labels)
+        both = FilterInputs(z, labels, odds, own, poisoned, np.zeros(len(labels), bool), z, labels)
         for fpr, difference in compare(both, resamples=200)[1].overall.tpr_difference.items():
             true = norm.cdf(norm.ppf(fpr) + 2.0) - norm.cdf(norm.ppf(fpr) + 2.5)
             covered[fpr] += int(difference.low <= true <= difference.high)
@@ -254,7 +254,7 @@ def test_verdicts_follow_the_whole_intervals_at_both_rates(
     assert does_as_well(REFERENCE) is None
 
 
-def test_verdicts_are_those_of_the_rule(evidence: Evidence) -> None:
+def test_verdicts_are_those_of_the_rule(evidence: FilterInputs) -> None:
     noise = np.random.default_rng(1).normal(size=len(evidence.labels))
     weak = replace(evidence, log_likelihood=noise, log_odds=np.where(evidence.poisoned, -9.0, noise))
     results = {each.detector.key: each.overall for each in compare(weak, resamples=300)}
@@ -277,14 +277,14 @@ def test_the_auc_has_no_part_in_the_verdict(two_detectors: None) -> None:
     odds = rng.standard_normal(len(labels)) - 2.5 * poisoned  # nearly all poisons lower than nearly all clean images
     odds[: n_clean // 10] -= 9  # but below them all a tenth of the clean images
     z = np.zeros((len(labels), 2))
-    both = Evidence(z, labels, odds, own, poisoned, poisoned, z, labels)
+    both = FilterInputs(z, labels, odds, own, poisoned, poisoned, z, labels)
     reference, other = (each.overall for each in compare(both, resamples=200))
     assert other.difference.low > 0
     assert other.verdict == WORSE
     assert reference.rates.tpr[0.01].value > 0.5 > other.rates.tpr[0.01].value
 
 
-def test_a_network_without_a_density_is_compared_with_the_fitted_gaussian(evidence: Evidence) -> None:
+def test_a_network_without_a_density_is_compared_with_the_fitted_gaussian(evidence: FilterInputs) -> None:
     blank = replace(evidence, log_likelihood=np.full(len(evidence.labels), np.nan))
     comparisons = compare(blank, resamples=10)
     assert [each.detector.key for each in comparisons] == list(DETECTORS)[1:]
@@ -292,13 +292,13 @@ def test_a_network_without_a_density_is_compared_with_the_fitted_gaussian(eviden
     assert {each.against for each in comparisons} == {DETECTORS["gaussian"].title}
 
 
-def test_without_collisions_there_is_one_group(evidence: Evidence) -> None:
+def test_without_collisions_there_is_one_group(evidence: FilterInputs) -> None:
     comparisons = compare(replace(evidence, collided=np.zeros(len(evidence.labels), bool)), resamples=10)
     assert [each.collided for each in comparisons] == [None] * len(DETECTORS)
     assert "that collide" not in in_words(comparisons)
 
 
-def test_a_comparison_is_json_and_repeats(evidence: Evidence) -> None:
+def test_a_comparison_is_json_and_repeats(evidence: FilterInputs) -> None:
     def record(seed: int) -> list[dict[str, object]]:
         return [each.to_dict() for each in compare(evidence, seed, resamples=30)]
 
@@ -311,7 +311,7 @@ def test_a_comparison_is_json_and_repeats(evidence: Evidence) -> None:
         assert all(key in each for each in first)
 
 
-def test_nonsense_is_refused(evidence: Evidence) -> None:
+def test_nonsense_is_refused(evidence: FilterInputs) -> None:
     with pytest.raises(ValueError, match="resamples: expected at least 1, got 0"):
         compare(evidence, resamples=0)
     with pytest.raises(ValueError, match=r"fpr: expected a rate in \[0, 1\], got 1.5"):
@@ -320,7 +320,7 @@ def test_nonsense_is_refused(evidence: Evidence) -> None:
         compare(replace(evidence, poisoned=np.zeros(len(evidence.labels), bool)), resamples=1)
 
 
-def test_words_name_all_others_by_their_verdict(evidence: Evidence) -> None:
+def test_words_name_all_others_by_their_verdict(evidence: FilterInputs) -> None:
     found = compare(evidence, resamples=200)
     said = in_words(found).split(". Of ")[0]
     own = found[0].overall.rates.tpr

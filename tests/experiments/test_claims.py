@@ -14,9 +14,9 @@ from lgm.detection.metrics import detection_report
 from lgm.experiments.beta_sweep import Tradeoff
 from lgm.experiments.claims import (
     Claim,
-    Crafted,
-    Reading,
-    Side,
+    Effect,
+    Findings,
+    PoisonStatistics,
     by_readings,
     farther_apart,
     filter_needs_lgm,
@@ -33,25 +33,25 @@ from lgm.models.features import Features, read_features
 from lgm.stats.intervals import outward, percent_text
 from tests.sweeps import sweep_of
 
-FOR, AGAINST, NEITHER = Reading(2, 1, 3), Reading(-2, -3, -1), Reading(0, -1, 1)
+FOR, AGAINST, NEITHER = Effect(2, 1, 3), Effect(-2, -3, -1), Effect(0, -1, 1)
 
 
 @pytest.mark.parametrize(
     ("reading", "sign"),
     [
-        (Reading(0.5, 0.4, 0.6, bound=0.3), 1),
-        (Reading(0.5, 0.4, 0.6, bound=0.5), 0),
-        (Reading(0.5, 0.4, 0.6, bound=0.4), 0),  # the bound itself is on neither side
-        (Reading(0.5, 0.4, 0.6, bound=0.7), -1),
-        (Reading(0.5, 0.4, 0.6, bound=0.3, side="below"), -1),
-        (Reading(0.5, 0.4, 0.6, bound=0.5, side="below"), 0),
-        (Reading(0.5, 0.4, 0.6, bound=0.7, side="below"), 1),
-        (Reading(np.inf, np.inf, np.inf), 1),
-        (Reading(0.5, 0.5, 0.5, bound=0.3), 0),  # equal values, an interval of no width: none at all
-        (Reading(np.nan, np.nan, np.nan), 0),
+        (Effect(0.5, 0.4, 0.6, bound=0.3), 1),
+        (Effect(0.5, 0.4, 0.6, bound=0.5), 0),
+        (Effect(0.5, 0.4, 0.6, bound=0.4), 0),  # the bound itself is on neither side
+        (Effect(0.5, 0.4, 0.6, bound=0.7), -1),
+        (Effect(0.5, 0.4, 0.6, bound=0.3, side="below"), -1),
+        (Effect(0.5, 0.4, 0.6, bound=0.5, side="below"), 0),
+        (Effect(0.5, 0.4, 0.6, bound=0.7, side="below"), 1),
+        (Effect(np.inf, np.inf, np.inf), 1),
+        (Effect(0.5, 0.5, 0.5, bound=0.3), 0),  # equal values, an interval of no width: none at all
+        (Effect(np.nan, np.nan, np.nan), 0),
     ],
 )
-def test_a_reading_supports_only_with_its_whole_interval(reading: Reading, sign: int):
+def test_a_reading_supports_only_with_its_whole_interval(reading: Effect, sign: int):
     assert reading.sign == sign
 
 
@@ -68,14 +68,14 @@ def test_a_reading_supports_only_with_its_whole_interval(reading: Reading, sign:
         ([], "open", "open"),
     ],
 )
-def test_verdicts(readings: list[Reading], by_each: str, of_nothing_does: str):
+def test_verdicts(readings: list[Effect], by_each: str, of_nothing_does: str):
     for order in (readings, readings[::-1]):
         assert (by_readings(order), unless_refuted(order)) == (by_each, of_nothing_does)
 
 
-def crafted(l2: np.ndarray, ssim: np.ndarray | None = None, beta: float = 8e-3) -> Crafted:
+def crafted(l2: np.ndarray, ssim: np.ndarray | None = None, beta: float = 8e-3) -> PoisonStatistics:
     at = np.arange(len(l2))
-    return Crafted(beta, at, at + 100, at % 4 > 0, l2, ssim)
+    return PoisonStatistics(beta, at, at + 100, at % 4 > 0, l2, ssim)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +249,9 @@ def test_an_attacker_who_knows_chooses_gamma(worst: tuple[float, ...], verdict: 
     assert filtering_withstands(None).verdict == "open"
 
 
-def shipped(name: str) -> Side:
+def shipped(name: str) -> Findings:
     found, poisons = read_features(name), read_shipped_poisons(name)
-    return Side(found.splits["bundled"], poisons, found.splits[poisons.manifest["split"]])
+    return Findings(found.splits["bundled"], poisons, found.splits[poisons.manifest["split"]])
 
 
 def test_what_is_shipped_judges_two_claims_and_a_study_the_others(rng: np.random.Generator):
@@ -285,5 +285,5 @@ def test_networks_without_poisons_leave_claims_open():
 
 def test_a_sweep_gives_the_pairs_of_one_beta():
     sweep: Tradeoff = sweep_of([[1, 0], [0, 0]], [[1.0, 2.0], [3.0, 4.0]], betas=[1e-3, 8e-3])
-    one = Crafted.of_tradeoff(sweep, 8e-3)
+    one = PoisonStatistics.of_tradeoff(sweep, 8e-3)
     assert (one.beta, one.l2.tolist(), one.collided.tolist()) == (8e-3, [3, 4], [False, False])

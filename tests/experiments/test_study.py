@@ -17,8 +17,8 @@ from lgm.defense.experiment import defend, frontier
 from lgm.experiments.beta_sweep import BETAS
 from lgm.experiments.study import (
     QUICK,
-    Extent,
     Study,
+    StudySize,
     for_claims,
     frontier_meaning,
     frontier_row,
@@ -35,7 +35,7 @@ from tests.defense.test_experiment import QUICK as SETTING
 
 pytestmark = pytest.mark.slow
 
-SMALL = Extent(pairs=5, attacks=2, trials=2, poisons=(1, 10), clean=(10,), knowing=2, all_classes=0, resamples=10)
+SMALL = StudySize(pairs=5, attacks=2, trials=2, poisons=(1, 10), clean=(10,), knowing=2, all_classes=0, resamples=10)
 
 
 def row(gamma: float, success: float, interval: tuple[float, float], detected: float) -> dict[str, Any]:

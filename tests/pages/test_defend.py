@@ -24,7 +24,7 @@ from lgm.models.features import read_features
 from lgm.models.registry import SHIPPED
 from tests.pages.test_pages import opened, words
 from tests.ui.test_verdict import report as attacks_report
-from ui import attacks, load, trials, verdict
+from ui import defend_model, load, trials, verdict
 from ui.jobs import runner
 
 pytestmark = pytest.mark.page
@@ -50,7 +50,7 @@ def nothing_crafted() -> None:
     """No test finds what another one has crafted or measured."""
     for job in runner().jobs.values():
         job.cancel()
-    for kept in (attacks._crafted(), trials._measured(), runner().jobs):
+    for kept in (defend_model._crafted(), trials._measured(), runner().jobs):
         kept.clear()
 
 
@@ -101,14 +101,14 @@ def test_the_page_shows_what_the_package_says(staged: dict[str, Attack], loss: s
 
 def test_moving_the_threshold_filters_anew_and_is_in_the_link(staged: dict[str, Attack]) -> None:
     app, attack = crafted(page()), staged["lgm"]
-    nothing = attacks.stops(attack, attack.threshold)[0]
+    nothing = defend_model.stops(attack, attack.threshold)[0]
     slider(app).set_value(nothing).run()
     assert not app.exception
     assert "caught 0 of 5 poisons, lost 0 of 10 clean" in words(app)
     assert float(app.query_params["threshold"]) == pytest.approx(nothing)
     before, poisoned, filtered = (chip.split("<br>")[1] for chip in chips(app))  # without the headings
     assert poisoned == filtered != before
-    everything = attacks.stops(attack, nothing)[-1]
+    everything = defend_model.stops(attack, nothing)[-1]
     slider(app).set_value(everything).run()
     assert "nothing is left to fine-tune on" in chips(app)[2]
     button(app, "1 %:").click().run()
@@ -210,14 +210,14 @@ def test_fewer_poisons_and_other_clean_images_need_no_craft(
 ) -> None:
     crafted(page())
     submitted: list[object] = []
-    monkeypatch.setattr(attacks, "_submit", lambda *args: submitted.append(args))
+    monkeypatch.setattr(defend_model, "_submit", lambda *args: submitted.append(args))
     name, other = "mnist-lgm", replace(SETTING, poisons=2, clean=10)
     app = page(poisons="2", clean="10")
     assert PENDING not in chips(app)[1]
     assert submitted == []
     model, card = load_checkpoint(name)
     alone = stage(model, card, bundled, other, z=read_features(name).splits["bundled"].z)
-    joined = attacks.CraftedPoisons.of(staged["lgm"]).joined(without_poisons(alone), 2)
+    joined = defend_model.CraftedPoisons.of(staged["lgm"]).joined(without_poisons(alone), 2)
     assert joined.config == alone.config
     for part in ("target", "bases", "clean", "evaluation", "calibration", "fresh"):
         np.testing.assert_array_equal(getattr(joined.trial, part), getattr(alone.trial, part))
@@ -244,7 +244,7 @@ def test_too_few_images_are_a_message(bundled: Split, monkeypatch: pytest.Monkey
     def refuse(*args: object) -> Attack:
         raise ValueError("clean, poisons: expected at most 3 together")
 
-    monkeypatch.setattr(attacks, "_bare", refuse)
+    monkeypatch.setattr(defend_model, "_bare", refuse)
     app = page()
     assert "expected at most 3 together" in app.warning[0].value
     assert "In many attacks" in words(app)
@@ -253,7 +253,7 @@ def test_too_few_images_are_a_message(bundled: Split, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("current", [-1e4, -2.0, -np.inf])
 def test_thresholds_reach_from_nothing_to_everything(staged: dict[str, Attack], current: float) -> None:
     for attack in staged.values():
-        stops = attacks.stops(attack, current)
+        stops = defend_model.stops(attack, current)
         scores = attack.mixed.score
         assert stops == sorted(set(stops))
         assert stops[0] < scores.min()
@@ -265,7 +265,7 @@ def test_thresholds_reach_from_nothing_to_everything(staged: dict[str, Attack], 
 def test_the_table_has_every_image(staged: dict[str, Attack]) -> None:
     attack = staged["lgm"]
     shown = attack.demonstrate()
-    table = attacks.table(attack, shown)
+    table = defend_model.table(attack, shown)
     assert table.group.tolist() == ["clean"] * 10 + ["poison"] * 5 + ["target"]
     stored = load.features("mnist-lgm").splits["bundled"]
     clean = table[table.group != "poison"]
@@ -364,7 +364,7 @@ def test_a_chosen_threshold_is_not_compared_with_the_trials(bundled: Split, monk
     stored(monkeypatch, BOTH)
     app = crafted(page())
     assert "(of 20 attacks, 80% succeed unfiltered and 0% filtered)" in words(app)
-    lowest = attacks.stops(attacks.bare("mnist-lgm", SETTING), -5.0)[0]
+    lowest = defend_model.stops(defend_model.bare("mnist-lgm", SETTING), -5.0)[0]
     assert "with a T of your own" in words(page(threshold=str(lowest)))
 
 

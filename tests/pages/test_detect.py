@@ -28,10 +28,11 @@ from lgm.models.checkpoint import load_checkpoint
 from lgm.models.features import read_features
 from lgm.models.registry import SHIPPED, read_card, user_folder
 from lgm.stats.intervals import outward
-from ui import baselines, load, threshold
-from ui.case import Case, describe
+from ui import baselines, load
+from ui.components import threshold
+from ui.components.threshold import LEAST_LIKELY, RATES, axis, pack, quick_thresholds
+from ui.detection_view import Case, describe
 from ui.frame import CurrentPoison
-from ui.threshold import LEAST_LIKELY, RATES, axis, pack, quick_thresholds
 
 pytestmark = pytest.mark.page
 

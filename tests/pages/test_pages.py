@@ -27,9 +27,9 @@ from lgm.models.features import read_features
 from lgm.models.registry import SHIPPED
 from lgm.plots.features import drawn, projection
 from ui import load
+from ui.beta_paths import nearest, side_by_side
 from ui.beta_table import beta_table
-from ui.lab import _way, shown_iterations
-from ui.paths import nearest, side_by_side
+from ui.components.beta_explorer import _way, shown_iterations
 from ui.state import FIELDS
 
 pytestmark = pytest.mark.page

@@ -26,15 +26,15 @@ from lgm.models.features import read_features
 from lgm.models.registry import list_checkpoints, locate, read_card, user_folder
 from lgm.utils.io import SaveError
 from lgm.utils.outputs import reserved
-from ui import runs, uploads
+from ui import training_runs, uploads
 from ui.job_queue import Job
 from ui.jobs import duration, runner
-from ui.runs import Run, Unfinished
+from ui.training_runs import Run, Unfinished
 
 pytestmark = pytest.mark.page
 
 ROUTER = Path(__file__).resolve().parents[2] / "ui" / "router.py"
-QUICK = replace(runs.recipe("mnist", "tiny-cnn", "lgm", split="bundled-train", epochs=2, seed=1), limit=100)
+QUICK = replace(training_runs.recipe("mnist", "tiny-cnn", "lgm", split="bundled-train", epochs=2, seed=1), limit=100)
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def test_the_page_shows_the_shipped_network_before_any_run(open_page: Callable[[
     app = open_page()
     assert "Trained before: **`mnist-lgm`**" in words(app)
     assert not app.error
-    seen = runs.held_out(read_features("mnist-lgm").splits["bundled"], "mnist")
+    seen = training_runs.held_out(read_features("mnist-lgm").splits["bundled"], "mnist")
     assert f"held-out accuracy **{100 * (seen.predicted == seen.labels).mean():.1f} %**" in words(app)
 
 
@@ -130,30 +130,30 @@ def test_official_digits_to_train_on_are_offered_only_where_they_are(
 
 def test_of_a_warm_start_the_record_is_kept_but_no_picture(fresh_home: Path) -> None:
     first = replace(QUICK, model=replace(QUICK.model, loss="softmax", n_dim=64, center_order=()), epochs=1)
-    run = ended(runs.start(replace(QUICK, warm_start=first), "warmed"))
+    run = ended(training_runs.start(replace(QUICK, warm_start=first), "warmed"))
     told = [(epoch.record["epoch"], epoch.features is not None, epoch.means is not None) for epoch in run.job.log]
     assert told == [(1, False, False), (2, True, True), (3, True, True)]
-    assert not runs.unfinished(), "the first phase is kept, but is no run to resume"
+    assert not training_runs.unfinished(), "the first phase is kept, but is no run to resume"
 
 
 # Names.
 
 
 def test_a_free_name_avoids_models_and_runs_of_any_kind(fresh_home: Path) -> None:
-    assert runs.free_name("new") == "new"
+    assert training_runs.free_name("new") == "new"
     folder = user_folder()
     folder.mkdir()
     for file in ("new.json", "new-2.safetensors", "New-3.resume.safetensors"):
         (folder / file).touch()
-    assert runs.free_name("new") == "new-4"
-    with pytest.raises(CheckpointError, match="taken"), runs.claimed("new-3"):
+    assert training_runs.free_name("new") == "new-4"
+    with pytest.raises(CheckpointError, match="taken"), training_runs.claimed("new-3"):
         pass
 
 
 def test_a_name_that_a_run_waits_with_is_taken(fresh_home: Path) -> None:
-    first = runs.start(QUICK, "mine")
+    first = training_runs.start(QUICK, "mine")
     with pytest.raises(CheckpointError, match="'mine-2'"):
-        runs.start(QUICK, "mine")
+        training_runs.start(QUICK, "mine")
     first.job.cancel()
 
 
@@ -163,7 +163,7 @@ def test_a_name_that_a_run_waits_with_is_taken(fresh_home: Path) -> None:
 def test_a_run_from_the_page_ends_as_a_network_to_use(
     open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "recipe", lambda *_, **__: QUICK)
+    monkeypatch.setattr(training_runs, "recipe", lambda *_, **__: QUICK)
     app = press(open_page(), "Train")
     run = app.session_state["train_run"]
     assert run.name == "my-lgm"
@@ -180,7 +180,7 @@ def test_a_run_from_the_page_ends_as_a_network_to_use(
 def test_two_sessions_each_follow_their_own_run(
     open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "recipe", lambda *_, **__: QUICK)
+    monkeypatch.setattr(training_runs, "recipe", lambda *_, **__: QUICK)
     one, other = press(open_page(), "Train"), press(open_page(), "Train")
     first, second = one.session_state["train_run"], other.session_state["train_run"]
     assert (first.name, second.name) == ("my-lgm", "my-lgm-2")
@@ -199,8 +199,8 @@ def until_cancelled(job: Job, *_: object, **__: object) -> None:
 def test_a_run_is_found_and_cancelled_by_whoever_opens_the_page(
     open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "_train", until_cancelled)
-    going, waiting = runs.start(QUICK, "found"), runs.start(QUICK, "behind-it")
+    monkeypatch.setattr(training_runs, "_train", until_cancelled)
+    going, waiting = training_runs.start(QUICK, "found"), training_runs.start(QUICK, "behind-it")
     app = open_page()
     assert any("Training `found`" in bar.proto.text for bar in app.get("progress"))
     assert not next(button for button in app.button if button.label == "Train").disabled, "it is another's run"
@@ -212,11 +212,11 @@ def test_a_run_is_found_and_cancelled_by_whoever_opens_the_page(
     assert waiting.job.state == "cancelled"
     press(open_page(), "Cancel")
     assert wait(going.job).state == "cancelled"
-    assert runs.active_runs() == []
+    assert training_runs.active_runs() == []
 
 
 def test_the_log_of_a_run_holds_what_each_epoch_looked_like(fresh_home: Path) -> None:
-    run = ended(runs.start(QUICK, "logged"))
+    run = ended(training_runs.start(QUICK, "logged"))
     untrained, first, last = run.job.log
     assert untrained.record == {"epoch": 0}
     assert [epoch.record["epoch"] for epoch in (first, last)] == [1, 2]
@@ -225,34 +225,36 @@ def test_the_log_of_a_run_holds_what_each_epoch_looked_like(fresh_home: Path) ->
     saved = read_features("logged")
     np.testing.assert_allclose(last.means, saved.means)
     np.testing.assert_allclose(last.sigmas, 1)
-    np.testing.assert_allclose(last.features.z, runs.held_out(saved.splits["bundled"], "mnist").z, atol=1e-4)
+    np.testing.assert_allclose(last.features.z, training_runs.held_out(saved.splits["bundled"], "mnist").z, atol=1e-4)
     assert np.abs(first.means - last.means).max() > 0.01
 
 
 @pytest.mark.parametrize("loss", ["lgm", "softmax"])
 def test_a_run_of_vgg19_lays_its_own_plane_through_all_features(loss: Loss) -> None:
-    config = runs.recipe("cifar10", "vgg19", loss, split="train", epochs=3, seed=2)
+    config = training_runs.recipe("cifar10", "vgg19", loss, split="train", epochs=3, seed=2)
     assert (config.model.loss, config.model.n_dim, config.model.covariance) == (loss, 2, "identity")
     assert (config.epochs, config.seed) == (3, 2)
     assert config.warm_start is not None and config.warm_start.model.n_dim == 512
 
 
 def test_a_softmax_run_has_no_gaussians(fresh_home: Path) -> None:
-    config = replace(runs.recipe("mnist", "tiny-cnn", "softmax", split="bundled-train", epochs=5, seed=1), limit=100)
-    run = ended(runs.start(config, "plain"))
+    config = replace(
+        training_runs.recipe("mnist", "tiny-cnn", "softmax", split="bundled-train", epochs=5, seed=1), limit=100
+    )
+    run = ended(training_runs.start(config, "plain"))
     assert {(epoch.means, epoch.sigmas) for epoch in run.job.log} == {(None, None)}
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(QUICK, epochs=3)
-    whole = ended(runs.start(config, "whole"))
+    whole = ended(training_runs.start(config, "whole"))
     stopped = stop_after_first_epoch(config, "halved")
     assert stopped.job.state == "cancelled"
-    (left,) = runs.unfinished()
+    (left,) = training_runs.unfinished()
     assert isinstance(left, Unfinished)
     assert (left.name, left.config, len(left.history)) == ("halved", config, 1)
-    resumed = ended(runs.resume(left, stopped))
-    assert runs.unfinished() == []
+    resumed = ended(training_runs.resume(left, stopped))
+    assert training_runs.unfinished() == []
     assert [epoch.record["epoch"] for epoch in resumed.job.log] == [0, 1, 2, 3]
     assert all(epoch.features is not None for epoch in resumed.job.log)
     assert resumed.job.total == 2 * whole.job.total // 3, "progress counts what is left"
@@ -262,7 +264,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(fresh_home: Path, monkeypatch
 
 
 def stop_after_first_epoch(config: Any, name: str) -> Run:
-    run = runs.start(config, name)
+    run = training_runs.start(config, name)
     while run.job.active:
         if len(run.job.log) == 2:
             run.job.cancel()
@@ -278,31 +280,31 @@ def test_a_stopped_run_is_resumed_or_begun_anew_and_never_overwritten(open_page:
     assert "Train" not in labels and "Begin anew" in labels
     assert "`halved` is a stopped run. Kept: 1 of 3 epochs." in words(app)
     with pytest.raises(CheckpointError, match="taken"):
-        runs.start(QUICK, "halved")
-    anew = ended(runs.start_anew(QUICK, "halved"))
+        training_runs.start(QUICK, "halved")
+    anew = ended(training_runs.start_anew(QUICK, "halved"))
     assert [epoch.record["epoch"] for epoch in anew.job.log] == [0, 1, 2]
     assert read_card("halved").config == QUICK
     with pytest.raises(CheckpointError, match="no stopped run any more"):
-        runs.start_anew(QUICK, "halved")
+        training_runs.start_anew(QUICK, "halved")
 
 
 def test_what_a_command_line_trains_is_neither_free_nor_stopped(fresh_home: Path) -> None:
     stop_after_first_epoch(replace(QUICK, epochs=3), "elsewhere")
     with reserved(user_folder() / "elsewhere.safetensors"):  # it goes on there
-        assert runs.unfinished() == []
-        runs.discard("elsewhere")
-        with pytest.raises(CheckpointError, match="taken"), runs.claimed("elsewhere"):
+        assert training_runs.unfinished() == []
+        training_runs.discard("elsewhere")
+        with pytest.raises(CheckpointError, match="taken"), training_runs.claimed("elsewhere"):
             pass
-    assert len(runs.unfinished()) == 1
+    assert len(training_runs.unfinished()) == 1
     with reserved(user_folder() / "begins.safetensors"):  # it has not written anything yet
-        assert runs.free_name("begins") == "begins-2"
+        assert training_runs.free_name("begins") == "begins-2"
 
 
 def test_a_run_resumed_by_another_session_has_curves_but_no_old_clouds(fresh_home: Path) -> None:
     stop_after_first_epoch(replace(QUICK, epochs=3), "orphan")
-    (left,) = runs.unfinished()
+    (left,) = training_runs.unfinished()
     assert isinstance(left, Unfinished)
-    resumed = ended(runs.resume(left, None))
+    resumed = ended(training_runs.resume(left, None))
     assert [epoch.features is None for epoch in resumed.job.log] == [True, False, False]
 
 
@@ -314,7 +316,7 @@ def test_the_page_resumes_and_deletes_what_it_finds_on_disk(
     app = open_page()
     assert "Stopped runs (2)" in [tab.label for tab in app.tabs]
     app.button(key="discard_unwanted").click().run()
-    assert [one.name for one in runs.unfinished() if isinstance(one, Unfinished)] == ["found"]
+    assert [one.name for one in training_runs.unfinished() if isinstance(one, Unfinished)] == ["found"]
     app.button(key="resume_found").click().run()
     ended(app.session_state["train_run"])
     assert read_card("found").history[-1]["epoch"] == 3
@@ -323,14 +325,14 @@ def test_the_page_resumes_and_deletes_what_it_finds_on_disk(
 def test_the_state_of_a_run_that_does_not_read_says_so(fresh_home: Path) -> None:
     user_folder().mkdir()
     (user_folder() / "torn.resume.safetensors").write_bytes(b"torn")
-    (problem,) = runs.unfinished()
+    (problem,) = training_runs.unfinished()
     assert isinstance(problem, CheckpointError)
     assert "torn.resume.safetensors" in str(problem)
 
 
 def test_a_run_that_collapses_says_why(open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch) -> None:
     bad = replace(QUICK, margin_ramp=0.0, lr=1.0)
-    monkeypatch.setattr(runs, "recipe", lambda *_, **__: bad)
+    monkeypatch.setattr(training_runs, "recipe", lambda *_, **__: bad)
     app = press(open_page(), "Train")
     wait(app.session_state["train_run"].job)
     app.run()
@@ -487,6 +489,6 @@ def test_durations_are_as_precise_as_an_estimate(seconds: float, text: str) -> N
 
 def test_held_out_digits_are_the_ones_nobody_trains_on(bundled: Split) -> None:
     features = read_features("mnist-lgm").splits["bundled"]
-    seen = runs.held_out(features, "mnist")
+    seen = training_runs.held_out(features, "mnist")
     np.testing.assert_array_equal(seen.labels, load_split("bundled-val").labels)
-    assert runs.held_out(seen, "mnist") is seen
+    assert training_runs.held_out(seen, "mnist") is seen

@@ -15,8 +15,8 @@ from lgm.models.registry import locate
 from lgm.plots.features import Projection, projection
 from lgm.plots.theme import CLASS, ROLE
 from ui import load
-from ui.component import declare
-from ui.paths import nearest
+from ui.beta_paths import nearest
+from ui.components.declare import declare
 
 _bench = declare("lab")
 _CLOUD = 1500  # points of D_f behind the path: enough to see the classes

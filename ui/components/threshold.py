@@ -19,8 +19,8 @@ from lgm.detection.thresholds import nominal_fpr
 from lgm.models.features import Features
 from lgm.plots.theme import ROLE
 from ui import load
-from ui.case import Case
-from ui.component import declare
+from ui.components.declare import declare
+from ui.detection_view import Case
 
 RATES = FPR_GRID  # with a button of their own
 _WIDEST = 100.0  # nats that the log-likelihood axis spans at most; poisons further down share a bin

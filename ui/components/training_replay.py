@@ -8,8 +8,8 @@ import numpy as np
 from lgm.config import TrainConfig
 from lgm.data.registry import DATASETS
 from lgm.plots.theme import CLASS, ROLE
-from ui.component import declare
-from ui.runs import Epoch
+from ui.components.declare import declare
+from ui.training_runs import Epoch
 
 _mount = declare("film")
 _MARGIN = 1.06  # room around the outermost point
