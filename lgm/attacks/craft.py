@@ -24,7 +24,6 @@ from lgm.data.base import Split
 from lgm.data.pixels import check_shape, to_labels
 from lgm.models.card import Card
 from lgm.models.classifier import Classifier, device_of
-from lgm.models.heads import LGMHead
 from lgm.models.scoring import embed, require_mixture
 from lgm.utils.progress import OnStep
 from lgm.utils.threads import usual_threads
@@ -147,7 +146,7 @@ def _features(model: Classifier, targets: Tensor, *, one_pair: bool) -> Tensor:
 def _evasion(model: Classifier, labels: np.ndarray, threshold: np.ndarray, gamma: float) -> Evasion | None:
     if not gamma:
         return None
-    mixture, device = require_mixture(model).mixture, device_of(model)
+    mixture, device = require_mixture(model), device_of(model)
     return Evasion(gamma, mixture, torch.from_numpy(labels).to(device), torch.from_numpy(threshold).to(device))
 
 
@@ -325,10 +324,8 @@ def _collect(solver: _Solver, bases: Split, targets: Split) -> Poisons:
 
 def _judge(model: Classifier, z: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Log p(z | label) in nats (N,), NaN without a density, and the classes seen (N,) uint8, from features (N, D)."""
-    score = torch.full((len(z),), float("nan"))
-    if isinstance(model.head, LGMHead):
-        score = model.head.mixture.log_likelihood(z, labels).cpu()
-    return score.numpy(), model.head.logits(z).argmax(-1).cpu().numpy().astype(np.uint8)
+    predicted = model.head.logits(z).argmax(-1).cpu().numpy().astype(np.uint8)
+    return model.head.log_likelihood(z, labels).cpu().numpy(), predicted
 
 
 def _frames(solver: _Solver) -> Tensor:

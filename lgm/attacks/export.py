@@ -36,7 +36,6 @@ def rounded(model: "Classifier", poisons: Poisons) -> Poisons:
     import torch
 
     from lgm.models.classifier import device_of
-    from lgm.models.heads import LGMHead
     from lgm.models.scoring import embed
 
     images = np.rint(255 * poisons.images).astype(np.float32) / 255
@@ -44,10 +43,8 @@ def rounded(model: "Classifier", poisons: Poisons) -> Poisons:
     with torch.inference_mode():
         device = device_of(model)
         predicted = model.head.logits(z.to(device)).argmax(-1).cpu().numpy().astype(np.uint8)
-        score = np.full(len(poisons), np.nan, np.float32)
-        if isinstance(model.head, LGMHead):
-            labels = torch.from_numpy(poisons.labels.astype(np.int64)).to(device)
-            score = model.head.mixture.log_likelihood(z.to(device), labels).cpu().numpy()
+        labels = torch.from_numpy(poisons.labels.astype(np.int64)).to(device)
+        score = model.head.log_likelihood(z.to(device), labels).cpu().numpy()
         gap = model.feature_scale.cpu() * (z - torch.from_numpy(poisons.target_z))
     change = images - poisons.bases.astype(np.float32) / 255
     return replace(

@@ -74,7 +74,7 @@ def _filter_report(
     from lgm.detection.thresholds import empirical_words, nominal_fpr
     from lgm.models.scoring import log_likelihood, require_mixture
 
-    mixture = require_mixture(model).mixture
+    mixture = require_mixture(model)
     score = log_likelihood(model, poisons.images, poisons.labels).numpy()
     report = detection_report(clean.score, score, poisons.collided, fpr).to_dict()
     if poisons.collided is None:

@@ -24,7 +24,6 @@ from lgm.detection.gaussian import Score, fit_density
 from lgm.detection.thresholds import conformal_threshold, is_removed
 from lgm.models.card import Card
 from lgm.models.classifier import Classifier, device_of
-from lgm.models.heads import LGMHead
 from lgm.models.scoring import embed, require_mixture
 from lgm.stats.intervals import Estimate, mean_interval, share_over_trials
 from lgm.utils.progress import OnStep, part
@@ -203,7 +202,7 @@ class Experiment:
         """``z``: (N, D) features of the split, if they are known already. ``cache``: see `lgm.attacks.cache`."""
         self.model, self.card, self.split, self.config, self.cache = model, card, split, config, cache
         self.scale = model.feature_scale.cpu().numpy()
-        self.density = config.density or ("own" if isinstance(model.head, LGMHead) else "fitted")
+        self.density = config.density or ("fitted" if model.head.mixture is None else "own")
         self._own = own_density(model) if self.density == "own" else None
         self.trials = draw_trials(split.labels, config)
         pixels = split.pixels()
@@ -220,7 +219,7 @@ class Experiment:
         calibration, classes = self.images[trial.calibration], np.unique(self.split.labels[trial.calibration])
         score = self._own
         if score is not None:
-            means = require_mixture(self.model).mixture.means.detach().cpu().numpy()[classes] * self.scale
+            means = require_mixture(self.model).means.detach().cpu().numpy()[classes] * self.scale
         else:
             order = np.random.default_rng(self.config.seed).permutation(len(calibration))
             fit_on, rest = np.array_split(order, 2)
@@ -355,7 +354,7 @@ def own_density(model: Classifier) -> Score:
     Raises:
         ValueError: a softmax network, which has none.
     """
-    mixture, device = require_mixture(model).mixture, device_of(model)
+    mixture, device = require_mixture(model), device_of(model)
     scale = model.feature_scale.cpu().numpy()
 
     def score(z: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -220,12 +220,11 @@ def _scored(
     """Scores of clean images and of poisons, nats, and what made them."""
     from lgm.defense.experiment import own_density
     from lgm.detection.gaussian import fit_density
-    from lgm.models.heads import LGMHead
     from lgm.models.scoring import embed
 
     scale = model.feature_scale.cpu().numpy()
     z, labels = embed(model, split.pixels()).numpy() * scale, split.labels
-    own = isinstance(model.head, LGMHead)
+    own = model.head.mixture is not None
     score = own_density(model) if own else fit_density(z[fit_on], labels[fit_on])
     claimed = poisons.labels.astype(labels.dtype)
     return score(z[pool], labels[pool]), score(poisons.z * scale, claimed), "own" if own else "fitted"

@@ -16,7 +16,6 @@ from lgm.data.registry import DATASETS, load_split
 from lgm.models.card import Card, CheckpointError, card_path, write_card
 from lgm.models.classifier import Classifier, build_model, device_of, to_device
 from lgm.models.features import FeatureMap, Features, write_features
-from lgm.models.heads import LGMHead
 from lgm.models.registry import check_name, locate, read_card
 from lgm.models.scoring import embed
 from lgm.models.state_dict import described, read_tensors
@@ -165,9 +164,7 @@ def embed_split(model: Classifier, split: Split) -> Features:
     z = embed(model, split.pixels())
     on_device = z.to(device_of(model))
     predicted = model.head.logits(on_device).argmax(-1).cpu()
-    score = torch.full((len(z),), float("nan"))
-    if isinstance(model.head, LGMHead):
-        score = model.head.mixture.log_likelihood(on_device, split.targets().to(on_device.device)).cpu()
+    score = model.head.log_likelihood(on_device, split.targets().to(on_device.device)).cpu()
     labels = split.labels.astype(np.uint8)
     return Features(z.numpy(), labels, predicted.numpy().astype(np.uint8), score.numpy())
 
@@ -189,10 +186,10 @@ def measure(model: Classifier, card: Card, splits: list[Split]) -> FeatureMap:
     card.feature_max = [float(v) for v in reference.z.max(0)]
     card.check_span()
     card.versions = {name: version(name) for name in ("torch", "torchvision", "numpy")}
-    if isinstance(model.head, LGMHead):
-        means = model.head.mixture.means.detach().cpu().numpy()
-        peak = model.head.mixture.peak().detach().cpu().numpy()
-        card.closest_centers = model.head.mixture.closest_centers()
+    if (mixture := model.head.mixture) is not None:
+        means = mixture.means.detach().cpu().numpy()
+        peak = mixture.peak().detach().cpu().numpy()
+        card.closest_centers = mixture.closest_centers()
     else:
         classes = range(card.config.model.n_classes)
         means = np.stack([reference.z[reference.labels == k].mean(0) for k in classes])

@@ -1,4 +1,6 @@
-"""The two losses behind one interface: ``loss(z, y)`` to train, ``logits(z)`` to predict."""
+"""Losses behind one interface, `Head`: a third one is one class here and its name in `HEADS`."""
+
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -8,15 +10,65 @@ from lgm.config import ModelConfig
 from lgm.models.mixture import GaussianMixture
 
 
-class LGMHead(nn.Module):
+class Head(nn.Module, ABC):
+    """What is trained on features, and predicts from them.
+
+    Attributes:
+        n_classes: K.
+        mixture: The class densities of the features; None for a loss that has none, and so no likelihood to filter by.
+    """
+
+    mixture: GaussianMixture | None
+
+    def __init__(self, n_classes: int, mixture: GaussianMixture | None = None) -> None:
+        super().__init__()
+        self.n_classes = n_classes
+        self.mixture = mixture
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: ModelConfig) -> "Head":
+        """Freshly initialised."""
+
+    @abstractmethod
+    def logits(self, z: Tensor) -> Tensor:
+        """Unnormalised log-probabilities of the classes, (N, D) -> (N, K)."""
+
+    @abstractmethod
+    def loss(self, z: Tensor, y: Tensor, ramp: float = 1.0) -> Tensor:
+        """Scalar, mean over the batch, in nats; ``ramp``: share of a margin in force, 0 to 1."""
+
+    @abstractmethod
+    def start_at(self, means: Tensor) -> None:
+        """Set the parameters so that the head decides as a mixture with these means (K, D) and unit variances."""
+
+    def log_likelihood(self, z: Tensor, y: Tensor) -> Tensor:
+        """Log p(z | y) in nats, (N,), higher is cleaner; NaN for a head without densities."""
+        if self.mixture is None:
+            return torch.full((len(z),), float("nan"), device=z.device)
+        return self.mixture.log_likelihood(z, y)
+
+    def center_parameters(self) -> list[nn.Parameter]:
+        """Those with a learning rate of their own and no weight decay, which would pull means to the origin."""
+        return [] if self.mixture is None else list(self.mixture.parameters())
+
+
+class LGMHead(Head):
     """Large-margin Gaussian mixture loss. Source: Wan et al. 2018; paper, eq. (5)."""
 
+    mixture: GaussianMixture  # pyright: ignore[reportIncompatibleVariableOverride] this loss always has one
+
     def __init__(self, mixture: GaussianMixture, *, margin: float = 1.0, likelihood_weight: float = 0.1) -> None:
-        super().__init__()
-        self.mixture = mixture
-        self.n_classes = len(mixture.means)
+        super().__init__(len(mixture.means), mixture)
         self.margin = margin
         self.likelihood_weight = likelihood_weight
+
+    @classmethod
+    def from_config(cls, config: ModelConfig) -> "LGMHead":  # noqa: D102
+        return cls(build_mixture(config), margin=config.margin, likelihood_weight=config.likelihood_weight)
+
+    def start_at(self, means: Tensor) -> None:
+        """Nothing to do: the projection is fitted to the means that this head begins with."""
 
     def logits(self, z: Tensor) -> Tensor:
         """Log p(z, k), (N, D) -> (N, K); its softmax is the posterior of eq. (4). No margin at test time."""
@@ -44,14 +96,22 @@ class LGMHead(nn.Module):
         return classification + self.likelihood_weight * likelihood
 
 
-class SoftmaxHead(nn.Module):
+class SoftmaxHead(Head):
     """A linear layer and cross-entropy: what the paper compares with ("Linear-19", appendix C.1)."""
 
     def __init__(self, n_dim: int, n_classes: int, *, label_smoothing: float = 0.0) -> None:
-        super().__init__()
+        super().__init__(n_classes)
         self.classifier = nn.Linear(n_dim, n_classes)
-        self.n_classes = n_classes
         self.label_smoothing = label_smoothing
+
+    @classmethod
+    def from_config(cls, config: ModelConfig) -> "SoftmaxHead":  # noqa: D102
+        return cls(config.n_dim, config.n_classes, label_smoothing=config.label_smoothing)
+
+    def start_at(self, means: Tensor) -> None:  # noqa: D102
+        half = means.square().sum(1) / 2
+        self.classifier.weight.copy_(means)
+        self.classifier.bias.copy_(half.mean() - half)  # 0 on a circle, where all means are equally long
 
     def logits(self, z: Tensor) -> Tensor:
         """Unnormalised class scores, (N, D) -> (N, K)."""
@@ -63,14 +123,12 @@ class SoftmaxHead(nn.Module):
         return functional.cross_entropy(self.logits(z), y, label_smoothing=self.label_smoothing)
 
 
-Head = LGMHead | SoftmaxHead
+HEADS: dict[str, type[Head]] = {"lgm": LGMHead, "softmax": SoftmaxHead}  # by `ModelConfig.loss`
 
 
 def build_head(config: ModelConfig) -> Head:
     """The head a config asks for, freshly initialised."""
-    if config.loss == "softmax":
-        return SoftmaxHead(config.n_dim, config.n_classes, label_smoothing=config.label_smoothing)
-    return LGMHead(build_mixture(config), margin=config.margin, likelihood_weight=config.likelihood_weight)
+    return HEADS[config.loss].from_config(config)
 
 
 def build_mixture(config: ModelConfig) -> GaussianMixture:

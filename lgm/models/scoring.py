@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from lgm.data.pixels import Shape, check_shape, pixel_scale, to_labels, to_pixels
 from lgm.models.classifier import Classifier, device_of
-from lgm.models.heads import LGMHead, posterior
+from lgm.models.heads import posterior
+from lgm.models.mixture import GaussianMixture
 
 
 def check_images(images: Tensor | np.ndarray, shape: Shape) -> Tensor:
@@ -53,11 +54,11 @@ def embed(model: Classifier, images: Tensor | np.ndarray, batch_size: int = 500)
     return torch.cat(parts) if parts else torch.empty(0, len(model.feature_scale))
 
 
-def require_mixture(model: Classifier) -> LGMHead:
-    """The LGM head; ValueError for a softmax network, which has no density to ask."""
-    if not isinstance(model.head, LGMHead):
+def require_mixture(model: Classifier) -> GaussianMixture:
+    """The class densities; ValueError for a network that has none, as softmax."""
+    if model.head.mixture is None:
         raise ValueError("likelihood: expected a network trained with the LGM loss, got softmax, which has no density")
-    return model.head
+    return model.head.mixture
 
 
 @torch.inference_mode()
@@ -77,7 +78,7 @@ def log_likelihood(model: Classifier, images: Tensor | np.ndarray, labels: Tenso
 
     Source: paper, section 4.4; in log space because ``exp`` underflows beyond 14.4 sigma.
     """
-    mixture = require_mixture(model).mixture
+    mixture = require_mixture(model)
     images = check_images(images, model.image_shape)
     claimed = to_labels(labels.cpu() if isinstance(labels, Tensor) else labels, model.head.n_classes, len(images))
     z = embed(model, images).to(device_of(model))
@@ -101,10 +102,8 @@ def score_claims(model: Classifier, z: np.ndarray, labels: np.ndarray) -> tuple[
     points, claimed = torch.from_numpy(z).float().to(device), torch.from_numpy(labels).to(device).long()[:, None]
     logits = model.head.logits(points).double()
     log_odds = logits.gather(1, claimed)[:, 0] - logits.scatter(1, claimed, -torch.inf).logsumexp(1)
-    score = torch.full((len(z),), float("nan"))
-    if isinstance(model.head, LGMHead):
-        score = model.head.mixture.log_likelihood(points, claimed[:, 0]).cpu()
-    return log_odds.cpu().numpy(), score.numpy()
+    score = model.head.log_likelihood(points, claimed[:, 0])
+    return log_odds.cpu().numpy(), score.cpu().numpy()
 
 
 @torch.inference_mode()
@@ -120,7 +119,5 @@ def describe(model: Classifier, z: np.ndarray, label: int) -> tuple[np.ndarray, 
         p(k | z), shape (K,), and log p(z | label) in nats, NaN for softmax.
     """
     point = torch.from_numpy(z).float()[None].to(device_of(model))
-    score = float("nan")
-    if isinstance(model.head, LGMHead):
-        score = float(model.head.mixture.log_likelihood(point, torch.tensor([label], device=point.device)))
+    score = float(model.head.log_likelihood(point, torch.tensor([label], device=point.device)))
     return posterior(model.head, point)[0].cpu().numpy(), score

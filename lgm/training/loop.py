@@ -19,7 +19,6 @@ from lgm.models.card import Card, CheckpointError
 from lgm.models.checkpoint import embed_split, is_guessing, save_measured
 from lgm.models.classifier import Classifier, build_model, device_of, fast_precision, to_device
 from lgm.models.features import Features
-from lgm.models.heads import LGMHead
 from lgm.models.registry import check_name
 from lgm.models.scoring import check_images, embed
 from lgm.training.acceleration import prepare
@@ -420,9 +419,9 @@ class _Run:
         return loss, hits
 
     def center_distance(self) -> dict[str, float]:
-        """Smallest distance between class means, for LGM: what shows a collapse first."""
-        head = self.model.head
-        return {"closest_centers": head.mixture.closest_centers()} if isinstance(head, LGMHead) else {}
+        """Smallest distance between class means, if the loss has any: what shows a collapse first."""
+        mixture = self.model.head.mixture
+        return {} if mixture is None else {"closest_centers": mixture.closest_centers()}
 
     def raise_if_collapsed(self) -> None:
         """All classes on one point: the known failure of this loss, from which it does not recover."""
@@ -471,10 +470,9 @@ class _Run:
 
 
 def _optimizer(model: Classifier, config: TrainConfig) -> torch.optim.Optimizer:
-    """The mixture has its own step and no decay, which would pull the means to the origin."""
-    mixture = {f"head.{n}" for n, _ in model.head.named_parameters()} if isinstance(model.head, LGMHead) else set()
-    network = [p for n, p in model.named_parameters() if n not in mixture and p.requires_grad]
-    centers = [p for n, p in model.named_parameters() if n in mixture and p.requires_grad]
+    own = set(model.head.center_parameters())
+    network = [p for p in model.parameters() if p not in own and p.requires_grad]
+    centers = [p for p in model.parameters() if p in own and p.requires_grad]
     groups: list[dict[str, Any]] = [{"params": network, "lr": config.lr, "weight_decay": config.weight_decay}]
     if centers:
         groups.append({"params": centers, "lr": config.center_lr, "weight_decay": 0.0})

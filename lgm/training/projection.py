@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lgm.config import ModelConfig, TrainConfig
 from lgm.data.base import Split, per_class
 from lgm.models.classifier import Classifier, device_of
-from lgm.models.heads import SoftmaxHead, build_mixture
+from lgm.models.heads import build_mixture
 from lgm.utils.json import to_json
 
 _PER_CLASS = 500  # images to lay the plane by: ten for each of VGG19's features
@@ -65,10 +65,7 @@ def init_projection(model: Classifier, train: Split, config: ModelConfig) -> Non
     weight, bias = _ridge(_inputs(model.eval(), chosen), means[chosen.targets()])
     plane.weight.copy_(weight)
     plane.bias.copy_(bias)
-    if isinstance(model.head, SoftmaxHead):
-        half = means.square().sum(1) / 2
-        model.head.classifier.weight.copy_(means)
-        model.head.classifier.bias.copy_(half.mean() - half)  # 0 on a circle, where all means are equally long
+    model.head.start_at(means)
 
 
 def _inputs(model: Classifier, split: Split) -> Tensor:

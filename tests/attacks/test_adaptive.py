@@ -67,7 +67,7 @@ def test_multipliers_reach_from_0_to_gamma():
 def slsqp(model: Classifier, data: tuple[Split, Split], config: PoisonConfig, i: int) -> float:
     """The least objective of poison ``i`` on a linear network: over its features and the height of the hinge."""
     at_base, at_target = (embed(model, split.pixels()).double().numpy()[i] for split in data)
-    linear, mixture = model.backbone[1], require_mixture(model).mixture  # type: ignore[index]
+    linear, mixture = model.backbone[1], require_mixture(model)  # type: ignore[index]
     a = 2 * linear.weight.double().numpy()
     cost_of_moving = np.linalg.inv(a @ a.T)  # the least |x - b|^2 for features moved by q is q' (A A')^-1 q
     s, mean = model.feature_scale.double().numpy(), mixture.means[int(data[0].labels[i])].double().numpy()

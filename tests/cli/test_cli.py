@@ -365,7 +365,7 @@ def test_detect_says_what_the_scores_say(tiny_lgm: Path, crafted: Path, bundled:
     assert result["fpr"] <= 0.2
     assert (result["caught"], result["missed"]) == (at.caught, at.missed)
     assert (result["wrongly_removed"], result["kept"]) == (at.wrongly_removed, at.kept)
-    peak = require_mixture(model).mixture.peak().numpy()
+    peak = require_mixture(model).peak().numpy()
     assert result["nominal_fpr"] == pytest.approx(nominal_fpr(result["threshold"], peak, 2))
     assert (result["crafted_on"], result["wanted_fpr"]) == ("tiny-lgm", 0.2)
     assert result["threshold"] == empirical_threshold(clean, 0.2) == result["threshold_at_fpr"]["0.2"]

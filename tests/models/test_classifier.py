@@ -143,10 +143,10 @@ def test_batch_norm_has_to_be_in_eval_mode(rng: np.random.Generator):
 
 def test_log_likelihood_is_the_gaussian_of_the_claimed_label(few: Split):
     model = build_model(TINY, seed=3)
-    head = require_mixture(model)
+    mixture = require_mixture(model)
     score = log_likelihood(model, few.pixels(), few.targets())
     z = embed(model, few.pixels()).double()
-    means = head.mixture.means.detach().double()[few.targets()]
+    means = mixture.means.detach().double()[few.targets()]
     expected = MultivariateNormal(means, torch.eye(2, dtype=torch.float64)).log_prob(z)
     torch.testing.assert_close(score.double(), expected, rtol=0, atol=1e-4)
     as_bytes = torch.from_numpy(few.labels.astype(np.uint8))
