@@ -154,8 +154,9 @@ class TrainConfig:
         )
 
 
-# The stops of the beta slider: five a decade, and the paper's 8e-3.
-BETA_GRID = tuple(sorted([float(f"{10 ** (k / 5):.2g}") for k in range(-25, 1)] + [8e-3]))
+PAPER_BETA = 8e-3  # weight of looking like the base in eq. (1)
+# The stops of the beta slider: five a decade, and the paper's.
+BETA_GRID = tuple(sorted([float(f"{10 ** (k / 5):.2g}") for k in range(-25, 1)] + [PAPER_BETA]))
 
 # Of the attack: raised whenever the same pairs give other poisons, so that records say what they were made with.
 # `tests/models/test_shipped.py` notices; then `make records` makes them anew.
@@ -172,7 +173,7 @@ GAMMA_GRID = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 1.0)
 class PoisonConfig:
     """How poisons are crafted; the defaults are the paper's settings (section 4.3)."""
 
-    beta: float = 8e-3  # eq. (1), for pixels in [0, 1] and features rescaled to [-1, 1]
+    beta: float = PAPER_BETA  # eq. (1), for pixels in [0, 1] and features rescaled to [-1, 1]
     method: Method = "lm"  # Levenberg-Marquardt; "fbs": forward-backward splitting, as in Poison Frogs
     iterations: int = 1000  # at most; lm: 100 at most
     tolerance: float = 2e-3  # stop when the objective improves by less than this share; 0: never, so no second start.

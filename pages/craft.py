@@ -11,7 +11,7 @@ from lgm.config import GAMMA_GRID, METHODS, Method
 from lgm.plots.theme import ROLE
 from ui import beta_paths, load, state
 from ui.beta_table import beta_table
-from ui.components.beta_explorer import lab
+from ui.components.beta_explorer import beta_explorer
 from ui.components.picker import pick_image
 from ui.frame import age, guard, keep_poison, poison_strip, title
 from ui.job_queue import QueueFull
@@ -173,7 +173,7 @@ def bench(base: int, target: int, recipe: beta_paths.Recipe) -> None:
     found, betas = beta_paths.side_by_side(ready, beta)
     more = bool(beta_paths.next_work(list(names.values()), (base, target), recipe, beta)[0])
     pair = images_of(found["lgm"], base, target)
-    lab(found, pair, points, betas=betas, beta=beta, more=more, key="lab", on_release=keep_beta)
+    beta_explorer(found, pair, points, betas=betas, beta=beta, more=more, key="lab", on_release=keep_beta)
     path = found["lgm"]
     state.push()
     if path is not None:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from lgm.attacks.result import Poisons
+from lgm.config import PAPER_BETA
 from ui import beta_paths, load
-from ui.components.beta_explorer import lab
+from ui.components.beta_explorer import beta_explorer
 from ui.detection_view import describe
 from ui.frame import age, guard, title
 from ui.words import explain, term
@@ -53,7 +54,7 @@ def story() -> Poisons | None:
     z = load.embedded(name, path.manifest["split"]).z
     pair = (path.bases[0], int(path.labels[0]), path.targets[0], int(path.target_labels[0]))
     points = {"lgm": (z[path.base_index[0]], z[path.target_index[0]])}
-    lab({"lgm": path}, pair, points, betas=beta_paths.stops(path), beta=8e-3, story=True, key="story")
+    beta_explorer({"lgm": path}, pair, points, betas=beta_paths.stops(path), beta=PAPER_BETA, story=True, key="story")
     return path
 
 

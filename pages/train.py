@@ -16,7 +16,7 @@ from lgm.models.registry import SHIPPED, locate, user_folder
 from lgm.plots.features import projection
 from lgm.stats.intervals import wilson_interval
 from ui import load, state, training_runs, uploads
-from ui.components.training_replay import film
+from ui.components.training_replay import training_replay
 from ui.frame import guard, title
 from ui.job_queue import Job, QueueFull
 from ui.jobs import job_panel, runner, tick_while
@@ -304,7 +304,9 @@ def show_run(run: Run) -> None:
     """A run, as far as it is."""
     for going in training_runs.active_runs():
         going.job.watch()
-    film(list(run.job.log), run.config, title=f"{run.name}: {describe(run.config)}", identity=run.job.key, key="film")
+    training_replay(
+        list(run.job.log), run.config, title=f"{run.name}: {describe(run.config)}", identity=run.job.key, key="film"
+    )
 
 
 def show_model(name: str) -> None:
@@ -324,7 +326,7 @@ def show_model(name: str) -> None:
     )
     epochs = [*map(Epoch, card.history[:-1]), ended]
     name = name if seen.exact else f"{name}, {seen.title}"
-    film(epochs, card.config, title=name, identity=f"{name} {card.weights_sha256}", key="film")
+    training_replay(epochs, card.config, title=name, identity=f"{name} {card.weights_sha256}", key="film")
 
 
 def describe(config: TrainConfig) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import streamlit as st
 
-from lgm.config import BETA_GRID, GAMMA_GRID, METHODS
+from lgm.config import BETA_GRID, GAMMA_GRID, METHODS, PAPER_BETA
 
 
 class Kind(Protocol):
@@ -113,7 +113,7 @@ FIELDS: dict[str, Field] = {
     "softmax": Field(Text(), None, "softmax network"),
     "base": Field(_POSITION, None, "base"),  # position in D_f; None: the page's own example
     "target": Field(_POSITION, None, "target"),
-    "beta": Field(Nearest(BETA_GRID), 8e-3, "β"),
+    "beta": Field(Nearest(BETA_GRID), PAPER_BETA, "β"),
     "method": Field(OneOf(tuple(METHODS)), "lm", "method"),
     "gamma": Field(OneOf(GAMMA_GRID), 0.0, "γ"),  # of the attacker who knows of the filter
     "threshold": Field(_NATS, None, "T"),  # in nats; None: the one for 1 % FPR

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lgm.attacks.craft import craft_poisons, one_thread_each
 from lgm.attacks.result import Poisons, check_count, pick_pairs
-from lgm.config import PoisonConfig
+from lgm.config import PAPER_BETA, PoisonConfig
 from lgm.data.base import Split
 from lgm.models.classifier import Classifier
 from lgm.models.scoring import embed
@@ -82,7 +82,7 @@ def bench_craft(
     split: Split,
     *,
     pairs: int = 10,
-    beta: float = 8e-3,
+    beta: float = PAPER_BETA,
     iterations: int = 1000,
     seed: int = 1,
     progress: Progress = lambda text: None,

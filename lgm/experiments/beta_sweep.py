@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lgm.attacks.result import Poisons, check_count, pick_pairs
-from lgm.config import DefenseConfig, PoisonConfig
+from lgm.config import PAPER_BETA, DefenseConfig, PoisonConfig
 from lgm.data.base import Split
 from lgm.detection.metrics import detection_report
 from lgm.models.card import Card
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # to read a study needs no torch
     from lgm.models.classifier import Classifier
 
 
-BETAS = (1e-4, 4e-4, 1e-3, 2.5e-3, 8e-3, 2.5e-2, 1e-1, 2.5e-1)  # of BETA_GRID: the paper's, and round it
+BETAS = (1e-4, 4e-4, 1e-3, 2.5e-3, PAPER_BETA, 2.5e-2, 1e-1, 2.5e-1)  # of BETA_GRID: the paper's, and round it
 FPR = 0.01  # where detection is judged
 
 

@@ -18,12 +18,12 @@ from ui import load
 from ui.beta_paths import nearest
 from ui.components.declare import declare
 
-_bench = declare("lab")
+_bench = declare("beta_explorer")
 _CLOUD = 1500  # points of D_f behind the path: enough to see the classes
 _COLORS = {**ROLE, "classes": CLASS}
 
 
-def lab(
+def beta_explorer(
     paths: dict[str, Poisons | None],
     pair: tuple[np.ndarray, int, np.ndarray, int],
     points: dict[str, tuple[np.ndarray, np.ndarray]],

@@ -11,11 +11,11 @@ from lgm.plots.theme import CLASS, ROLE
 from ui.components.declare import declare
 from ui.training_runs import Epoch
 
-_mount = declare("film")
+_mount = declare("training_replay")
 _MARGIN = 1.06  # room around the outermost point
 
 
-def film(epochs: list[Epoch], config: TrainConfig, *, title: str, identity: str, key: str) -> None:
+def training_replay(epochs: list[Epoch], config: TrainConfig, *, title: str, identity: str, key: str) -> None:
     """Draw a run so far. While it grows the picture follows the newest epoch, unless the hand chose an earlier one.
 
     Args:
