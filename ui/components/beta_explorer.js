@@ -1,4 +1,4 @@
-// The crafting bench: receives the poisons of one pair for all betas and iterations once, and then answers every move of
+// Beta explorer: receives the poisons of one pair for all betas and iterations once, and then answers every move of
 // both sliders in the browser. Nothing goes to the server until beta is released; of the iteration it never hears.
 
 const states = new WeakMap(); // survives re-invocation: this function is called again whenever data or theme change
@@ -59,7 +59,7 @@ export default function ({ data, parentElement, setStateValue }) {
   anew(); // the theme may have changed
   unpack(s, ask);
   return () => {
-    if (root.isConnected) return; // a newer call has overtaken this one: the bench goes on
+    if (root.isConnected) return; // a newer call has overtaken this one: it goes on
     stop();
     halt(s);
     cancelAnimationFrame(s.frame);

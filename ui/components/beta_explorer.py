@@ -1,4 +1,4 @@
-"""The crafting bench: one browser component that shows a pair's poisons for all betas, at every iteration."""
+"""Beta explorer: a pair's poisons for all betas, at every iteration, in one browser component."""
 
 import base64
 import zlib
@@ -18,7 +18,7 @@ from ui import load
 from ui.beta_paths import nearest
 from ui.components.declare import declare
 
-_bench = declare("beta_explorer")
+_mount = declare("beta_explorer")
 _CLOUD = 1500  # points of D_f behind the path: enough to see the classes
 _COLORS = {**ROLE, "classes": CLASS}
 
@@ -35,7 +35,7 @@ def beta_explorer(
     key: str,
     on_release: Callable[[float], None] | None = None,
 ) -> None:
-    """Draw the bench.
+    """Draw the component.
 
     Args:
         paths: Poisons by loss ("lgm", "softmax") at these ``betas``, None while they are being made.
@@ -46,7 +46,7 @@ def beta_explorer(
         more: Whether further stops are being made.
         story: The small, self-playing form of the Overview page.
         key: Identity of the component.
-        on_release: Called with beta once it is let go, before the rerun that draws the bench with it.
+        on_release: Called with beta once it is let go, before the rerun that draws it anew.
     """
 
     def released() -> None:
@@ -77,7 +77,7 @@ def beta_explorer(
         if path:
             seen = projection(load.features(load.model_name(loss)))
             data["nets"][loss]["poisons"] = _poisons(path, seen) | _way(path, iterations, seen, images=not story)
-    _bench(key=key, data=data, on_beta_change=released)
+    _mount(key=key, data=data, on_beta_change=released)
 
 
 def shown_iterations(paths: list[Poisons]) -> np.ndarray:
