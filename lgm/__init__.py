@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from lgm.models.registry import list_checkpoints as list_checkpoints
     from lgm.models.scoring import embed as embed
     from lgm.models.scoring import log_likelihood as log_likelihood
-    from lgm.training.loop import TrainingError as TrainingError
     from lgm.training.loop import fit as fit
     from lgm.training.presets import PRESETS as PRESETS
+    from lgm.training.run import TrainingError as TrainingError
 
 _HOME = {
     "craft_poisons": "attacks.craft",
@@ -72,7 +72,7 @@ _HOME = {
     "embed": "models.scoring",
     "log_likelihood": "models.scoring",
     "fit": "training.loop",
-    "TrainingError": "training.loop",
+    "TrainingError": "training.run",
     "PRESETS": "training.presets",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 # pyright: ignore[reportUnsupportedDunderAll] the same names

@@ -390,7 +390,8 @@ def attackers_who_know() -> None:
     rows = study["frontier"]
     if not rows:
         return
-    from lgm.experiments.study import frontier_meaning, outdated
+    from lgm.experiments.adaptive_rows import frontier_meaning
+    from lgm.experiments.records import outdated
     from lgm.plots.curves import frontier_chart
 
     st.markdown("## And if the attacker knows of the filter?")

@@ -14,7 +14,7 @@ from ui.words import explain, term
 
 if TYPE_CHECKING:
     from lgm.experiments.claims import Claim, Findings
-    from lgm.experiments.study import Study
+    from lgm.experiments.records import Study
 
 LEAD = "It looks like one thing and means another, so its label seems right. Its features give it away."
 STEPS = (

@@ -81,7 +81,7 @@ def tiny_wide(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _trained(name: str, tmp_path_factory: pytest.TempPathFactory, config: TrainConfig | None = None) -> Path:
-    from lgm.training.loop import train_checkpoint
+    from lgm.training.train import train_checkpoint
 
     folder = tmp_path_factory.mktemp("models")
     assert train_checkpoint(config or PRESETS[name], name, folder) is not None

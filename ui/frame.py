@@ -10,7 +10,7 @@ from PIL import Image
 
 from lgm.attacks.result import NoPoisonsError, Poisons
 from lgm.data.base import DataError
-from lgm.experiments.study import Study, outdated, provenance
+from lgm.experiments.records import Study, outdated, provenance
 from lgm.models.card import CheckpointError
 from lgm.plots.theme import ROLE
 from lgm.utils.images import picture

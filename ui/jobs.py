@@ -104,7 +104,7 @@ def duration(seconds: float) -> str:
 
 def show_error(error: Exception) -> None:
     """What a user can mend as a message; anything else with its traceback."""
-    from lgm.training.loop import TrainingError  # not at the top: it brings torch
+    from lgm.training.run import TrainingError  # not at the top: it brings torch
 
     if isinstance(error, CheckpointError | DataError | TrainingError | ValueError | OSError):
         st.error(str(error), icon=":material/error:")

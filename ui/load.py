@@ -11,7 +11,7 @@ from lgm.attacks.result import NoPoisonsError, Poisons, read_shipped_poisons
 from lgm.data.base import DataError, Dataset, Split, UnreadableError
 from lgm.data.registry import DATASETS, load_split
 from lgm.detection.thresholds import empirical_threshold
-from lgm.experiments.study import read_study
+from lgm.experiments.records import read_study
 from lgm.models.card import Card, CheckpointError
 from lgm.models.features import FeatureMap, Features, check_features, features_path, read_features
 from lgm.models.registry import SHIPPED, locate, read_card, survey, user_folder
@@ -231,7 +231,7 @@ def _study(of: str) -> dict[str, Any] | None:
 
 
 def study() -> dict[str, Any] | None:
-    """What was measured on the chosen dataset; see `lgm.experiments.study.read_study`."""
+    """What was measured on the chosen dataset; see `lgm.experiments.records.read_study`."""
     return _study(dataset().name)
 
 

@@ -231,7 +231,7 @@ def _submit(config: TrainConfig, name: str, kept: list[Epoch] | None, *, anew: b
 
 def _train(job: Job, config: TrainConfig, name: str, kept: list[Epoch] | None, *, anew: bool) -> Card | None:
     """The work of the job: ``kept`` are the epochs of the run to resume, None for a new one."""
-    from lgm.training.loop import WARM_START, train_checkpoint
+    from lgm.training.train import WARM_START, train_checkpoint
 
     job.log.extend(_untrained(config) if kept is None else kept)
     before: int | None = None  # steps that were done before this job, known from its first report

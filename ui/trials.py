@@ -7,7 +7,7 @@ import streamlit as st
 
 from lgm.config import DefenseConfig
 from lgm.data.registry import load_split
-from lgm.experiments.study import outdated
+from lgm.experiments.records import outdated
 from lgm.utils.progress import part
 from ui import load
 from ui.defend_model import POISONS

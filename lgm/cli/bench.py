@@ -1,15 +1,12 @@
 """python -m lgm bench: crafting against ART."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
 from lgm.cli.options import add_command, add_data, split_of
 from lgm.config import PoisonConfig
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_bench(commands: Any) -> None:

@@ -1,15 +1,11 @@
 """python -m lgm defend: attack success with and without the filter."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lgm.cli.options import add_cache, add_command, add_data, split_of
 from lgm.cli.output import crafting
 from lgm.config import GAMMA_GRID, DefenseConfig
-
-if TYPE_CHECKING:
-    pass
-
 
 # What a sweep goes through, and the number of poisons that was asked for.
 _SWEEP_POISONS = (1, 2, 5, 10, 20, 50, 100)
@@ -64,7 +60,7 @@ def add_defend(commands: Any) -> None:
 
 def _defend(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
     from lgm.defense.experiment import frontier, sweep
-    from lgm.experiments.study import frontier_row
+    from lgm.experiments.adaptive_rows import frontier_row
     from lgm.models.checkpoint import load_checkpoint
 
     if args.sweep and args.frontier:

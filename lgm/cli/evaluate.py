@@ -1,12 +1,9 @@
 """python -m lgm evaluate: accuracy of a network."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lgm.cli.options import add_command, add_data, split_of
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_evaluate(commands: Any) -> None:

@@ -7,7 +7,6 @@ Exit codes: 0 done, 1 the message says what was wrong, 2 bad usage, 130 interrup
 import argparse
 import signal
 import sys
-from typing import TYPE_CHECKING
 
 from lgm.cli.bench import add_bench
 from lgm.cli.craft import add_craft
@@ -26,10 +25,6 @@ from lgm.utils.console import HUNG_UP, flush, give_up, say_every_letter
 from lgm.utils.json import to_json
 from lgm.utils.shutdown import end_soon_after_signals
 from lgm.utils.threads import limit_threads
-
-if TYPE_CHECKING:
-    pass
-
 
 _EXAMPLES = """examples:
   python -m lgm evaluate mnist-lgm                     accuracy on the bundled digits
@@ -83,7 +78,7 @@ def _run(argv: list[str] | None) -> int:
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:
-    from lgm.training.loop import TrainingError
+    from lgm.training.run import TrainingError
 
     return (DataError, CheckpointError, TrainingError, ValueError, OSError, ImportError, MemoryError)
 

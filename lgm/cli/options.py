@@ -4,13 +4,10 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lgm.data.base import Split
 from lgm.data.registry import DATASETS, default_split, load_split
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_command(

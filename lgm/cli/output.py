@@ -3,16 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from lgm.utils.io import SaveError
 from lgm.utils.outputs import reserved, save_or_keep
 from lgm.utils.progress import OnStep
-
-if TYPE_CHECKING:
-    pass
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import time
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
@@ -13,9 +13,6 @@ from lgm.cli.options import add_cache, add_command, add_data, split_of
 from lgm.cli.output import output, save_all
 from lgm.models.registry import read_card
 from lgm.utils.outputs import require_room
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_report(commands: Any) -> None:
@@ -64,7 +61,8 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _report_into(args: argparse.Namespace) -> dict[str, Any]:
-    from lgm.experiments.study import EXTENTS, run_study, save_study, stored_study
+    from lgm.experiments.records import save_study, stored_study
+    from lgm.experiments.study import EXTENTS, run_study
     from lgm.reports.html import write_report
 
     names, began = {"lgm": args.lgm, "softmax": args.softmax}, time.monotonic()

@@ -1,13 +1,10 @@
 """python -m lgm results: documents rendered from the records."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lgm.cli.options import add_command
 from lgm.models.card import CheckpointError
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_results(commands: Any) -> None:

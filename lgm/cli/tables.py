@@ -1,9 +1,6 @@
 """Results as text for people."""
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 
 def for_people(result: dict[str, Any] | list[dict[str, Any]]) -> str:
@@ -72,7 +69,7 @@ def _curves(reports: list[dict[str, Any]]) -> str:
 
 def _frontier(rows: list[dict[str, Any]]) -> str:
     """A frontier for people: a line an attacker, and what it means."""
-    from lgm.experiments.study import frontier_meaning
+    from lgm.experiments.adaptive_rows import frontier_meaning
 
     lines = [f"{'gamma':>6} {'n':>4}   {'unfiltered':>10} {'filtered':>8} {'caught':>7} {'collide':>8}"]
     for row in rows:

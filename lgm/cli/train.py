@@ -4,7 +4,7 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
@@ -14,9 +14,6 @@ from lgm.models.card import CheckpointError
 from lgm.models.registry import SHIPPED, check_name, user_folder
 from lgm.training.presets import PRESETS
 from lgm.utils.json import to_json
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_train(commands: Any) -> None:
@@ -72,7 +69,7 @@ def _train_config(args: argparse.Namespace) -> TrainConfig:
 
 
 def _train(args: argparse.Namespace) -> dict[str, Any] | None:
-    from lgm.training.loop import train_checkpoint
+    from lgm.training.train import train_checkpoint
     from lgm.utils.distributed import Team
 
     name = check_name(args.name or args.preset)

@@ -3,9 +3,6 @@
 A record says what it was made with, and when: `outdated` tells whether that is still so.
 """
 
-import json
-import os
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -20,21 +17,18 @@ from lgm.config import ATTACK_REVISION, GAMMA_GRID, DefenseConfig
 from lgm.data.base import Split
 from lgm.detection.compare import Comparison, compare
 from lgm.detection.filters import gather_evidence
+from lgm.experiments.adaptive_rows import frontier_row
 from lgm.experiments.beta_sweep import beta_sweep
-from lgm.experiments.claims import SUCCESS
-from lgm.models.card import Card, CheckpointError
+from lgm.experiments.records import Study, machine
+from lgm.models.card import Card
 from lgm.models.features import Features, read_features
-from lgm.models.registry import SHIPPED, read_card
-from lgm.utils.io import write_atomically
-from lgm.utils.json import plain, to_json
+from lgm.models.registry import read_card
 
 if TYPE_CHECKING:  # to read a study needs no torch
-    from lgm.defense.report import DefenseReport
     from lgm.models.classifier import Classifier
 
 
 OnPart = Callable[[str, float], bool | None]
-Study = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -177,37 +171,6 @@ def _features(source: str, card: Card, split: Split) -> np.ndarray | None:
     return None if stored is None else stored.z
 
 
-def machine() -> str:
-    """What a record was made on, as far as it matters for rounding and time."""
-    import torch
-
-    return f"{platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
-
-
-def outdated(about: dict[str, Any]) -> str | None:
-    """Why a study or a set of poisons is older than the attack; None if it is not.
-
-    ``about``: what a study says of itself, or the manifest of poisons.
-    """
-    revision = about.get("attack_revision")
-    if revision == ATTACK_REVISION:
-        return None
-    made = "an unnamed revision" if revision is None else f"revision {revision}"
-    return f"made with {made} of the attack, and today's is {ATTACK_REVISION}"
-
-
-def provenance(about: dict[str, Any]) -> str:
-    """When a study was made, of what and with what: the line that stands below its numbers."""
-    models = ", ".join(f"`{name}`" for name in (*about["models"].values(), *about.get("others", {})))
-    revision = about.get("attack_revision", "unnamed")
-    return (
-        f"Measured {about.get('made', 'at an unknown date')} on {models}; clean images `{about['data']}`, attack "
-        f"revision {revision}, seed {about['seed']}, torch {about['versions']['torch']}"
-        + (f", {about['machine']}" if "machine" in about else "")
-        + "."
-    )
-
-
 def compare_all(
     names: dict[str, str],
     loaded: dict[str, tuple["Classifier", Card]],
@@ -242,45 +205,6 @@ def poisons_or_none(name: str) -> Poisons | None:
         return None
 
 
-def frontier_row(report: "DefenseReport") -> dict[str, Any]:
-    """What an attacker of one gamma achieves: attack success after filtering, before it, and the share caught."""
-    success, interval, caught = report.attack_success, report.interval, report.filtered.poisons_share
-    return plain(
-        {
-            "gamma": report.config.gamma,
-            "threshold": report.filtered.threshold,
-            "n": report.n,
-            "attack_success": success["filtered"],
-            "interval": interval["filtered"],
-            "unfiltered": success["unfiltered"],
-            "unfiltered_interval": interval["unfiltered"],
-            "poisons": report.poisons_total,
-            "collided": report.collided,
-            "detected": caught.value,
-            "detected_interval": caught[1:],
-        }
-    )
-
-
-def frontier_meaning(rows: Sequence[dict[str, Any]]) -> str:
-    """What a frontier says, in a sentence that follows from its numbers."""
-    if not all(row["n"] and row["poisons"] for row in rows):
-        return "Nothing can be said: without poisons, or with targets that the clean control already misclassifies."
-    unaware, worst = rows[0], max(rows, key=lambda row: (row["attack_success"], row["interval"][1]))
-    past = min(rows, key=lambda row: row["detected"])
-    low, high = worst["interval"]
-    got = f"at most {worst['attack_success']:.0%} ({low:.0%} to {high:.0%}) of the attacks succeed past the filter"
-    at = f"at γ = {worst['gamma']:g}, against {unaware['unfiltered']:.0%} without any filter"
-    if any(row["interval"][0] > SUCCESS for row in rows):
-        verdict = "The filter fails against an attacker who gives weight to passing it"
-    elif all(row["interval"][1] < SUCCESS for row in rows):
-        verdict = f"Not refuted by these {len(rows)} attackers, which is no proof"
-    else:
-        verdict = "Not enough attacks to tell whether the filter fails"
-    caught = f"the most evasive ones (γ = {past['gamma']:g}) are caught in {past['detected']:.0%} of the cases"
-    return f"{verdict}; {got}, {at}; {caught} and {past['collided']:.0%} of their poisons still collide."
-
-
 def for_claims(study: Study | None) -> dict[str, Any]:
     """What `lgm.paper_claims` asks of a study."""
     if not study:
@@ -296,37 +220,3 @@ def for_claims(study: Study | None) -> dict[str, Any]:
     own = [part["detectors"] for part in study["baselines"] if part["poisons"] == part["features"] == "lgm"]
     others = [row for rows in own for row in rows if row["title"] != row["against"]]
     return {**study, "defense": reports, "baselines": others}
-
-
-def read_study(dataset: str) -> Study | None:
-    """What was measured on a dataset and is shipped with its networks; None if nothing was.
-
-    Raises:
-        CheckpointError: the file does not read.
-    """
-    path = SHIPPED / f"{dataset}.study.json"
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected a study in JSON, found {error}; restore it or delete it") from error
-
-
-def stored_study(names: dict[str, str], split: Split, seed: int) -> Study | None:
-    """The shipped study if it is of these networks, these images, this seed and today's attack, else None.
-
-    Raises:
-        CheckpointError: see `read_study`.
-    """
-    study = read_study(split.dataset)
-    if study is None or outdated(study["about"]):
-        return None
-    weights = {loss: read_card(name).weights_sha256 for loss, name in names.items()}
-    wanted = {"weights_sha256": weights, "data_sha256": split.sha256, "seed": seed}
-    return study if all(study["about"][name] == value for name, value in wanted.items()) else None
-
-
-def save_study(study: Study, path: Path) -> None:
-    """Write a study as JSON, whole or not at all."""
-    write_atomically(path, lambda part: Path(part).write_text(to_json(study), encoding="utf-8"))

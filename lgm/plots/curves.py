@@ -258,7 +258,7 @@ def frontier_chart(rows: list[dict[str, Any]]) -> go.Figure:
     """Attack success against detection: both for each attacker who knows of the filter, from unaware to evasive.
 
     Args:
-        rows: `lgm.experiments.study.frontier_row`, by ascending gamma.
+        rows: `lgm.experiments.adaptive_rows.frontier_row`, by ascending gamma.
     """
     figure = go.Figure()
     lines = (

@@ -13,10 +13,12 @@ from typing import Any
 from lgm.attacks.result import read_shipped_poisons
 from lgm.config import DefenseConfig
 from lgm.data.registry import DATASETS
+from lgm.experiments.adaptive_rows import frontier_meaning
 from lgm.experiments.beta_selection import choose_beta
 from lgm.experiments.beta_sweep import Tradeoff
 from lgm.experiments.claims import Claim, Findings, paper_claims
-from lgm.experiments.study import Study, for_claims, frontier_meaning, outdated, poisons_or_none, provenance, read_study
+from lgm.experiments.records import Study, outdated, provenance, read_study
+from lgm.experiments.study import for_claims, poisons_or_none
 from lgm.models.card import Card, CheckpointError
 from lgm.models.features import read_features
 from lgm.models.registry import SHIPPED, list_checkpoints, read_card

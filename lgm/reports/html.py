@@ -16,11 +16,13 @@ from lgm.data.registry import DATASETS
 from lgm.defense.example import Attack, stage
 from lgm.defense.report import ARMS
 from lgm.detection.metrics import detection_report, roc
+from lgm.experiments.adaptive_rows import frontier_meaning
 from lgm.experiments.beta_selection import choose_beta
 from lgm.experiments.beta_sweep import Tradeoff
 from lgm.experiments.claims import Findings, paper_claims
 from lgm.experiments.matched_comparison import matched
-from lgm.experiments.study import Study, for_claims, frontier_meaning, poisons_or_none, provenance
+from lgm.experiments.records import Study, provenance
+from lgm.experiments.study import for_claims, poisons_or_none
 from lgm.models.checkpoint import embed_split, load_checkpoint
 from lgm.models.features import FeatureMap, Features, read_features, read_gaussians
 from lgm.models.registry import list_checkpoints, locate, read_card

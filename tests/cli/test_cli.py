@@ -265,7 +265,7 @@ def nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("work before the check")
 
     monkeypatch.setattr("lgm.models.checkpoint.load_checkpoint", read)
-    monkeypatch.setattr("lgm.training.loop.load_split", read)
+    monkeypatch.setattr("lgm.training.train.load_split", read)
     monkeypatch.setattr("lgm.cli.options.load_split", read)
 
 

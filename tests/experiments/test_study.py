@@ -14,18 +14,10 @@ from scipy.stats import binomtest
 from lgm.config import ATTACK_REVISION, GAMMA_GRID, DefenseConfig
 from lgm.data.base import Split
 from lgm.defense.experiment import defend, frontier
+from lgm.experiments.adaptive_rows import frontier_meaning, frontier_row
 from lgm.experiments.beta_sweep import BETAS
-from lgm.experiments.study import (
-    QUICK,
-    Study,
-    StudySize,
-    for_claims,
-    frontier_meaning,
-    frontier_row,
-    outdated,
-    run_study,
-    save_study,
-)
+from lgm.experiments.records import Study, outdated, save_study
+from lgm.experiments.study import QUICK, StudySize, for_claims, run_study
 from lgm.models.card import Card
 from lgm.models.classifier import Classifier
 from lgm.models.features import read_features

@@ -13,7 +13,8 @@ from lgm.models.classifier import build_model
 from lgm.models.heads import HEADS, Head, LGMHead, SoftmaxHead, build_head, build_mixture, posterior
 from lgm.models.mixture import GaussianMixture
 from lgm.models.scoring import log_likelihood, require_mixture
-from lgm.training.loop import _optimizer, fit
+from lgm.training.loop import fit
+from lgm.training.run import build_optimizer
 
 N, D, K = 6, 3, 4
 Y = torch.tensor([0, 3, 1, 1, 2, 0])
@@ -157,7 +158,7 @@ def test_a_third_loss_is_one_class(few: Split, bundled: Split, monkeypatch: pyte
     config = TrainConfig(model=ModelConfig(network="tiny-cnn"), epochs=12, batch_size=25, lr=5e-3)
     model = build_model(config.model, seed=1)
     before = require_mixture(model).means.clone()
-    assert [group["lr"] for group in _optimizer(model, config).param_groups] == [config.lr, config.center_lr]
+    assert [group["lr"] for group in build_optimizer(model, config).param_groups] == [config.lr, config.center_lr]
     history = fit(model, few, config).history
     assert history[-1]["loss"] < history[0]["loss"]
     assert not torch.equal(before, require_mixture(model).means)

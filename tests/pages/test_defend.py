@@ -17,7 +17,8 @@ from lgm.config import DefenseConfig
 from lgm.data.base import Split
 from lgm.data.registry import DATASETS
 from lgm.defense.example import Attack, stage
-from lgm.experiments.study import frontier_meaning, outdated
+from lgm.experiments.adaptive_rows import frontier_meaning
+from lgm.experiments.records import outdated
 from lgm.models.card import CheckpointError
 from lgm.models.checkpoint import load_checkpoint
 from lgm.models.features import read_features
@@ -370,7 +371,7 @@ def test_a_chosen_threshold_is_not_compared_with_the_trials(bundled: Split, monk
 
 def test_the_shipped_study_is_read_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     st.cache_data.clear()
-    monkeypatch.setattr("lgm.experiments.study.SHIPPED", tmp_path)
+    monkeypatch.setattr("lgm.experiments.records.SHIPPED", tmp_path)
     assert load._study("mnist") is None
     st.cache_data.clear()
     (tmp_path / "mnist.study.json").write_text('{"defense": []}')

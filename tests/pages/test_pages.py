@@ -21,7 +21,7 @@ from lgm.attacks.export import rounded
 from lgm.attacks.result import Poisons, read_shipped_poisons
 from lgm.config import BETA_GRID
 from lgm.experiments.beta_sweep import BETAS, Tradeoff
-from lgm.experiments.study import provenance
+from lgm.experiments.records import provenance
 from lgm.models.checkpoint import load_checkpoint
 from lgm.models.features import read_features
 from lgm.models.registry import SHIPPED

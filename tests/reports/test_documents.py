@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-import lgm.experiments.study
+import lgm.experiments.records
 import lgm.reports.documents
 from lgm.cli.main import main
 from lgm.config import ATTACK_REVISION
-from lgm.experiments.study import provenance, read_study, stored_study
+from lgm.experiments.records import provenance, read_study, stored_study
 from lgm.models.card import CheckpointError
 from lgm.models.registry import SHIPPED, read_card
 from lgm.reports.documents import DOCUMENTS, ROOT, Record, problems, render, write_documents
@@ -30,7 +30,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     records.mkdir()
     for path in SHIPPED.glob("*.study.json"):
         shutil.copy(path, records)
-    monkeypatch.setattr(lgm.experiments.study, "SHIPPED", records)
+    monkeypatch.setattr(lgm.experiments.records, "SHIPPED", records)
     monkeypatch.setattr(lgm.reports.documents, "ROOT", tmp_path)
     return tmp_path
 
@@ -120,7 +120,7 @@ def test_the_stored_study_serves_what_it_was_measured_on_and_nothing_else(
     assert stored_study(names, bundled, 2) is None
     assert stored_study(names, bundled[:100], 1) is None
     assert stored_study({"lgm": "cifar10-lgm", "softmax": "mnist-softmax"}, bundled, 1) is None
-    monkeypatch.setattr(lgm.experiments.study, "ATTACK_REVISION", ATTACK_REVISION + 1)
+    monkeypatch.setattr(lgm.experiments.records, "ATTACK_REVISION", ATTACK_REVISION + 1)
     assert stored_study(names, bundled, 1) is None
 
 

@@ -25,7 +25,9 @@ from lgm.models.checkpoint import weights_sha256
 from lgm.models.classifier import Classifier, build_model, to_device
 from lgm.models.registry import read_card
 from lgm.training.acceleration import prepare
-from lgm.training.loop import TrainingError, fit, train_checkpoint
+from lgm.training.loop import fit
+from lgm.training.run import TrainingError
+from lgm.training.train import train_checkpoint
 from lgm.utils.distributed import Team, launched_device
 from tests.attacks.test_distributed import LAUNCH, environment, launch
 

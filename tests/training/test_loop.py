@@ -25,8 +25,10 @@ from lgm.models.classifier import Classifier, build_model, to_device
 from lgm.models.features import Features
 from lgm.models.heads import LGMHead
 from lgm.models.registry import read_card
-from lgm.training.loop import TrainingError, _optimizer, _schedule, fit, train_checkpoint
+from lgm.training.loop import fit
 from lgm.training.presets import PRESETS
+from lgm.training.run import TrainingError, _schedule, build_optimizer
+from lgm.training.train import train_checkpoint
 from lgm.utils.io import SaveError
 
 pytestmark = pytest.mark.slow
@@ -41,7 +43,7 @@ KILLED_IN_MID_EPOCH = """
 import os, signal, sys
 from pathlib import Path
 from lgm.training.presets import PRESETS
-from lgm.training.loop import train_checkpoint
+from lgm.training.train import train_checkpoint
 
 config = PRESETS["tiny-lgm"]
 
@@ -58,16 +60,16 @@ train_checkpoint(config, "tiny-lgm", Path(sys.argv[1]), on_step=kill)
 # Ctrl-C in the middle of the second epoch.
 INTERRUPTED = """
 import os, runpy, signal
-from lgm.training.loop import _Run
+from lgm.training.run import Run
 
-step = _Run.step
+step = Run.step
 
 def interrupt(run, x, y, number):
     if run.epoch == 1:
         os.kill(os.getpid(), signal.SIGINT)
     return step(run, x, y, number)
 
-_Run.step = interrupt
+Run.step = interrupt
 runpy.run_module("lgm", run_name="__main__")
 """
 
@@ -355,7 +357,7 @@ def test_frozen_parameters_stay_frozen(digits: Split):
 
 def test_means_have_a_step_of_their_own_and_no_decay():
     model = fresh(QUICK)
-    network, centers = _optimizer(model, QUICK).param_groups
+    network, centers = build_optimizer(model, QUICK).param_groups
     assert isinstance(model.head, LGMHead)
     assert len(centers["params"]) == 1
     assert centers["params"][0] is model.head.mixture.means
@@ -363,7 +365,7 @@ def test_means_have_a_step_of_their_own_and_no_decay():
     assert (network["lr"], network["weight_decay"]) == (QUICK.lr, QUICK.weight_decay)
     assert {id(p) for p in network["params"]} == {id(p) for p in model.backbone.parameters()}
     softmax = replace(QUICK, model=replace(QUICK.model, loss="softmax"))
-    (everything,) = _optimizer(fresh(softmax), softmax).param_groups
+    (everything,) = build_optimizer(fresh(softmax), softmax).param_groups
     assert len(everything["params"]) == len(list(fresh(softmax).parameters()))
 
 
@@ -452,7 +454,7 @@ def test_learning_rate_reaches_the_optimiser(digits: Split, monkeypatch: pytest.
 
 
 def test_bfloat16_trains_as_well(digits: Split, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("lgm.training.loop.fast_precision", lambda device: torch.bfloat16)
+    monkeypatch.setattr("lgm.training.run.fast_precision", lambda device: torch.bfloat16)
     softmax = replace(QUICK.model, loss="softmax")  # the LGM loss grows with its margin
     config = replace(QUICK, model=softmax, epochs=8, batch_size=20)
     model = fresh(config)

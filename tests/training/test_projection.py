@@ -22,10 +22,11 @@ from lgm.models.checkpoint import embed_split, load_checkpoint, weights_sha256
 from lgm.models.classifier import Classifier, build_model, to_device
 from lgm.models.heads import LGMHead, SoftmaxHead, build_mixture, posterior
 from lgm.models.registry import read_card
-from lgm.training.loop import fit, train_checkpoint
+from lgm.training.loop import fit
 from lgm.training.presets import PRESETS
 from lgm.training.projection import _RIDGE, copy_layers, init_projection, last_layer, phase_path
 from lgm.training.state import read_state
+from lgm.training.train import train_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -251,7 +252,7 @@ def test_a_network_without_a_last_linear_layer_is_refused_before_the_first_phase
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     colour = Split("some", np.zeros((10, 3, 32, 32), np.uint8), np.arange(10))
-    monkeypatch.setattr("lgm.training.loop.load_split", lambda name, dataset: colour)
+    monkeypatch.setattr("lgm.training.train.load_split", lambda name, dataset: colour)
     first = replace(WIDE, model=replace(WIDE.model, network="vgg19"))
     config = replace(SOFTMAX, warm_start=first, model=replace(SOFTMAX.model, network="vgg19", n_dim=512))
     with pytest.raises(ValueError, match="expected a network whose last layer is linear, got Flatten"):

@@ -18,7 +18,7 @@ from lgm.config import ModelConfig, PoisonConfig
 from lgm.data.base import Split
 from lgm.data.mnist import _save_npz
 from lgm.data.registry import load_split
-from lgm.experiments.study import save_study
+from lgm.experiments.records import save_study
 from lgm.models.card import Card
 from lgm.models.checkpoint import save_measured
 from lgm.models.classifier import build_model
