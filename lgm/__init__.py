@@ -1,4 +1,4 @@
-"""Clean-label poisons and the Gaussian mixture loss that gives them away.
+"""Clean-label poisons and the Gaussian mixture loss that is meant to give them away.
 
 Letters in docstrings: N images or points, C x H x W pixels, D features, K classes.
 Higher scores are cleaner, everywhere. Names are loaded on first use, because torch takes two seconds.

@@ -171,7 +171,7 @@ GAMMA_GRID = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 1.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoisonConfig:
-    """How poisons are crafted; the defaults are the paper's settings (section 4.3)."""
+    """How poisons are crafted; β defaults to the paper's (section 4.3), the method does not."""
 
     beta: float = PAPER_BETA  # eq. (1), for pixels in [0, 1] and features rescaled to [-1, 1]
     method: Method = "lm"  # Levenberg-Marquardt; "fbs": forward-backward splitting, as in Poison Frogs

@@ -166,7 +166,7 @@ def explanation() -> None:
             """
 Answers **figures 1 and 5** of the paper. Every image, clean or poison, has one number: how likely its features are
 under the class that it claims. A poison claims the class it looks like but has the features of another, so its number
-is low. The filter removes every image whose number is at most **T**.
+should be low. The filter removes every image whose number is at most **T**.
 
 - **Histogram.** Clean images go up, poisons go down, each in shares of its own group and on a scale of its own. What is
   removed is filled. *log-likelihood* is the number itself in nats, spaced by the distance from the class mean that it

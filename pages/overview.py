@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lgm.experiments.claims import Claim, Findings
     from lgm.experiments.records import Study
 
-LEAD = "It looks like one thing and means another, so its label seems right. Its features give it away."
+LEAD = "It looks like one thing and means another, so its label seems right. Its features may give it away."
 STEPS = (
     (
         "pages/craft.py",
@@ -29,14 +29,15 @@ STEPS = (
     (
         "pages/features.py",
         "The tell",
-        "A network trained with the Gaussian mixture (LGM) loss keeps each class in one round Gaussian. So it can say "
+        "A network trained with the Gaussian mixture (LGM) loss keeps each class in one Gaussian. So it can say "
         "how likely an image is, given the label it claims.",
         "See the features",
     ),
     (
         "pages/detect.py",
         "The filter",
-        "A poison sits in the wrong Gaussian. Remove whatever is too unlikely under its own label before you train.",
+        "A poison that collides sits in another class's Gaussian. Remove whatever is too unlikely under its own label "
+        "before you train.",
         "Set the threshold",
     ),
 )

@@ -27,7 +27,6 @@ _STATE = ".resume.safetensors"
 _JOB = "train"  # keys of training jobs: this, the model's name, and a token of their own
 _start = threading.Lock()  # between looking whether a name is free and taking it
 
-_BUNDLED = 4_000  # of the bundled digits to train on
 _QUICKEST_FIRST: tuple[Network, ...] = ("tiny-cnn", "mnist-cnn", "vgg19")
 
 

@@ -37,10 +37,10 @@ def frontier_meaning(rows: Sequence[dict[str, Any]]) -> str:
     unaware, worst = rows[0], max(rows, key=lambda row: (row["attack_success"], row["interval"][1]))
     past = min(rows, key=lambda row: row["detected"])
     low, high = worst["interval"]
-    got = f"at most {worst['attack_success']:.0%} ({low:.0%} to {high:.0%}) of the attacks succeed past the filter"
+    got = f"in the worst case {worst['attack_success']:.0%} ({low:.0%} to {high:.0%}) of the attacks pass the filter"
     at = f"at γ = {worst['gamma']:g}, against {unaware['unfiltered']:.0%} without any filter"
     if any(row["interval"][0] > SUCCESS for row in rows):
-        verdict = "The filter fails against an attacker who gives weight to passing it"
+        verdict = "The filter fails against at least one of these attackers"
     elif all(row["interval"][1] < SUCCESS for row in rows):
         verdict = f"Not refuted by these {len(rows)} attackers, which is no proof"
     else:

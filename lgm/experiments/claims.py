@@ -3,7 +3,7 @@
 A claim rests on readings: an estimate, its 95 % interval, and the side of a bound on which the claim has it. A reading
 supports the claim if its whole interval lies on that side, contradicts it if on the other, and else says neither. No
 number of supporting readings outvotes one that contradicts. An attack can refute a defence; none confirms one, so the
-best verdict on a defence is "not refuted" by the attacks that are named.
+best verdict on what the filter withstands is "not refuted" by the attacks that are named.
 Intervals are over images, pairs and attacks, for the networks at hand: another training may come out otherwise.
 """
 
@@ -135,7 +135,7 @@ class Findings:
 
     Attributes:
         held_out: Clean images that it was not trained on.
-        poisons: PoisonStatistics on it; None if there are none.
+        poisons: Crafted on it; None if there are none.
         clean: The images that its poisons are told from; None without them, or without a density.
     """
 

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lgm.config import ATTACK_REVISION
 from lgm.data.base import Split
@@ -12,9 +12,6 @@ from lgm.models.card import CheckpointError
 from lgm.models.registry import SHIPPED, read_card
 from lgm.utils.io import write_atomically
 from lgm.utils.json import to_json
-
-if TYPE_CHECKING:  # to read a study needs no torch
-    pass
 
 Study = dict[str, Any]
 

@@ -1,6 +1,7 @@
 """The study of a pair of networks: all measurements in one record, which app, report and documents show.
 
-A record says what it was made with, and when: `outdated` tells whether that is still so.
+A record says what it was made with, and when: `lgm.experiments.records.outdated` tells whether it is
+older than the attack.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,1 +1,1 @@
-"""Arrays in, plotly figures and PNG out."""
+"""Arrays in, plotly figures out."""

@@ -1,1 +1,1 @@
-"""Numbers about numbers: intervals, bootstrap, separability. No network, no dataset."""
+"""Numbers about numbers: intervals, bootstrap, separability, structural similarity. No network, no dataset."""

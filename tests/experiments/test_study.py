@@ -49,7 +49,7 @@ def test_a_frontier_says_what_its_worst_attacker_does():
     assert held.startswith("Not refuted by these 2 attackers, which is no proof")
     broken = frontier_meaning([unaware, row(0.1, 0.3, (0.2, 0.4), 0.1), row(1.0, 0.0, (0.0, 0.03), 0.0)])
     assert broken.startswith("The filter fails")
-    assert "at most 30% (20% to 40%)" in broken
+    assert "in the worst case 30% (20% to 40%)" in broken
     assert "γ = 0.1, against 80%" in broken
     assert "(γ = 1) are caught in 0%" in broken
     assert frontier_meaning([unaware, row(1.0, 0.0, (0.0, 0.3), 0.2)]).startswith("Not enough attacks")
