@@ -219,10 +219,16 @@ def rounding(before: Poisons, after: Poisons) -> str:
     return f"{text}; log p(f(x)|{claimed}) is {before.score[0]:.3f} nats before, {after.score[0]:.3f} after."
 
 
+def missing(base: int, target: int, recipe: beta_paths.Recipe) -> tuple[list[str], tuple[float, ...]]:
+    """Which networks, and for which betas, the picture has no poisons of yet."""
+    names = [load.model_name(loss) for loss in ("lgm", "softmax")]
+    return beta_paths.next_work(names, (base, target), recipe, state.get("beta"))
+
+
 def craft_missing(base: int, target: int, recipe: beta_paths.Recipe) -> None:
     """Start what the picture lacks, in the background, and follow it; or say that it was stopped."""
     names = [load.model_name(loss) for loss in ("lgm", "softmax")]
-    lacking, betas = beta_paths.next_work(names, (base, target), recipe, state.get("beta"))
+    lacking, betas = missing(base, target, recipe)
     order = (lacking, (base, target), recipe, betas)
     picture = beta_paths.job_key(names, (base, target), recipe, ())
     key = beta_paths.job_key(*order)
@@ -310,7 +316,10 @@ title("Can an image look like this and mean that?", LEAD)
 with guard():
     base, target = current_pair()
     recipe = pair_bar(base, target)
+    lacking = missing(base, target, recipe)
     bench(base, target, recipe)
+    if lacking != missing(base, target, recipe):
+        st.rerun()  # crafting has ended while the picture was drawn
     with st.bottom:  # in sight wherever the page is scrolled to, and nothing moves when it goes
         craft_missing(base, target, recipe)
 with guard():
