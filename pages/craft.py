@@ -171,7 +171,7 @@ def bench(base: int, target: int, recipe: beta_paths.Recipe) -> None:
     beta = state.get("beta")
     ready = {loss: beta_paths.ready(name, (base, target), recipe) for loss, name in names.items()}
     found, betas = beta_paths.side_by_side(ready, beta)
-    more = bool(beta_paths.next_work(list(names.values()), (base, target), recipe, beta)[0])
+    more = bool(missing(base, target, recipe)[0])
     pair = images_of(found["lgm"], base, target)
     beta_explorer(found, pair, points, betas=betas, beta=beta, more=more, key="lab", on_release=keep_beta)
     path = found["lgm"]
@@ -225,10 +225,11 @@ def missing(base: int, target: int, recipe: beta_paths.Recipe) -> tuple[list[str
     return beta_paths.next_work(names, (base, target), recipe, state.get("beta"))
 
 
-def craft_missing(base: int, target: int, recipe: beta_paths.Recipe) -> None:
+def craft_missing(
+    base: int, target: int, recipe: beta_paths.Recipe, lacking: list[str], betas: tuple[float, ...]
+) -> None:
     """Start what the picture lacks, in the background, and follow it; or say that it was stopped."""
     names = [load.model_name(loss) for loss in ("lgm", "softmax")]
-    lacking, betas = missing(base, target, recipe)
     order = (lacking, (base, target), recipe, betas)
     picture = beta_paths.job_key(names, (base, target), recipe, ())
     key = beta_paths.job_key(*order)
@@ -316,12 +317,12 @@ title("Can an image look like this and mean that?", LEAD)
 with guard():
     base, target = current_pair()
     recipe = pair_bar(base, target)
-    lacking = missing(base, target, recipe)
+    work = missing(base, target, recipe)
     bench(base, target, recipe)
-    if lacking != missing(base, target, recipe):
+    if work != missing(base, target, recipe):
         st.rerun()  # crafting has ended while the picture was drawn
     with st.bottom:  # in sight wherever the page is scrolled to, and nothing moves when it goes
-        craft_missing(base, target, recipe)
+        craft_missing(base, target, recipe, *work)
 with guard():
     which_beta()
 with st.expander("What am I looking at?"):

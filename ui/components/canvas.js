@@ -60,6 +60,19 @@ function paint(canvas, images, [channels, height, width], i = 0) {
   g.putImageData(image, 0, 0);
 }
 
+/** A line through points [x, y]. */
+function line(g, colour, thick, points, { dash = [], alpha = 1 } = {}) {
+  g.save();
+  g.strokeStyle = colour;
+  g.lineWidth = thick;
+  g.globalAlpha = alpha;
+  g.setLineDash(dash);
+  g.beginPath();
+  for (const point of points) g.lineTo(...point);
+  g.stroke();
+  g.restore();
+}
+
 /** The name of a class on a pill of its colour, centred. */
 function tag(g, name, colour, x, y) {
   g.textAlign = "center";

@@ -652,18 +652,6 @@ function shade({ g, look, top, bottom }, left, right) {
   g.globalAlpha = 1;
 }
 
-function line(g, colour, thick, points, { dash = [], alpha = 1 } = {}) {
-  g.save();
-  g.strokeStyle = colour;
-  g.lineWidth = thick;
-  g.globalAlpha = alpha;
-  g.setLineDash(dash);
-  g.beginPath();
-  for (const point of points) g.lineTo(...point);
-  g.stroke();
-  g.restore();
-}
-
 function write(g, look, text, left, base, { align = "left", alpha = MUTED } = {}) {
   g.save();
   g.textAlign = align;

@@ -414,18 +414,6 @@ function dot({ g, look }, x, y, colour) {
   g.stroke();
 }
 
-function line(g, colour, thick, points, { dash = [], alpha = 1 } = {}) {
-  g.save();
-  g.strokeStyle = colour;
-  g.lineWidth = thick;
-  g.globalAlpha = alpha;
-  g.setLineDash(dash);
-  g.beginPath();
-  for (const point of points) g.lineTo(...point);
-  g.stroke();
-  g.restore();
-}
-
 function write({ g, look }, text, left, base, { align = "left", alpha = MUTED, bold = false } = {}) {
   g.save();
   if (bold) g.font = `600 ${g.font}`;
