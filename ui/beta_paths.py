@@ -206,10 +206,10 @@ class _Side:
     share: float = 0.0
 
     def craft(self, split: Split, pair: tuple[int, int], betas: tuple[float, ...], stopped: Callable[[], bool]) -> None:
-        from lgm.attacks.craft import craft_path
-        from lgm.attacks.solver import longest
+        from lgm.attacks.craft import craft_beta_path
+        from lgm.attacks.trajectory import max_iterations
 
-        limit = longest(self.key[-1].config())
+        limit = max_iterations(self.key[-1].config())
         iterations = itertools.count(1)
 
         def on_step(done: int, total: int) -> bool:
@@ -218,6 +218,6 @@ class _Side:
             return not stopped()
 
         model: Any = load.model(self.name)
-        path = craft_path(model, self.card, split, pair, self.key[-1].config(), betas=betas, on_step=on_step)
+        path = craft_beta_path(model, self.card, split, pair, self.key[-1].config(), betas=betas, on_step=on_step)
         if not stopped():
             _store().put(self.key, path)

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from lgm.attacks.craft import batch_length, craft_poisons
+from lgm.attacks.batches import batch_length
+from lgm.attacks.craft import craft_poisons
 from lgm.attacks.result import Poisons, read_poisons
-from lgm.attacks.solver import longest
+from lgm.attacks.trajectory import max_iterations
 from lgm.config import ATTACK_REVISION, PoisonConfig
 from lgm.data.base import Split
 from lgm.models.checkpoint import weights_sha256
@@ -45,7 +46,7 @@ def craft_cached(
         return craft_poisons(model, bases, targets, config, beta=beta, threshold=threshold, on_step=on_step)
     network = weights_sha256({**model.state_dict(), "feature_scale": model.feature_scale})
     setting = {"network": network, "config": asdict(config), "batch": batch}
-    progress = _Progress(n * longest(config), on_step)
+    progress = _Progress(n * max_iterations(config), on_step)
     parts = []
     for start in range(0, n, _BATCHES * batch):
         index = np.arange(start, min(start + _BATCHES * batch, n))
@@ -59,7 +60,7 @@ def craft_cached(
             parts.append(craft_poisons(model, b, t, config, beta=betas, threshold=limits, batch=batch, on_step=on_part))
             if not progress.stopped:
                 parts[-1].save(path)
-        progress.done += len(index) * longest(config)
+        progress.done += len(index) * max_iterations(config)
     position = np.arange(n)
     return replace(Poisons.concatenate(parts), base_index=position, target_index=position)
 

@@ -73,7 +73,8 @@ def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
 def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") -> dict[str, Any] | None:
     import numpy as np
 
-    from lgm.attacks.craft import batch_length, craft_path, craft_random
+    from lgm.attacks.batches import batch_length
+    from lgm.attacks.craft import craft_beta_path, craft_random
     from lgm.attacks.distributed import gather, share
     from lgm.attacks.result import check_count
     from lgm.detection.thresholds import conformal_words
@@ -90,7 +91,7 @@ def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") ->
         config = replace(config, threshold=_known_threshold(args, model, split))
     with crafting(team.rank > 0) as on_step:
         if args.pair:
-            part = craft_path(model, card, split, tuple(args.pair), config, on_step=on_step)
+            part = craft_beta_path(model, card, split, tuple(args.pair), config, on_step=on_step)
         else:
             part = craft_random(model, card, split, args.poisons, config, seed=args.seed, only=mine, on_step=on_step)
     poisons = gather(team, part, batch)

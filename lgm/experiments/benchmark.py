@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lgm.attacks.craft import craft_poisons, one_thread_each
+from lgm.attacks.batches import one_thread_each
+from lgm.attacks.craft import craft_poisons
 from lgm.attacks.result import Poisons, check_count, pick_pairs
 from lgm.config import PAPER_BETA, PoisonConfig
 from lgm.data.base import Split

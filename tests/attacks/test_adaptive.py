@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from torch.distributions import Independent, Normal
 
 from lgm.attacks.adaptive import MARGIN, Evasion, multipliers
-from lgm.attacks.craft import craft_path, craft_poisons
+from lgm.attacks.craft import craft_beta_path, craft_poisons
 from lgm.config import PoisonConfig
 from lgm.data.base import Split
 from lgm.models.checkpoint import load_checkpoint
@@ -128,7 +128,7 @@ def test_poisons_of_one_pair_know_of_the_filter_too(tiny_lgm: Path, few: Split):
     pair = (int(np.flatnonzero(few.labels == 4)[0]), int(np.flatnonzero(few.labels == 9)[0]))
     score = float(log_likelihood(model, few.pixels(slice(pair[0], pair[0] + 1)), torch.tensor([4]))[0])
     config = PoisonConfig(gamma=10.0, threshold=score - 0.1)
-    path = craft_path(model, card, few, pair, config, betas=(1e-4, 1e-3, 1e-2))
+    path = craft_beta_path(model, card, few, pair, config, betas=(1e-4, 1e-3, 1e-2))
     assert (path.score > score - 0.1).all()
     assert path.manifest["config"]["gamma"] == 10.0
 

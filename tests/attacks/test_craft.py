@@ -10,7 +10,7 @@ import torch
 from scipy.stats import multivariate_normal
 from torch import nn
 
-from lgm.attacks.craft import craft_path, craft_poisons, craft_random
+from lgm.attacks.craft import craft_beta_path, craft_poisons, craft_random
 from lgm.attacks.result import Poisons, pick_pairs, read_poisons
 from lgm.config import BETA_GRID, Method, ModelConfig, PoisonConfig
 from lgm.data.base import Split
@@ -212,11 +212,11 @@ def test_the_way_is_judged_like_the_poison(method: Method, tiny: Classifier, dig
 def test_images_on_the_way_are_those_of_shorter_runs(tiny_lgm: Path, few: Split):
     model, card = load_checkpoint(tiny_lgm)
     config, betas = PoisonConfig(method="fbs", iterations=30, tolerance=0), (0.001, 0.1)
-    long = craft_path(model, card, few, (4, 31), config, betas=betas)
+    long = craft_beta_path(model, card, few, (4, 31), config, betas=betas)
     assert (long.path_images.dtype, long.path_images.shape) == (np.uint8, (2, len(long.path_iteration), 1, 28, 28))
     np.testing.assert_array_equal(long.path_images[:, 0], long.bases)
     for iterations in (1, 5, 14):
-        short = craft_path(model, card, few, (4, 31), replace(config, iterations=iterations), betas=betas)
+        short = craft_beta_path(model, card, few, (4, 31), replace(config, iterations=iterations), betas=betas)
         frame = long.path_iteration.tolist().index(iterations)
         np.testing.assert_array_equal(long.path_images[:, frame], (255 * short.images).round())
         np.testing.assert_allclose(long.path_score[:, frame], short.score, atol=1e-3)
@@ -228,7 +228,9 @@ def test_images_on_the_way_are_those_of_shorter_runs(tiny_lgm: Path, few: Split)
 def test_images_on_the_way_have_the_recorded_distance(method: Method, tolerance: float, tiny_lgm: Path, few: Split):
     # Levenberg-Marquardt: poisons take over each other's ways, and the images must go with them.
     model, card = load_checkpoint(tiny_lgm)
-    poisons = craft_path(model, card, few, (4, 31), PoisonConfig(method=method, iterations=60, tolerance=tolerance))
+    poisons = craft_beta_path(
+        model, card, few, (4, 31), PoisonConfig(method=method, iterations=60, tolerance=tolerance)
+    )
     change = (poisons.path_images / 255 - poisons.bases[:, None] / 255).reshape(*poisons.path_score.shape, PIXELS)
     rounding = np.abs(change).sum(-1) / 255 + PIXELS / 510**2  # each pixel is off by 1/510 at most
     assert (np.abs((change**2).sum(-1) - poisons.path_objective[..., 1]) <= 1.01 * rounding).all()
@@ -400,7 +402,7 @@ def test_path_of_one_pair_over_all_betas(tiny_lgm: Path, grey: tuple[Split, Spli
     model, config = linear_model(), replace(EXACT, iterations=60)
     split = Split("grey", np.concatenate([part.images for part in grey]), np.concatenate([p.labels for p in grey]))
     betas = (0.05, 0.5, 5.0)
-    poisons = craft_path(model, card, split, (4, 9), config, betas=betas)
+    poisons = craft_beta_path(model, card, split, (4, 9), config, betas=betas)
     assert poisons.base_index.tolist() == [4, 4, 4]
     assert poisons.target_index.tolist() == [9, 9, 9]
     np.testing.assert_array_equal(poisons.beta, np.array(betas, np.float32))
@@ -409,21 +411,21 @@ def test_path_of_one_pair_over_all_betas(tiny_lgm: Path, grey: tuple[Split, Spli
         np.testing.assert_allclose(poisons.images[i], alone.images[0], atol=1e-4)
     assert poisons.manifest["pair"] == (4, 9)
     assert poisons.manifest["split_sha256"] == split.sha256
-    assert len(craft_path(model, card, split, (4, 9), replace(config, iterations=1))) == len(BETA_GRID)
+    assert len(craft_beta_path(model, card, split, (4, 9), replace(config, iterations=1))) == len(BETA_GRID)
 
 
 @pytest.mark.parametrize("pair", [(-1, 3), (3, 50), (50, 3)])
 def test_pair_outside_the_data(pair: tuple[int, int], tiny_lgm: Path, few: Split):
     model, card = load_checkpoint(tiny_lgm)
     with pytest.raises(ValueError, match=rf"pair: expected positions in 0\.\.49, got {pair[0]} and {pair[1]}"):
-        craft_path(model, card, few, pair, EXACT)
+        craft_beta_path(model, card, few, pair, EXACT)
 
 
 def test_pair_of_one_class(tiny_lgm: Path, few: Split):
     model, card = load_checkpoint(tiny_lgm)
     same = np.flatnonzero(few.labels == 3)[:2].tolist()
     with pytest.raises(ValueError, match="pair: expected two classes, got two images of class 3"):
-        craft_path(model, card, few, (same[0], same[1]), EXACT)
+        craft_beta_path(model, card, few, (same[0], same[1]), EXACT)
 
 
 def test_too_many_random_poisons(tiny_lgm: Path, few: Split):

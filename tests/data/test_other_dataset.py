@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Selectbox
 
-from lgm.attacks.craft import craft_path, craft_random
+from lgm.attacks.craft import craft_beta_path, craft_random
 from lgm.config import ModelConfig, PoisonConfig, TrainConfig
 from lgm.data.base import DataError, Split
 from lgm.data.registry import DATASETS
@@ -45,7 +45,7 @@ def with_networks(fresh_home: Path) -> None:
         loaded, card = load_checkpoint(path)
         few = PoisonConfig(iterations=2)
         craft_random(loaded, card, SPLITS["test"], 10, few, seed=1).save(folder / f"{card.name}.poisons.safetensors")
-        example = craft_path(loaded, card, SPLITS["test"], (3, 9), few)
+        example = craft_beta_path(loaded, card, SPLITS["test"], (3, 9), few)
         example.save(folder / f"{card.name}.example.safetensors")
 
 

@@ -16,7 +16,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from lgm.attacks.craft import craft_path
+from lgm.attacks.craft import craft_beta_path
 from lgm.attacks.export import rounded
 from lgm.attacks.result import Poisons, read_shipped_poisons
 from lgm.config import BETA_GRID
@@ -269,9 +269,9 @@ def test_crafting_stops_when_told_and_goes_on_when_told(wide: str, monkeypatch: 
     def held_back(*args: Any, on_step: Any, **options: Any) -> Poisons:
         while not gate.wait(0.02) and on_step(0, 1):
             pass
-        return craft_path(*args, on_step=on_step, **options)
+        return craft_beta_path(*args, on_step=on_step, **options)
 
-    monkeypatch.setattr("lgm.attacks.craft.craft_path", held_back)
+    monkeypatch.setattr("lgm.attacks.craft.craft_beta_path", held_back)
     app = opened("craft", lgm=wide, beta="0.001")
     next(button for button in app.button if button.label == "Cancel").click().run()
     while app.get("progress"):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from lgm.attacks.craft import craft_path
+from lgm.attacks.craft import craft_beta_path
 from lgm.attacks.result import Poisons
 from lgm.config import Method, ModelConfig, Network, PoisonConfig
 from lgm.data.base import Split
@@ -192,7 +192,7 @@ def test_poisons_of_one_pair_are_crafted_on_one_thread_whatever_the_cores(
     seen: set[int] = set()
 
     def craft() -> Poisons:
-        return craft_path(
+        return craft_beta_path(
             model,
             card,
             few,

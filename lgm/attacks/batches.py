@@ -1,0 +1,71 @@
+"""Batches of poisons side by side, each on one core, and their progress."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+
+from lgm.config import PoisonConfig
+from lgm.utils.progress import OnStep
+from lgm.utils.threads import usual_threads
+
+
+def batch_length(count: int, config: PoisonConfig) -> int:
+    """How many of ``count`` poisons are crafted together.
+
+    Few of them in two halves, a core each: two cores at one batch mostly wait for each other.
+    """
+    return max(1, min(config.batch_size, -(-count // 2)))
+
+
+class Progress:
+    """Adds up what the batches report, from whatever thread, and tells all of them to stop."""
+
+    def __init__(self, total: int, on_step: OnStep | None) -> None:
+        self.total, self.on_step = total, on_step
+        self.stopped = False
+        self._done: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    def report(self, batch: int, done: int) -> None:
+        """Batch number ``batch`` has done so many poison-iterations. Fewer than before do not count."""
+        with self._lock:
+            self._done[batch] = max(done, self._done.get(batch, 0))
+            if not self.stopped and self.on_step and self.on_step(sum(self._done.values()), self.total) is False:
+                self.stopped = True
+
+
+class BatchProgress:
+    """What a solver sees of it."""
+
+    def __init__(self, of_all: Progress, batch: int) -> None:
+        self._of_all, self._batch = of_all, batch
+
+    @property
+    def stopped(self) -> bool:
+        """Whether to end now, with the points so far."""
+        return self._of_all.stopped
+
+    def report(self, done: int) -> None:
+        """So many poison-iterations of this batch are done."""
+        self._of_all.report(self._batch, done)
+
+
+@contextlib.contextmanager
+def one_thread_each() -> Iterator[Callable[..., Iterator[Any]]]:
+    """A ``map`` that does as many batches at a time as there are cores, each on one; a single batch too.
+
+    Threads within a batch would wait for each other at every layer (`lgm.utils.threads`), and their number would change
+    the order of sums: this way the poisons are the same, bit for bit, on any number of cores or processes.
+    """
+    with usual_threads() as cores:
+        pool = ThreadPoolExecutor(cores, "lgm-craft", torch.set_num_threads, (1,))
+        try:
+            yield pool.map
+        except BaseException:  # an interruption is answered now, and not when every batch has ended its iteration
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
