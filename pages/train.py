@@ -253,7 +253,7 @@ def stopped(run: Run) -> None:
     left_over = [one for one in training_runs.unfinished() if isinstance(one, Unfinished) and one.name == run.name]
     if not left_over:
         kept = " Its finished epochs of the warm start are kept: Train again goes on from there."
-        why = "in its warm start." + kept if run.config.warm_start else "before it began."
+        why = "in its warm start." + kept if run.config.phases[1:] else "before it began."
         st.info(f"`{run.name}` was stopped {why}", icon=":material/stop:")
     for one in left_over:
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -262,7 +262,7 @@ def stopped(run: Run) -> None:
 
 
 def kept_text(run: Unfinished) -> str:
-    return f"Kept: {len(run.history)} of {run.config.all_epochs} epochs."
+    return f"Kept: {len(run.history)} of {run.config.epochs} epochs."
 
 
 def resume_button(one: Unfinished, run: Run | None, key: str) -> None:
@@ -319,7 +319,7 @@ def show_model(name: str) -> None:
     if not seen.exact:
         means, sigmas = None if means is None else seen(means), None  # orthonormal axes keep a round Gaussian round
     ended = Epoch(
-        card.history[-1] if card.history else {"epoch": card.config.all_epochs},
+        card.history[-1] if card.history else {"epoch": card.config.epochs},
         replace(split, z=seen(split.z)),
         means,
         sigmas,
@@ -337,7 +337,7 @@ def describe(config: TrainConfig) -> str:
         parts += ["diagonal covariance"] if model.covariance == "diagonal" else []
     parts.append({"tiny-cnn": "tiny network", "mnist-cnn": "the paper's network"}.get(model.network, "VGG19"))
     parts += [f"{model.n_dim} features"] if model.n_dim != 2 else []
-    return ", ".join([*parts, data_text(config.split, config.dataset), f"seed {config.seed}"])
+    return ", ".join([*parts, data_text(config.split, config.dataset), f"seed {config.phases[-1].seed}"])
 
 
 def accuracy_text(name: str) -> str:
