@@ -1,11 +1,11 @@
 """Training by recipe: a loop over its phases, which finds those that are trained already."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from lgm.config import TrainConfig
+from lgm.config import Phase, TrainConfig
 from lgm.data.base import Split
 from lgm.models.classifier import Classifier, build_model, to_device
 from lgm.models.scoring import check_images
@@ -48,12 +48,7 @@ def fit_phases(
     paths = [*(phase_path(config.up_to(number), train, state.parent) for number in range(last)), state]
     found = [number for number, path in enumerate(paths) if path.exists() and (resume or number < last)]
     first = team.decide(max(found, default=0))
-    phases = config.phases[first:]
-    models = [to_device(build_model(phase.model, phase.seed), team.device) for phase in phases]
-    check_images(train.pixels(slice(0, 1)), models[-1].image_shape)
-    for phase, model in zip(phases, models, strict=True):
-        if phase.init == "project":
-            last_layer(model)  # an error before the work, not hours later
+    models = _networks(config.phases[first:], train, team.device)
     if not resume:
         team.only_first(lambda: state.unlink(missing_ok=True))
     result = FitResult([], completed=True)
@@ -80,6 +75,16 @@ def fit_phases(
         if kept and on_epoch:
             on_epoch({**_of_warm_start(result.history[-1]), "kept": paths[number].name}, None)
     return models[-1], result
+
+
+def _networks(phases: Sequence[Phase], train: Split, device: str) -> list[Classifier]:
+    """Of each phase, with random weights. What cannot work is an error now, and not after hours of another phase."""
+    models = [to_device(build_model(phase.model, phase.seed), device) for phase in phases]
+    check_images(train.pixels(slice(0, 1)), models[-1].image_shape)
+    for phase, model in zip(phases, models, strict=True):
+        if phase.init == "project":
+            last_layer(model)
+    return models
 
 
 def _of_warm_start(record: dict[str, Any]) -> dict[str, Any]:

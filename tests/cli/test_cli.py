@@ -575,6 +575,12 @@ def test_train_follows_its_options(fresh_home: Path, tmp_path: Path, capsys: Cap
     assert run(capsys, "evaluate", out / "mine.safetensors")["model"] == "mine"
 
 
+def test_train_refuses_a_start_for_means_that_an_earlier_phase_has_learnt(tmp_path: Path, capsys: Capture):
+    err = fails(capsys, "train", "cifar10-lgm", "--center-radius", 4, "--out", tmp_path)
+    assert "--center-radius: expected 5.0 as in the phase before (init: continue), got 4.0" in err
+    assert not list(tmp_path.iterdir())
+
+
 def test_train_refuses_a_name_that_is_taken(tiny_lgm: Path, tmp_path: Path, capsys: Capture):
     (tmp_path / "mine.safetensors").write_text("precious")
     err = fails(capsys, "train", "tiny-lgm", "--name", "mine", "--out", tmp_path)
