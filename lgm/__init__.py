@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lgm.attacks.result import read_poisons as read_poisons
     from lgm.config import DefenseConfig as DefenseConfig
     from lgm.config import ModelConfig as ModelConfig
+    from lgm.config import Phase as Phase
     from lgm.config import PoisonConfig as PoisonConfig
     from lgm.config import TrainConfig as TrainConfig
     from lgm.data.base import DataError as DataError
@@ -48,6 +49,7 @@ _HOME = {
     "read_poisons": "attacks.result",
     "DefenseConfig": "config",
     "ModelConfig": "config",
+    "Phase": "config",
     "PoisonConfig": "config",
     "TrainConfig": "config",
     "DataError": "data.base",

@@ -1,6 +1,7 @@
 """Configurations of runs: frozen, checked, hashable, and JSON."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 Loss = Literal["lgm", "softmax"]
@@ -9,6 +10,9 @@ Method = Literal["lm", "fbs"]
 Task = Literal["two", "all"]
 Density = Literal["own", "fitted"]
 Layers = Literal["head", "all"]
+# How a phase of training begins: with random weights; with all weights of the phase before; or with its layers, except
+# for the last one, the projection to features, which is initialised anew (see `lgm.training.projection`).
+Init = Literal["fresh", "continue", "project"]
 Network = Literal["mnist-cnn", "tiny-cnn", "vgg19"]
 NETWORKS: tuple[Network, ...] = get_args(Network)
 DATASET_NAMES = ("mnist", "fashion-mnist", "cifar10")
@@ -75,15 +79,12 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainConfig:
-    """A model and how it is trained. Measured recipe: AdamW, ramped margin, centres on a circle."""
+class Phase:
+    """A network and how it is trained for some epochs. Measured recipe: AdamW, ramped margin, centres on a circle."""
 
+    init: Init = "fresh"
     model: ModelConfig = ModelConfig()
-    warm_start: "TrainConfig | None" = None  # the phase before, on the same images, whose layers this one goes on from
-    dataset: str = "mnist"
-    split: str = "train"  # which part of it: see `lgm.data.registry.DATASETS`
-    limit: int | None = None  # images per class, for quick tries
-    layers: Layers = "all"  # what learns; "head": from features of the images as they are, after a warm start
+    layers: Layers = "all"  # what learns; "head": from features of the images as they are, after another phase
     epochs: int = 10
     batch_size: int = 256
     optimizer: Literal["adamw", "sgd"] = "adamw"  # sgd: with Nesterov's momentum of 0.9
@@ -100,10 +101,9 @@ class TrainConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        _check(self.dataset in DATASET_NAMES, "dataset", " or ".join(DATASET_NAMES), self.dataset)
+        _check(self.init in get_args(Init), "init", "fresh, continue or project", self.init)
         _check(self.epochs >= 1, "epochs", "at least 1", self.epochs)
         _check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
-        _check(self.limit is None or self.limit >= 1, "limit", "at least 1 image per class", self.limit)
         for name in ("lr", "center_lr", "clip_norm"):
             _check_step(name, getattr(self, name))
         _check_weight("weight_decay", self.weight_decay)
@@ -116,42 +116,72 @@ class TrainConfig:
         check_seed(self.seed)
         _check(self.layers in ("head", "all"), "layers", "head or all", self.layers)
         if self.layers == "head":
-            _check(self.warm_start is not None, "layers", "all without a warm start", self.layers)
+            _check(self.init != "fresh", "layers", "all without a warm start", self.layers)
             changed = self.shift or self.flip or self.small_epochs
             _check(not changed, "layers", "all where images are moved, mirrored or made smaller", self.layers)
-        if self.warm_start:
-            network = self.warm_start.model.network
-            _check(network == self.model.network, "warm_start", f"the same network ({self.model.network})", network)
+        if self.init == "project":
             # The projection is laid by the means, which span so many dimensions: further features would be 0 for ever.
             most = self.model.n_classes - 1
             fits = self.model.loss != "lgm" or self.model.n_dim <= most
             _check(fits, "n_dim", f"at most {most} after a warm start, for {most + 1} class means", self.model.n_dim)
 
-    @property
-    def all_epochs(self) -> int:
-        """Of all phases: a warm start, before it its own, and this one. Records of a run are counted alike."""
-        return self.epochs + (self.warm_start.all_epochs if self.warm_start else 0)
+    def check_follows(self, before: "Phase") -> None:
+        """Raise ValueError unless this phase can start from the network of the one before."""
+        _check(self.init != "fresh", "init", "continue or project after another phase", self.init)
+        for name in _SAME[self.init]:
+            expected, got = getattr(before.model, name), getattr(self.model, name)
+            _check(expected == got, name, f"{expected!r} as in the phase before (init: {self.init})", got)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON gives them back; `from_dict` is the way back."""
-        values = asdict(self)
-        values["model"]["center_order"] = list(self.model.center_order)
-        values["warm_start"] = self.warm_start and self.warm_start.to_dict()
-        return values
+
+# What must be as in the phase before. Where class means start has no effect once they are learnt.
+_SAME = {
+    "project": ("network",),
+    "continue": ("network", "loss", "n_classes", "n_dim", "center_radius", "center_order"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """A recipe: phases of training, one after another on the same images. The last one's network is the result."""
+
+    phases: tuple[Phase, ...] = (Phase(),)
+    dataset: str = "mnist"
+    split: str = "train"  # which part of it: see `lgm.data.registry.DATASETS`
+    limit: int | None = None  # images per class, for quick tries
+
+    def __post_init__(self) -> None:
+        _check(self.dataset in DATASET_NAMES, "dataset", " or ".join(DATASET_NAMES), self.dataset)
+        _check(self.limit is None or self.limit >= 1, "limit", "at least 1 image per class", self.limit)
+        _check(len(self.phases) > 0, "phases", "at least 1", self.phases)
+        _check(self.phases[0].init == "fresh", "init", "fresh in the first phase", self.phases[0].init)
+        for before, phase in pairwise(self.phases):
+            phase.check_follows(before)
+
+    @property
+    def model(self) -> ModelConfig:
+        """Of the network that comes out."""
+        return self.phases[-1].model
+
+    @property
+    def epochs(self) -> int:
+        """Of all phases; records of a run are counted alike."""
+        return sum(phase.epochs for phase in self.phases)
+
+    def up_to(self, number: int) -> "TrainConfig":
+        """The recipe that ends with the phase of this number, the first being 0."""
+        return replace(self, phases=self.phases[: number + 1])
+
+    def with_last(self, **changes: Any) -> "TrainConfig":
+        """The same with changes to the last phase; ``changes`` are fields of `Phase`."""
+        return replace(self, phases=(*self.phases[:-1], replace(self.phases[-1], **changes)))
+
+    def then(self, **changes: Any) -> "TrainConfig":
+        """The same with one more phase, which continues with the network of the last; ``changes`` are to that one."""
+        return replace(self, phases=(*self.phases, replace(self.phases[-1], **({"init": "continue"} | changes))))
 
     def seeded(self, seed: int) -> "TrainConfig":
         """The same with another seed, in all phases."""
-        return replace(self, seed=seed, warm_start=self.warm_start and self.warm_start.seeded(seed))
-
-    @staticmethod
-    def from_dict(values: dict[str, Any]) -> "TrainConfig":
-        """The config a card describes. Raises TypeError or ValueError for unknown fields or values."""
-        model = {**values["model"]}
-        model["center_order"] = tuple(model.get("center_order", ()))  # JSON has lists only
-        warm = values.get("warm_start")
-        return TrainConfig(
-            **{**values, "model": ModelConfig(**model), "warm_start": warm and TrainConfig.from_dict(warm)}
-        )
+        return replace(self, phases=tuple(replace(phase, seed=seed) for phase in self.phases))
 
 
 PAPER_BETA = 8e-3  # weight of looking like the base in eq. (1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from lgm.config import ModelConfig, TrainConfig
+from lgm.config import ModelConfig, Phase, TrainConfig
 from lgm.data.base import Split, per_class
 from lgm.data.registry import load_split
 from lgm.models.card import Card
@@ -77,7 +77,7 @@ def tiny_softmax(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def tiny_wide(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with five features instead of two."""
     config = PRESETS["tiny-lgm"]
-    return _trained("tiny-wide", tmp_path_factory, replace(config, model=replace(config.model, n_dim=5)))
+    return _trained("tiny-wide", tmp_path_factory, config.with_last(model=replace(config.model, n_dim=5)))
 
 
 def _trained(name: str, tmp_path_factory: pytest.TempPathFactory, config: TrainConfig | None = None) -> Path:
@@ -91,7 +91,7 @@ def _trained(name: str, tmp_path_factory: pytest.TempPathFactory, config: TrainC
 @pytest.fixture
 def blank_card() -> Card:
     """A card of an untrained tiny network."""
-    config = TrainConfig(model=ModelConfig(network="tiny-cnn"))
+    config = TrainConfig(phases=(Phase(model=ModelConfig(network="tiny-cnn")),))
     return Card(name="blank", config=config, weights_sha256="", feature_min=[-1.0, -4.0], feature_max=[1.0, 4.0])
 
 

@@ -57,15 +57,15 @@ def recipe(
 ) -> TrainConfig:
     """A recipe that trains well, with the user's choices; ``gaussian``: fields of `ModelConfig` that only LGM has."""
     base = next(c for c in PRESETS.values() if (c.dataset, c.model.loss, c.split) == (dataset, loss, "train"))
-    while base.warm_start and base.warm_start.model.n_dim == base.model.n_dim:  # the phase that lays the plane
-        base = base.warm_start
+    while base.phases[-1].init == "continue":  # up to the phase that lays the plane
+        base = replace(base, phases=base.phases[:-1])
     radius = base.model.center_radius
     if network == "tiny-cnn":  # 95 % of the held-out digits after 12 epochs of the bundled ones
-        base, radius = replace(base, batch_size=50, lr=5e-3, shift=1), 5.0
+        base, radius = base.with_last(batch_size=50, lr=5e-3, shift=1), 5.0
     elif split == "bundled-train":  # few images, so smaller batches: 97 % after 4 epochs
-        base, radius = replace(base, batch_size=64, shift=1), 5.0
+        base, radius = base.with_last(batch_size=64, shift=1), 5.0
     model = replace(base.model, network=network, center_radius=radius, **gaussian)
-    return replace(base, model=model, split=split, epochs=epochs, seed=seed)
+    return replace(base, split=split).with_last(model=model, epochs=epochs, seed=seed)
 
 
 # Names: a model never replaces another.
@@ -230,7 +230,8 @@ def _submit(config: TrainConfig, name: str, kept: list[Epoch] | None, *, anew: b
 
 def _train(job: Job, config: TrainConfig, name: str, kept: list[Epoch] | None, *, anew: bool) -> Card | None:
     """The work of the job: ``kept`` are the epochs of the run to resume, None for a new one."""
-    from lgm.training.train import WARM_START, train_checkpoint
+    from lgm.training.phases import WARM_START
+    from lgm.training.train import train_checkpoint
 
     job.log.extend(_untrained(config) if kept is None else kept)
     before: int | None = None  # steps that were done before this job, known from its first report
@@ -265,9 +266,9 @@ def _untrained(config: TrainConfig) -> list[Epoch]:
     from lgm.models.checkpoint import embed_split
     from lgm.models.classifier import build_model
 
-    if config.warm_start or config.model.n_dim != 2:
+    if config.phases[1:] or config.model.n_dim != 2:
         return []
-    model = build_model(config.model, config.seed).eval()
+    model = build_model(config.model, config.phases[0].seed).eval()
     state = {name: value.numpy() for name, value in model.state_dict().items()}
     split = load_split(validation_split(config.split, config.dataset), config.dataset)
     return [Epoch({"epoch": 0}, held_out(embed_split(model, split), config.dataset), *gaussians(state.get))]

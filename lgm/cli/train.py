@@ -63,8 +63,8 @@ def _train_config(args: argparse.Namespace) -> TrainConfig:
             center_radius=args.center_radius,
         ),
     )
-    chosen = given(split=args.data, epochs=args.epochs, limit=args.limit)
-    config = replace(preset, model=model, **chosen)
+    config = replace(preset, **given(split=args.data, limit=args.limit))
+    config = config.with_last(model=model, **given(epochs=args.epochs))
     return config if args.seed is None else config.seeded(args.seed)
 
 

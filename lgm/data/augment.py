@@ -4,17 +4,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lgm.config import TrainConfig
+from lgm.config import Phase
 
 
-def augment(x: Tensor, config: TrainConfig, epoch: int, generator: torch.Generator) -> Tensor:
+def augment(x: Tensor, phase: Phase, epoch: int, generator: torch.Generator) -> Tensor:
     """A batch as the network meets it in an epoch, counted from 0: (N, C, H, W) -> (N, C, H', W')."""
-    x = shifted(x, config.shift, generator)
-    if config.flip:
+    x = shifted(x, phase.shift, generator)
+    if phase.flip:
         mirrored = torch.rand(len(x), generator=generator) < 0.5
         x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
-    if epoch < config.small_epochs:
-        size = (config.small_size, config.small_size)
+    if epoch < phase.small_epochs:
+        size = (phase.small_size, phase.small_size)
         x = functional.interpolate(x, size, mode="bilinear", antialias=True)
     return x
 

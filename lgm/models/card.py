@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from lgm.config import TrainConfig
 from lgm.models.card_schema import FORMAT, check_card, newer_format
+from lgm.models.recipe_json import recipe_from_dict, recipe_to_dict
 from lgm.utils.files import first_bytes, reason, unreadable
 from lgm.utils.io import write_atomically
 from lgm.utils.json import to_json
@@ -38,7 +39,6 @@ class Card:
         history: One record per epoch.
         versions: Of the libraries that made it.
         note: Anything a reader must know, such as a foreign origin.
-        format: Of the card itself; a version that does not know it refuses the card.
     """
 
     name: str
@@ -52,7 +52,6 @@ class Card:
     history: list[dict[str, Any]] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     note: str = ""
-    format: int = FORMAT
 
     @property
     def feature_scale(self) -> np.ndarray:
@@ -142,7 +141,8 @@ def card_of(weights: Path) -> Card:
             )
         check_card(values)
         name = path.stem  # a renamed model is found by its new name
-        card = Card(**{**values, "name": name, "config": TrainConfig.from_dict(values["config"])})
+        values.pop("format", None)
+        card = Card(**{**values, "name": name, "config": recipe_from_dict(values["config"])})
         _check_range(card)
         return card
     except FileNotFoundError as error:
@@ -163,6 +163,6 @@ def _check_range(card: Card) -> None:
 
 def write_card(card: Card, folder: Path) -> None:
     """Put `<name>.json` into place, whole or not at all."""
-    values = {**asdict(card), "config": card.config.to_dict()}
+    values = {**asdict(card), "config": recipe_to_dict(card.config), "format": FORMAT}
     text = to_json(values, indent=1) + "\n"
     write_atomically(folder / f"{card.name}.json", lambda path: path.write_text(text))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-FORMAT = 1  # of a card; goes up when an older version could not read it, or would misread it
+FORMAT = 2  # of a card; goes up when an older version could not read it, or would misread it; lower ones still read
 
 
 def is_number(value: Any) -> bool:
@@ -33,11 +33,16 @@ def is_record(value: Any) -> bool:
     return isinstance(value, dict) and all(is_number(value.get(name)) for name in ("epoch", "loss"))
 
 
+def _is_recipe(value: Any) -> bool:
+    """In the layout of either format; `lgm.models.recipe_json` looks further."""
+    return isinstance(value, dict) and (isinstance(value.get("phases"), list) or isinstance(value.get("model"), dict))
+
+
 _TEXT = (lambda value: isinstance(value, str)), "text"
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "format": ((lambda value: value == FORMAT and not isinstance(value, bool)), str(FORMAT)),
+    "format": ((lambda value: value in range(1, FORMAT + 1) and not isinstance(value, bool)), f"1 to {FORMAT}"),
     "name": _TEXT,
-    "config": ((lambda value: isinstance(value, dict) and isinstance(value.get("model"), dict)), "a training recipe"),
+    "config": (_is_recipe, "a training recipe"),
     "weights_sha256": _TEXT,
     "data_sha256": (_is_text_by_name, "a hash by name of split"),
     "accuracy": (_are_shares, "a number in [0, 1] by name of split"),

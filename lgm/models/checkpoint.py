@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from lgm.config import ModelConfig, TrainConfig
+from lgm.config import ModelConfig, Phase, TrainConfig
 from lgm.data.base import Split
 from lgm.data.registry import DATASETS, load_split
 from lgm.models.card import Card, CheckpointError, card_path, write_card
@@ -150,7 +150,7 @@ def _from_paper(path: Path, state: dict[str, Tensor]) -> tuple[Classifier, Card]
     _fill(model, ours, path)
     card = Card(
         name=card_path(path).stem,
-        config=TrainConfig(model=config),
+        config=TrainConfig(phases=(Phase(model=config),)),
         weights_sha256=weights_sha256(model.state_dict()),
         note="Weights in the layout of the paper's own code; training data and recipe are unknown.",
     )

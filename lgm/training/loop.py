@@ -9,7 +9,7 @@ from typing import Any
 from lgm.config import Network, TrainConfig
 from lgm.data.base import Split
 from lgm.models.classifier import Classifier
-from lgm.training.run import OnEpoch, OnStep, Run
+from lgm.training.run import OnEpoch, OnStep, Run, raise_if_collapsed, raise_if_guessing
 from lgm.utils.threads import one_thread_if
 
 ONE_THREAD: tuple[Network, ...] = ("tiny-cnn",)  # a step is a millisecond; of the others, a second
@@ -27,6 +27,7 @@ def fit(
     model: Classifier,
     train: Split,
     config: TrainConfig,
+    phase: int = 0,
     *,
     validation: Split | None = None,
     state_path: Path | None = None,
@@ -36,7 +37,7 @@ def fit(
     on_epoch: OnEpoch | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> FitResult:
-    """Train ``model`` in place.
+    """Train ``model`` in place through one phase of a recipe; `lgm.training.train` goes through all of them.
 
     Several processes, started by ``accelerate launch``, share each batch: same order, same changes to the images,
     and gradients of the whole batch, so that all that differs from one process is the order of sums. Batch norm takes
@@ -46,11 +47,12 @@ def fit(
     Args:
         model: Where it lies is where it is trained; frozen parameters stay as they are.
         train: Labelled images.
-        config: Recipe and seed. The same config, data, machine and thread count give the same weights.
+        config: The recipe. The same config, data, machine and thread count give the same weights.
+        phase: Which of its phases, from 0; the model is what those before it have made. Steps are counted over all.
         validation: Measured after each epoch.
         state_path: Where to keep the state after each epoch; None keeps none.
         resume: Go on from ``state_path`` if it exists.
-        earlier: Records of a phase before this one, which the history goes on from.
+        earlier: Records of the phases before, which the history goes on from.
         on_step: Called after each step as (step, steps in all, running metrics).
         on_epoch: Called after each epoch as (record, features of the validation split).
         should_stop: Asked after each step; True ends the run at the last finished epoch's state on disk.
@@ -59,21 +61,21 @@ def fit(
         TrainingError: the loss is not finite, the features collapse, or the result is no better than guessing.
         CheckpointError: the state to resume from is damaged or belongs to another run.
     """
-    run = Run(model, train, config, earlier)
+    run = Run(model, train, config, phase, earlier)
     if state_path is not None:
         if run.team.decide(resume and state_path.exists()):
             run.load_state(state_path)
         else:  # a place that cannot be written fails now, not after an epoch
             run.team.only_first(lambda: run.save_state(state_path))
-    with one_thread_if(config.model.network in ONE_THREAD):
-        while run.epoch < config.epochs:
+    with one_thread_if(run.phase.model.network in ONE_THREAD):
+        while run.epoch < run.phase.epochs:
             started = time.monotonic()
             record = run.train_epoch(on_step, should_stop)
             if record is None:
                 return FitResult(run.history, completed=False)
             record["seconds"] = round(time.monotonic() - started, 1)
             run.history.append(record)
-            run.raise_if_collapsed()
+            raise_if_collapsed(record, run.phase.model)
             run.team.only_first(lambda: run.finish_epoch(validation, state_path, on_epoch))
-    run.raise_if_guessing()
+    raise_if_guessing(run.history[-1], run.phase.model)
     return FitResult(run.history, completed=True)

@@ -1,26 +1,29 @@
 """Warm start: weights of the previous phase are copied, and the projection to D features is initialised."""
 
-import hashlib
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
-from lgm.config import ModelConfig, TrainConfig
+from lgm.config import ModelConfig, Phase
 from lgm.data.base import Split, per_class
 from lgm.models.classifier import Classifier, device_of
 from lgm.models.heads import build_mixture
-from lgm.utils.json import to_json
 
 _PER_CLASS = 500  # images to lay the plane by: ten for each of VGG19's features
 _RIDGE = 1e-3  # of the features' mean variance: some are almost always 0
 _BATCH = 500
 
 
-def phase_path(config: TrainConfig, train: Split, folder: Path) -> Path:
-    """Where the state of a first phase is kept, and found by each head that starts from it."""
-    identity = to_json([config.to_dict(), train.sha256], sort_keys=True)
-    return folder / f"warm-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.state.safetensors"
+def start_from(model: Classifier, source: Classifier, phase: Phase, train: Split) -> None:
+    """Begin a phase with what the one before has made of ``source``, as its ``init`` says.
+
+    Raises:
+        ValueError: see `copy_layers` and `last_layer`.
+    """
+    if phase.init == "continue":
+        model.load_state_dict(source.state_dict())
+    else:
+        copy_layers(model, source)
+        init_projection(model, train, phase.model)
 
 
 def last_layer(model: Classifier) -> nn.Linear:

@@ -5,44 +5,76 @@ torch is imported only where it is needed: what is left of a run can be told wit
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
 from lgm.config import TrainConfig
+from lgm.data.base import Split
 from lgm.models.card import CheckpointError, check_readable
+from lgm.models.recipe_json import recipe_from_dict, recipe_to_dict, to_nested
 from lgm.utils.io import write_atomically
 from lgm.utils.json import to_json
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn, optim
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come: its configuration, finished epochs of this phase, records of all phases."""
+    """How far a run has come.
+
+    Attributes:
+        config: The recipe up to the phase that goes on or has ended.
+        data: SHA-256 of the images.
+        epoch: Finished ones of this phase.
+        history: Records of all phases.
+    """
 
     config: TrainConfig
+    data: str
     epoch: int
     history: list[dict[str, Any]]
 
     def __str__(self) -> str:
-        return f"{len(self.history)} of {self.config.all_epochs} epochs"
+        return f"{len(self.history)} of {self.config.epochs} epochs"
+
+    @property
+    def finished(self) -> bool:
+        """Whether this phase has come to its end."""
+        return self.epoch == self.config.phases[-1].epochs
 
 
-def write_state(path: Path, tensors: "dict[str, Tensor]", record: dict[str, Any]) -> None:
-    """Put the file into place, whole or not at all; ``record`` is anything that JSON can hold."""
+def resume_path(name: str, folder: Path) -> Path:
+    """Where the state of a run's last phase is kept until its model is saved."""
+    return folder / f"{name}.resume.safetensors"
+
+
+def phase_path(config: TrainConfig, train: Split, folder: Path) -> Path:
+    """Where the state of a phase before the last is kept, and found by every recipe that begins with these phases.
+
+    The name is a hash of these phases in the layout of format 1, unless that cannot tell them from others: so states
+    that are older than the layout of today are found.
+    """
+    nested = to_nested(config)
+    recipe = nested if recipe_from_dict(nested).phases == config.phases else recipe_to_dict(config)
+    identity = to_json([recipe, train.sha256], sort_keys=True)
+    return folder / f"warm-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.state.safetensors"
+
+
+def write_state(path: Path, tensors: "dict[str, Tensor]", progress: Progress) -> None:
+    """Put the file into place, whole or not at all."""
     from safetensors.torch import save
 
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    run = to_json(record)
+    run = to_json({**asdict(progress), "config": recipe_to_dict(progress.config)})
     metadata = {"run": run, "sha256": _checksum(tensors, run)}
     write_atomically(path, lambda part: part.write_bytes(save(tensors, metadata)))
 
 
-def read_state(path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
+def read_state(path: Path) -> "tuple[dict[str, Tensor], Progress]":
     """Tensors and record, as they were written.
 
     Raises:
@@ -55,7 +87,7 @@ def read_state(path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a dict
         if metadata["sha256"] != _checksum(tensors, metadata["run"]):
             raise ValueError("another SHA-256 than it was saved with")
-        return tensors, json.loads(metadata["run"])
+        return tensors, _progress(metadata["run"])
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
         raise _no_state(path, error) from error
 
@@ -69,10 +101,14 @@ def read_progress(path: Path) -> Progress:
     check_readable(path)
     try:
         with safe_open(path, framework="numpy") as file:
-            run = json.loads(file.metadata()["run"])
-        return Progress(TrainConfig.from_dict(run["config"]), run["epoch"], run["history"])
+            return _progress(file.metadata()["run"])
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
         raise _no_state(path, error) from error
+
+
+def _progress(run: str) -> Progress:
+    values = json.loads(run)
+    return Progress(**{**values, "config": recipe_from_dict(values["config"])})
 
 
 def _no_state(path: Path, error: Exception) -> CheckpointError:
@@ -83,3 +119,22 @@ def _checksum(tensors: "dict[str, Tensor]", run: str) -> str:
     from lgm.models.checkpoint import weights_sha256
 
     return hashlib.sha256((weights_sha256(tensors) + run).encode()).hexdigest()
+
+
+def pack(model: "nn.Module", optimizer: "optim.Optimizer") -> "dict[str, Tensor]":
+    """Tensors of a network and of its optimiser, by name."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for index, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
+    return tensors
+
+
+def unpack(tensors: "dict[str, Tensor]", model: "nn.Module", optimizer: "optim.Optimizer") -> None:
+    """Put them back; the way back from `pack`."""
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, slot = name.split(".")
+            slots.setdefault(int(index), {})[slot] = value
+    model.load_state_dict({name.removeprefix("model."): v for name, v in tensors.items() if name.startswith("model.")})
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})

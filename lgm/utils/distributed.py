@@ -70,7 +70,7 @@ class Team:
         assert isinstance(total, torch.Tensor)
         return total.tolist()
 
-    def decide(self, choice: bool) -> bool:
+    def decide(self, choice: T) -> T:
         """What the first process chooses, for all of them. All must call it."""
         if self.size == 1:
             return choice
@@ -78,20 +78,24 @@ class Team:
 
         return broadcast_object_list([choice])[0]
 
-    def only_first(self, work: Callable[[], object]) -> None:
+    def only_first(self, work: Callable[[], T]) -> T | None:
         """Let the first process work while the others wait. All must call it.
+
+        Returns:
+            What ``work`` returns; None in the others.
 
         Raises:
             ConnectionAbortedError: in the others, if ``work`` failed; the first has the error itself.
         """
-        failure: BaseException | None = None
+        result, failure = None, None
         if self.rank == 0:
             try:
-                work()
+                result = work()
             except BaseException as error:  # noqa: BLE001 raised below, when the others have heard of it
                 failure = error
         if not self.decide(failure is None):
             raise failure or ConnectionAbortedError("the first process has failed; its message says why")
+        return result
 
     def leave(self) -> None:
         """Destroy the process group: a process that just ends makes the others complain."""

@@ -12,7 +12,7 @@ import torch
 import lgm
 from lgm.attacks.result import Poisons, read_poisons
 from lgm.cli.main import main
-from lgm.config import BETA_GRID, ModelConfig, TrainConfig
+from lgm.config import BETA_GRID, ModelConfig, Phase, TrainConfig
 from lgm.data.base import DataError, Dataset, Split, part
 from lgm.data.registry import DATASETS
 from lgm.detection.filters import DETECTORS
@@ -496,8 +496,8 @@ def clothes(bundled: Split, monkeypatch: pytest.MonkeyPatch) -> Dataset:
 def test_another_dataset_in_ten_dimensions_from_training_to_detection(
     clothes: Dataset, fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ):
-    preset = replace(PRESETS["tiny-lgm"], dataset="fashion-mnist", split="train", limit=None, epochs=12)
-    monkeypatch.setitem(PRESETS, "tiny-lgm", replace(preset, model=replace(preset.model, n_dim=10)))
+    preset = replace(PRESETS["tiny-lgm"], dataset="fashion-mnist", split="train", limit=None)
+    monkeypatch.setitem(PRESETS, "tiny-lgm", preset.with_last(model=replace(preset.model, n_dim=10), epochs=12))
     trained = run(capsys, "train", "tiny-lgm", "--name", "clothes", "--out", tmp_path)
     assert set(trained["accuracy"]) == {"held-out", "train", "test"}
     model = tmp_path / "clothes.safetensors"
@@ -538,7 +538,7 @@ def test_evaluate_a_network_for_colour_images(
         download=asked.append,
     )
     monkeypatch.setitem(DATASETS, "cifar10", dataset)
-    config = TrainConfig(model=ModelConfig(network="vgg19"), dataset="cifar10")
+    config = TrainConfig(phases=(Phase(model=ModelConfig(network="vgg19")),), dataset="cifar10")
     card = Card(name="colours", config=config, weights_sha256="", feature_min=[-1.0, -1.0], feature_max=[1.0, 1.0])
     path = save_checkpoint(build_model(config.model), card, tmp_path)
     result = run(capsys, "evaluate", path, "--data", "test", "--download")
@@ -550,7 +550,7 @@ def test_train_refuses_images_of_another_shape(
     clothes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ):
     model = ModelConfig(network="vgg19")
-    monkeypatch.setitem(PRESETS, "tiny-lgm", TrainConfig(model=model, dataset="fashion-mnist"))
+    monkeypatch.setitem(PRESETS, "tiny-lgm", TrainConfig(phases=(Phase(model=model),), dataset="fashion-mnist"))
     err = fails(capsys, "train", "tiny-lgm", "--out", tmp_path)
     assert "images: expected shape (N, 3, 32, 32), got (1, 1, 28, 28)" in err
 
@@ -563,7 +563,8 @@ def test_train_follows_its_options(fresh_home: Path, tmp_path: Path, capsys: Cap
     result = run(capsys, *command, "--data", "bundled-val", *flags)
     card = read_card(out / "mine.safetensors")
     model = card.config.model
-    assert (card.config.split, card.config.epochs, card.config.limit, card.config.seed) == ("bundled-val", 4, 90, 5)
+    assert (card.config.split, card.config.epochs, card.config.limit) == ("bundled-val", 4, 90)
+    assert [phase.seed for phase in card.config.phases] == [5]
     assert (model.margin, model.likelihood_weight, model.center_radius) == (0.5, 0.2, 4.0)
     assert (model.covariance, model.learn_priors, model.network) == ("diagonal", True, "tiny-cnn")
     assert (result["model"], result["folder"], result["epochs"]) == ("mine", str(out), 4)
@@ -572,6 +573,12 @@ def test_train_follows_its_options(fresh_home: Path, tmp_path: Path, capsys: Cap
     names = ["mine.features.safetensors", "mine.json", "mine.safetensors"]
     assert sorted(path.name for path in out.iterdir()) == names
     assert run(capsys, "evaluate", out / "mine.safetensors")["model"] == "mine"
+
+
+def test_train_refuses_a_start_for_means_that_an_earlier_phase_has_learnt(tmp_path: Path, capsys: Capture):
+    err = fails(capsys, "train", "cifar10-lgm", "--center-radius", 4, "--out", tmp_path)
+    assert "--center-radius: expected 5.0 as in the phase before (init: continue), got 4.0" in err
+    assert not list(tmp_path.iterdir())
 
 
 def test_train_refuses_a_name_that_is_taken(tiny_lgm: Path, tmp_path: Path, capsys: Capture):

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lgm.config import TrainConfig
+from lgm.config import Phase
 from lgm.data.augment import augment, shifted
 
-PLAIN = TrainConfig(shift=0)
+PLAIN = Phase(shift=0)
 
 
 def generator() -> torch.Generator:

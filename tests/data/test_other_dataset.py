@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Selectbox
 
 from lgm.attacks.craft import craft_beta_path, craft_random
-from lgm.config import ModelConfig, PoisonConfig, TrainConfig
+from lgm.config import ModelConfig, Phase, PoisonConfig, TrainConfig
 from lgm.data.base import DataError, Split
 from lgm.data.registry import DATASETS
 from lgm.models.card import Card
@@ -39,7 +39,9 @@ def with_networks(fresh_home: Path) -> None:
     """An untrained network of either loss with 10 poisons and an example each, in the user's folder."""
     for loss in ("lgm", "softmax"):
         model = ModelConfig(network="tiny-cnn", loss=loss)
-        card = Card(name=f"clothes-{loss}", config=TrainConfig(model=model, dataset=NAME), weights_sha256="")
+        card = Card(
+            name=f"clothes-{loss}", config=TrainConfig(phases=(Phase(model=model),), dataset=NAME), weights_sha256=""
+        )
         folder = fresh_home / "checkpoints"
         path = save_measured(build_model(model).eval(), card, list(SPLITS.values()), folder)
         loaded, card = load_checkpoint(path)

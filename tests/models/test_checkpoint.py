@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lgm.config import ModelConfig, TrainConfig
+from lgm.config import ModelConfig, Phase, TrainConfig
 from lgm.data.base import Split, per_class
 from lgm.data.registry import load_split
 from lgm.models.card import Card, CheckpointError
@@ -194,7 +194,7 @@ def test_a_feature_without_a_span_is_refused(saved: Path, blank_card: Card):
 def test_card_with_a_model_that_cannot_be(saved: Path, field: str, value: Any):
     card = saved.with_suffix(".json")
     values = json.loads(card.read_text())
-    values["config"]["model"][field] = value
+    values["config"]["phases"][-1]["model"][field] = value
     card.write_text(json.dumps(values))
     refused(saved, r"blank\.json: expected a model card in JSON, found .*; restore or retrain it")
 
@@ -402,7 +402,7 @@ def test_features_survive_the_disk(blank_card: Card, few: Split, tmp_path: Path)
 
 
 def test_features_of_more_dimensions_have_no_regions(blank_card: Card, few: Split, tmp_path: Path):
-    config = replace(blank_card.config, model=replace(blank_card.config.model, n_dim=5))
+    config = blank_card.config.with_last(model=replace(blank_card.config.model, n_dim=5))
     card = replace(blank_card, config=config)
     path = save_measured(build_model(config.model), card, [Split("bundled", few.images, few.labels)], tmp_path)
     assert read_features(path).regions.size == 0
@@ -417,7 +417,7 @@ def colours(rng: np.random.Generator) -> Split:
 
 
 def test_large_networks_are_stored_in_half_precision_and_measured_so(colours: Split, tmp_path: Path):
-    config = TrainConfig(model=ModelConfig(network="vgg19", n_dim=10), dataset="cifar10")
+    config = TrainConfig(phases=(Phase(model=ModelConfig(network="vgg19", n_dim=10)),), dataset="cifar10")
     model = build_model(config.model, seed=3).eval()
     model.state_dict()["backbone.1.running_var"].fill_(1e-9)  # below what half precision can tell from 0
     path = save_measured(model, Card(name="big", config=config, weights_sha256=""), [colours], tmp_path)
@@ -443,7 +443,7 @@ def test_large_networks_are_stored_in_half_precision_and_measured_so(colours: Sp
 
 
 def test_the_feature_range_is_that_of_the_datasets_held_out_split(few: Split):
-    clothes = TrainConfig(model=ModelConfig(network="tiny-cnn"), dataset="fashion-mnist")
+    clothes = TrainConfig(phases=(Phase(model=ModelConfig(network="tiny-cnn")),), dataset="fashion-mnist")
     model, card = build_model(clothes.model, seed=3), Card(name="clothes", config=clothes, weights_sha256="")
     held_out, test = replace(few[np.arange(9)], name="held-out"), replace(few, name="test")
     measure(model, card, [test, held_out])

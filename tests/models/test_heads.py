@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lgm.config import DefenseConfig, ModelConfig, TrainConfig
+from lgm.config import DefenseConfig, ModelConfig, Phase, TrainConfig
 from lgm.data.base import Split
 from lgm.defense.experiment import Experiment
 from lgm.models.card import Card
@@ -155,10 +155,11 @@ class CenterHead(Head):
 def test_a_third_loss_is_one_class(few: Split, bundled: Split, monkeypatch: pytest.MonkeyPatch):
     """It trains, with the centres' own learning rate, and everything that asks for densities finds them."""
     monkeypatch.setitem(HEADS, "lgm", CenterHead)
-    config = TrainConfig(model=ModelConfig(network="tiny-cnn"), epochs=12, batch_size=25, lr=5e-3)
+    phase = Phase(model=ModelConfig(network="tiny-cnn"), epochs=12, batch_size=25, lr=5e-3)
+    config = TrainConfig(phases=(phase,))
     model = build_model(config.model, seed=1)
     before = require_mixture(model).means.clone()
-    assert [group["lr"] for group in build_optimizer(model, config).param_groups] == [config.lr, config.center_lr]
+    assert [group["lr"] for group in build_optimizer(model, phase).param_groups] == [phase.lr, phase.center_lr]
     history = fit(model, few, config).history
     assert history[-1]["loss"] < history[0]["loss"]
     assert not torch.equal(before, require_mixture(model).means)

@@ -68,7 +68,7 @@ def test_the_card_tells_how_the_network_was_made(name: str) -> None:
     card = read_card(name)
     assert card.config == PRESETS[name]
     assert card.config.split == "train"
-    assert len(card.history) == card.config.all_epochs
+    assert len(card.history) == card.config.epochs
     assert card.weights_sha256 == weights_sha256(load_file(SHIPPED / f"{name}.safetensors"))
     assert set(card.accuracy) == set(NETWORKS[name].splits) == set(card.data_sha256) - {"trained on"}
     assert card.accuracy["test"] >= NETWORKS[name].test_accuracy

@@ -129,8 +129,8 @@ def test_official_digits_to_train_on_are_offered_only_where_they_are(
 
 
 def test_of_a_warm_start_the_record_is_kept_but_no_picture(fresh_home: Path) -> None:
-    first = replace(QUICK, model=replace(QUICK.model, loss="softmax", n_dim=64, center_order=()), epochs=1)
-    run = ended(training_runs.start(replace(QUICK, warm_start=first), "warmed"))
+    first = QUICK.with_last(model=replace(QUICK.model, loss="softmax", n_dim=64, center_order=()), epochs=1)
+    run = ended(training_runs.start(first.then(init="project", model=QUICK.model, epochs=2), "warmed"))
     told = [(epoch.record["epoch"], epoch.features is not None, epoch.means is not None) for epoch in run.job.log]
     assert told == [(1, False, False), (2, True, True), (3, True, True)]
     assert not training_runs.unfinished(), "the first phase is kept, but is no run to resume"
@@ -233,8 +233,9 @@ def test_the_log_of_a_run_holds_what_each_epoch_looked_like(fresh_home: Path) ->
 def test_a_run_of_vgg19_lays_its_own_plane_through_all_features(loss: Loss) -> None:
     config = training_runs.recipe("cifar10", "vgg19", loss, split="train", epochs=3, seed=2)
     assert (config.model.loss, config.model.n_dim, config.model.covariance) == (loss, 2, "identity")
-    assert (config.epochs, config.seed) == (3, 2)
-    assert config.warm_start is not None and config.warm_start.model.n_dim == 512
+    *before, last = config.phases
+    assert (last.epochs, last.seed, last.init) == (3, 2, "project")
+    assert [(phase.model.n_dim, phase.init) for phase in before] == [(512, "fresh"), (512, "continue")]
 
 
 def test_a_softmax_run_has_no_gaussians(fresh_home: Path) -> None:
@@ -246,7 +247,7 @@ def test_a_softmax_run_has_no_gaussians(fresh_home: Path) -> None:
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(QUICK, epochs=3)
+    config = QUICK.with_last(epochs=3)
     whole = ended(training_runs.start(config, "whole"))
     stopped = stop_after_first_epoch(config, "halved")
     assert stopped.job.state == "cancelled"
@@ -273,7 +274,7 @@ def stop_after_first_epoch(config: Any, name: str) -> Run:
 
 
 def test_a_stopped_run_is_resumed_or_begun_anew_and_never_overwritten(open_page: Callable[[], AppTest]) -> None:
-    stop_after_first_epoch(replace(QUICK, epochs=3), "halved")
+    stop_after_first_epoch(QUICK.with_last(epochs=3), "halved")
     app = open_page()
     app.text_input(key="train_name").set_value("halved").run()
     labels = [button.label for button in app.button]
@@ -289,7 +290,7 @@ def test_a_stopped_run_is_resumed_or_begun_anew_and_never_overwritten(open_page:
 
 
 def test_what_a_command_line_trains_is_neither_free_nor_stopped(fresh_home: Path) -> None:
-    stop_after_first_epoch(replace(QUICK, epochs=3), "elsewhere")
+    stop_after_first_epoch(QUICK.with_last(epochs=3), "elsewhere")
     with reserved(user_folder() / "elsewhere.safetensors"):  # it goes on there
         assert training_runs.unfinished() == []
         training_runs.discard("elsewhere")
@@ -301,7 +302,7 @@ def test_what_a_command_line_trains_is_neither_free_nor_stopped(fresh_home: Path
 
 
 def test_a_run_resumed_by_another_session_has_curves_but_no_old_clouds(fresh_home: Path) -> None:
-    stop_after_first_epoch(replace(QUICK, epochs=3), "orphan")
+    stop_after_first_epoch(QUICK.with_last(epochs=3), "orphan")
     (left,) = training_runs.unfinished()
     assert isinstance(left, Unfinished)
     resumed = ended(training_runs.resume(left, None))
@@ -311,8 +312,8 @@ def test_a_run_resumed_by_another_session_has_curves_but_no_old_clouds(fresh_hom
 def test_the_page_resumes_and_deletes_what_it_finds_on_disk(
     open_page: Callable[[], AppTest],
 ) -> None:
-    stop_after_first_epoch(replace(QUICK, epochs=3), "found")
-    stop_after_first_epoch(replace(QUICK, epochs=3), "unwanted")
+    stop_after_first_epoch(QUICK.with_last(epochs=3), "found")
+    stop_after_first_epoch(QUICK.with_last(epochs=3), "unwanted")
     app = open_page()
     assert "Stopped runs (2)" in [tab.label for tab in app.tabs]
     app.button(key="discard_unwanted").click().run()
@@ -331,7 +332,7 @@ def test_the_state_of_a_run_that_does_not_read_says_so(fresh_home: Path) -> None
 
 
 def test_a_run_that_collapses_says_why(open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch) -> None:
-    bad = replace(QUICK, margin_ramp=0.0, lr=1.0)
+    bad = QUICK.with_last(margin_ramp=0.0, lr=1.0)
     monkeypatch.setattr(training_runs, "recipe", lambda *_, **__: bad)
     app = press(open_page(), "Train")
     wait(app.session_state["train_run"].job)
@@ -396,8 +397,8 @@ def test_a_wrong_upload_is_refused_and_leaves_nothing(fresh_home: Path, tiny_lgm
     marker = fresh_home / "executed"
     weights, card = tiny_lgm.read_bytes(), tiny_lgm.with_suffix(".json").read_bytes()
     other, line, wide = (json.loads(card) for _ in range(3))
-    other["config"]["model"]["n_classes"] = 10**9
-    line["config"]["model"]["n_dim"], wide["config"]["model"]["n_dim"] = 1, 10**9
+    for values, field, value in ((other, "n_classes", 10**9), (line, "n_dim", 1), (wide, "n_dim", 10**9)):
+        values["config"]["phases"][0]["model"][field] = value
     upload: dict[str, tuple[Any, ...]] = {
         "pickle": ("bad.pt", pickle.dumps(Malicious(marker)), None, "bad"),
         "text": ("bad.safetensors", b"hello", card, "bad"),

@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lgm.config import ModelConfig, TrainConfig
+from lgm.config import ModelConfig, Phase, TrainConfig
 from lgm.data.base import Split
 from lgm.data.registry import load_split
 from lgm.models.checkpoint import weights_sha256
@@ -35,21 +35,21 @@ pytestmark = pytest.mark.multiprocess
 
 # 67 digits in batches of 33: nothing divides by three, and the last batch is a single digit.
 UNEVEN = TrainConfig(
-    model=ModelConfig(network="tiny-cnn", covariance="diagonal", learn_priors=True),
-    epochs=4,
-    batch_size=33,
-    optimizer="sgd",
-    lr=0.03,
-    shift=1,
-    flip=True,
+    phases=(
+        Phase(
+            model=ModelConfig(network="tiny-cnn", covariance="diagonal", learn_priors=True),
+            epochs=4,
+            batch_size=33,
+            optimizer="sgd",
+            lr=0.03,
+            shift=1,
+            flip=True,
+        ),
+    )
 )
-WARM = TrainConfig(
-    warm_start=TrainConfig(model=ModelConfig(network="tiny-cnn", loss="softmax", n_dim=64), epochs=2, batch_size=50),
-    model=ModelConfig(network="tiny-cnn", n_dim=9, center_radius=5.0),
-    split="bundled-train",
-    limit=50,
-    epochs=2,
-    batch_size=50,
+WIDE = Phase(model=ModelConfig(network="tiny-cnn", loss="softmax", n_dim=64), epochs=2, batch_size=50)
+WARM = TrainConfig(phases=(WIDE,), split="bundled-train", limit=50).then(
+    init="project", model=ModelConfig(network="tiny-cnn", n_dim=9, center_radius=5.0)
 )
 RELATIVE = 1e-4
 
@@ -86,7 +86,7 @@ def work(folder: Path) -> None:
         "on_epoch": lambda record, features: met["history"].append(record),
     }
     stop_at_5 = {"should_stop": lambda: len(met["steps"]) == 5}  # only the first process hears of steps
-    met["completed"] = train_uneven(fresh(UNEVEN.seed), **options, **stop_at_5)
+    met["completed"] = train_uneven(fresh(seed=1), **options, **stop_at_5)
     model = fresh(seed=9)  # what it starts from must not matter
     train_uneven(model, resume=True, **options)
     met["weights"] = weights_sha256(model.state_dict())
@@ -126,7 +126,7 @@ def test_two_processes_train_as_one(tiny_lgm: Path, tmp_path: Path):
 
 
 def test_uneven_shares_come_to_the_same_gradients(by_three: Path):
-    model, alone = fresh(UNEVEN.seed), []
+    model, alone = fresh(seed=1), []
     train_uneven(model, on_epoch=lambda record, features: alone.append(record))
     together = met_by(by_three)[0]["history"]
     assert losses(together) == pytest.approx(losses(alone), rel=RELATIVE)

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from lgm.cli.main import main
-from lgm.config import ModelConfig, TrainConfig
+from lgm.config import ModelConfig, Phase, TrainConfig
 from lgm.data.base import Split, per_class
 from lgm.models.card import CheckpointError
 from lgm.models.checkpoint import weights_sha256
@@ -35,7 +35,9 @@ pytestmark = pytest.mark.slow
 
 # On 200 digits: 4 steps an epoch, the last one smaller.
 QUICK = TrainConfig(
-    model=ModelConfig(network="tiny-cnn"), split="bundled-train", limit=20, epochs=2, batch_size=64, lr=5e-3, shift=1
+    phases=(Phase(model=ModelConfig(network="tiny-cnn"), epochs=2, batch_size=64, lr=5e-3, shift=1),),
+    split="bundled-train",
+    limit=20,
 )
 
 # Killed with no chance to clean up, half-way through the second epoch.
@@ -80,7 +82,7 @@ def digits(bundled: Split) -> Split:
 
 
 def fresh(config: TrainConfig) -> Classifier:
-    return to_device(build_model(config.model, config.seed), "cpu")
+    return to_device(build_model(config.model, config.phases[-1].seed), "cpu")
 
 
 def trained(config: TrainConfig, data: Split, **options: Any) -> Classifier:
@@ -157,7 +159,7 @@ def without_time(record: dict[str, Any]) -> dict[str, Any]:
 def test_stopped_run_resumes_to_the_same_weights(network: str, digits: Split, tmp_path: Path):
     # All that can be learnt is; the memory layout of large kernels must survive as well.
     model = ModelConfig(network=network, covariance="diagonal", learn_priors=True)  # type: ignore[arg-type]
-    config = replace(QUICK, model=model, batch_size=5)
+    config = QUICK.with_last(model=model, batch_size=5)
     data = digits[np.arange(0, 200, 20)]
     state = tmp_path / "state.safetensors"
     stopped = fit(fresh(config), data, config, state_path=state, **stop_at(3))
@@ -259,7 +261,7 @@ def state_of_a_stopped_run(digits: Split, tmp_path: Path) -> Path:
 
 def test_state_of_another_run_is_refused(state_of_a_stopped_run: Path, digits: Split):
     before = state_of_a_stopped_run.read_bytes()
-    other = replace(QUICK, lr=1e-3)
+    other = QUICK.with_last(lr=1e-3)
     with pytest.raises(CheckpointError, match=rf"{state_of_a_stopped_run}: belongs to a run with another config"):
         fit(fresh(other), digits, other, state_path=state_of_a_stopped_run, resume=True)
     with pytest.raises(CheckpointError, match="belongs to a run with another data"):
@@ -311,20 +313,20 @@ def test_bad_name_fails_before_anything_is_written(tmp_path: Path):
 
 def test_collapse_is_an_error_and_writes_no_model(fresh_home: Path, tmp_path: Path):
     # All means on one point and the whole margin at once: what the recipe exists to avoid.
-    config = replace(QUICK, margin_ramp=0.0, model=replace(QUICK.model, center_radius=0.0))
+    config = QUICK.with_last(margin_ramp=0.0, model=replace(QUICK.model, center_radius=0.0))
     with pytest.raises(TrainingError, match=r"features have collapsed in epoch 1: .*center_radius.*margin_ramp"):
         train_checkpoint(config, "collapsed", tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["collapsed.resume.safetensors"]
 
 
 def test_loss_that_is_no_number_is_an_error(digits: Split):
-    config = replace(QUICK, lr=1e6, clip_norm=1e6)
+    config = QUICK.with_last(lr=1e6, clip_norm=1e6)
     with pytest.raises(TrainingError, match=r"epoch 1: the loss is (nan|inf); lower lr \(now 1e\+06\)"):
         fit(fresh(config), digits, config)
 
 
 def test_learning_nothing_is_an_error(digits: Split):
-    config = replace(QUICK, lr=1e-12, center_lr=1e-12)
+    config = QUICK.with_last(lr=1e-12, center_lr=1e-12)
     with pytest.raises(TrainingError, match=r"after 2 epochs accuracy is .* hardly better than guessing \(10.0%\)"):
         fit(fresh(config), digits, config)
 
@@ -332,7 +334,7 @@ def test_learning_nothing_is_an_error(digits: Split):
 def test_seed_decides_the_result(digits: Split):
     first, again = trained(QUICK, digits), trained(QUICK, digits)
     assert digest(first) == digest(again)
-    other = replace(QUICK, seed=2)
+    other = QUICK.with_last(seed=2)
     assert digest(trained(other, digits)) != digest(first)
 
 
@@ -356,16 +358,16 @@ def test_frozen_parameters_stay_frozen(digits: Split):
 
 
 def test_means_have_a_step_of_their_own_and_no_decay():
-    model = fresh(QUICK)
-    network, centers = build_optimizer(model, QUICK).param_groups
+    model, phase = fresh(QUICK), QUICK.phases[0]
+    network, centers = build_optimizer(model, phase).param_groups
     assert isinstance(model.head, LGMHead)
     assert len(centers["params"]) == 1
     assert centers["params"][0] is model.head.mixture.means
-    assert (centers["lr"], centers["weight_decay"]) == (QUICK.center_lr, 0.0)
-    assert (network["lr"], network["weight_decay"]) == (QUICK.lr, QUICK.weight_decay)
+    assert (centers["lr"], centers["weight_decay"]) == (phase.center_lr, 0.0)
+    assert (network["lr"], network["weight_decay"]) == (phase.lr, phase.weight_decay)
     assert {id(p) for p in network["params"]} == {id(p) for p in model.backbone.parameters()}
-    softmax = replace(QUICK, model=replace(QUICK.model, loss="softmax"))
-    (everything,) = build_optimizer(fresh(softmax), softmax).param_groups
+    softmax = QUICK.with_last(model=replace(QUICK.model, loss="softmax"))
+    (everything,) = build_optimizer(fresh(softmax), softmax.phases[0]).param_groups
     assert len(everything["params"]) == len(list(fresh(softmax).parameters()))
 
 
@@ -378,7 +380,7 @@ def test_each_image_is_met_once_an_epoch(digits: Split, monkeypatch: pytest.Monk
         return embed(self, x)
 
     monkeypatch.setattr(Classifier, "embed", spy)
-    trained(replace(QUICK, shift=0), digits)
+    trained(QUICK.with_last(shift=0), digits)
     expected = sorted(image.numpy().tobytes() for image in digits.pixels())
     assert sorted(met[:200]) == sorted(met[200:]) == expected
     assert met[:200] != met[200:], "both epochs had the same order"
@@ -393,7 +395,7 @@ def test_margin_is_ramped_from_nothing(digits: Split, monkeypatch: pytest.Monkey
         return loss(self, z, y, ramp)
 
     monkeypatch.setattr(LGMHead, "loss", spy)
-    trained(replace(QUICK, margin_ramp=0.5), digits)  # 8 steps
+    trained(QUICK.with_last(margin_ramp=0.5), digits)  # 8 steps
     assert ramps == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1, 1, 1])
 
 
@@ -447,16 +449,18 @@ def test_learning_rate_reaches_the_optimiser(digits: Split, monkeypatch: pytest.
         return step(self, *args)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", spy)
-    config = replace(QUICK, warmup=0.25)
+    config = QUICK.with_last(warmup=0.25)
     trained(config, digits)
-    expected = [[lr * _schedule(i / 8, 0.25) for lr in (config.lr, config.center_lr)] for i in range(8)]
+    expected = [
+        [lr * _schedule(i / 8, 0.25) for lr in (config.phases[0].lr, config.phases[0].center_lr)] for i in range(8)
+    ]
     np.testing.assert_allclose(rates, expected)
 
 
 def test_bfloat16_trains_as_well(digits: Split, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("lgm.training.run.fast_precision", lambda device: torch.bfloat16)
     softmax = replace(QUICK.model, loss="softmax")  # the LGM loss grows with its margin
-    config = replace(QUICK, model=softmax, epochs=8, batch_size=20)
+    config = QUICK.with_last(model=softmax, epochs=8, batch_size=20)
     model = fresh(config)
     result = fit(model, digits, config)
     assert result.history[-1]["loss"] < 0.8 * result.history[0]["loss"]

@@ -14,7 +14,7 @@ from sklearn.linear_model import Ridge
 from torch import nn
 
 from lgm.cli.main import main
-from lgm.config import ModelConfig, TrainConfig
+from lgm.config import ModelConfig, Phase, TrainConfig
 from lgm.data.base import Split, per_class
 from lgm.data.registry import load_split
 from lgm.models.card import CheckpointError
@@ -24,25 +24,29 @@ from lgm.models.heads import LGMHead, SoftmaxHead, build_mixture, posterior
 from lgm.models.registry import read_card
 from lgm.training.loop import fit
 from lgm.training.presets import PRESETS
-from lgm.training.projection import _RIDGE, copy_layers, init_projection, last_layer, phase_path
-from lgm.training.state import read_state
+from lgm.training.projection import _RIDGE, copy_layers, init_projection, last_layer
+from lgm.training.state import phase_path, read_state
 from lgm.training.train import train_checkpoint
 
 pytestmark = pytest.mark.slow
 
 # 500 digits, 10 steps an epoch.
 WIDE = TrainConfig(
-    model=ModelConfig(network="tiny-cnn", loss="softmax", n_dim=64, label_smoothing=0.1),
-    epochs=2,
-    batch_size=50,
-    lr=5e-3,
-    shift=1,
-)
-LGM = TrainConfig(
-    warm_start=WIDE,
-    model=ModelConfig(network="tiny-cnn", center_radius=5.0, center_order=(0, 6, 4, 9, 7, 1, 2, 3, 5, 8)),
+    phases=(
+        Phase(
+            model=ModelConfig(network="tiny-cnn", loss="softmax", n_dim=64, label_smoothing=0.1),
+            epochs=2,
+            batch_size=50,
+            lr=5e-3,
+            shift=1,
+        ),
+    ),
     split="bundled-train",
     limit=50,
+)
+PLANE = Phase(
+    init="project",
+    model=ModelConfig(network="tiny-cnn", center_radius=5.0, center_order=(0, 6, 4, 9, 7, 1, 2, 3, 5, 8)),
     epochs=2,
     batch_size=50,
     optimizer="sgd",
@@ -51,14 +55,13 @@ LGM = TrainConfig(
     shift=1,
     flip=True,
 )
-SOFTMAX = replace(LGM, model=replace(LGM.model, loss="softmax"))
+LGM = replace(WIDE, phases=(*WIDE.phases, PLANE))
+SOFTMAX = LGM.with_last(model=replace(LGM.model, loss="softmax"))
 STEPS = 40  # of both phases
-AGAIN = replace(WIDE, warm_start=WIDE, epochs=1, lr=1e-3)  # a warm restart
-THREE = replace(LGM, warm_start=AGAIN)  # phases, of 50 steps
+AGAIN = WIDE.then(epochs=1, lr=1e-3)  # a warm restart
+THREE = replace(AGAIN, phases=(*AGAIN.phases, PLANE))  # phases, of 50 steps
 # A last phase of 20 steps in which only the Gaussians learn, and learn their variances.
-GAUSSIANS = replace(
-    LGM,
-    warm_start=LGM,
+GAUSSIANS = LGM.then(
     model=replace(LGM.model, covariance="diagonal"),
     layers="head",
     optimizer="adamw",
@@ -77,7 +80,7 @@ def digits(bundled: Split) -> Split:
 @pytest.fixture(scope="module")
 def wide(digits: Split) -> Classifier:
     """What the first phase makes."""
-    model = to_device(build_model(WIDE.model, WIDE.seed), "cpu")
+    model = to_device(build_model(WIDE.model, 1), "cpu")
     fit(model, digits, WIDE)
     return model
 
@@ -108,7 +111,7 @@ class Watch:
 
 
 def started(source: Classifier, config: TrainConfig, data: Split) -> Classifier:
-    model = to_device(build_model(config.model, config.seed), "cpu")
+    model = to_device(build_model(config.model, 1), "cpu")
     copy_layers(model, source)
     init_projection(model, data, config.model)
     return model
@@ -182,9 +185,9 @@ def test_a_restart_goes_on_from_the_whole_network(
     assert card.history == watch.records
     assert [r.get("phase") for r in card.history] == ["warm start"] * 3 + [None] * 2
     assert [r["epoch"] for r in card.history] == [1, 2, 3, 4, 5]
-    restarted = to_device(build_model(AGAIN.model, AGAIN.seed), "cpu")
+    restarted = to_device(build_model(AGAIN.model, 1), "cpu")
     restarted.load_state_dict(wide.state_dict())
-    fit(restarted, digits, AGAIN)
+    fit(restarted, digits, AGAIN, phase=1)
     kept, _ = read_state(phase_path(AGAIN, digits, tmp_path))
     for key, value in restarted.state_dict().items():
         assert torch.equal(kept[f"model.{key}"], value), key
@@ -193,12 +196,12 @@ def test_a_restart_goes_on_from_the_whole_network(
 def test_a_phase_may_learn_what_was_fixed_before(uninterrupted: Path, fresh_home: Path, tmp_path: Path) -> None:
     """Variances and priors: the plane and the means stay where they are, and nothing is laid anew."""
     shutil.copytree(uninterrupted, tmp_path, dirs_exist_ok=True)
-    still = replace(LGM, warm_start=LGM, lr=1e-9, center_lr=1e-9, epochs=1)
-    free = replace(still, model=replace(LGM.model, covariance="diagonal", learn_priors=True), center_lr=0.1)
+    still = LGM.then(lr=1e-9, center_lr=1e-9, epochs=1)
+    free = still.with_last(model=replace(LGM.model, covariance="diagonal", learn_priors=True), center_lr=0.1)
     before = load_checkpoint(tmp_path / "lgm.safetensors")[0].state_dict()
     for config, name, moved in ((still, "still", 0), (free, "free", 3)):
         card = train_checkpoint(config, name, tmp_path)
-        assert card is not None and len(card.history) == config.all_epochs
+        assert card is not None and len(card.history) == config.epochs
         after = load_checkpoint(tmp_path / f"{name}.safetensors")[0].state_dict()
         of_head = [key for key in after if key.startswith("head.")]
         assert sum(not torch.allclose(after[key], before[key], atol=1e-4) for key in of_head) == moved
@@ -233,8 +236,7 @@ def test_what_another_run_left_is_not_taken_for_the_second_phase(fresh_home: Pat
 
 def test_other_images_or_another_recipe_are_another_phase(digits: Split, tmp_path: Path):
     paths = {
-        phase_path(*of, tmp_path)
-        for of in ((WIDE, digits), (replace(WIDE, seed=2), digits), (WIDE, digits[np.arange(9)]))
+        phase_path(*of, tmp_path) for of in ((WIDE, digits), (WIDE.seeded(2), digits), (WIDE, digits[np.arange(9)]))
     }
     assert len(paths) == 3
 
@@ -253,8 +255,8 @@ def test_a_network_without_a_last_linear_layer_is_refused_before_the_first_phase
 ):
     colour = Split("some", np.zeros((10, 3, 32, 32), np.uint8), np.arange(10))
     monkeypatch.setattr("lgm.training.train.load_split", lambda name, dataset: colour)
-    first = replace(WIDE, model=replace(WIDE.model, network="vgg19"))
-    config = replace(SOFTMAX, warm_start=first, model=replace(SOFTMAX.model, network="vgg19", n_dim=512))
+    first, last = (replace(phase, model=replace(phase.model, network="vgg19")) for phase in SOFTMAX.phases)
+    config = replace(SOFTMAX, phases=(first, replace(last, model=replace(last.model, n_dim=512))))
     with pytest.raises(ValueError, match="expected a network whose last layer is linear, got Flatten"):
         train_checkpoint(config, "none", tmp_path)
     assert not list(tmp_path.glob("*.safetensors"))
@@ -270,8 +272,7 @@ def test_from_the_command_line(fresh_home: Path, tmp_path: Path, monkeypatch: py
         assert json.loads(out)["epochs"] == 4
         told.append([json.loads(line) for line in err.splitlines() if line.startswith("{")])
     card = read_card(tmp_path / "warm-softmax.safetensors")
-    assert card.config.warm_start is not None
-    assert (card.config.seed, card.config.warm_start.seed) == (3, 3)
+    assert [phase.seed for phase in card.config.phases] == [3, 3]
     assert [record["epoch"] for record in told[0]] == [1, 2, 3, 4]
     assert [(record["epoch"], "kept" in record) for record in told[1]] == [(2, True), (3, False), (4, False)]
 
@@ -337,7 +338,7 @@ def test_the_plane_is_that_of_ridge_regression(wide: Classifier, digits: Split):
 
 @pytest.mark.parametrize("n_dim", [1, 2, 5, 9])
 def test_both_heads_start_from_one_plane_with_one_posterior(n_dim: int, wide: Classifier, digits: Split, few: Split):
-    configs = (replace(config, model=replace(config.model, n_dim=n_dim)) for config in (LGM, SOFTMAX))
+    configs = (config.with_last(model=replace(config.model, n_dim=n_dim)) for config in (LGM, SOFTMAX))
     lgm, softmax = (started(wide, config, digits) for config in configs)
     assert isinstance(lgm.head, LGMHead)
     assert weights_sha256(lgm.backbone.state_dict()) == weights_sha256(softmax.backbone.state_dict())
@@ -348,7 +349,7 @@ def test_both_heads_start_from_one_plane_with_one_posterior(n_dim: int, wide: Cl
 
 @pytest.mark.parametrize(("n_dim", "at_least"), [(2, 0.5), (9, 0.75)])
 def test_the_plane_sorts_new_digits_before_its_first_step(n_dim: int, at_least: float, wide: Classifier, digits: Split):
-    config = replace(LGM, model=replace(LGM.model, n_dim=n_dim))
+    config = LGM.with_last(model=replace(LGM.model, n_dim=n_dim))
     new = embed_split(started(wide, config, digits), load_split("bundled-val"))
     fresh = embed_split(build_model(config.model).eval(), load_split("bundled-val"))
     assert (fresh.predicted == fresh.labels).mean() < 0.3

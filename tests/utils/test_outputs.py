@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lgm.attacks.craft import craft_random
-from lgm.config import ModelConfig, PoisonConfig
+from lgm.config import ModelConfig, PoisonConfig, TrainConfig
 from lgm.data.base import Split
 from lgm.data.mnist import _save_npz
 from lgm.data.registry import load_split
@@ -22,7 +22,7 @@ from lgm.experiments.records import save_study
 from lgm.models.card import Card
 from lgm.models.checkpoint import save_measured
 from lgm.models.classifier import build_model
-from lgm.training.state import write_state
+from lgm.training.state import Progress, write_state
 from lgm.utils.io import SaveError, write_atomically
 from lgm.utils.outputs import in_use, require_room, reserved, save_or_keep, together
 
@@ -267,7 +267,7 @@ def test_whatever_is_written_has_the_mode_that_the_umask_asks_for(
     before = os.umask(umask)
     try:
         poisons.save(tmp_path / "new" / "poisons.safetensors")
-        write_state(tmp_path / "some.resume.safetensors", dict(model.state_dict()), {})
+        write_state(tmp_path / "some.resume.safetensors", dict(model.state_dict()), Progress(TrainConfig(), "", 0, []))
         save_study({}, tmp_path / "study.json")
         save_measured(model, blank_card, [load_split("bundled")], tmp_path / "new")
         write_atomically(tmp_path / "cache.npz", lambda part: _save_npz(part, few))

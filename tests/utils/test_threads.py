@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -166,7 +165,7 @@ assert {expected} == 5 or torch.get_num_threads() == {expected}  # fewer than fi
 
 def threads_in_steps(network: Network, few: Split) -> int:
     """How many threads torch has while a network trains."""
-    config = replace(PRESETS["tiny-lgm"], model=ModelConfig(network=network), epochs=1)
+    config = PRESETS["tiny-lgm"].with_last(model=ModelConfig(network=network), epochs=1)
     seen: list[int] = []
     fit(
         build_model(config.model),

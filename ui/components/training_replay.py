@@ -31,7 +31,7 @@ def training_replay(epochs: list[Epoch], config: TrainConfig, *, title: str, ide
         "id": identity,
         "title": title,
         "loss": config.model.loss,
-        "epochs": config.all_epochs,
+        "epochs": config.epochs,
         "records": [epoch.record for epoch in epochs if "loss" in epoch.record],
         "classes": DATASETS[config.dataset].classes,
         "labels": _pack(first.labels if first else np.empty(0), np.uint8),

@@ -1,0 +1,57 @@
+"""A recipe as JSON: the layout that is written, and the one that cards of format 1 and states of their time have."""
+
+from dataclasses import asdict, replace
+from typing import Any
+
+from lgm.config import ModelConfig, Phase, TrainConfig
+from lgm.utils.json import plain
+
+_OF_RECIPE = ("dataset", "split", "limit")
+
+
+def recipe_to_dict(config: TrainConfig) -> dict[str, Any]:
+    """Plain values, as JSON gives them back; `recipe_from_dict` is the way back."""
+    return plain(asdict(config))
+
+
+def recipe_from_dict(values: dict[str, Any]) -> TrainConfig:
+    """The recipe that a card or a state describes, in either layout.
+
+    Raises:
+        TypeError, KeyError, ValueError: a field is missing, unknown, or of another type or value.
+    """
+    if "phases" not in values:
+        return _from_nested(values)
+    phases = [Phase(**{**phase, "model": _model(phase["model"])}) for phase in values["phases"]]
+    return TrainConfig(**{**values, "phases": tuple(phases)})
+
+
+def to_nested(config: TrainConfig) -> dict[str, Any]:
+    """The layout of format 1: the last phase outermost, the one before it under ``warm_start``, and so on.
+
+    Each phase had a split and a limit of its own, without effect: those of all recipes that there were.
+    """
+    layout: dict[str, Any] | None = None
+    for phase in config.phases:
+        values = asdict(phase) | {"dataset": config.dataset, "split": "train", "limit": None, "warm_start": layout}
+        layout = {name: value for name, value in values.items() if name != "init"}
+    return plain(layout)
+
+
+def _from_nested(values: dict[str, Any]) -> TrainConfig:
+    """How a phase begins was not written: it continued where nothing but the kind of Gaussians had changed."""
+    layouts, phases = [values], list[Phase]()
+    while before := layouts[-1].get("warm_start"):
+        layouts.append({**before})
+    for layout in reversed(layouts):
+        model, init = _model(layout["model"]), "fresh"
+        if phases:
+            same = replace(phases[-1].model, covariance=model.covariance, learn_priors=model.learn_priors) == model
+            init = "continue" if same else "project"
+        own = {name: value for name, value in layout.items() if name not in (*_OF_RECIPE, "warm_start")}
+        phases.append(Phase(**{**own, "init": init, "model": model}))
+    return TrainConfig(phases=tuple(phases), **{name: values[name] for name in _OF_RECIPE if name in values})
+
+
+def _model(values: dict[str, Any]) -> ModelConfig:
+    return ModelConfig(**{**values, "center_order": tuple(values.get("center_order", ()))})  # JSON has lists only
