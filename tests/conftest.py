@@ -2,8 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from lgm.config import ModelConfig, TrainConfig
 from lgm.data.base import Split, per_class
 from lgm.data.registry import load_split
 from lgm.models.card import Card
-from lgm.training.presets import PRESETS
+from tests.make_fixtures import ENDINGS, FIXTURES, train
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
@@ -63,29 +63,34 @@ def few(bundled: Split) -> Split:
 
 
 @pytest.fixture(scope="session")
-def tiny_lgm(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The weights of the preset tiny-lgm, trained once; `with_suffix(".json")` is the card."""
-    return _trained("tiny-lgm", tmp_path_factory)
+def tiny_lgm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of the preset tiny-lgm, a copy of the committed ones; `with_suffix(".json")` is the card."""
+    return _committed("tiny-lgm", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def tiny_softmax(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _trained("tiny-softmax", tmp_path_factory)
+def tiny_softmax(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _committed("tiny-softmax", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def tiny_wide(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with five features instead of two."""
-    config = PRESETS["tiny-lgm"]
-    return _trained("tiny-wide", tmp_path_factory, replace(config, model=replace(config.model, n_dim=5)))
+    return _committed("tiny-wide", tmp_path_factory)
 
 
-def _trained(name: str, tmp_path_factory: pytest.TempPathFactory, config: TrainConfig | None = None) -> Path:
-    from lgm.training.train import train_checkpoint
-
+def _committed(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    assert train_checkpoint(config or PRESETS[name], name, folder) is not None
+    for ending in ENDINGS:
+        shutil.copy(FIXTURES / f"{name}.{ending}", folder)
     return folder / f"{name}.safetensors"
+
+
+@pytest.fixture(scope="session")
+def trained(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Tiny networks trained on this machine: for what is compared with another run here, to the bit."""
+    folder = tmp_path_factory.mktemp("trained")
+    return cache(lambda name: train(name, folder))
 
 
 @pytest.fixture

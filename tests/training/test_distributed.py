@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +116,11 @@ def met_by(folder: Path) -> list[dict[str, Any]]:
 # What came of it.
 
 
-def test_two_processes_train_as_one(tiny_lgm: Path, tmp_path: Path):
+def test_two_processes_train_as_one(trained: Callable[[str], Path], tmp_path: Path):
     done = launch(2, 1, "train", "tiny-lgm", "--out", tmp_path, "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)  # one object: only the first process speaks
-    alone, together = read_card(tiny_lgm), read_card(tmp_path / "tiny-lgm.safetensors")
+    alone, together = read_card(trained("tiny-lgm")), read_card(tmp_path / "tiny-lgm.safetensors")
     assert result["weights_sha256"] == together.weights_sha256
     assert losses(together.history) == pytest.approx(losses(alone.history), rel=RELATIVE)
     assert together.accuracy == pytest.approx(alone.accuracy, abs=0.002)
