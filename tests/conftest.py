@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from lgm.config import ModelConfig, TrainConfig
 from lgm.data.base import Split, per_class
@@ -28,6 +29,10 @@ pytest.register_assert_rewrite("tests.browser.driver")  # so that a failed check
 # another process computes the same bits only with the same number of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["LGM_PRECISION"] = "float32"  # what is compared to the last digits is so on machines with matrix units too
+
+# The same examples in every run: a failure is found again, and seconds are few.
+settings.register_profile("suite", max_examples=50, derandomize=True, deadline=None, database=None)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session", autouse=True)
