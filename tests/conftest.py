@@ -34,6 +34,17 @@ os.environ["LGM_PRECISION"] = "float32"  # what is compared to the last digits i
 settings.register_profile("suite", max_examples=50, derandomize=True, deadline=None, database=None)
 settings.load_profile("suite")
 
+_LONGEST_FIRST = ("browser", "multiprocess", "page", "slow")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take longest come first: the short ones at the end let all workers finish together."""
+    rank: dict[Path, int] = {}
+    for item in items:
+        own = [i for i, mark in enumerate(_LONGEST_FIRST) if item.get_closest_marker(mark)]
+        rank[item.path] = min([rank.get(item.path, len(_LONGEST_FIRST)), *own])
+    items.sort(key=lambda item: rank[item.path])
+
 
 @pytest.fixture(scope="session", autouse=True)
 def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
