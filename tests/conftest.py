@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from lgm.config import ModelConfig, TrainConfig
@@ -57,9 +58,17 @@ def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def bundled(session_home: Path) -> Split:
-    """The 5,000 digits; the CSV is parsed here, once, and all later calls of `load_split` find it in the cache."""
-    return load_split("bundled")
+def bundled(session_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Split:
+    """The 5,000 digits; the CSV is parsed here, by one of the workers, and `load_split` finds it in the cache."""
+    own, folder = session_home / "mnist-bundled.npz", tmp_path_factory.getbasetemp()
+    shared = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / own.name
+    with FileLock(shared.with_suffix(".lock")):
+        if shared.exists():
+            shutil.copy(shared, own)
+        digits = load_split("bundled")
+        if not shared.exists():
+            shutil.copy(own, shared)
+    return digits
 
 
 @pytest.fixture

@@ -416,6 +416,7 @@ def colours(rng: np.random.Generator) -> Split:
     return Split("held-out", images, np.arange(20) % 10, "cifar10")
 
 
+@pytest.mark.slow
 def test_large_networks_are_stored_in_half_precision_and_measured_so(colours: Split, tmp_path: Path):
     config = TrainConfig(model=ModelConfig(network="vgg19", n_dim=10), dataset="cifar10")
     model = build_model(config.model, seed=3).eval()
