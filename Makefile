@@ -16,7 +16,7 @@ check: $(VENV)/.dev
 	$(MAKE) --jobs=2 --output-sync=target static unit
 
 test: $(VENV)/.dev $(CHROMIUM) static
-	CHROMIUM=$(CHROMIUM) $(PYTEST)
+	CHROMIUM=$(CHROMIUM) $(PYTEST) --durations 15
 
 static: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -27,7 +27,8 @@ static: $(VENV)/.dev
 unit: $(VENV)/.dev
 	$(PYTEST) -m "not browser and not page and not multiprocess and not slow"
 
-PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# A file a worker, in the order of tests/conftest.py: by itself, xdist begins with the files of most tests.
+PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Trains all shipped networks anew: an hour on two cores for MNIST, eight for CIFAR-10. Needs the official files of both
 # (LGM_DATA). Then `make records`.

@@ -2,19 +2,21 @@
 
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from filelock import FileLock
+from hypothesis import settings
 
 from lgm.config import ModelConfig, Phase, TrainConfig
 from lgm.data.base import Split, per_class
 from lgm.data.registry import load_split
 from lgm.models.card import Card
-from lgm.training.presets import PRESETS
+from tests.make_fixtures import ENDINGS, FIXTURES, train
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
@@ -29,6 +31,21 @@ pytest.register_assert_rewrite("tests.browser.driver")  # so that a failed check
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["LGM_PRECISION"] = "float32"  # what is compared to the last digits is so on machines with matrix units too
 
+# The same examples in every run: a failure is found again, and seconds are few.
+settings.register_profile("suite", max_examples=50, derandomize=True, deadline=None, database=None)
+settings.load_profile("suite")
+
+_LONGEST_FIRST = ("browser", "multiprocess", "page", "slow")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take longest come first: the short ones at the end let all workers finish together."""
+    rank: dict[Path, int] = {}
+    for item in items:
+        own = [i for i, mark in enumerate(_LONGEST_FIRST) if item.get_closest_marker(mark)]
+        rank[item.path] = min([rank.get(item.path, len(_LONGEST_FIRST)), *own])
+    items.sort(key=lambda item: rank[item.path])
+
 
 @pytest.fixture(scope="session", autouse=True)
 def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -41,9 +58,17 @@ def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def bundled(session_home: Path) -> Split:
-    """The 5,000 digits; the CSV is parsed here, once, and all later calls of `load_split` find it in the cache."""
-    return load_split("bundled")
+def bundled(session_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Split:
+    """The 5,000 digits; the CSV is parsed here, by one of the workers, and `load_split` finds it in the cache."""
+    own, folder = session_home / "mnist-bundled.npz", tmp_path_factory.getbasetemp()
+    shared = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / own.name
+    with FileLock(shared.with_suffix(".lock")):
+        if shared.exists():
+            shutil.copy(shared, own)
+        digits = load_split("bundled")
+        if not shared.exists():
+            shutil.copy(own, shared)
+    return digits
 
 
 @pytest.fixture
@@ -63,29 +88,34 @@ def few(bundled: Split) -> Split:
 
 
 @pytest.fixture(scope="session")
-def tiny_lgm(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The weights of the preset tiny-lgm, trained once; `with_suffix(".json")` is the card."""
-    return _trained("tiny-lgm", tmp_path_factory)
+def tiny_lgm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of the preset tiny-lgm, a copy of the committed ones; `with_suffix(".json")` is the card."""
+    return _committed("tiny-lgm", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def tiny_softmax(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _trained("tiny-softmax", tmp_path_factory)
+def tiny_softmax(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _committed("tiny-softmax", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def tiny_wide(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with five features instead of two."""
-    config = PRESETS["tiny-lgm"]
-    return _trained("tiny-wide", tmp_path_factory, config.with_last(model=replace(config.model, n_dim=5)))
+    return _committed("tiny-wide", tmp_path_factory)
 
 
-def _trained(name: str, tmp_path_factory: pytest.TempPathFactory, config: TrainConfig | None = None) -> Path:
-    from lgm.training.train import train_checkpoint
-
+def _committed(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    assert train_checkpoint(config or PRESETS[name], name, folder) is not None
+    for ending in ENDINGS:
+        shutil.copy(FIXTURES / f"{name}.{ending}", folder)
     return folder / f"{name}.safetensors"
+
+
+@pytest.fixture(scope="session")
+def trained(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Tiny networks trained on this machine: for what is compared with another run here, to the bit."""
+    folder = tmp_path_factory.mktemp("trained")
+    return cache(lambda name: train(name, folder))
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from lgm.detection.gaussian import fit_density
 from lgm.detection.thresholds import conformal_threshold, is_removed
 from lgm.models.card import Card
 from lgm.models.classifier import Classifier
+from lgm.models.features import read_features
 from lgm.models.scoring import embed, log_likelihood
 
 pytestmark = pytest.mark.slow
@@ -337,7 +338,8 @@ def test_the_command_refuses_nonsense(arguments: list[str], message: str, tiny_s
 @pytest.mark.parametrize("name", ["mnist-lgm", "mnist-softmax"])
 def test_shipped_networks_are_poisoned_and_saved(name: str, bundled: Split):
     model, card = lgm.load_checkpoint(name)
-    report = defend(model, card, bundled, DefenseConfig(trials=5, poisons=6, clean=3))
+    stored = read_features(name).splits["bundled"].z
+    report = defend(model, card, bundled, DefenseConfig(trials=5, poisons=6, clean=3), z=stored)
     assert report.n >= 4
     assert report.attack_success["unfiltered"] >= 0.5
     assert report.attack_success["filtered"] <= 0.2

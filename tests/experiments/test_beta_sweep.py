@@ -85,6 +85,7 @@ def test_json_gives_back_the_same_sweep(swept: tuple[Path, Tradeoff]):
     assert json.dumps(back.rows(), allow_nan=False) == json.dumps(sweep.rows(), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_attack_success_is_that_of_defend(tiny_lgm: Path, bundled: Split):
     model, card = lgm.load_checkpoint(tiny_lgm)
     digits = bundled[per_class(bundled.labels, 0, 100)]  # enough of each class to attack

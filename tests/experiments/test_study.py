@@ -17,7 +17,7 @@ from lgm.defense.experiment import defend, frontier
 from lgm.experiments.adaptive_rows import frontier_meaning, frontier_row
 from lgm.experiments.beta_sweep import BETAS
 from lgm.experiments.records import Study, outdated, save_study
-from lgm.experiments.study import QUICK, StudySize, for_claims, run_study
+from lgm.experiments.study import FULL, QUICK, StudySize, for_claims, run_study
 from lgm.models.card import Card
 from lgm.models.classifier import Classifier
 from lgm.models.features import read_features
@@ -27,7 +27,17 @@ from tests.defense.test_experiment import QUICK as SETTING
 
 pytestmark = pytest.mark.slow
 
-SMALL = StudySize(pairs=5, attacks=2, trials=2, poisons=(1, 10), clean=(10,), knowing=2, all_classes=0, resamples=10)
+SMALL = StudySize(
+    pairs=5,
+    attacks=2,
+    trials=2,
+    poisons=(1, 10),
+    clean=(10,),
+    knowing=2,
+    all_classes=0,
+    resamples=10,
+    gammas=(0.0, 1.0),
+)
 
 
 def row(gamma: float, success: float, interval: tuple[float, float], detected: float) -> dict[str, Any]:
@@ -88,8 +98,13 @@ def names(tiny_lgm: Path, tiny_softmax: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def study(names: dict[str, str], bundled: Split) -> Study:
-    return run_study(names, bundled, SMALL, seed=3)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("crafted")
+
+
+@pytest.fixture(scope="module")
+def study(names: dict[str, str], bundled: Split, cache: Path) -> Study:
+    return run_study(names, bundled, SMALL, seed=3, cache=cache)
 
 
 def test_a_study_is_what_its_parts_give(study: Study, names: dict[str, str], bundled: Split, tmp_path: Path):
@@ -106,7 +121,8 @@ def test_a_study_is_what_its_parts_give(study: Study, names: dict[str, str], bun
     assert [(r["model"], r["poisons"]) for r in study["defense"]] == [
         (model, k) for model in ("tiny-lgm", "tiny-softmax") for k in (1, 10)
     ]
-    assert [row["gamma"] for row in study["frontier"]] == list(GAMMA_GRID)
+    assert [row["gamma"] for row in study["frontier"]] == list(SMALL.gammas)
+    assert QUICK.gammas == FULL.gammas == GAMMA_GRID
     assert study["baselines"] == [], "no poisons are shipped with these"
     about = study["about"]
     assert about["weights_sha256"]["lgm"] == read_card(names["lgm"]).weights_sha256
@@ -116,9 +132,11 @@ def test_a_study_is_what_its_parts_give(study: Study, names: dict[str, str], bun
     assert json.loads((tmp_path / "study.json").read_text()) == json.loads(json.dumps(study))
 
 
-def test_further_networks_have_their_usual_defence_measured(names: dict[str, str], bundled: Split, study: Study):
+def test_further_networks_have_their_usual_defence_measured(
+    names: dict[str, str], bundled: Split, study: Study, cache: Path
+):
     tiny = replace(SMALL, knowing=0)
-    found = run_study({"lgm": names["lgm"], "softmax": names["softmax"]}, bundled, tiny, seed=3, others=[names["lgm"]])
+    found = run_study(names, bundled, tiny, seed=3, others=[names["lgm"]], cache=cache)
     assert found["defense"][-1] in study["defense"]
     assert found["about"]["others"] == {names["lgm"]: read_card(names["lgm"]).weights_sha256}
     assert found["frontier"] == [], "no attackers were asked for"

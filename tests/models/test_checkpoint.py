@@ -336,9 +336,9 @@ def test_path_to_nothing(tmp_path: Path):
             load_checkpoint(tmp_path / f"gone{suffix}")
 
 
-@pytest.mark.parametrize("preset", ["tiny_lgm", "tiny_softmax"])
-def test_card_of_a_trained_model_tells_the_truth(preset: str, bundled: Split, request: pytest.FixtureRequest):
-    model, card = load_checkpoint(request.getfixturevalue(preset))
+@pytest.mark.parametrize("preset", ["tiny-lgm", "tiny-softmax"])
+def test_card_of_a_trained_model_tells_the_truth(preset: str, bundled: Split, trained: Callable[[str], Path]):
+    model, card = load_checkpoint(trained(preset))
     with torch.no_grad():
         z = torch.cat([model.embed(part) for part in bundled.pixels().split(500)])
         predicted = model.head.logits(z).argmax(1).numpy()
@@ -351,16 +351,16 @@ def test_card_of_a_trained_model_tells_the_truth(preset: str, bundled: Split, re
     assert card.data_sha256 == {"trained on": trained_on.sha256, "bundled": bundled.sha256}
     assert [record["epoch"] for record in card.history] == list(range(1, card.config.epochs + 1))
     assert card.versions["torch"] == torch.__version__.split("+")[0]
-    if preset == "tiny_softmax":
+    if preset == "tiny-softmax":
         assert card.closest_centers is None
     else:
         means = model.state_dict()["head.mixture.means"]
         assert card.closest_centers == pytest.approx(float(torch.pdist(means).min()), rel=1e-6)
 
 
-@pytest.mark.parametrize("preset", ["tiny_lgm", "tiny_softmax"])
-def test_features_of_a_trained_model(preset: str, bundled: Split, request: pytest.FixtureRequest):
-    path = request.getfixturevalue(preset)
+@pytest.mark.parametrize("preset", ["tiny-lgm", "tiny-softmax"])
+def test_features_of_a_trained_model(preset: str, bundled: Split, trained: Callable[[str], Path]):
+    path = trained(preset)
     model, _ = load_checkpoint(path)
     features = read_features(path)
     assert list(features.splits) == ["bundled"]
@@ -376,7 +376,7 @@ def test_features_of_a_trained_model(preset: str, bundled: Split, request: pytes
         x = left + (right - left) * column / (columns - 1)
         y = bottom + (top - bottom) * row / (rows - 1)
         assert features.regions[row, column] == int(model.head.logits(torch.tensor([[x, y]])).argmax())
-    if preset == "tiny_softmax":
+    if preset == "tiny-softmax":
         for k in range(10):
             np.testing.assert_allclose(features.means[k], stored.z[stored.labels == k].mean(0), rtol=1e-4)
         assert np.isnan(features.peak).all()
@@ -416,6 +416,7 @@ def colours(rng: np.random.Generator) -> Split:
     return Split("held-out", images, np.arange(20) % 10, "cifar10")
 
 
+@pytest.mark.slow
 def test_large_networks_are_stored_in_half_precision_and_measured_so(colours: Split, tmp_path: Path):
     config = TrainConfig(phases=(Phase(model=ModelConfig(network="vgg19", n_dim=10)),), dataset="cifar10")
     model = build_model(config.model, seed=3).eval()

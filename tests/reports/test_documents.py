@@ -46,6 +46,7 @@ def test_the_documents_are_what_the_records_say(capsys: Capture):
     assert main(["results", "--check"]) == 0, capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_edited_record_is_noticed(copy: Path, capsys: Capture):
     def change(study: dict[str, Any]) -> None:
         report = next(r for r in study["defense"] if (r["poisons"], r["clean"], r["task"]) == (10, 10, "two"))
@@ -61,6 +62,7 @@ def test_an_edited_record_is_noticed(copy: Path, capsys: Capture):
     assert main(["results", "--check"]) == 0, "rendered anew, it says what the record says"
 
 
+@pytest.mark.slow
 def test_a_number_changed_by_hand_is_noticed_and_put_right(copy: Path):
     document = copy / "README.md"
     before = document.read_text()
@@ -76,6 +78,7 @@ def test_a_number_changed_by_hand_is_noticed_and_put_right(copy: Path):
     assert document.read_text() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("revision", "named"), [(ATTACK_REVISION - 1, "revision 0"), (None, "an unnamed revision")])
 def test_a_record_older_than_the_attack_is_noticed(revision: int | None, named: str, copy: Path, capsys: Capture):
     edit(copy, lambda study: study["about"].update(attack_revision=revision))
@@ -85,6 +88,7 @@ def test_a_record_older_than_the_attack_is_noticed(revision: int | None, named: 
     assert expected in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_record_of_other_weights_is_noticed(copy: Path):
     edit(copy, lambda study: study["about"]["weights_sha256"].update(lgm="0" * 64))
     write_documents(copy)

@@ -5,11 +5,13 @@ network, losses differ by 1e-7 of themselves after 3 epochs, and by 2e-3 after 8
 """
 
 import contextlib
+import io
 import json
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lgm.cli.main import main
 from lgm.config import ModelConfig, Phase, TrainConfig
 from lgm.data.base import Split
 from lgm.data.registry import load_split
@@ -29,7 +32,8 @@ from lgm.training.loop import fit
 from lgm.training.run import TrainingError
 from lgm.training.train import train_checkpoint
 from lgm.utils.distributed import Team, launched_device
-from tests.attacks.test_distributed import LAUNCH, environment, launch
+from tests.attacks.test_distributed import LAUNCH, environment
+from tests.make_fixtures import FIXTURES
 
 pytestmark = pytest.mark.multiprocess
 
@@ -77,7 +81,9 @@ def losses(history: list[dict[str, Any]]) -> list[float]:
 
 
 def work(folder: Path) -> None:
-    """Stop a run, resume it, train after a warm start, fail in the first process; write down what was met here."""
+    """Stop a run and resume it, train after a warm start, fail in the first process, give two commands; write down what
+    was met here.
+    """
     met: dict[str, Any] = {"steps": [], "history": []}
     team = Team.join("cpu")
     options: dict[str, Any] = {
@@ -95,8 +101,13 @@ def work(folder: Path) -> None:
         team.only_first((folder / "no such folder" / "file").touch)
     except OSError as error:
         met["error"] = type(error).__name__
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        craft = ["craft", str(FIXTURES / "tiny-lgm.safetensors"), "--poisons", "1", "--out"]
+        met["refused"] = main([*craft, str(folder / "none.safetensors")]), said.getvalue()
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert main(["train", "tiny-lgm", "--out", str(folder), "--json"]) == 0
+    met["printed"] = printed.getvalue()
     (folder / f"{team.rank}.json").write_text(json.dumps(met))
-    team.leave()
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +126,11 @@ def met_by(folder: Path) -> list[dict[str, Any]]:
 # What came of it.
 
 
-def test_two_processes_train_as_one(tiny_lgm: Path, tmp_path: Path):
-    done = launch(2, 1, "train", "tiny-lgm", "--out", tmp_path, "--json")
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)  # one object: only the first process speaks
-    alone, together = read_card(tiny_lgm), read_card(tmp_path / "tiny-lgm.safetensors")
+def test_three_processes_train_as_one(by_three: Path, trained: Callable[[str], Path]):
+    first, *others = [met["printed"] for met in met_by(by_three)]
+    result = json.loads(first)
+    assert others == ["", ""], "only the first process speaks"
+    alone, together = read_card(trained("tiny-lgm")), read_card(by_three / "tiny-lgm.safetensors")
     assert result["weights_sha256"] == together.weights_sha256
     assert losses(together.history) == pytest.approx(losses(alone.history), rel=RELATIVE)
     assert together.accuracy == pytest.approx(alone.accuracy, abs=0.002)
@@ -158,6 +169,14 @@ def test_a_warm_start_works_in_several_processes(by_three: Path, fresh_home: Pat
 
 def test_when_the_first_fails_all_do(by_three: Path):
     assert [met["error"] for met in met_by(by_three)] == ["FileNotFoundError", *["ConnectionAbortedError"] * 2]
+
+
+def test_more_processes_than_batches_of_poisons_are_refused(by_three: Path):
+    for met in met_by(by_three):
+        code, said = met["refused"]
+        assert code == 1
+        assert "expected at most 1, one for each batch of 1 poisons, got 3" in said
+    assert not (by_three / "none.safetensors").exists()
 
 
 # The pieces, in one process.

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,10 @@ def stop_at(step: int):
 
 
 def test_killed_run_resumes_to_the_same_weights(
-    tiny_lgm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     root = str(Path(__file__).parents[2])
     killed = subprocess.run(
@@ -142,7 +146,7 @@ def test_killed_run_resumes_to_the_same_weights(
     epochs = [json.loads(line)["epoch"] for line in err.splitlines() if line.startswith("{")]
     first, *others = range(1, PRESETS["tiny-lgm"].epochs + 1)
     assert epochs == others, f"epoch {first} was not taken from the state"
-    uninterrupted = read_card(tiny_lgm)
+    uninterrupted = read_card(trained("tiny-lgm"))
     assert json.loads(out)["weights_sha256"] == uninterrupted.weights_sha256
     card = read_card(tmp_path / "tiny-lgm.safetensors")
     assert [without_time(record) for record in card.history] == [without_time(r) for r in uninterrupted.history]

@@ -62,7 +62,7 @@ def test_help_can_be_said_in_every_encoding(command: str, encoding: str):
 @pytest.fixture(scope="module")
 def measured(tiny_lgm: Path) -> DefenseReport:
     model, card = lgm.load_checkpoint(tiny_lgm)
-    return lgm.defend(model, card, lgm.load_split("bundled", "mnist"), DefenseConfig(trials=10, poisons=1, gamma=0.03))
+    return lgm.defend(model, card, lgm.load_split("bundled", "mnist"), DefenseConfig(trials=2, poisons=1, gamma=0.03))
 
 
 @every_encoding
