@@ -1,8 +1,13 @@
-"""Configurations of runs: frozen, checked, hashable, and JSON."""
+"""Configurations of runs: frozen, checked, hashable, and JSON.
+
+Bounds, choices and help of a field stand in its annotation, and nowhere else: see `lgm.utils.fields`.
+"""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from lgm.utils.fields import Bounds, check_fields, field_of, require
 
 Loss = Literal["lgm", "softmax"]
 Covariance = Literal["identity", "diagonal"]
@@ -18,33 +23,35 @@ NETWORKS: tuple[Network, ...] = get_args(Network)
 DATASET_NAMES = ("mnist", "fashion-mnist", "cifar10")
 METHODS: dict[str, str] = {"lm": "Levenberg–Marquardt", "fbs": "forward-backward splitting"}
 
-
 _MOST = 1e6  # of a weight: in float32, with its 24 bits, what it is weighed against is lost beside more
 _TRIALS = 10_000  # then an interval of 95 % is a percentage point to either side
 _POISONS = 1_000_000  # in all trials: they are in memory together, with their ways 10 kB each
 
+# What several fields take.
+Weight = Annotated[float, Bounds("a number >= {ge}, at most {le:,.0f}", ge=0, le=_MOST)]
+Positive = Annotated[float, Bounds("a number > {gt}, at most {le:,.0f}", gt=0, le=_MOST)]
+Rate = Annotated[float, Bounds("a rate in {}", ge=0, le=1)]
+Nats = Annotated[float, Bounds("T in nats, a finite number", ge=-_MOST, le=_MOST)]
+Count = Annotated[int, Bounds("at least {ge}", ge=1)]
+PerClass = Annotated[int, Bounds("at least {ge} image per class", ge=1)]
+Seed = Annotated[int, Bounds("an integer in [0, 2**31)", ge=0, lt=2**31)]  # that every random generator here takes
+
 
 def _check(ok: bool, name: str, expected: str, got: object) -> None:
-    if not ok:
-        raise ValueError(f"{name}: expected {expected}, got {got!r}")
+    require(ok, name, expected, got)
 
 
 def _check_weight(name: str, value: float) -> None:
-    _check(0 <= value <= _MOST, name, f"a number >= 0, at most {_MOST:,.0f}", value)  # NaN is neither
+    field_of(name, Weight).check(value)
 
 
 def _check_step(name: str, value: float) -> None:
-    _check(0 < value <= _MOST, name, f"a number > 0, at most {_MOST:,.0f}", value)
+    field_of(name, Positive).check(value)
 
 
 def check_seed(seed: int) -> None:
     """Raise ValueError unless every random generator here takes it."""
-    _check(0 <= seed < 2**31, "seed", "an integer in [0, 2**31)", seed)
-
-
-def check_rate(name: str, rate: float) -> None:
-    """Raise ValueError unless it is a share of all, 0 and 1 included."""
-    _check(0 <= rate <= 1, name, "a rate in [0, 1]", rate)
+    field_of("seed", Seed).check(seed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,29 +60,23 @@ class ModelConfig:
 
     network: Network = "mnist-cnn"
     loss: Loss = "lgm"
-    n_classes: int = 10
-    n_dim: int = 2  # the paper's plane
-    margin: float = 1.0  # alpha in the LGM loss
-    likelihood_weight: float = 0.1  # lambda in eq. (5)
-    covariance: Covariance = "identity"  # the paper fixes it to identity
-    learn_priors: bool = False  # class priors p(k) of eq. (2); uniform unless learnt
-    center_radius: float = 3.0  # the class means start on a circle of this radius; a simplex, given enough dimensions
+    n_classes: Annotated[int, Bounds("at least {ge}", ge=2)] = 10
+    n_dim: Count = 2  # the paper's plane
+    margin: Annotated[Weight, "alpha of the LGM loss"] = 1.0
+    likelihood_weight: Annotated[Weight, "lambda of the LGM loss"] = 0.1  # eq. (5)
+    covariance: Annotated[Covariance, "learnt if diagonal"] = "identity"  # the paper fixes it to identity
+    learn_priors: Annotated[bool, "learn the class priors of eq. (2)"] = False  # p(k); uniform unless learnt
+    # On a circle of this radius; a simplex, given enough dimensions.
+    center_radius: Annotated[Weight, "where the class means start"] = 3.0
     center_order: tuple[int, ...] = ()  # classes in their order round the circle; (): by number
-    label_smoothing: float = 0.0  # of the softmax loss: the share of each label that goes to all classes alike
+    # Of the softmax loss: the share of each label that goes to all classes alike.
+    label_smoothing: Annotated[float, Bounds("a share in {}", ge=0, lt=1)] = 0.0
 
     def __post_init__(self) -> None:
-        _check(self.network in NETWORKS, "network", " or ".join(NETWORKS), self.network)
-        _check(self.loss in ("lgm", "softmax"), "loss", "lgm or softmax", self.loss)
-        _check(self.covariance in ("identity", "diagonal"), "covariance", "identity or diagonal", self.covariance)
-        _check(isinstance(self.n_classes, int) and self.n_classes >= 2, "n_classes", "at least 2", self.n_classes)
-        _check(isinstance(self.n_dim, int) and self.n_dim >= 1, "n_dim", "at least 1", self.n_dim)
-        _check(isinstance(self.learn_priors, bool), "learn_priors", "True or False", self.learn_priors)
-        for name in ("margin", "likelihood_weight", "center_radius"):
-            _check_weight(name, getattr(self, name))
-        _check(0 <= self.label_smoothing < 1, "label_smoothing", "a share in [0, 1)", self.label_smoothing)
+        check_fields(self)
         n = len(self.center_order)  # counted here and not up to n_classes, which a foreign card may put at a billion
         every_class = n in (0, self.n_classes) and sorted(self.center_order) == list(range(n))
-        _check(every_class, "center_order", f"each of 0..{self.n_classes - 1} once, or ()", self.center_order)
+        require(every_class, "center_order", f"each of 0..{self.n_classes - 1} once, or ()", self.center_order)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,74 +199,66 @@ FPR_GRID = (0.01, 0.02, 0.05, 0.1)
 # The stops of the gamma slider: from an attacker who does not know of the filter to one who passes it at any price.
 GAMMA_GRID = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 1.0)
 
+Beta = Annotated[Weight, "weight of looking like the base"]  # eq. (1), for pixels in [0, 1], features in [-1, 1]
+Gamma = Annotated[Weight, "weight of passing the filter, for an attacker who knows it"]  # 0: one who does not
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoisonConfig:
     """How poisons are crafted; β defaults to the paper's (section 4.3), the method does not."""
 
-    beta: float = PAPER_BETA  # eq. (1), for pixels in [0, 1] and features rescaled to [-1, 1]
-    method: Method = "lm"  # Levenberg-Marquardt; "fbs": forward-backward splitting, as in Poison Frogs
-    iterations: int = 1000  # at most; lm: 100 at most
-    tolerance: float = 2e-3  # stop when the objective improves by less than this share; 0: never, so no second start.
-    # fbs: in `patience` iterations, lm: in one, on the average over four
-    gamma: float = 0.0  # weight of staying above `threshold`, for an attacker who knows of the filter; 0: the paper's
-    threshold: float | None = None  # T of that filter, in nats
-    growth: float = 1.2  # fbs: a poison's own step after a success ...
-    shrink: float = 0.5  # fbs: ... and after a failure
-    patience: int = 50
-    batch_size: int = 128  # poisons crafted together at most: beyond this only memory grows
+    beta: Beta = PAPER_BETA
+    method: Annotated[
+        Method, "lm: Levenberg-Marquardt, finds lower objectives; fbs: forward-backward splitting, as in the paper"
+    ] = "lm"
+    iterations: Annotated[Count, "at most, a poison"] = 1000  # lm: 100 at most
+    # Stop when the objective improves by less than this share: fbs, in `patience` iterations; lm, in one, on the
+    # average over four. With 0 there is no second start either.
+    tolerance: Annotated[float, Bounds("a share in {}", ge=0, le=1), "0: never stop before the limit"] = 2e-3
+    gamma: Gamma = 0.0
+    threshold: Annotated[Nats | None, "T of that filter, in nats"] = None
+    # Of forward-backward splitting: a poison's own step after a success and after a failure.
+    growth: Annotated[float, Bounds("a factor >= {ge}", ge=1, le=_MOST)] = 1.2
+    shrink: Annotated[float, Bounds("a factor in {}", gt=0, lt=1)] = 0.5
+    patience: Count = 50
+    batch_size: Count = 128  # poisons crafted together at most: beyond this only memory grows
 
     def __post_init__(self) -> None:
-        _check_weight("beta", self.beta)
-        _check(self.iterations >= 1, "iterations", "at least 1", self.iterations)
-        _check(self.method in METHODS, "method", " or ".join(METHODS), self.method)
-        _check_weight("gamma", self.gamma)
-        finite = self.threshold is None or abs(self.threshold) <= _MOST
-        _check(finite, "threshold", "T in nats, a finite number", self.threshold)
+        check_fields(self)
         # A gradient says nothing at the kink, where forward-backward splitting would come to a standstill.
-        _check(not self.gamma or self.method == "lm", "gamma", "0 for forward-backward splitting", self.gamma)
-        _check(not self.gamma or self.threshold is not None, "threshold", "T in nats, for gamma > 0", self.threshold)
-        _check(1 <= self.growth <= _MOST, "growth", "a factor >= 1", self.growth)
-        _check(0 < self.shrink < 1, "shrink", "a factor in (0, 1)", self.shrink)
-        _check(0 <= self.tolerance <= 1, "tolerance", "a share in [0, 1]", self.tolerance)
-        _check(self.patience >= 1, "patience", "at least 1", self.patience)
-        _check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+        require(not self.gamma or self.method == "lm", "gamma", "0 for forward-backward splitting", self.gamma)
+        require(not self.gamma or self.threshold is not None, "threshold", "T in nats, for gamma > 0", self.threshold)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefenseConfig:
     """One setting of attack and defence. The defaults are one in which the attack works where nobody filters."""
 
-    task: Task = "two"  # classes that the new head tells apart: base and target, or "all"
-    classes: tuple[int, int] | None = None  # of base and target; None: drawn anew for each trial
-    clean: int = 10  # clean images a class to fine-tune on: D_f
-    poisons: int = 10  # K, all for one target: D_p
-    trials: int = 100  # independent draws of target, bases and clean images
-    beta: float = 1e-3  # eq. (1); the paper's 8e-3 lets most poisons for softmax fall short of the target
-    gamma: float = 0.0  # weight of passing the filter, for an attacker who knows its T; 0: one who does not
-    watermark: float = 0.0  # opacity of the target laid over each base before crafting, as in Poison Frogs
-    layers: Layers = "head"  # what is trained: a new head on frozen features, or "all" layers with it
-    strength: float = 100.0  # C of the new head's logistic regression; small: it cannot follow even clean images
-    density: Density | None = None  # what scores images; None: the network's own Gaussians if it has any
-    fpr: float = 0.01  # share of clean images that the filter may remove
-    calibration: float = 0.5  # share of the clean images that calibrates T, and does nothing else
-    seed: int = 1
+    task: Annotated[Task, "classes the new head tells apart"] = "two"  # those of base and target, or all
+    classes: Annotated[tuple[int, int] | None, "of base and target"] = None  # None: drawn anew for each trial
+    # D_f and D_p, which has K poisons.
+    clean: Annotated[PerClass, "clean images a class to fine-tune on"] = 10
+    poisons: Annotated[int, Bounds("a number >= {ge}", ge=0), "for one target"] = 10
+    # Of target, bases and clean images.
+    trials: Annotated[int, Bounds("{ge} to {le:,}, for an interval", ge=2, le=_TRIALS), "independent draws"] = 100
+    beta: Beta = 1e-3  # the paper's lets most poisons for softmax fall short of the target
+    gamma: Gamma = 0.0
+    # Laid over each base before crafting, as in Poison Frogs.
+    watermark: Annotated[float, Bounds("an opacity in {}", ge=0, lt=1), "opacity of the target on the bases"] = 0.0
+    layers: Annotated[Layers, "what is fine-tuned"] = "head"  # a new head on frozen features, or all layers with it
+    strength: Annotated[Positive, "C of the logistic regression"] = 100.0  # small: it cannot follow even clean images
+    # None: the network's own Gaussians if it has any.
+    density: Annotated[Density | None, "what scores images: the network's own Gaussians, or some fitted afterwards"] = (
+        None
+    )
+    fpr: Annotated[float, Bounds("a rate in {}", gt=0, lt=1), "share of clean images that may be removed"] = 0.01
+    # Of the clean images: these calibrate T, and do nothing else.
+    calibration: Annotated[float, Bounds("a share in {}", gt=0, lt=1)] = 0.5
+    seed: Annotated[Seed, "of all draws"] = 1
 
     def __post_init__(self) -> None:
-        _check(self.task in ("two", "all"), "task", "two or all", self.task)
+        check_fields(self)
         pair = self.classes is None or (len(self.classes) == 2 and self.classes[0] != self.classes[1])
-        _check(pair, "classes", "two different classes, of base and target", self.classes)
-        _check(self.clean >= 1, "clean", "at least 1 image per class", self.clean)
-        _check(self.poisons >= 0, "poisons", "a number >= 0", self.poisons)
-        _check(2 <= self.trials <= _TRIALS, "trials", f"2 to {_TRIALS:,}, for an interval", self.trials)
+        require(pair, "classes", "two different classes, of base and target", self.classes)
         poisons = self.trials * self.poisons
-        _check(poisons <= _POISONS, "poisons, trials", f"a product of at most {_POISONS:,}", poisons)
-        _check_weight("beta", self.beta)
-        _check_weight("gamma", self.gamma)
-        _check(0 <= self.watermark < 1, "watermark", "an opacity in [0, 1)", self.watermark)
-        _check(self.layers in ("head", "all"), "layers", "head or all", self.layers)
-        _check_step("strength", self.strength)
-        _check(self.density in (None, "own", "fitted"), "density", "own or fitted", self.density)
-        _check(0 < self.fpr < 1, "fpr", "a rate in (0, 1)", self.fpr)
-        _check(0 < self.calibration < 1, "calibration", "a share in (0, 1)", self.calibration)
-        check_seed(self.seed)
+        require(poisons <= _POISONS, "poisons, trials", f"a product of at most {_POISONS:,}", poisons)

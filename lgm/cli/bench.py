@@ -5,8 +5,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lgm.cli.options import add_command, add_data, split_of
-from lgm.config import PoisonConfig
+from lgm.cli.options import add_command, add_data, add_field, add_value, split_of
+from lgm.config import Count, PoisonConfig, Seed
 
 
 def add_bench(commands: Any) -> None:
@@ -21,10 +21,10 @@ def add_bench(commands: Any) -> None:
     parser.add_argument("what", choices=["craft"])
     parser.add_argument("--model", default="mnist-lgm", help="name of a checkpoint, or path to its weights")
     add_data(parser)
-    parser.add_argument("--pairs", type=int, default=10, help="random pairs to craft for")
-    parser.add_argument("--beta", type=float, default=PoisonConfig().beta, help="weight of looking like the base")
-    parser.add_argument("--iterations", type=int, default=1000, help="of the others, a poison")
-    parser.add_argument("--seed", type=int, default=1, help="of the pairs")
+    add_value(parser, "pairs", Count, 10, "random pairs to craft for")
+    add_field(parser, PoisonConfig, "beta")
+    add_field(parser, PoisonConfig, "iterations", help="of the others, a poison")
+    add_value(parser, "seed", Seed, 1, "of the pairs")
 
 
 def _bench(args: argparse.Namespace) -> dict[str, Any]:
@@ -32,9 +32,6 @@ def _bench(args: argparse.Namespace) -> dict[str, Any]:
     from lgm.experiments.benchmark import bench_craft
     from lgm.models.checkpoint import load_checkpoint
 
-    PoisonConfig(beta=args.beta, iterations=args.iterations)  # refuses what makes no sense
-    if args.pairs < 1:
-        raise ValueError(f"pairs: expected 1 or more, got {args.pairs}")
     model, card = load_checkpoint(args.model)
     split = split_of(args, card.config.dataset)
     check_count(args.pairs, len(split), "pairs")

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lgm.cli.options import add_command, add_data, split_of
+from lgm.cli.options import add_command, add_data, add_field, add_value, given, split_of
 from lgm.cli.output import crafting, output
-from lgm.config import BETA_GRID, METHODS, PoisonConfig
+from lgm.config import BETA_GRID, FPR_GRID, PoisonConfig, Seed
 from lgm.data.base import Split
 from lgm.utils.outputs import require_room, save_or_keep
 
@@ -17,29 +17,20 @@ if TYPE_CHECKING:
     from lgm.utils.distributed import Team
 
 
+_FPR = FPR_GRID[0]  # of the filter that an attacker knows of
+_SMALLEST_POISON = 6  # bytes a pixel: the poison in float32, base and target
+
+
 def add_craft(commands: Any) -> None:
     """Add the command ``craft``."""
-    default = PoisonConfig()
     parser = add_command(commands, "craft", _craft, "Craft poisons from random pairs (eq. 1) and save them losslessly.")
     parser.add_argument("model", help="name of a checkpoint, or path to its weights")
     add_data(parser)
     parser.add_argument("--poisons", type=int, default=100, help="how many")
-    parser.add_argument("--beta", type=float, default=default.beta, help="weight of looking like the base")
-    parser.add_argument(
-        "--method",
-        choices=list(METHODS),
-        default=default.method,
-        help="lm: Levenberg-Marquardt, finds lower objectives; fbs: forward-backward splitting, as in the paper",
-    )
-    parser.add_argument("--iterations", type=int, default=default.iterations, help="at most, a poison")
-    parser.add_argument("--tolerance", type=float, default=default.tolerance, help="0: never stop before the limit")
-    parser.add_argument(
-        "--gamma", type=float, default=default.gamma, help="weight of passing the filter, for an attacker who knows it"
-    )
-    parser.add_argument(
-        "--threshold", type=float, help="T of that filter, in nats (default: calibrated on the clean data for 1 %% FPR)"
-    )
-    parser.add_argument("--seed", type=int, default=1, help="of the pairs")
+    for name in ("beta", "method", "iterations", "tolerance", "gamma"):
+        add_field(parser, PoisonConfig, name)
+    add_field(parser, PoisonConfig, "threshold", default=f"calibrated on the clean data for {100 * _FPR:g} % FPR")
+    add_value(parser, "seed", Seed, 1, "of the pairs")
     parser.add_argument(
         "--pair",
         type=int,
@@ -51,17 +42,13 @@ def add_craft(commands: Any) -> None:
     parser.add_argument("--force", action="store_true", help="replace an existing file")
 
 
-_SMALLEST_POISON = 6  # bytes a pixel: the poison in float32, base and target
-
-
 def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
     from lgm.utils.distributed import Team
 
     if args.threshold is not None and not args.gamma:
         raise ValueError("threshold: expected --gamma with it, for the attacker who knows of T, got none")
-    given = {name: getattr(args, name) for name in ("beta", "method", "iterations", "tolerance", "gamma")}
     # Until T is calibrated, any serves to check the rest.
-    config = PoisonConfig(**given, threshold=0.0 if args.gamma and args.threshold is None else args.threshold)
+    config = PoisonConfig(**{"threshold": 0.0 if args.gamma else None, **given(args, PoisonConfig)})
     team = Team.join(args.device)
     if args.pair and team.size > 1:
         raise ValueError(f"pair: expected one process, for there is one batch, got {team.size}")
@@ -107,7 +94,7 @@ def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") ->
         "beta": [float(beta) for beta in poisons.beta] if args.pair else args.beta,
         "gamma": config.gamma,
         "threshold": config.threshold,
-        "threshold_means": conformal_words(0.01, len(split)) if args.gamma and args.threshold is None else None,
+        "threshold_means": conformal_words(_FPR, len(split)) if args.gamma and args.threshold is None else None,
         "seed": None if args.pair else args.seed,
         "collided": float(poisons.collided.mean()),
         "objective": float(poisons.objective.mean()),
@@ -126,4 +113,4 @@ def _known_threshold(args: argparse.Namespace, model: "Classifier", split: Split
     from lgm.detection.thresholds import conformal_threshold
     from lgm.models.scoring import log_likelihood
 
-    return conformal_threshold(log_likelihood(model, split.pixels(), split.targets()).numpy(), fpr=0.01)
+    return conformal_threshold(log_likelihood(model, split.pixels(), split.targets()).numpy(), fpr=_FPR)

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from lgm.cli.options import add_cache, add_command, add_data, split_of
+from lgm.cli.options import add_cache, add_command, add_data, add_field, given, split_of
 from lgm.cli.output import crafting
 from lgm.config import GAMMA_GRID, DefenseConfig
 
@@ -14,7 +14,6 @@ _SWEEP_CLEAN = (2, 5, 10, 20, 50)
 
 def add_defend(commands: Any) -> None:
     """Add the command ``defend``."""
-    default = DefenseConfig()
     parser = add_command(
         commands,
         "defend",
@@ -24,7 +23,7 @@ def add_defend(commands: Any) -> None:
     )
     parser.add_argument("model", help="name of a checkpoint, or path to its weights")
     add_data(parser)
-    parser.add_argument("--task", choices=["two", "all"], default=default.task, help="classes the new head tells apart")
+    add_field(parser, DefenseConfig, "task")
     parser.add_argument(
         "--classes",
         type=int,
@@ -32,23 +31,10 @@ def add_defend(commands: Any) -> None:
         metavar=("BASE", "TARGET"),
         help="of base and target (default: each trial's own)",
     )
-    parser.add_argument("--poisons", type=int, default=default.poisons, help="for one target")
-    parser.add_argument("--clean", type=int, default=default.clean, help="clean images a class to fine-tune on")
-    parser.add_argument("--trials", type=int, default=default.trials, help="independent draws")
-    parser.add_argument("--beta", type=float, default=default.beta, help="weight of looking like the base")
-    parser.add_argument(
-        "--gamma", type=float, default=default.gamma, help="weight of passing the filter, for an attacker who knows it"
-    )
-    parser.add_argument("--watermark", type=float, default=default.watermark, help="opacity of the target on the bases")
-    parser.add_argument("--layers", choices=["head", "all"], default=default.layers, help="what is fine-tuned")
-    parser.add_argument("--strength", type=float, default=default.strength, help="C of the logistic regression")
-    parser.add_argument("--fpr", type=float, default=default.fpr, help="share of clean images that may be removed")
-    parser.add_argument(
-        "--density",
-        choices=["own", "fitted"],
-        help="what scores images: the network's own Gaussians, or some fitted afterwards (default: own, if any)",
-    )
-    parser.add_argument("--seed", type=int, default=default.seed, help="of all draws")
+    for name in ("poisons", "clean", "trials", "beta", "gamma", "watermark", "layers", "strength", "fpr"):
+        add_field(parser, DefenseConfig, name)
+    add_field(parser, DefenseConfig, "density", default="own, if any")
+    add_field(parser, DefenseConfig, "seed")
     parser.add_argument(
         "--sweep",
         action="store_true",
@@ -65,22 +51,8 @@ def _defend(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
 
     if args.sweep and args.frontier:
         raise ValueError("sweep, frontier: expected one of them, got both")
-    given = [
-        "task",
-        "poisons",
-        "clean",
-        "trials",
-        "beta",
-        "gamma",
-        "watermark",
-        "layers",
-        "strength",
-        "fpr",
-        "density",
-        "seed",
-    ]
     classes = args.classes and (args.classes[0], args.classes[1])
-    config = DefenseConfig(classes=classes, **{name: getattr(args, name) for name in given})
+    config = DefenseConfig(**{**given(args, DefenseConfig), "classes": classes})
     model, card = load_checkpoint(args.model, args.device)
     split = split_of(args, card.config.dataset)
     settings = [(config.poisons, config.clean)]

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lgm.cli.options import add_command, add_data, split_of
+from lgm.cli.options import add_command, add_data, add_value, split_of
+from lgm.config import FPR_GRID, Rate, Seed
 
 if TYPE_CHECKING:
     from lgm.attacks.result import Poisons
@@ -22,14 +23,14 @@ def add_detect(commands: Any) -> None:
         "poisons", type=Path, help="file made by craft; or .npz or .safetensors with the arrays images and labels"
     )
     add_data(parser)
-    parser.add_argument("--fpr", type=float, default=0.01, help="false-positive rate at which to set the threshold")
+    add_value(parser, "fpr", Rate, FPR_GRID[0], "false-positive rate at which to set the threshold")
     parser.add_argument(
         "--baselines",
         action="store_true",
         help="also what simpler detectors do on the same features; of a softmax network, which has no likelihood, "
         "only that",
     )
-    parser.add_argument("--seed", type=int, default=1, help="of the baselines' bootstrap intervals")
+    add_value(parser, "seed", Seed, 1, "of the baselines' bootstrap intervals")
 
 
 def _detect(args: argparse.Namespace) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from lgm.cli.craft import add_craft
 from lgm.cli.defend import add_defend
 from lgm.cli.detect import add_detect
 from lgm.cli.evaluate import add_evaluate
+from lgm.cli.options import check_options
 from lgm.cli.report import add_report
 from lgm.cli.results import add_results
 from lgm.cli.tables import for_people
 from lgm.cli.train import add_train
-from lgm.config import check_rate, check_seed
 from lgm.data.base import DataError
 from lgm.models.card import CheckpointError
 from lgm.models.registry import list_checkpoints
@@ -89,10 +89,7 @@ def _check_first(args: argparse.Namespace) -> None:
     Raises:
         ValueError: named after the option.
     """
-    if getattr(args, "seed", None) is not None:
-        check_seed(args.seed)
-    if "fpr" in args:
-        check_rate("fpr", args.fpr)
+    check_options(args)
     if getattr(args, "device", "cpu") != "cpu":
         from lgm.models.classifier import check_device
 

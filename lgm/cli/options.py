@@ -3,11 +3,21 @@
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lgm.data.base import Split
 from lgm.data.registry import DATASETS, default_split, load_split
+from lgm.utils.fields import Field, field_of, fields_of
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds the default, unless there is none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        none = action.default is None or action.default is False
+        return action.help if none else super()._get_help_string(action)
 
 
 def add_command(
@@ -23,15 +33,55 @@ def add_command(
         name,
         help=description.replace("%", "%%"),
         description=description,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
-    parser.set_defaults(run=run, command=parser)
+    parser.set_defaults(run=run, command=parser, fields=[])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     if device:
         parser.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, cuda:1, ...")
     sizes = ", ".join(f"{dataset.title}: {dataset.download_size}" for dataset in DATASETS.values())
     parser.add_argument("--download", action="store_true", help=f"fetch the official data first ({sizes})")
     return parser
+
+
+def add_field(
+    parser: argparse.ArgumentParser, config: type, name: str, *, help: str | None = None, default: str | None = None
+) -> None:
+    """The option of a configuration's field: type, choices, bounds, default and help are the field's.
+
+    ``help`` is for a command that says it in other words, ``default`` for one whose default is not a value.
+    """
+    field = fields_of(config)[name]
+    text = help or field.doc
+    if default is not None:
+        field, text = replace(field, default=None), f"{text} (default: {default})"
+    _add(parser, field, text)
+
+
+def add_value(parser: argparse.ArgumentParser, name: str, annotation: Any, default: Any, help: str) -> None:
+    """An option that is no configuration's, within the bounds of an annotation."""
+    _add(parser, field_of(name, annotation, default), help)
+
+
+def _add(parser: argparse.ArgumentParser, field: Field, text: str) -> None:
+    parser.get_default("fields").append(field)
+    given: dict[str, Any] = {"action": "store_true", "default": None}
+    if field.kind is not bool:
+        given = {"type": field.kind, "choices": field.choices or None, "default": field.default}
+    parser.add_argument(f"--{field.name.replace('_', '-')}", help=text.replace("%", "%%"), **given)
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Raise ValueError, named after the field, for the first option that is out of bounds: before anything is read."""
+    for field in args.fields:
+        if (value := getattr(args, field.name)) is not None:
+            field.check(value)
+
+
+def given(args: argparse.Namespace, config: type) -> dict[str, Any]:
+    """What the options say of the fields of a configuration, as far as they say something."""
+    values = {name: getattr(args, name, None) for name in fields_of(config)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def add_data(

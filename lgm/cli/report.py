@@ -9,8 +9,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lgm.cli.options import add_cache, add_command, add_data, split_of
+from lgm.cli.options import add_cache, add_command, add_data, add_value, split_of
 from lgm.cli.output import output, save_all
+from lgm.config import Seed
 from lgm.models.registry import read_card
 from lgm.utils.outputs import require_room
 
@@ -41,7 +42,7 @@ def add_report(commands: Any) -> None:
     parser.add_argument(
         "--others", nargs="+", default=[], metavar="MODEL", help="further networks, to measure the usual defence of"
     )
-    parser.add_argument("--seed", type=int, default=1, help="of all draws")
+    add_value(parser, "seed", Seed, 1, "of all draws")
     parser.add_argument("--out", type=Path, required=True, help="file for the report (.html)")
     parser.add_argument("--study", type=Path, help="file for the numbers (.json), as the app reads them")
     parser.add_argument("--force", action="store_true", help="replace existing files")

@@ -12,7 +12,7 @@ import torch
 import lgm
 from lgm.attacks.result import Poisons, read_poisons
 from lgm.cli.main import main
-from lgm.config import BETA_GRID, ModelConfig, Phase, TrainConfig
+from lgm.config import BETA_GRID, ModelConfig, Phase, PoisonConfig, TrainConfig
 from lgm.data.base import DataError, Dataset, Split, part
 from lgm.data.registry import DATASETS
 from lgm.detection.filters import DETECTORS
@@ -26,6 +26,7 @@ from lgm.models.registry import read_card
 from lgm.models.scoring import describe, log_likelihood, require_mixture
 from lgm.stats.intervals import Estimate, auc_interval, wilson_interval
 from lgm.training.presets import PRESETS
+from lgm.utils.fields import fields_of
 from lgm.utils.io import SaveError
 
 pytestmark = pytest.mark.slow
@@ -79,6 +80,18 @@ def test_each_command_helps(command: str, capsys: Capture):
     out = capsys.readouterr().out
     assert "--json" in out
     assert "--device" in out
+    assert "None" not in out
+    assert "False" not in out, "what is the default of a switch needs no word"
+
+
+def test_an_option_has_the_default_and_help_of_its_field(capsys: Capture):
+    with pytest.raises(SystemExit):
+        main(["craft", "--help"])
+    out = " ".join(capsys.readouterr().out.split())
+    for name in ("beta", "method", "iterations", "tolerance", "gamma"):
+        field = fields_of(PoisonConfig)[name]
+        assert field.doc
+        assert f"{field.doc} (default: {getattr(PoisonConfig(), name)})" in out
 
 
 @pytest.mark.parametrize(
@@ -289,12 +302,12 @@ def nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("defend m --strength nan", "--strength: expected a number > 0, at most 1,000,000, got nan"),
         ("defend m --strength 0", "--strength: expected a number > 0"),
         ("defend m --watermark nan", "--watermark: expected an opacity in [0, 1), got nan"),
-        ("defend m --fpr 2", "--fpr: expected a rate in [0, 1], got 2.0"),
+        ("defend m --fpr 2", "--fpr: expected a rate in (0, 1), got 2.0"),
         ("defend m --fpr 0", "--fpr: expected a rate in (0, 1), got 0.0"),
         ("defend m --seed 1099511627776", "--seed: expected an integer in [0, 2**31), got 1099511627776"),
         ("detect m p.safetensors --fpr nan", "--fpr: expected a rate in [0, 1], got nan"),
         ("detect m p.safetensors --seed -1", "--seed: expected an integer"),
-        ("bench craft --pairs 0", "--pairs: expected 1 or more, got 0"),
+        ("bench craft --pairs 0", "--pairs: expected at least 1, got 0"),
         ("bench craft --beta nan", "--beta: expected a number >= 0"),
         ("bench craft --iterations -5", "--iterations: expected at least 1, got -5"),
         ("report --out r.html --seed -1", "--seed: expected an integer"),
