@@ -31,7 +31,7 @@ _POISONS = 1_000_000  # in all trials: they are in memory together, with their w
 Weight = Annotated[float, Bounds("a number >= {ge}, at most {le:,.0f}", ge=0, le=_MOST)]
 Positive = Annotated[float, Bounds("a number > {gt}, at most {le:,.0f}", gt=0, le=_MOST)]
 Rate = Annotated[float, Bounds("a rate in {}", ge=0, le=1)]
-Nats = Annotated[float, Bounds("T in nats, a finite number", ge=-_MOST, le=_MOST)]
+Nats = Annotated[float, Bounds("a number of nats from {ge:,.0f} to {le:,.0f}", ge=-_MOST, le=_MOST)]
 Count = Annotated[int, Bounds("at least {ge}", ge=1)]
 PerClass = Annotated[int, Bounds("at least {ge} image per class", ge=1)]
 Seed = Annotated[int, Bounds("an integer in [0, 2**31)", ge=0, lt=2**31)]  # that every random generator here takes

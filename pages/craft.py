@@ -44,9 +44,9 @@ def labels() -> np.ndarray:
 
 def current_pair() -> tuple[int, int]:
     """The pair in the URL if it fits the data, else the shipped example, else the first 4 and the first 9."""
-    y, pair = labels(), (state.get("base"), state.get("target"))
-    if None not in pair and max(pair) < len(y) and y[pair[0]] != y[pair[1]]:
-        return pair
+    y, base, target = labels(), state.link().base, state.link().target
+    if base is not None and target is not None and max(base, target) < len(y) and y[base] != y[target]:
+        return base, target
     example = beta_paths.example(load.model_name("lgm"))
     if example is not None and example.manifest["split"] == load.clean_split():
         return tuple(example.manifest["pair"])
@@ -55,8 +55,7 @@ def current_pair() -> tuple[int, int]:
 
 def choose(base: int, target: int) -> None:
     """Set the pair."""
-    state.put("base", int(base))
-    state.put("target", int(target))
+    state.put(base=int(base), target=int(target))
 
 
 def draw_pair(kind: str) -> None:
@@ -125,15 +124,14 @@ def pair_bar(base: int, target: int) -> beta_paths.Recipe:
         picked = st.selectbox(
             "Method",
             methods,
-            index=methods.index(state.get("method")),
+            index=methods.index(state.link().method),
             format_func=METHODS.__getitem__,
             width=260,
             label_visibility="collapsed",
             help="How the poisons are made: see below",
         )
-        state.put("method", picked)
         gamma = choose_gamma() if picked == "lm" else 0.0
-        state.put("gamma", gamma)
+        state.put(method=picked, gamma=gamma)
     return beta_paths.Recipe(cast(Method, picked), gamma, load.threshold(load.model_name("lgm")))
 
 
@@ -142,7 +140,7 @@ def choose_gamma() -> float:
     return st.select_slider(
         "γ: knowing of the filter",
         GAMMA_GRID,
-        value=state.get("gamma"),
+        value=state.link().gamma,
         format_func=lambda weight: f"{weight:g}" if weight else "0: unaware",
         width=200,
         help=f"{WORDS['γ']} Every nat that the poison lacks to pass the filter adds γ to what is minimised.",
@@ -151,7 +149,7 @@ def choose_gamma() -> float:
 
 def keep_beta(beta: float) -> None:
     """What the slider was let go at."""
-    state.put("beta", beta)
+    state.put(beta=beta)
 
 
 def images_of(path: Poisons | None, base: int, target: int) -> tuple[np.ndarray, int, np.ndarray, int]:
@@ -168,7 +166,7 @@ def bench(base: int, target: int, recipe: beta_paths.Recipe) -> None:
     names = {loss: load.model_name(loss) for loss in ("lgm", "softmax")}
     features = {loss: load.embedded(name, load.clean_split()).z for loss, name in names.items()}
     points = {loss: (z[base], z[target]) for loss, z in features.items()}
-    beta = state.get("beta")
+    beta = state.link().beta
     ready = {loss: beta_paths.ready(name, (base, target), recipe) for loss, name in names.items()}
     found, betas = beta_paths.side_by_side(ready, beta)
     more = bool(missing(base, target, recipe)[0])
@@ -222,7 +220,7 @@ def rounding(before: Poisons, after: Poisons) -> str:
 def missing(base: int, target: int, recipe: beta_paths.Recipe) -> tuple[list[str], tuple[float, ...]]:
     """Which networks, and for which betas, the picture has no poisons of yet."""
     names = [load.model_name(loss) for loss in ("lgm", "softmax")]
-    return beta_paths.next_work(names, (base, target), recipe, state.get("beta"))
+    return beta_paths.next_work(names, (base, target), recipe, state.link().beta)
 
 
 def craft_missing(

@@ -63,14 +63,13 @@ def keep(name: str) -> None:
     """Take over what a widget was set to; a control that was switched off stays as it was."""
     picked = st.session_state[f"defend_{name}"]
     if picked is not None:
-        state.put(name, picked)
+        state.put(**{name: picked})
 
 
 def keep_class(name: str, other: str, pair: tuple[int, int]) -> None:
     """Take over a class; if it is the other's, they change places."""
     picked, place = st.session_state[f"defend_{name}"], int(name == "target_class")
-    state.put(other, pair[place] if picked == pair[1 - place] else pair[1 - place])
-    state.put(name, picked)
+    state.put(**{name: picked, other: pair[place] if picked == pair[1 - place] else pair[1 - place]})
 
 
 def draw_again() -> None:
@@ -80,7 +79,7 @@ def draw_again() -> None:
 
 def calibrate(loss: str) -> None:
     """Back to the calibrated T."""
-    state.put(THRESHOLD[loss], None)
+    state.put(**{THRESHOLD[loss]: None})
 
 
 def shows(name: str, value: object) -> str:
@@ -93,7 +92,7 @@ def controls() -> DefenseConfig:
     """The row above all: the setting, which the many attacks share with the example."""
     config = defend_model.setting()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        key = shows("network", state.get("network"))
+        key = shows("network", state.link().network)
         losses = list(load.LOSSES)
         names = {"lgm": "LGM", "softmax": "softmax"}
         st.segmented_control(
@@ -146,7 +145,7 @@ def threshold_slider(attack: "Attack", loss: str) -> float:
         f"1 %: {attack.threshold:.2f}" if known else "Remove nothing",
         on_click=calibrate,
         args=(loss,),
-        disabled=state.get(THRESHOLD[loss]) is None,
+        disabled=getattr(state.link(), THRESHOLD[loss]) is None,
         help="Back to the T that this example's calibration images vouch for at 1 %: another draw has other ones."
         if known
         else "Too few clean images to calibrate T for 1 %: by itself, the filter removes nothing.",
@@ -349,7 +348,7 @@ def said_of_example(attack: "Attack | None", shown: "Demonstration", loss: str, 
     assert clean is not None and poisoned is not None, "only the filter can leave nothing"
     trial = attack.trial
     happened = verdict.outcome(trial.base_class, trial.target_class, clean, poisoned, labels["filtered"])
-    if state.get(THRESHOLD[loss]) is not None:
+    if getattr(state.link(), THRESHOLD[loss]) is not None:
         return f"{verdict.HERE[happened]}, with a T of your own, which no trial has used."
     if report is None:
         return f"{verdict.HERE[happened]}. One draw; this setting is not among the many attacks."
@@ -434,7 +433,7 @@ def explore() -> None:
     threshold = None
     with guard():
         config = controls()
-        loss = state.get("network")
+        loss = state.link().network
         name = load.model_name(loss)
         left, right = st.columns([3, 8], gap="medium")
         with left:

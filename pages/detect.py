@@ -98,7 +98,7 @@ def explore(case: Case, name: str) -> None:
 
 
 def keep_threshold(threshold: float) -> None:
-    state.put("threshold", threshold)
+    state.put(threshold=threshold)
 
 
 def downloads(case: Case, threshold: float) -> None:

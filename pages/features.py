@@ -71,7 +71,7 @@ def explore(loss: str, heading: str) -> None:
     dimensions = "" if seen.exact else f" · {seen.title}"
     about = f"**{heading}** · `{name}` · accuracy on D_f **{accuracy:.2%}**{centers}{dimensions}"
     st.markdown(explain(about, "D_f"), unsafe_allow_html=True)
-    figure, holds = plane(name, card.weights_sha256, load.clean_split(), state.get("seed"))
+    figure, holds = plane(name, card.weights_sha256, load.clean_split(), state.link().seed)
     st.plotly_chart(
         figure,
         key=f"plane_{loss}",
@@ -174,7 +174,7 @@ with guard():
 with st.expander("What am I looking at?"):
     st.markdown(ABOUT)
     st.latex(r"p(x)=\sum_{k=1}^{K}\mathcal N(x;\mu_k,\Sigma_k)\,p(k),\qquad p(x\mid z)=\mathcal N(x;\mu_z,\Sigma_z)")
-    seed = st.number_input("Seed of the 20 poisons shown", *state.bounds("seed"), state.get("seed"), width=240)
-    if seed != state.get("seed"):
-        state.put("seed", int(seed))
+    seed = st.number_input("Seed of the 20 poisons shown", *state.bounds("seed"), state.link().seed, width=240)
+    if seed != state.link().seed:
+        state.put(seed=int(seed))
         st.rerun()

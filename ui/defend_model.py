@@ -29,23 +29,17 @@ _FARTHEST = 15.0  # stops in such steps
 
 
 def setting() -> DefenseConfig:
-    """What the link asks for, as far as the page offers it."""
-    default = DefenseConfig()
-    poisons, clean = state.get("poisons"), state.get("clean")
-    return DefenseConfig(
-        task=state.get("task"),
-        classes=classes(),
-        poisons=poisons if poisons in POISONS else default.poisons,
-        clean=clean if clean in CLEAN else default.clean,
-        seed=state.get("draw"),
-    )
+    """What the link asks for."""
+    link = state.link()
+    return DefenseConfig(task=link.task, classes=classes(), poisons=link.poisons, clean=link.clean, seed=link.draw)
 
 
 def classes() -> tuple[int, int]:
     """Of base and target: the link's if they are two of the dataset's, else the example's."""
-    pair = state.get("base_class"), state.get("target_class")
-    known = range(len(load.dataset().classes))
-    return pair if pair[0] != pair[1] and all(k in known for k in pair) else _EXAMPLE
+    base, target = state.link().base_class, state.link().target_class
+    if base is None or target is None or base == target or max(base, target) >= len(load.dataset().classes):
+        return _EXAMPLE
+    return base, target
 
 
 @dataclass(frozen=True)
@@ -189,7 +183,7 @@ def _submit(name: str, config: DefenseConfig, key: str) -> Job | None:
 
 def current_threshold(attack: "Attack", loss: str) -> float:
     """T in nats: the chosen one, else the calibrated one."""
-    chosen = state.get(THRESHOLD[loss])
+    chosen = getattr(state.link(), THRESHOLD[loss])
     return attack.threshold if chosen is None else float(chosen)
 
 

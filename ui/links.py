@@ -27,31 +27,31 @@ def adopt() -> None:
 def _names() -> list[str]:
     """Dataset, data and networks, in this order: what can be there depends on the one before."""
     said = []
-    if (asked := state.get("dataset")) not in load.usable():
+    if (asked := state.link().dataset) not in load.usable():
         said.append(_instead("dataset", f"the dataset {quoted(asked)}", "has no networks here", load.dataset().title))
     dataset = load.dataset()
-    if (asked := state.get("data")) is not None and asked not in load.clean_splits():
+    if (asked := state.link().data) is not None and asked not in load.clean_splits():
         known = asked in dataset.clean
         what = f"{dataset.title}, {dataset.brief(asked)}" if known else f"the fine-tuning data {quoted(asked)}"
         why = "is not on this machine" if known else f"is none of {dataset.title}'s"
         said.append(_instead("data", what, why, dataset.brief(load.clean_split())))
     for loss in load.LOSSES:
-        if (asked := state.get(loss)) is not None and asked not in load.networks(loss, dataset.name):
+        if (asked := getattr(state.link(), loss)) is not None and asked not in load.networks(loss, dataset.name):
             why = f"is none of those for {dataset.title} here"
-            said.append(_instead(loss, f"the {FIELDS[loss].title} {quoted(asked)}", why, f"`{load.model_name(loss)}`"))
+            said.append(_instead(loss, f"the {FIELDS[loss].doc} {quoted(asked)}", why, f"`{load.model_name(loss)}`"))
     return said
 
 
 def _instead(name: str, what: str, why: str, shown: str) -> str:
     """Put a field back to its default, with all that was about it."""
-    lost = [FIELDS[other].title for other in DEPENDENTS[name] if state.get(other) != FIELDS[other].default]
+    lost = [FIELDS[other].doc for other in DEPENDENTS[name] if getattr(state.link(), other) != FIELDS[other].default]
     state.choose(name, FIELDS[name].default)
     left_out = f" Left out with it: {', '.join(lost)}." if lost else ""
     return f"The link asks for {what}, which {why}; instead you see {shown}.{left_out}"
 
 
 def _images() -> list[str]:
-    pair = state.get("base"), state.get("target")
+    pair = state.link().base, state.link().target
     if pair == (None, None):
         return []
     labels = load.embedded(load.model_name("lgm"), load.clean_split()).labels
@@ -65,7 +65,7 @@ def _images() -> list[str]:
 
 
 def _classes() -> list[str]:
-    pair = state.get("base_class"), state.get("target_class")
+    pair = state.link().base_class, state.link().target_class
     if pair == (None, None):
         return []
     classes = load.dataset().classes
@@ -76,10 +76,11 @@ def _classes() -> list[str]:
 
 
 def _gamma() -> list[str]:
-    if state.get("method") == "lm" or not (gamma := state.get("gamma")):
+    link = state.link()
+    if link.method == "lm" or not link.gamma:
         return []
-    state.put("gamma", 0.0)
-    return [f"The link asks for γ = {gamma:g}, which forward-backward splitting cannot minimise: γ = 0 is used."]
+    state.put(gamma=0.0)
+    return [f"The link asks for γ = {link.gamma:g}, which forward-backward splitting cannot minimise: γ = 0 is used."]
 
 
 def _trouble(pair: tuple[int | None, int | None], known: Collection[int], of: str) -> str:
@@ -91,7 +92,6 @@ def _trouble(pair: tuple[int | None, int | None], known: Collection[int], of: st
 def _pair(what: str, names: tuple[str, str], pair: tuple[int | None, int | None], trouble: str) -> list[str]:
     if not trouble:
         return []
-    for name in names:
-        state.put(name, None)
+    state.put(**dict.fromkeys(names))
     base, target = ("none" if one is None else f"{one:,}" for one in pair)
     return [f"The link asks for the {what} {base} (base) and {target} (target), but {trouble}: an example is shown."]

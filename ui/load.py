@@ -80,7 +80,7 @@ def usable() -> list[str]:
 
 def dataset() -> Dataset:
     """The URL's dataset if there are networks for it, else MNIST."""
-    wanted = state.get("dataset")
+    wanted = state.link().dataset
     return DATASETS[wanted if wanted in usable() else "mnist"]
 
 
@@ -98,7 +98,7 @@ def clean_splits() -> list[str]:
 
 def clean_split() -> str:
     """Name of D_f: the URL's if this machine has it, else the first that it has."""
-    wanted, options = state.get("data"), clean_splits()
+    wanted, options = state.link().data, clean_splits()
     return wanted if wanted in options else options[0]
 
 
@@ -118,7 +118,7 @@ def closed_data() -> str | None:
 
 def model_name(loss: str) -> str:
     """The chosen LGM or softmax network; the first if the URL names one that is not here, or of another kind."""
-    wanted, options = state.get(loss), networks(loss, dataset().name)
+    wanted, options = getattr(state.link(), loss), networks(loss, dataset().name)
     return wanted if wanted in options else options[0]
 
 
@@ -219,7 +219,7 @@ def posterior(name: str, z: np.ndarray, label: int) -> tuple[np.ndarray, float]:
 
 def threshold(name: str) -> float:
     """The current T in nats for an LGM network; where nobody chose one, that of 1 % FPR on D_f."""
-    chosen = state.get("threshold")
+    chosen = state.link().threshold
     if chosen is not None:
         return cast(float, chosen)
     return empirical_threshold(embedded(name, clean_split()).score, 0.01)

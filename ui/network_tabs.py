@@ -173,7 +173,7 @@ def official_files() -> None:
 
 
 def download(dataset: Dataset, key: str) -> None:
-    state.put("data", load.clean_split())  # the data on all pages stays what it is until somebody chooses
+    state.put(data=load.clean_split())  # the data on all pages stays what it is until somebody chooses
 
     def work(job: Job) -> None:
         def on_file(done: int, total: int, _: str) -> None:

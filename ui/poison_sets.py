@@ -96,7 +96,7 @@ def craft_panel(name: str) -> None:
 
 
 def _widgets() -> tuple[PoisonConfig, int, int]:
-    beta = state.get("beta")
+    beta = state.link().beta
     first, second, third, fourth = st.columns(4)
     count = first.slider("How many", 10, 200, 50, 10, key="detect_count")
     betas = sorted({*BETA_GRID, beta, st.session_state.get("detect_beta", beta)})
@@ -104,7 +104,7 @@ def _widgets() -> tuple[PoisonConfig, int, int]:
         "β: weight of looking like the base", betas, beta, format_func=lambda value: f"{value:g}", key="detect_beta"
     )
     method = third.selectbox("Method", list(METHODS), format_func=METHODS.__getitem__, key="detect_method")
-    seed = fourth.number_input("Seed of the pairs", *state.bounds("seed"), state.get("seed"), key="detect_seed")
+    seed = fourth.number_input("Seed of the pairs", *state.bounds("seed"), state.link().seed, key="detect_seed")
     return PoisonConfig(beta=float(chosen), method=cast(Method, method)), int(count), int(seed)
 
 

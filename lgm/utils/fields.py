@@ -10,7 +10,9 @@ from dataclasses import KW_ONLY, MISSING, dataclass
 from functools import cache
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Extra = TypeVar("Extra")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,11 @@ class Field:
     @property
     def bounds(self) -> Bounds | None:
         """Of a number; None if it has none."""
-        return next((extra for extra in self.extras if isinstance(extra, Bounds)), None)
+        return self.extra(Bounds)
+
+    def extra(self, kind: type[Extra]) -> Extra | None:
+        """What stands in the annotation of this type; None if nothing does."""
+        return next((extra for extra in self.extras if isinstance(extra, kind)), None)
 
     def check(self, value: Any) -> None:
         """Raise ValueError, "name: expected X, got Y", unless the field takes this value."""

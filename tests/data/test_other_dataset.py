@@ -121,6 +121,6 @@ def test_another_dataset_puts_its_own_networks_and_images_in_place(
     choices(app)[0].set_value(DATASETS[NAME].title).run()
     assert not app.exception
     assert [box.value for box in choices(app)][2:] == ["clothes-lgm", "clothes-softmax"]
-    assert (app.session_state["s_base"], app.session_state["s_threshold"]) == (None, None)
+    assert (app.session_state["link"].base, app.session_state["link"].threshold) == (None, None)
     choices(app)[0].set_value("MNIST").run()
     assert [box.value for box in choices(app)][2:] == ["mnist-lgm", "mnist-softmax"]

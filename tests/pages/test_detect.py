@@ -6,6 +6,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -182,7 +183,7 @@ def test_a_release_packs_nothing_again(open_page: Callable[..., AppTest], monkey
     app = open_page()
     before = sent(app)
     monkeypatch.setattr(threshold, "pack", lambda images: pytest.fail("packed again"))
-    app.session_state["s_threshold"] = -6.25
+    app.session_state["link"] = replace(app.session_state["link"], threshold=-6.25)
     app.run()
     assert not app.exception
     assert sent(app) == {**before, "threshold": -6.25}

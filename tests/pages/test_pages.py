@@ -154,8 +154,8 @@ def test_a_link_carries_an_attacker_who_knows_of_the_filter(bundled: object) -> 
 )
 def test_what_a_link_gets_wrong_falls_back(bundled: object, name: str, value: str) -> None:
     app = opened("overview", **{name: value})
-    assert app.session_state[f"s_{name}"] == FIELDS[name].default
-    assert FIELDS[name].title in app.warning[0].value
+    assert getattr(app.session_state["link"], name) == FIELDS[name].default
+    assert FIELDS[name].doc in app.warning[0].value
     assert name not in app.query_params
 
 

@@ -172,8 +172,8 @@ def test_a_run_from_the_page_ends_as_a_network_to_use(
     app.run()
     assert "**`my-lgm`** is trained and saved" in words(app)
     app.button(key="use_new").click().run()
-    assert app.session_state["s_lgm"] == "my-lgm"
-    assert app.session_state["s_threshold"] is None
+    assert app.session_state["link"].lgm == "my-lgm"
+    assert app.session_state["link"].threshold is None
     assert "In use on all pages" in [button.label for button in app.button]
     assert app.query_params["lgm"] == "my-lgm"
 
@@ -469,7 +469,7 @@ def test_a_download_that_fails_says_why(open_page: Callable[[], AppTest], monkey
     wait(runner().jobs["download-mnist"])
     app.run()
     assert [error.value for error in app.error] == ["train-images-idx3-ubyte: no mirror could be reached"]
-    assert app.session_state["s_data"] == "bundled", "D_f must not change under the reader"
+    assert app.session_state["link"].data == "bundled", "D_f must not change under the reader"
 
 
 def test_a_download_stops_between_two_files(open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What links may ask for: read within bounds, or said on the page and taken out of the address."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -45,11 +46,11 @@ def test_whatever_a_link_says_a_page_opens_and_says_what_it_left_out(bundled: ob
     for _ in range(10):
         link = {field: rng.choice(NUMBERS + NAMES + TEXTS) for field in rng.sample(list(FIELDS), rng.randint(1, 8))}
         app = opened(name, **link)  # without an exception
-        shown = {field: state.written(app.session_state[f"s_{field}"]) for field in FIELDS}
+        shown = {field: state.written(getattr(app.session_state["link"], field)) for field in FIELDS}
         assert app.query_params == {field: shown[field] for field in FIELDS if shown[field] != default(field)}
         for field, text in link.items():
             if not same(text, shown[field]):
-                assert FIELDS[field].title in told(app) or (field in PAIRS and "an example is shown" in told(app)), (
+                assert FIELDS[field].doc in told(app) or (field in PAIRS and "an example is shown" in told(app)), (
                     f"{field}={text!r} became {shown[field]} in silence"
                 )
 
@@ -131,7 +132,7 @@ def test_a_gamma_that_the_method_cannot_minimise_is_told(bundled: object) -> Non
 
 @pytest.mark.parametrize("name", ["seed", "draw"])
 def test_after_the_last_seed_comes_the_first(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    held: dict[str, object] = {f"s_{name}": 99_999}
+    held: dict[str, object] = {"link": replace(state.Link(), **{name: 99_999})}
     monkeypatch.setattr("streamlit.session_state", held)
     assert state.draw_next(name) == 0
     assert state.draw_next(name) == 1
