@@ -104,19 +104,19 @@ def drag(page: Page, which: str, start: int, stops: int) -> Iterator[int]:
 
 def watch(page: Page, output: str) -> None:
     """Count frames from now on, by both poisons and this output."""
-    lab = page.locator(".lab")
+    lab = page.locator(".beta-explorer")
     lab.evaluate("(lab, output) => { lab.dataset.watched = output; }", output)
     lab.evaluate(WATCH)
 
 
 def changes(page: Page) -> int:
     page.evaluate(DRAWN)
-    return int(page.locator(".lab").evaluate("lab => lab.dataset.changes"))
+    return int(page.locator(".beta-explorer").evaluate("lab => lab.dataset.changes"))
 
 
 def assert_shown(page: Page, images: dict[str, np.ndarray]) -> None:
     """Both tiles show exactly these pixels."""
-    lgm, softmax = page.locator(".lab").evaluate(PIXELS)
+    lgm, softmax = page.locator(".beta-explorer").evaluate(PIXELS)
     np.testing.assert_array_equal(lgm, images["lgm"].flatten())
     np.testing.assert_array_equal(softmax, images["softmax"].flatten())
 
@@ -238,7 +238,7 @@ def test_the_way_plays_once_from_start_to_end(page: Page, app_url: str, iteratio
     scrub, last = slider(page, "iteration"), len(iterations) - 1
     expect(scrub).to_have_js_property("value", str(last))  # nothing plays by itself
     before = len(sent)
-    seen = page.locator(".lab").evaluate(PLAYED)
+    seen = page.locator(".beta-explorer").evaluate(PLAYED)
     assert [frame for frame, _ in seen] == sorted(frame for frame, _ in seen)
     assert {seen[0][0], seen[-1][0]} == {0, last}
     assert {text for frame, text in seen if frame < last} == {"❚❚ pause"}
@@ -257,5 +257,5 @@ def test_without_motion_the_way_goes_step_by_step(page: Page, app_url: str, iter
 
 def test_the_story_has_no_iterations(page: Page, app_url: str) -> None:
     open_page(page, app_url)
-    expect(page.locator(".lab .beta")).to_be_visible(timeout=LATER)
-    expect(page.locator(".lab .scrub")).to_be_hidden()
+    expect(page.locator(".beta-explorer .beta")).to_be_visible(timeout=LATER)
+    expect(page.locator(".beta-explorer .scrub")).to_be_hidden()

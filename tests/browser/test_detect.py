@@ -128,7 +128,7 @@ READ_PIXELS = """canvases => canvases.map((canvas) =>
 
 
 def columns_shown(page: Page) -> list[Column]:
-    return [Column(*shown) for shown in page.locator(".detect").evaluate(READ_GALLERY)]
+    return [Column(*shown) for shown in page.locator(".threshold").evaluate(READ_GALLERY)]
 
 
 def assert_pixels(page: Page, name: str, expected: np.ndarray) -> None:
@@ -198,7 +198,7 @@ def test_every_frame_of_a_drag_shows_who_is_nearest_and_asks_the_server_nothing(
     page.mouse.move(start, y)
     page.mouse.down()
     page.evaluate(DRAWN)
-    page.locator(".detect").evaluate(WATCH)
+    page.locator(".threshold").evaluate(WATCH)
     before = len(sent)
     for step in range(1, 61):
         page.mouse.move(start - step * box["width"] / 80, y)
@@ -306,8 +306,8 @@ def test_one_percent_is_one_threshold(page: Page, app_url: str) -> None:
 def test_the_chosen_axes_outlive_a_release_and_a_change_of_theme(page: Page, app_url: str) -> None:
     page.emulate_media(color_scheme="light")
     open_page(page, f"{app_url}/detect")
-    page.locator(".detect").get_by_text("likelihood", exact=True).click()
-    page.locator(".detect").get_by_text("linear", exact=True).click()
+    page.locator(".threshold").get_by_text("likelihood", exact=True).click()
+    page.locator(".threshold").get_by_text("linear", exact=True).click()
     box = box_of(page, ".histogram")
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 100)
     expect(page).to_have_url(re.compile("threshold="), timeout=LATER)

@@ -42,7 +42,7 @@ def status(page: Page) -> Locator:
 
 
 def shown_epoch(page: Page) -> Locator:
-    return page.locator(".film output")
+    return page.locator(".training-replay output")
 
 
 def scrubber(page: Page) -> Locator:
