@@ -7,7 +7,11 @@ CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || comman
 HOME ?= /nonexistent
 export HOME
 
-.PHONY: app check test static unit checkpoints records poisons screenshots latency
+# Node for the browser components comes with the pinned requirements; the path is absolute, since npm runs elsewhere.
+NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix frontend
+FRONTEND := $(wildcard frontend/*.* frontend/*/*.ts frontend/*/*.css frontend/*/*.json)
+
+.PHONY: app check test static unit frontend checkpoints records poisons screenshots latency
 
 app: $(VENV)/.app
 	$(BIN)/streamlit run app.py
@@ -15,20 +19,28 @@ app: $(VENV)/.app
 check: $(VENV)/.dev
 	$(MAKE) --jobs=2 --output-sync=target static unit
 
-test: $(VENV)/.dev $(CHROMIUM) static
+test: $(VENV)/.dev $(CHROMIUM) static frontend/node_modules/.installed
+	$(NPM) test --silent
 	CHROMIUM=$(CHROMIUM) $(PYTEST) --durations 15
 
-static: $(VENV)/.dev
+static: $(VENV)/.dev frontend/node_modules/.checked
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	PYTHONPATH=. $(BIN)/lint-imports --no-cache
 	$(BIN)/pyright
 
-unit: $(VENV)/.dev
+unit: $(VENV)/.dev frontend/node_modules/.installed
+	$(NPM) test --silent
 	$(PYTEST) -m "not browser and not page and not multiprocess and not slow"
 
 # A file a worker, in the order of tests/conftest.py: by itself, xdist begins with the files of most tests.
 PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# After a change to frontend/, or to the statistics that it shares with Python.
+frontend: frontend/node_modules/.installed
+	$(BIN)/python -m tests.ui.test_frontend_numbers
+	$(NPM) run --silent format
+	$(NPM) run --silent build
 
 # Trains all shipped networks anew: an hour on two cores for MNIST, eight for CIFAR-10. Needs the official files of both
 # (LGM_DATA). Then `make records`.
@@ -72,6 +84,19 @@ $(VENV)/.app: requirements.txt
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.app
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+# The tools that check and build the browser components; who only runs the app or Python's tests needs none of them.
+frontend/node_modules/.installed: frontend/package-lock.json $(VENV)/.dev
+	$(NPM) ci --ignore-scripts --no-audit --no-fund --loglevel error || { \
+	  echo "frontend: \`npm ci\` failed. The tools that check the browser components come from npm's registry, by \`npm config" \
+	    "get registry\`: make it reachable, or name a mirror with \`npm config set registry URL\`. Without it, \`make app\`" \
+	    "and \`$(BIN)/pytest\` work: what is built is committed."; exit 1; } >&2
+	touch $@
+
+# Types take seconds: checked once for each change.
+frontend/node_modules/.checked: $(FRONTEND) frontend/node_modules/.installed
+	$(NPM) run --silent static
 	touch $@
 
 # The browser tests drive Debian's Chromium; elsewhere, name one: make test CHROMIUM=/path/to/chromium

@@ -23,8 +23,31 @@ LAUNCH: dict[str, Any] = {
     "args": ["--no-sandbox", "--disable-3d-apis", "--disable-webgl", "--disable-software-rasterizer"],
 }
 PATIENCE = 180_000  # milliseconds: machines are shared, and this one draws in software
+DARK_TEXT = "rgb(230, 235, 242)"  # of .streamlit/config.toml, as a browser says it
 DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"  # a frame later
 
+# Whether the server has yet to answer what the page told it last.
+ASK = """if (!window.asking) {
+  window.asking = { unanswered: false };
+  window.WebSocket = class extends WebSocket {
+    constructor(...told) {
+      super(...told);
+      this.addEventListener("message", () => { window.asking.unanswered = false; });
+    }
+    send(data) {
+      window.asking.unanswered = true;
+      super.send(data);
+    }
+  };
+}"""
+# For a few frames in a row: what a message changes is drawn in the next one.
+AT_REST = """() => {
+  const app = document.querySelector("[data-testid=stApp]")?.dataset;
+  const rests = app?.testConnectionState === "CONNECTED" && app.testScriptState === "notRunning"
+    && !window.asking?.unanswered && !document.querySelector("[data-testid=stSkeleton]");
+  window.restingFrames = rests ? (window.restingFrames ?? 0) + 1 : 0;
+  return window.restingFrames > 4;
+}"""
 STILL = """addEventListener("DOMContentLoaded", () => {
   const style = document.createElement("style");
   style.textContent = "*, *::before, *::after { animation: none !important; transition: none !important }";
@@ -72,12 +95,9 @@ def _await_health(url: str, server: subprocess.Popen[bytes]) -> None:
 
 
 def settled(page: Page) -> None:
-    """Wait until the script has run and nothing is a placeholder any more."""
-    page.wait_for_timeout(250)  # widgets wait a moment before they tell the server
-    app = "[data-testid=stApp]"
-    page.locator(f"{app}[data-test-connection-state=CONNECTED]").wait_for(state="attached", timeout=PATIENCE)
-    page.locator(f"{app}[data-test-script-state=notRunning]").wait_for(state="attached", timeout=PATIENCE)
-    expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=PATIENCE)
+    """Wait until the server has answered, the script has run and nothing is a placeholder any more."""
+    page.evaluate("window.restingFrames = 0")
+    page.wait_for_function(AT_REST, timeout=PATIENCE)
 
 
 def console_errors(page: Page) -> list[str]:
@@ -109,7 +129,7 @@ def messages(page: Page) -> list[object]:
 
 def assert_accessible(page: Page) -> None:
     """No violation that axe can find."""
-    page.wait_for_timeout(1000)  # what fades in has too little contrast until it is there
+    expect(page.locator("[data-stale=true]")).to_have_count(0)  # what is out of date is pale
     found = Axe().run(page).response["violations"]
     assert [(rule["id"], [(node["target"], node["failureSummary"]) for node in rule["nodes"]]) for rule in found] == []
 
@@ -117,6 +137,7 @@ def assert_accessible(page: Page) -> None:
 def open_page(page: Page, url: str) -> list[str]:
     """Go there, wait until it stands still, and see that no exception is on it. Returns the console's errors."""
     errors = console_errors(page)
+    page.add_init_script(ASK)
     page.goto(url)
     settled(page)
     expect(page.get_by_test_id("stException")).to_have_count(0)

@@ -258,8 +258,8 @@ def test_on_a_wide_network_the_beta_on_show_comes_first_and_few_stops_follow(wid
     crafted(app)
     sent = next(data for part in app.get("bidi_component") if "betas" in (data := json.loads(part.proto.json)))
     assert sent["betas"] == sorted({*BETAS, 0.0063})
-    assert sent["nets"]["lgm"]["seen"] == ": 5 of them, seen with class means round a circle"
-    assert sent["nets"]["lgm"]["cut"] is None, "a ring in a projection would cut nothing"
+    assert sent["networks"]["lgm"]["seen"] == ": 5 of them, seen with class means round a circle"
+    assert sent["networks"]["lgm"]["cut"] is None, "a ring in a projection would cut nothing"
     assert not sent["more"]
 
 

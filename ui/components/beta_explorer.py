@@ -71,12 +71,12 @@ def beta_explorer(
         "gamma": max((path.manifest["config"].get("gamma", 0.0) for path in paths.values() if path), default=0.0),
         "threshold": load.threshold(load.model_name("lgm")),
         "colors": _COLORS,
-        "nets": {loss: _network(loss, path, points[loss], base_label) for loss, path in paths.items()},
+        "networks": {loss: _network(loss, path, points[loss], base_label) for loss, path in paths.items()},
     }
     for loss, path in paths.items():
         if path:
             seen = projection(load.features(load.model_name(loss)))
-            data["nets"][loss]["poisons"] = _poisons(path, seen) | _way(path, iterations, seen, images=not story)
+            data["networks"][loss]["poisons"] = _poisons(path, seen) | _way(path, iterations, seen, images=not story)
     _mount(key=key, data=data, on_beta_change=released)
 
 

@@ -1,4 +1,4 @@
-"""Browser components: what lies beside a Python file as .html, .css and .js is one component."""
+"""Browser components: each is a folder of ``frontend/``, whose script is built into ``frontend/dist/``."""
 
 import re
 from collections.abc import Callable
@@ -9,15 +9,15 @@ from streamlit.components.v2 import component
 
 from ui.words import STYLE, term
 
-_HERE = Path(__file__).parent
+_FRONTEND = Path(__file__).resolve().parents[2] / "frontend"
 
 
 def declare(name: str) -> Callable[..., Any]:
-    """The component made of ``ui/<name>.html``, ``.css`` and ``.js``, the latter after what all share.
+    """The component of the folder ``name``.
 
-    ``[[word]]`` in the HTML explains that word of `ui.words`, and ``[[word::what is shown]]`` too.
+    ``[[word]]`` in its HTML explains that word of `ui.words`, and ``[[word::what is shown]]`` too.
     """
-    html, css, js = ((_HERE / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    files = (f"{name}/index.html", f"{name}/style.css", f"dist/{name}.js")
+    html, css, js = ((_FRONTEND / file).read_text(encoding="utf-8") for file in files)
     html = re.sub(r"\[\[(.+?)(?:::(.+?))?\]\]", lambda found: term(found[1], found[2]), html)
-    shared = (_HERE / "canvas.js").read_text(encoding="utf-8")
-    return component(f"lgm_{name}", html=html, css=STYLE + css, js=shared + js)
+    return component(f"lgm_{name}", html=html, css=STYLE + css, js=js)

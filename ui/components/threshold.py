@@ -67,8 +67,6 @@ def _scores(case: Case) -> dict[str, Any]:
     clean, poison = case.clean.score[clean_order], case.poisons.score[poison_order]
     peak = float(case.features.peak.max())
     floor, low, high, bins = axis(clean, poison, peak)
-    start = min(peak - 1, max(floor, peak - _WIDEST))
-    table = [nominal_fpr(t, case.features.peak, case.n_dim) for t in np.linspace(start, peak, _TABLE)]
     return {
         "id": "/".join(case.key),
         "title": case.title,
@@ -86,12 +84,20 @@ def _scores(case: Case) -> dict[str, Any]:
         "low": low,
         "high": high,
         "bins": bins,
-        "nominal": {"start": start, "log": np.log(np.maximum(table, 1e-300)).round(6).tolist()},
+        "nominal": nominal_table(case.features.peak, case.n_dim, floor),
         "auc": case.report.overall.auc.text(),
         "auc_collided": case.report.collided and case.report.collided.auc.text(),
         "quick": quick_thresholds(case),
         "colors": {name: ROLE[name] for name in ("clean", "poison")},
     }
+
+
+def nominal_table(peak: np.ndarray, n_dim: int, floor: float) -> dict[str, Any]:
+    """Logarithms of the nominal false-positive rate at even steps of T, from ``start`` (nats) to the highest peak."""
+    highest = float(peak.max())
+    start = min(highest - 1, max(floor, highest - _WIDEST))
+    rates = [nominal_fpr(t, peak, n_dim) for t in np.linspace(start, highest, _TABLE)]
+    return {"start": start, "log": np.log(np.maximum(rates, 1e-300)).round(6).tolist()}
 
 
 def ascending(score: np.ndarray) -> np.ndarray:
