@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for lgm, in a checkout
@@ -40,11 +41,9 @@ def autograd(model: Classifier, x: Tensor, *, dtype: torch.dtype = torch.float32
 def nnpack(model: Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
     """Autograd through NNPACK's convolutions: FFT or Winograd, as it chooses."""
 
-    def conv(
-        inputs: Tensor, weight: Tensor, bias: Tensor | None, stride: object, padding: object, *_: object
-    ) -> Tensor:
+    def conv(inputs: Tensor, weight: Tensor, bias: Tensor | None, stride: object, padding: Any, *_: object) -> Tensor:
         del stride
-        return torch._nnpack_spatial_convolution(inputs.contiguous(), weight.contiguous(), bias, padding)
+        return torch.ops.aten._nnpack_spatial_convolution(inputs.contiguous(), weight.contiguous(), bias, padding)
 
     with patch.object(functional, "conv2d", conv):
         return autograd(model, x)
@@ -65,7 +64,7 @@ def compiled(model: Classifier) -> Way:
     """`torch.compile` of the features and a vector-Jacobian product for each of them."""
 
     def one(x: Tensor) -> tuple[Tensor, Tensor]:
-        z, pullback = torch.func.vjp(model.embed, x)
+        z, pullback, *_ = torch.func.vjp(model.embed, x)
         rows = [pullback(torch.eye(z.shape[1])[d].expand_as(z))[0].flatten(1) for d in range(z.shape[1])]
         return z, torch.stack(rows, dim=1)
 
