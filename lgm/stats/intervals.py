@@ -36,7 +36,7 @@ class Estimate(NamedTuple):
 
 
 def rounded(value: float, digits: int) -> float:
-    """To the nearest, halves up: as the browser's components do (`rounded` in ui/components/canvas.js)."""
+    """To the nearest, halves up: as the browser's components do (`percent` in frontend/shared/format.ts)."""
     return math.floor(value * 10**digits + 0.5) / 10**digits
 
 

@@ -27,7 +27,7 @@ TITLES = {
 
 # One visit answers three questions, in one theme: tests/plots/test_contrast.py computes the contrast of both. What
 # folds away is seen open in test_detect.py and test_train.py.
-@pytest.mark.parametrize(("path", "theme"), zip(TITLES, ["light", "dark"] * 3, strict=True))
+@pytest.mark.parametrize(("path", "theme"), list(zip(TITLES, ["light", "dark"] * 3, strict=True)))
 def test_a_page_opens_by_its_link(page: Page, app_url: str, path: str, theme: Any) -> None:
     page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     errors = open_page(page, f"{app_url}/{path}")
