@@ -17,8 +17,8 @@ from ui.jobs import job_panel
 if TYPE_CHECKING:
     from lgm.defense.example import Attack, Demonstration
 
-HEADINGS = {"clean": "Before the attack", "unfiltered": "Poisoned", "filtered": "Poisoned, then filtered"}
-KEY = (
+_HEADINGS = {"clean": "Before the attack", "unfiltered": "Poisoned", "filtered": "Poisoned, then filtered"}
+_KEY = (
     "● clean image, ◆ poison, in the colour of the class they claim · crossed: removed · ☆ target · in the large "
     "frame: what is in the small one"
 )
@@ -41,18 +41,18 @@ def example(config: DefenseConfig, name: str, loss: str, report: verdict.Report 
         return None
     shown = (whole or attack).demonstrate(threshold)
     with picture:
-        planes(whole or attack, shown, loss, complete=whole is not None)
+        _planes(whole or attack, shown, loss, complete=whole is not None)
     with note:
         if whole is None:
-            await_poisons(name, config)
+            _await_poisons(name, config)
         else:
-            st.markdown(said_of_example(whole, shown, loss, report))
+            st.markdown(_said_of_example(whole, shown, loss, report))
     if whole is not None:
-        details(whole, shown, threshold)
+        _details(whole, shown, threshold)
     return threshold
 
 
-def await_poisons(name: str, config: DefenseConfig) -> None:
+def _await_poisons(name: str, config: DefenseConfig) -> None:
     """The craft that the example waits for, or the way to begin it."""
     job = defend_model.crafting(name, config)
     if job is not None:
@@ -63,7 +63,7 @@ def await_poisons(name: str, config: DefenseConfig) -> None:
         )
 
 
-def said_of_example(attack: "Attack | None", shown: "Demonstration", loss: str, report: verdict.Report | None) -> str:
+def _said_of_example(attack: "Attack | None", shown: "Demonstration", loss: str, report: verdict.Report | None) -> str:
     """The example beside the many attacks: one draw decides nothing."""
     if attack is None or not attack.config.poisons:
         return "One draw, with this setting. It decides nothing."
@@ -79,29 +79,29 @@ def said_of_example(attack: "Attack | None", shown: "Demonstration", loss: str, 
     return verdict.beside_the_trials(happened, report)
 
 
-def planes(attack: "Attack", shown: "Demonstration", loss: str, *, complete: bool) -> None:
+def _planes(attack: "Attack", shown: "Demonstration", loss: str, *, complete: bool) -> None:
     """Figure 7: before, poisoned, filtered; of an attack whose poisons are not there yet, the first."""
     from lgm.plots.features import projection
     from lgm.plots.fine_tuning import decision_plane
 
     seen = projection(load.features(load.model_name(loss)))
     names = load.dataset().classes
-    for column, arm in zip(st.columns(3, gap="small"), HEADINGS, strict=True):
+    for column, arm in zip(st.columns(3, gap="small"), _HEADINGS, strict=True):
         known = complete or arm == "clean"
         with column:
-            text, role = target_fate(attack, shown, arm) if known else ("poisons to come", "softmax")
-            st.html(f"<b>{HEADINGS[arm]}</b><br>{chip(text, role)}")
+            text, role = _target_fate(attack, shown, arm) if known else ("poisons to come", "softmax")
+            st.html(f"<b>{_HEADINGS[arm]}</b><br>{_chip(text, role)}")
             st.plotly_chart(
                 decision_plane(attack, shown if known else None, arm, seen, names),
                 key=f"plane_{arm}",
                 config={"scrollZoom": True, "displaylogo": False, "displayModeBar": False},
-                alt=f"{HEADINGS[arm]}: {text}",
+                alt=f"{_HEADINGS[arm]}: {text}",
             )
-            st.caption(amounts(attack, shown, arm) if known else f"{len(attack.clean)} clean images, no poison yet")
-    st.caption(KEY if seen.exact else f"{KEY}. Features: {seen.title}; without regions, which a plane cannot show.")
+            st.caption(_amounts(attack, shown, arm) if known else f"{len(attack.clean)} clean images, no poison yet")
+    st.caption(_KEY if seen.exact else f"{_KEY}. Features: {seen.title}; without regions, which a plane cannot show.")
 
 
-def amounts(attack: "Attack", shown: "Demonstration", arm: str) -> str:
+def _amounts(attack: "Attack", shown: "Demonstration", arm: str) -> str:
     """What a head was trained on, and how good it is."""
     clean, poisons = len(attack.clean), len(attack.poisons)
     text = {
@@ -113,7 +113,7 @@ def amounts(attack: "Attack", shown: "Demonstration", arm: str) -> str:
     return f"{text} · accuracy **{model.accuracy:.1%}**" if model else text
 
 
-def target_fate(attack: "Attack", shown: "Demonstration", arm: str) -> tuple[str, str]:
+def _target_fate(attack: "Attack", shown: "Demonstration", arm: str) -> tuple[str, str]:
     """What becomes of the target, and the role whose colour says so."""
     base, true = (load.class_name(k) for k in (attack.trial.base_class, attack.trial.target_class))
     model = shown.arms[arm]
@@ -126,22 +126,22 @@ def target_fate(attack: "Attack", shown: "Demonstration", arm: str) -> tuple[str
     return f"taken for {load.class_name(model.predicted)}: neither {true} nor {base}", "base"
 
 
-def chip(text: str, role: str) -> str:
+def _chip(text: str, role: str) -> str:
     """A coloured label."""
     return f'<span class="lgm-chip" style="border-color:{ROLE[role]}">{text}</span>'
 
 
-def details(attack: "Attack", shown: "Demonstration", threshold: float) -> None:
+def _details(attack: "Attack", shown: "Demonstration", threshold: float) -> None:
     """What T costs, and the images, of the example."""
     left, right = st.columns([3, 2], gap="large")
     with left:
-        rates(attack, threshold)
+        _rates(attack, threshold)
     with right:
-        images(attack, shown)
-    downloads(attack, shown)
+        _images(attack, shown)
+    _downloads(attack, shown)
 
 
-def rates(attack: "Attack", threshold: float) -> None:
+def _rates(attack: "Attack", threshold: float) -> None:
     """The false-positive rate, by three ways of knowing it, and what each trusts."""
     found, n = attack.rates(threshold), len(attack.fresh)
     low, high = wilson_interval(round(found["empirical"] * n), n)
@@ -163,7 +163,7 @@ def rates(attack: "Attack", threshold: float) -> None:
             )
 
 
-def images(attack: "Attack", shown: "Demonstration") -> None:
+def _images(attack: "Attack", shown: "Demonstration") -> None:
     """The target, and the poisons as people see them."""
     removed = shown.removed[shown.poisoned]
     st.markdown("**The target, and the poisons as people see them**")
@@ -174,7 +174,7 @@ def images(attack: "Attack", shown: "Demonstration") -> None:
             st.image(enlarged(pixels, 52), caption=fate, width=52, alt=f"Poison {number}, {fate}")
 
 
-def downloads(attack: "Attack", shown: "Demonstration") -> None:
+def _downloads(attack: "Attack", shown: "Demonstration") -> None:
     """Files are made when they are asked for."""
     with st.container(horizontal=True):
         st.download_button(
