@@ -1,25 +1,20 @@
 """Can an image look like *this* and mean *that*? Figure 3 of the paper."""
 
-import contextlib
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import streamlit as st
 
 from lgm.attacks.result import Poisons
 from lgm.config import GAMMA_GRID, METHODS, Method
-from lgm.plots.theme import ROLE
 from ui import beta_paths, load, state
+from ui.beta_path_job import craft_missing, missing
 from ui.beta_table import beta_table
 from ui.components.beta_explorer import beta_explorer
-from ui.components.picker import pick_image
 from ui.frame import age, guard, keep_poison, poison_strip, title
-from ui.job_queue import QueueFull
-from ui.jobs import job_panel
+from ui.pair_picker import choose_image, current_pair, draw_pair, labels
 from ui.words import WORDS
 
-_FOLLOWED, _STOPPED = "path_followed", "path_stopped"  # of a session: its job, and the picture it wants no more of
-SHOWN = 12  # images offered per class
 LEAD = "A poison must look like the base and have the target's features. Pick the two, then drag β between the aims."
 ABOUT = """Answers **figure 3** of the paper. The poison minimises the objective below. **Levenberg–Marquardt** solves
 the problem that is linear in the features exactly, with pixels kept in [0, 1], again and again; it starts from base,
@@ -35,78 +30,6 @@ too unlikely. It is drawn where the features are a plane: in a projection it wou
 knows of that filter and adds γ · max(0, T − log p(f(x) | base)) to what is minimised, on the LGM network: a softmax
 network has no density. The lines show each term by iteration, the bars all of them where the two sliders stand, so what
 is paid in one for what is gained in another."""
-
-
-def labels() -> np.ndarray:
-    """Labels of D_f, stored with the features: no image has to be read for them."""
-    return load.embedded(load.model_name("lgm"), load.clean_split()).labels
-
-
-def current_pair() -> tuple[int, int]:
-    """The pair in the URL if it fits the data, else the shipped example, else the first 4 and the first 9."""
-    y, base, target = labels(), state.link().base, state.link().target
-    if base is not None and target is not None and max(base, target) < len(y) and y[base] != y[target]:
-        return base, target
-    example = beta_paths.example(load.model_name("lgm"))
-    if example is not None and example.manifest["split"] == load.clean_split():
-        return tuple(example.manifest["pair"])
-    return int(np.flatnonzero(y == 4)[0]), int(np.flatnonzero(y == 9)[0])
-
-
-def choose(base: int, target: int) -> None:
-    """Set the pair."""
-    state.put(base=int(base), target=int(target))
-
-
-def draw_pair(kind: str) -> None:
-    """A new random pair: of any classes, of neighbouring ones ("near") or of distant ones ("far")."""
-    seed = state.draw_next("seed")
-    rng, y = np.random.default_rng(seed), labels()
-    means = load.features(load.model_name("lgm")).means
-    classes = [(a, b) for a in range(len(means)) for b in range(len(means)) if a != b]
-    classes.sort(key=lambda ab: float(np.linalg.norm(means[ab[0]] - means[ab[1]])))
-    among = {"near": classes[:10], "far": classes[-10:]}.get(kind, classes)
-    a, b = among[rng.integers(len(among))]
-    choose(rng.choice(np.flatnonzero(y == a)), rng.choice(np.flatnonzero(y == b)))
-
-
-def choose_image(role: str, position: int, other: int) -> None:
-    """One column of the pickers: the class, then the image."""
-    y = labels()
-    shown = int(y[position])
-    classes = [k for k in range(len(load.dataset().classes)) if k != int(y[other])]
-    picked = st.segmented_control(
-        f"{role.capitalize()} class",
-        classes,
-        default=shown,
-        format_func=load.class_name,
-        key=f"class_{role}_{position}_{other}",
-    )
-    if picked is not None and picked != shown:
-        replace_one(role, int(np.flatnonzero(y == picked)[0]))
-        st.rerun()
-    rng = np.random.default_rng(st.session_state.get(f"shuffle_{role}", 0))
-    offered = rng.permutation(np.flatnonzero(y == shown))[:SHOWN]
-    if position not in offered:
-        offered[0] = position
-    offered = np.sort(offered)
-    images = load.split(load.clean_split()).images[offered]
-    clicked = pick_image(f"{role} image", images, offered.tolist(), position, ROLE[role], key=f"pick_{role}")
-    if clicked is not None and clicked != position:
-        replace_one(role, clicked)
-        st.rerun()
-    st.button("Shuffle", key=f"more_{role}", icon=":material/shuffle:", on_click=shuffle, args=(role,))
-
-
-def replace_one(role: str, position: int) -> None:
-    """Set the base or the target, keeping the other."""
-    base, target = current_pair()
-    choose(*((position, target) if role == "base" else (base, position)))
-
-
-def shuffle(role: str) -> None:
-    """Offer other images of the same class."""
-    st.session_state[f"shuffle_{role}"] = st.session_state.get(f"shuffle_{role}", 0) + 1
 
 
 def pair_bar(base: int, target: int) -> beta_paths.Recipe:
@@ -215,65 +138,6 @@ def rounding(before: Poisons, after: Poisons) -> str:
         return f"{text}."
     claimed = load.class_name(int(before.labels[0]))
     return f"{text}; log p(f(x)|{claimed}) is {before.score[0]:.3f} nats before, {after.score[0]:.3f} after."
-
-
-def missing(base: int, target: int, recipe: beta_paths.Recipe) -> tuple[list[str], tuple[float, ...]]:
-    """Which networks, and for which betas, the picture has no poisons of yet."""
-    names = [load.model_name(loss) for loss in ("lgm", "softmax")]
-    return beta_paths.next_work(names, (base, target), recipe, state.link().beta)
-
-
-def craft_missing(
-    base: int, target: int, recipe: beta_paths.Recipe, lacking: list[str], betas: tuple[float, ...]
-) -> None:
-    """Start what the picture lacks, in the background, and follow it; or say that it was stopped."""
-    names = [load.model_name(loss) for loss in ("lgm", "softmax")]
-    order = (lacking, (base, target), recipe, betas)
-    picture = beta_paths.job_key(names, (base, target), recipe, ())
-    key = beta_paths.job_key(*order)
-    leave(key)
-    if not lacking:
-        return
-    job = beta_paths.find(key)
-    stopped = st.session_state.get(_STOPPED) == picture
-    if job is not None and (job.state == "failed" or (stopped and job.active)):
-        job_panel(job, "Crafting", timed=False)  # which says why, or that it is stopping
-    if stopped or (job is not None and job.state == "failed"):
-        if job is None or not job.active:
-            if stopped:
-                st.caption("Crafting was stopped.")
-            st.button("Go on crafting", icon=":material/play_arrow:", on_click=go_on, args=order)
-        return
-    try:
-        job = beta_paths.start(*order)
-    except QueueFull as error:
-        st.warning(str(error), icon=":material/hourglass:")
-        return
-    what = f"β = {betas[0]:g}" if len(betas) == 1 else f"{len(betas)} stops of β"
-    job_panel(job, f"Crafting {what} on {' and '.join(lacking)}", on_cancel=lambda: stop(key, picture), timed=False)
-
-
-def leave(key: str) -> None:
-    """Cancel what was being crafted for a picture no longer shown; sessions that still want it start it anew."""
-    before = beta_paths.find(st.session_state.get(_FOLLOWED, ""))
-    if before is not None and before.active and before.key != key:
-        before.cancel()
-    st.session_state[_FOLLOWED] = key
-
-
-def stop(key: str, picture: str) -> None:
-    """Cancel, and craft nothing more for this picture until asked to."""
-    job = beta_paths.find(key)
-    if job is not None:
-        job.cancel()
-    st.session_state[_STOPPED] = picture
-
-
-def go_on(*order: Any) -> None:
-    """After a stop or a failure."""
-    st.session_state.pop(_STOPPED, None)
-    with contextlib.suppress(QueueFull):  # the page says so when it tries
-        beta_paths.start(*order)
 
 
 @st.fragment
