@@ -107,7 +107,7 @@ def test_no_float_may_be_infinite_or_no_number():
     kinds: tuple[Any, ...] = (ModelConfig, Phase, TrainConfig, PoisonConfig, DefenseConfig)
     for kind in kinds:
         numbers = [name for name, of in get_type_hints(kind).items() if of in (float, float | None)]
-        assert numbers
+        assert numbers or kind.__name__ == "TrainConfig"  # its numbers are those of its phases
         for name in numbers:
             for value in (float("nan"), float("inf"), -float("inf")):
                 with pytest.raises(ValueError, match=rf"^{name}: expected .*, got {value!r}$"):
