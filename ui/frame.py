@@ -30,6 +30,8 @@ h1 {font-size: 1.7rem !important; padding: 0 0 .1rem 0 !important;}
 [data-testid="stBaseButton-primary"] {background-color: #0B6BB8; border-color: #0B6BB8; color: #FFFFFF;}
 h2 {font-size: 1.25rem !important; padding: .4rem 0 .2rem 0 !important;}
 .st-key-title_row {margin-bottom: -1rem;}
+/* On a phone it would share its line with the buttons. */
+:is(.st-key-defend_threshold, .st-key-defend_softmax_threshold) {min-width: min(18rem, 100%);}
 .lgm-lead {opacity: .85; margin: 0 0 .6rem 0; max-width: 62rem;}
 .lgm-chip {display: inline-block; padding: 0 .5rem; border-radius: 1rem; border: 2px solid;
   font-weight: 600; font-size: .85rem;}

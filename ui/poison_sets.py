@@ -82,7 +82,10 @@ def _set_title(key: str, poisons: Poisons) -> str:
 def craft_panel(name: str) -> None:
     """New poisons on the network on show, in the background."""
     job = runner().jobs.get(st.session_state.get(_JOB, ""))
-    others = [other for other in _crafts(load.card(name).weights_sha256) if other.active and other is not job]
+    crafts = _crafts(load.card(name).weights_sha256)
+    # A reload is another session: it still has to see why the last craft failed.
+    others = [other for other in crafts if other.active or (other.error is not None and other is crafts[-1])]
+    others = [other for other in others if other is not job]
     with st.expander("Craft new poisons", icon=":material/science:", expanded=job is not None or bool(others)):
         config, count, seed = _widgets()
         st.caption("A poison is done when it hardly improves any more. Once crafting runs, the time left is shown.")

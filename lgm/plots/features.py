@@ -7,8 +7,13 @@ import plotly.graph_objects as go
 
 from lgm.attacks.result import Poisons
 from lgm.models.features import FeatureMap, Features
+from lgm.plots.placement import apart
 from lgm.plots.theme import CLASS, CLASS_SCALE, GREY, ROLE, SPLIT_TITLES, class_tag, region_map
 
+_HEIGHT = 480  # pixels of the figure
+_AXES = np.array((550, 340))  # pixels that its axes have on a screen of 1440, about
+_AROUND = 1.12  # length of an axis in that of what it shows
+_LETTER, _LINE, _BORDER = 7.5, 16, 6  # pixels: a letter's width and a line's height in a tag, and what is round them
 DRAWN = 2_000  # points of a cloud that are drawn: as SVG, which needs no WebGL, and is quick up to some thousands
 
 
@@ -83,8 +88,8 @@ def feature_plane(
     if poisons is not None:
         figure.add_trace(_poison_marks(poisons, seen, names))
     figure.update_layout(
-        height=480,
-        annotations=_tags(means, classes),
+        height=_HEIGHT,
+        annotations=_tags(means, classes, np.vstack([means, *(seen(features.splits[of].z) for of in shown)])),
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
         legend={"orientation": "h", "y": -0.17, "yanchor": "top", "itemsizing": "constant"},
         dragmode="pan",
@@ -157,9 +162,18 @@ def _rings(means: np.ndarray, sigmas: np.ndarray) -> go.Scatter:
     return go.Scatter(x=x, y=y, mode="lines", line=line, name="rings at 1σ and 2σ", hoverinfo="skip")
 
 
-def _tags(means: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, object]]:
-    """The class name at each mean, as annotations, which lie over all traces."""
-    return [class_tag(x, y, k, classes) for k, (x, y) in enumerate(means)]
+def _tags(means: np.ndarray, classes: tuple[str, ...], places: np.ndarray) -> list[dict[str, object]]:
+    """The class name at each mean, as annotations, which lie over all traces; off it where two would overlap.
+
+    ``places`` (N, 2) is all that the axes show at first.
+    """
+    pixels = float((_AXES / (_AROUND * np.ptp(places, 0))).min())  # a unit is as long on either axis
+    sizes = np.array([(_LETTER * len(name) + _BORDER, _LINE + _BORDER) for name in classes])
+    shifts = apart(means * pixels, sizes)
+    return [
+        class_tag(x, y, k, classes) | ({"xshift": round(dx), "yshift": round(dy)} if dx or dy else {})
+        for k, ((x, y), (dx, dy)) in enumerate(zip(means, shifts, strict=True))
+    ]
 
 
 def _poison_marks(poisons: Poisons, seen: Projection, names: np.ndarray) -> go.Scatter:

@@ -1,6 +1,7 @@
 """Where a detail and a label go in a scatter plot, so that they cover as few of its points as can be."""
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -12,6 +13,8 @@ _EDGE = 0.01  # between a detail and the edge of the plot
 _PLACES = 9  # tried along each axis
 _AWAY = 0.2  # from a point to its label, as a share of the side of the plot
 _LETTER = (0.025, 0.1)  # width and height of a letter of a label, likewise
+_TOUCHING = 1e-6  # overlap that rounding leaves
+_ROUNDS = 100  # of pushing labels apart; ten of them need fewer than twenty
 
 
 @dataclass(frozen=True)
@@ -91,3 +94,25 @@ def label_offset(at: np.ndarray, points: np.ndarray, avoid: Square | None, lette
 
     dx, dy = min(offsets, key=cost)
     return float(dx), float(dy)
+
+
+def apart(centres: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """How far labels are moved so that none overlaps another: (N, 2), 0 for those that are free already.
+
+    Centres and sizes are (N, 2), in the same units. Two that overlap are pushed apart, each by half, along the axis on
+    which they overlap less, again and again.
+    """
+    placed, pairs = centres.astype(float), list(combinations(range(len(centres)), 2))
+    for _ in range(_ROUNDS):
+        free = True
+        for i, j in pairs:
+            apart_by = placed[j] - placed[i]
+            overlap = (sizes[i] + sizes[j]) / 2 - np.abs(apart_by)
+            if (overlap > _TOUCHING).all():
+                free, axis = False, int(overlap.argmin())
+                push = np.copysign(overlap[axis] / 2, apart_by[axis])
+                placed[i, axis] -= push
+                placed[j, axis] += push
+        if free:
+            break
+    return placed - centres

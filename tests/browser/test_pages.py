@@ -40,6 +40,14 @@ def test_a_page_opens_by_its_link(page: Page, app_url: str, path: str, theme: An
     assert errors == []
 
 
+def test_on_a_phone_the_slider_of_t_has_a_line_of_its_own(page: Page, app_url: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_page(page, f"{app_url}/defend")
+    box = page.get_by_test_id("stSlider").filter(has_text="T: remove").bounding_box()
+    assert box is not None
+    assert box["width"] > 0.7 * 390
+
+
 @pytest.mark.parametrize("path", TITLES)
 def test_a_page_of_cifar_10_says_what_is_missing_and_shows_the_rest(page: Page, app_url: str, path: str) -> None:
     errors = open_page(page, f"{app_url}/{path}?dataset=cifar10")

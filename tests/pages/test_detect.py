@@ -267,6 +267,31 @@ def test_crafting_can_be_cancelled(open_page: Callable[..., AppTest]) -> None:
     assert app.selectbox(key="poison_set").options == before
 
 
+def test_a_craft_that_failed_is_told_after_a_reload_until_another_one_is_begun(
+    open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: object, **named: object) -> None:
+        raise DataError("the images are gone")
+
+    app = open_page()
+    app.slider(key="detect_count").set_value(10)
+    app.number_input(key="detect_seed").set_value(5)
+    with monkeypatch.context() as patch:
+        patch.setattr("lgm.attacks.craft.craft_random", fails)
+        press(app, "Craft")
+        deadline = time.monotonic() + 60
+        while not app.error and time.monotonic() < deadline:  # it stays on the panel
+            time.sleep(0.1)
+            app.run()
+    assert [error.value for error in app.error] == ["the images are gone"]
+    reloaded = open_page()
+    assert [error.value for error in reloaded.error] == ["the images are gone"]
+    reloaded.slider(key="detect_count").set_value(10)
+    press(reloaded, "Craft")
+    finish(reloaded)
+    assert not open_page().error
+
+
 @pytest.fixture
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     st.cache_resource.clear()

@@ -69,6 +69,20 @@ def test_a_projected_plane_says_so_and_names_its_classes():
     assert set(np.asarray(cloud.customdata)[:, 0]) <= set(CIFAR)
 
 
+@pytest.mark.parametrize(
+    ("name", "moved"),
+    [("cifar10-softmax", True), ("cifar10-lgm", False), ("mnist-lgm", False), ("mnist-softmax", False)],
+)
+def test_class_names_that_would_overlap_are_moved_a_little(name: str, moved: bool):
+    classes = CIFAR if name.startswith("cifar10") else tuple("0123456789")
+    features = read_features(name)
+    figure = feature_plane(features, list(features.splits)[:1], classes, poisons=None, sigmas=None)
+    shifts = [abs(way) for tag in figure.layout.annotations for way in (tag.xshift or 0, tag.yshift or 0)]
+    assert any(shifts) == moved
+    assert max(shifts) < 30, "no further than from a name to the next"
+    np.testing.assert_allclose([(tag.x, tag.y) for tag in figure.layout.annotations], features.means, rtol=1e-6)
+
+
 def test_the_cloud_and_the_poisons_lie_where_their_features_are():
     features, poisons = read_features("mnist-lgm"), read_shipped_poisons("mnist-lgm")
     figure = feature_plane(features, ["bundled"], DATASETS["mnist"].classes, poisons=poisons, sigmas=None)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lgm.plots.placement import Square, close_up, emptiest, label_offset
+from lgm.plots.placement import Square, apart, close_up, emptiest, label_offset
 
 PLOT = Square(3.0, -1.0, 2.0)
 
@@ -55,3 +55,34 @@ def test_a_label_stays_within_and_off_the_detail(at: tuple[float, float]):
 def test_a_label_avoids_points():
     above = np.array([[0.5, 0.7], [0.52, 0.69]])
     assert label_offset(np.array([0.5, 0.5]), above, None, 10)[1] < 0
+
+
+def overlapping(centres: np.ndarray, sizes: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of rectangles whose insides meet: for each pair, both intervals do."""
+    low, high = centres - sizes / 2, centres + sizes / 2
+    return [
+        (i, j)
+        for i in range(len(centres))
+        for j in range(i)
+        if all(min(high[i, k], high[j, k]) - max(low[i, k], low[j, k]) > 1e-3 for k in (0, 1))
+    ]
+
+
+def test_labels_are_moved_until_none_overlaps(rng: np.random.Generator):
+    for spread in (20.0, 60.0):
+        centres = rng.normal(size=(10, 2)) * spread
+        sizes = np.column_stack([rng.uniform(20, 80, 10), np.full(10, 20.0)])
+        assert overlapping(centres, sizes)
+        moved = apart(centres, sizes)
+        assert overlapping(centres + moved, sizes) == []
+        assert np.abs(moved).max() < 100
+
+
+def test_labels_at_one_place_are_moved_too():
+    sizes = np.full((3, 2), 10.0)
+    assert overlapping(apart(np.zeros((3, 2)), sizes), sizes) == []
+
+
+def test_labels_that_are_free_stay_where_they_are():
+    centres, sizes = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]]), np.full((3, 2), 10.0)
+    np.testing.assert_array_equal(apart(centres, sizes), np.zeros((3, 2)))
