@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Any, Literal, get_args
 
-from lgm.utils.fields import Bounds, check_fields, field_of, require
+from lgm.utils.fields import Bounds, OneOf, check_fields, require
 
 Loss = Literal["lgm", "softmax"]
 Covariance = Literal["identity", "diagonal"]
@@ -35,23 +35,6 @@ Nats = Annotated[float, Bounds("a number of nats from {ge:,.0f} to {le:,.0f}", g
 Count = Annotated[int, Bounds("at least {ge}", ge=1)]
 PerClass = Annotated[int, Bounds("at least {ge} image per class", ge=1)]
 Seed = Annotated[int, Bounds("an integer in [0, 2**31)", ge=0, lt=2**31)]  # that every random generator here takes
-
-
-def _check(ok: bool, name: str, expected: str, got: object) -> None:
-    require(ok, name, expected, got)
-
-
-def _check_weight(name: str, value: float) -> None:
-    field_of(name, Weight).check(value)
-
-
-def _check_step(name: str, value: float) -> None:
-    field_of(name, Positive).check(value)
-
-
-def check_seed(seed: int) -> None:
-    """Raise ValueError unless every random generator here takes it."""
-    field_of("seed", Seed).check(seed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,52 +69,43 @@ class Phase:
     init: Init = "fresh"
     model: ModelConfig = ModelConfig()
     layers: Layers = "all"  # what learns; "head": from features of the images as they are, after another phase
-    epochs: int = 10
-    batch_size: int = 256
+    epochs: Annotated[Count, "passes over the data, after a warm start"] = 10
+    batch_size: Count = 256
     optimizer: Literal["adamw", "sgd"] = "adamw"  # sgd: with Nesterov's momentum of 0.9
-    lr: float = 2e-3
-    center_lr: float = 5e-3
-    weight_decay: float = 0.01
-    warmup: float = 0.05  # fraction of all steps over which the learning rate rises
-    margin_ramp: float = 0.3  # fraction of all steps over which alpha rises from 0: alpha = 1 at step 0 collapses
-    clip_norm: float = 5.0
-    shift: int = 2  # each training image is moved by up to this many pixels
-    flip: bool = False  # and mirrored, every other one
-    small_epochs: int = 0  # so many epochs see the images at `small_size` pixels a side: cheaper, and early on as good
-    small_size: int = 16
-    seed: int = 1
+    lr: Positive = 2e-3
+    center_lr: Positive = 5e-3
+    weight_decay: Weight = 0.01
+    # Fractions of all steps over which the learning rate rises, and alpha does from 0: alpha = 1 at step 0 collapses.
+    warmup: Annotated[float, Bounds("a fraction in {}", ge=0, lt=1)] = 0.05
+    margin_ramp: Annotated[float, Bounds("a fraction in {}", ge=0, le=1)] = 0.3
+    clip_norm: Positive = 5.0
+    # Each training image is moved by up to so many pixels, and mirrored, every other one.
+    shift: Annotated[int, Bounds("a number of pixels >= {ge}", ge=0)] = 2
+    flip: bool = False
+    # So many epochs see the images at `small_size` pixels a side: cheaper, and early on as good.
+    small_epochs: Annotated[int, Bounds("a number up to epochs", ge=0)] = 0
+    small_size: Annotated[int, Bounds("at least {ge} pixel", ge=1)] = 16
+    seed: Annotated[Seed, "of weights, order and shifts"] = 1
 
     def __post_init__(self) -> None:
-        _check(self.init in get_args(Init), "init", "fresh, continue or project", self.init)
-        _check(self.epochs >= 1, "epochs", "at least 1", self.epochs)
-        _check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
-        for name in ("lr", "center_lr", "clip_norm"):
-            _check_step(name, getattr(self, name))
-        _check_weight("weight_decay", self.weight_decay)
-        _check(0 <= self.warmup < 1, "warmup", "a fraction in [0, 1)", self.warmup)
-        _check(0 <= self.margin_ramp <= 1, "margin_ramp", "a fraction in [0, 1]", self.margin_ramp)
-        _check(self.optimizer in ("adamw", "sgd"), "optimizer", "adamw or sgd", self.optimizer)
-        _check(self.shift >= 0, "shift", "a number of pixels >= 0", self.shift)
-        _check(0 <= self.small_epochs <= self.epochs, "small_epochs", "a number up to epochs", self.small_epochs)
-        _check(self.small_size >= 1, "small_size", "at least 1 pixel", self.small_size)
-        check_seed(self.seed)
-        _check(self.layers in ("head", "all"), "layers", "head or all", self.layers)
+        check_fields(self)
+        require(self.small_epochs <= self.epochs, "small_epochs", "a number up to epochs", self.small_epochs)
         if self.layers == "head":
-            _check(self.init != "fresh", "layers", "all without a warm start", self.layers)
+            require(self.init != "fresh", "layers", "all without a warm start", self.layers)
             changed = self.shift or self.flip or self.small_epochs
-            _check(not changed, "layers", "all where images are moved, mirrored or made smaller", self.layers)
+            require(not changed, "layers", "all where images are moved, mirrored or made smaller", self.layers)
         if self.init == "project":
             # The projection is laid by the means, which span so many dimensions: further features would be 0 for ever.
             most = self.model.n_classes - 1
             fits = self.model.loss != "lgm" or self.model.n_dim <= most
-            _check(fits, "n_dim", f"at most {most} after a warm start, for {most + 1} class means", self.model.n_dim)
+            require(fits, "n_dim", f"at most {most} after a warm start, for {most + 1} class means", self.model.n_dim)
 
     def check_follows(self, before: "Phase") -> None:
         """Raise ValueError unless this phase can start from the network of the one before."""
-        _check(self.init != "fresh", "init", "continue or project after another phase", self.init)
+        require(self.init != "fresh", "init", "continue or project after another phase", self.init)
         for name in _SAME[self.init]:
             expected, got = getattr(before.model, name), getattr(self.model, name)
-            _check(expected == got, name, f"{expected!r} as in the phase before (init: {self.init})", got)
+            require(expected == got, name, f"{expected!r} as in the phase before (init: {self.init})", got)
 
 
 # What must be as in the phase before. Where class means start has no effect once they are learnt.
@@ -146,15 +120,14 @@ class TrainConfig:
     """A recipe: phases of training, one after another on the same images. The last one's network is the result."""
 
     phases: tuple[Phase, ...] = (Phase(),)
-    dataset: str = "mnist"
+    dataset: Annotated[str, OneOf(DATASET_NAMES)] = "mnist"
     split: str = "train"  # which part of it: see `lgm.data.registry.DATASETS`
-    limit: int | None = None  # images per class, for quick tries
+    limit: Annotated[PerClass | None, "images per class"] = None  # for quick tries
 
     def __post_init__(self) -> None:
-        _check(self.dataset in DATASET_NAMES, "dataset", " or ".join(DATASET_NAMES), self.dataset)
-        _check(self.limit is None or self.limit >= 1, "limit", "at least 1 image per class", self.limit)
-        _check(len(self.phases) > 0, "phases", "at least 1", self.phases)
-        _check(self.phases[0].init == "fresh", "init", "fresh in the first phase", self.phases[0].init)
+        check_fields(self)
+        require(len(self.phases) > 0, "phases", "at least 1", self.phases)
+        require(self.phases[0].init == "fresh", "init", "fresh in the first phase", self.phases[0].init)
         for before, phase in pairwise(self.phases):
             phase.check_follows(before)
 

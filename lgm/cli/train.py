@@ -8,12 +8,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lgm.cli.options import add_command, add_data, download_if_asked
-from lgm.config import TrainConfig
+from lgm.cli.options import add_command, add_data, add_field, download_if_asked, given
+from lgm.config import ModelConfig, Phase, TrainConfig
 from lgm.models.card import CheckpointError
 from lgm.models.registry import SHIPPED, check_name, user_folder
 from lgm.training.presets import PRESETS
 from lgm.utils.json import to_json
+
+_PRESETS_OWN = "the preset's"
 
 
 def add_train(commands: Any) -> None:
@@ -31,15 +33,15 @@ def add_train(commands: Any) -> None:
     parser.add_argument("preset", choices=list(PRESETS))
     parser.add_argument("--name", help="what to call it (default: the preset's name)")
     parser.add_argument("--out", type=Path, default=user_folder(), help="folder for weights, card and features")
-    add_data(parser, "what to train on", "the preset's")
-    parser.add_argument("--epochs", type=int, help="passes over the data, after a warm start (default: the preset's)")
-    parser.add_argument("--margin", type=float, help="alpha of the LGM loss (default: the preset's)")
-    parser.add_argument("--likelihood-weight", type=float, help="lambda of the LGM loss (default: the preset's)")
-    parser.add_argument("--covariance", choices=["identity", "diagonal"], help="learnt if diagonal")
-    parser.add_argument("--learn-priors", action="store_true", help="learn the class priors of eq. (2)")
-    parser.add_argument("--center-radius", type=float, help="where the class means start (default: the preset's)")
-    parser.add_argument("--limit", type=int, help="images per class (default: the preset's)")
-    parser.add_argument("--seed", type=int, help="of weights, order and shifts (default: the preset's)")
+    add_data(parser, "what to train on", _PRESETS_OWN)
+    add_field(parser, Phase, "epochs", default=_PRESETS_OWN)
+    add_field(parser, ModelConfig, "margin", default=_PRESETS_OWN)
+    add_field(parser, ModelConfig, "likelihood_weight", default=_PRESETS_OWN)
+    add_field(parser, ModelConfig, "covariance", default=_PRESETS_OWN)
+    add_field(parser, ModelConfig, "learn_priors")
+    add_field(parser, ModelConfig, "center_radius", default=_PRESETS_OWN)
+    add_field(parser, TrainConfig, "limit", default=_PRESETS_OWN)
+    add_field(parser, Phase, "seed", default=_PRESETS_OWN)
     parser.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
     parser.add_argument(
         "--force",
@@ -49,22 +51,10 @@ def add_train(commands: Any) -> None:
 
 
 def _train_config(args: argparse.Namespace) -> TrainConfig:
-    def given(**values: Any) -> dict[str, Any]:
-        return {key: value for key, value in values.items() if value is not None}
-
     preset = PRESETS[args.preset]
-    model = replace(
-        preset.model,
-        learn_priors=args.learn_priors or preset.model.learn_priors,
-        **given(
-            margin=args.margin,
-            likelihood_weight=args.likelihood_weight,
-            covariance=args.covariance,
-            center_radius=args.center_radius,
-        ),
-    )
-    config = replace(preset, **given(split=args.data, limit=args.limit))
-    config = config.with_last(model=model, **given(epochs=args.epochs))
+    config = replace(preset, split=args.data or preset.split, limit=args.limit or preset.limit)
+    model = replace(config.model, **given(args, ModelConfig))
+    config = config.with_last(model=model, epochs=args.epochs or preset.phases[-1].epochs)
     return config if args.seed is None else config.seeded(args.seed)
 
 

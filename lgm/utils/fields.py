@@ -41,7 +41,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """A few values that are no names, for which there is ``Literal``."""
+    """A few values that a ``Literal`` cannot list: floats, or names that are known elsewhere."""
 
     choices: tuple[Any, ...]
 
