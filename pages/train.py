@@ -4,8 +4,8 @@ from typing import Any, cast
 
 import streamlit as st
 
-from lgm.config import Loss, Network, TrainConfig
-from ui import load, training_runs
+from lgm.config import Loss, ModelConfig, Network, Phase, TrainConfig
+from ui import load, state, training_runs
 from ui.frame import guard, title
 from ui.network_tabs import add_network, official_files, show_networks
 from ui.network_words import LOSSES, NETWORKS, data_text
@@ -76,7 +76,7 @@ def choose() -> None:
     left, right = st.columns(2)
     usual = EPOCHS[network]
     epochs = left.number_input("Epochs", 1, 200, usual, key=f"train_epochs_{network}", persist_state="session")
-    seed = right.number_input("Seed", 0, 99_999, 1, key="train_seed", persist_state="session")
+    seed = right.number_input("Seed", *state.bounds("seed"), Phase().seed, key="train_seed", persist_state="session")
     suggested = training_runs.free_name(f"my-{loss}")
     name = st.text_input("Save as", placeholder=suggested, key="train_name", max_chars=64).strip() or suggested
     own = gaussian if loss == "lgm" else {}
@@ -119,13 +119,14 @@ def pick(label: str, titles: dict[str, str], key: str) -> str:
 
 def choose_gaussian(disabled: bool) -> dict[str, Any]:
     """What only the LGM loss has."""
+    default = ModelConfig()
     left, right = st.columns(2)
     return {
         "margin": left.number_input(
             "Margin α",
             0.0,
             5.0,
-            1.0,
+            default.margin,
             0.1,
             disabled=disabled,
             key="train_margin",
@@ -136,7 +137,7 @@ def choose_gaussian(disabled: bool) -> dict[str, Any]:
             "Likelihood λ",
             0.0,
             1.0,
-            0.1,
+            default.likelihood_weight,
             0.05,
             disabled=disabled,
             key="train_weight",
