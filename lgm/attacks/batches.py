@@ -39,7 +39,7 @@ class Progress:
 
 
 class BatchProgress:
-    """What a solver sees of it."""
+    """What one batch, or one file of them, sees of it."""
 
     def __init__(self, of_all: Progress, batch: int) -> None:
         self._of_all, self._batch = of_all, batch
@@ -52,6 +52,11 @@ class BatchProgress:
     def report(self, done: int) -> None:
         """So many poison-iterations of this batch are done."""
         self._of_all.report(self._batch, done)
+
+    def on_step(self, done: int, _: int) -> bool:
+        """The same for those who are told by a callback, as `craft_poisons` is."""
+        self.report(done)
+        return not self.stopped
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lgm.attacks.batches import BatchProgress
 from lgm.attacks.jacobian.autograd import Linearise
-from lgm.attacks.levenberg_marquardt import Candidates, LMOptions, advance, initial_candidates
+from lgm.attacks.levenberg_marquardt import Candidates, LMOptions, advance, initial_candidates, settle
 from lgm.attacks.objective import Problem
 from lgm.attacks.trajectory import Solution, Trajectory, max_iterations
 from lgm.config import PoisonConfig
@@ -70,8 +70,7 @@ def beta_path(
             judged, before = iteration, found.value(problem)
         elif iteration == judged + options.window:
             now = found.value(problem)
-            converged = found.active & (before - now < options.window * config.tolerance * before)
-            found = replace(found, active=found.active & ~converged)
+            found, _ = settle(found, before, now, share=options.window * config.tolerance)
             judged, before = iteration, now
         # Until each beta has a candidate of its own, all of them wait for those of others.
         working = len(found.owner[found.active].unique()) if len(found) >= n else n

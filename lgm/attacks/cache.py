@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lgm.attacks.batches import batch_length
+from lgm.attacks.batches import BatchProgress, Progress, batch_length
 from lgm.attacks.craft import craft_poisons
 from lgm.attacks.result import Poisons, read_poisons
 from lgm.attacks.trajectory import max_iterations
@@ -46,37 +46,25 @@ def craft_cached(
         return craft_poisons(model, bases, targets, config, beta=beta, threshold=threshold, on_step=on_step)
     network = weights_sha256({**model.state_dict(), "feature_scale": model.feature_scale})
     setting = {"network": network, "config": asdict(config), "batch": batch}
-    progress = _Progress(n * max_iterations(config), on_step)
+    progress = Progress(n * max_iterations(config), on_step)
     parts = []
     for start in range(0, n, _BATCHES * batch):
         index = np.arange(start, min(start + _BATCHES * batch, n))
         betas, limits = (None if v is None else np.asarray(v, np.float32)[index] for v in (beta, threshold))
         b, t = bases[index], targets[index]
         path = folder / f"{_key(b, t, {**setting, 'beta': betas, 'threshold': limits})}.safetensors"
+        told = BatchProgress(progress, start)
         if path.is_file():
             parts.append(read_poisons(path))
-        else:
-            on_part = progress.report
-            parts.append(craft_poisons(model, b, t, config, beta=betas, threshold=limits, batch=batch, on_step=on_part))
-            if not progress.stopped:
-                parts[-1].save(path)
-        progress.done += len(index) * max_iterations(config)
+            told.report(len(index) * max_iterations(config))
+            continue
+        parts.append(
+            craft_poisons(model, b, t, config, beta=betas, threshold=limits, batch=batch, on_step=told.on_step)
+        )
+        if not progress.stopped:
+            parts[-1].save(path)
     position = np.arange(n)
     return replace(Poisons.concatenate(parts), base_index=position, target_index=position)
-
-
-class _Progress:
-    """Counts over all files, and remembers a wish to stop."""
-
-    def __init__(self, total: int, on_step: OnStep | None) -> None:
-        self.total, self.on_step = total, on_step
-        self.done = 0
-        self.stopped = False
-
-    def report(self, done: int, _: int) -> bool | None:
-        if not self.stopped and self.on_step and self.on_step(self.done + done, self.total) is False:
-            self.stopped = True
-        return False if self.stopped else None
 
 
 def _key(bases: Split, targets: Split, setting: dict[str, Any]) -> str:

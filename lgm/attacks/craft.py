@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lgm.attacks.adaptive import Evasion
 from lgm.attacks.batches import BatchProgress, Progress, batch_length, one_thread_each
@@ -19,7 +20,7 @@ from lgm.attacks.measure import measure
 from lgm.attacks.multi_start import multi_start
 from lgm.attacks.objective import Problem
 from lgm.attacks.result import Poisons, pick_pairs
-from lgm.attacks.trajectory import max_iterations
+from lgm.attacks.trajectory import Solution, max_iterations
 from lgm.config import ATTACK_REVISION, BETA_GRID, PoisonConfig
 from lgm.data.base import Split
 from lgm.data.pixels import check_shape, to_labels
@@ -71,29 +72,18 @@ def craft_poisons(
     betas = _one_a_poison("beta", config.beta if beta is None else beta, n, least=0.0)
     thresholds = _one_a_poison("threshold", (config.threshold or 0.0) if threshold is None else threshold, n)
     _check_pairs(model, bases, targets)
-    if batch is None:
-        batch = batch_length(n, config)
+    batch = batch_length(n, config) if batch is None else batch
     if batch < 1:
         raise ValueError(f"batch: expected at least 1, got {batch}")
-    batches = torch.arange(n).split(batch)
-    linearise = jacobian_of(model)
+    batches = np.split(np.arange(n), range(batch, n, batch))
+    solve = _solver(model, config)
     progress = Progress(n * max_iterations(config), on_step)
 
     def craft(number: int) -> Poisons:
-        i = batches[number].numpy()
-        b, t = bases.pixels(i).to(device), targets.pixels(i).to(device)
-        problem = Problem(
-            model=model,
-            b=b,
-            target=embed(model, t).to(device),
-            beta=torch.from_numpy(betas[i]).to(device),
-            evasion=_evasion(model, bases.labels[i], thresholds[i], config.gamma),
-        )
-        told = BatchProgress(progress, number)
-        if config.method == "fbs":
-            solution = forward_backward(problem, config, told)
-        else:
-            solution = multi_start(problem, t, linearise, config, progress=told)
+        i, told = batches[number], BatchProgress(progress, number)
+        t = targets.pixels(i).to(device)
+        problem = _problem(model, bases[i], t, betas[i], gamma=config.gamma, threshold=thresholds[i])
+        solution = solve(problem, t, told)
         told.report(len(i) * max_iterations(config))
         return measure(problem, solution, bases[i], targets[i])
 
@@ -163,33 +153,53 @@ def craft_beta_path(
         raise ValueError(f"pair: expected positions in 0..{len(split) - 1}, got {base} and {target}")
     if split.labels[base] == split.labels[target]:
         raise ValueError(f"pair: expected two classes, got two images of class {split.labels[base]}")
-    n, device = len(betas), device_of(model)
-    base_index, target_index = (np.full(n, position) for position in pair)
+    base_index, target_index = (np.full(len(betas), position) for position in pair)
     bases, targets = split[base_index], split[target_index]
-    grid = _one_a_poison("beta", np.asarray(betas), n, least=0.0)
+    grid = _one_a_poison("beta", np.asarray(betas), len(betas), least=0.0)
+    thresholds = _one_a_poison("threshold", config.threshold or 0.0, len(betas))
     _check_pairs(model, bases, targets)
-    progress = Progress(n * max_iterations(config), on_step)
+    device, limit = device_of(model), len(betas) * max_iterations(config)
+    progress = Progress(limit, on_step)
 
     def craft(number: int) -> Poisons:
-        b, t = bases.pixels().to(device), targets.pixels(slice(0, 1)).to(device)
-        problem = Problem(
-            model=model,
-            b=b,
-            target=embed(model, t).to(device).expand(n, -1),
-            beta=torch.from_numpy(grid).to(device),
-            evasion=_evasion(model, bases.labels, np.full(n, config.threshold or 0.0, np.float32), config.gamma),
-        )
         told = BatchProgress(progress, number)
+        t = targets.pixels(slice(0, 1)).to(device)
+        problem = _problem(model, bases, t, grid, gamma=config.gamma, threshold=thresholds)
         if config.method == "fbs":
             solution = forward_backward(problem, config, told, record_images=True)
         else:
             solution = beta_path(problem, t, jacobian_of(model), config, progress=told)
-        told.report(n * max_iterations(config))
+        told.report(limit)
         return measure(problem, solution, bases, targets)
 
     (poisons,) = _side_by_side(craft, 1, device, progress)
     return replace(
         poisons, base_index=base_index, target_index=target_index, manifest=_manifest(card, split, config, pair=pair)
+    )
+
+
+def _solver(model: Classifier, config: PoisonConfig) -> Callable[[Problem, Tensor, BatchProgress], Solution]:
+    """The method for independent pairs: of a problem, its targets (n, C, H, W) and where to report."""
+    if config.method == "fbs":
+        return lambda problem, _, progress: forward_backward(problem, config, progress)
+    linearise = jacobian_of(model)
+    return lambda problem, targets, progress: multi_start(problem, targets, linearise, config, progress=progress)
+
+
+def _problem(
+    model: Classifier, bases: Split, targets: Tensor, beta: np.ndarray, *, gamma: float, threshold: np.ndarray
+) -> Problem:
+    """Eq. (1) for n bases and their targets (n, C, H, W), or a single one for all of them (1, C, H, W)."""
+    device, evasion = targets.device, None
+    if gamma:
+        labels = torch.from_numpy(bases.labels).to(device)
+        evasion = Evasion(gamma, require_mixture(model), labels, torch.from_numpy(threshold).to(device))
+    return Problem(
+        model=model,
+        b=bases.pixels().to(device),
+        target=embed(model, targets).to(device).expand(len(bases), -1),
+        beta=torch.from_numpy(beta).to(device),
+        evasion=evasion,
     )
 
 
@@ -222,13 +232,6 @@ def _check_pairs(model: Classifier, bases: Split, targets: Split) -> None:
     for images in (bases, targets):
         check_shape(images.images.shape, model.image_shape)
         to_labels(images.labels, model.head.n_classes, len(images))
-
-
-def _evasion(model: Classifier, labels: np.ndarray, threshold: np.ndarray, gamma: float) -> Evasion | None:
-    if not gamma:
-        return None
-    mixture, device = require_mixture(model), device_of(model)
-    return Evasion(gamma, mixture, torch.from_numpy(labels).to(device), torch.from_numpy(threshold).to(device))
 
 
 def _manifest(card: Card, split: Split, config: PoisonConfig, **origin: Any) -> dict[str, Any]:

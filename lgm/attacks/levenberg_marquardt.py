@@ -99,6 +99,12 @@ def advance(problem: Problem, linearise: Linearise, candidates: Candidates, opti
     return candidates.with_rows(rows, lm_step(problem, linearise, candidates[rows], options))
 
 
+def settle(candidates: Candidates, before: Tensor, now: Tensor, *, share: float) -> tuple[Candidates, Tensor]:
+    """Deactivate those whose objective fell by less than this share of ``before`` (M,); and which these are (M,)."""
+    converged = candidates.active & (before - now < share * before)
+    return replace(candidates, active=candidates.active & ~converged), converged
+
+
 def lm_step(problem: Problem, linearise: Linearise, c: Candidates, options: LMOptions) -> Candidates:
     """One damped Gauss-Newton step of each candidate, exact in the box, accepted only if the objective falls.
 

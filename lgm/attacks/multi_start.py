@@ -1,13 +1,13 @@
 """Levenberg-Marquardt for independent poisons, restarted where it converges far from the target."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from lgm.attacks.batches import BatchProgress
 from lgm.attacks.jacobian.autograd import Linearise
-from lgm.attacks.levenberg_marquardt import Candidates, LMOptions, advance, initial_candidates
+from lgm.attacks.levenberg_marquardt import Candidates, LMOptions, advance, initial_candidates, settle
 from lgm.attacks.objective import Problem
 from lgm.attacks.trajectory import Solution, Trajectory, max_iterations
 from lgm.config import PoisonConfig
@@ -63,8 +63,7 @@ def multi_start(
         trajectory.record(iteration, found.z, found.terms, found.x)
         if iteration % options.window == 0:
             now = found.value(problem)
-            converged = found.active & (before - now < options.window * config.tolerance * before)
-            found = replace(found, active=found.active & ~converged)
+            found, converged = settle(found, before, now, share=options.window * config.tolerance)
             far = (converged & (found.terms[:, 0] > options.restart_above * now))[:n].nonzero().squeeze(1)
             if len(far) and not problem.evasion:
                 x = _blend(problem.b[far], targets[far], options.restart)
