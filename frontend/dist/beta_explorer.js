@@ -41,16 +41,21 @@ function paint(canvas, images, [channels, height, width], i = 0) {
   }
   g.putImageData(image, 0, 0);
 }
-function line(g, colour, thick, points, { dash = [], alpha = 1 } = {}) {
+function stroke(g, colour, thick, { dash = [], alpha = 1 }, path) {
   g.save();
   g.strokeStyle = colour;
   g.lineWidth = thick;
   g.globalAlpha = alpha;
   g.setLineDash([...dash]);
   g.beginPath();
-  for (const [x, y] of points) g.lineTo(x, y);
+  path();
   g.stroke();
   g.restore();
+}
+function line(g, colour, thick, points, style = {}) {
+  stroke(g, colour, thick, style, () => {
+    for (const [x, y] of points) g.lineTo(x, y);
+  });
 }
 function segment(g, colour, thick, from, to, style = {}) {
   line(g, colour, thick, [from, to], style);
@@ -75,16 +80,10 @@ function tag(g, name, colour, x, y) {
   g.fillStyle = "white";
   g.fillText(name, x, y + 1);
 }
-function ring(g, colour, thick, center, radii, { dash = [], alpha = 1 } = {}) {
-  g.save();
-  g.strokeStyle = colour;
-  g.lineWidth = thick;
-  g.globalAlpha = alpha;
-  g.setLineDash([...dash]);
-  g.beginPath();
-  g.ellipse(...center, ...radii, 0, 0, 2 * Math.PI);
-  g.stroke();
-  g.restore();
+function ring(g, colour, thick, center, radii, style = {}) {
+  stroke(g, colour, thick, style, () => {
+    g.ellipse(...center, ...radii, 0, 0, 2 * Math.PI);
+  });
 }
 function diamond(g, x, y, fill, edge) {
   g.fillStyle = fill;

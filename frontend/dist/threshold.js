@@ -41,16 +41,21 @@ function paint(canvas, images, [channels, height, width], i = 0) {
   }
   g.putImageData(image, 0, 0);
 }
-function line(g, colour, thick, points, { dash = [], alpha = 1 } = {}) {
+function stroke(g, colour, thick, { dash = [], alpha = 1 }, path) {
   g.save();
   g.strokeStyle = colour;
   g.lineWidth = thick;
   g.globalAlpha = alpha;
   g.setLineDash([...dash]);
   g.beginPath();
-  for (const [x, y] of points) g.lineTo(x, y);
+  path();
   g.stroke();
   g.restore();
+}
+function line(g, colour, thick, points, style = {}) {
+  stroke(g, colour, thick, style, () => {
+    for (const [x, y] of points) g.lineTo(x, y);
+  });
 }
 function segment(g, colour, thick, from, to, style = {}) {
   line(g, colour, thick, [from, to], style);

@@ -313,16 +313,21 @@ function prepare(canvas, theme) {
 function resize(canvas, width, height) {
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
 }
-function line(g, colour, thick, points, { dash = [], alpha = 1 } = {}) {
+function stroke(g, colour, thick, { dash = [], alpha = 1 }, path) {
   g.save();
   g.strokeStyle = colour;
   g.lineWidth = thick;
   g.globalAlpha = alpha;
   g.setLineDash([...dash]);
   g.beginPath();
-  for (const [x, y] of points) g.lineTo(x, y);
+  path();
   g.stroke();
   g.restore();
+}
+function line(g, colour, thick, points, style = {}) {
+  stroke(g, colour, thick, style, () => {
+    for (const [x, y] of points) g.lineTo(x, y);
+  });
 }
 function segment(g, colour, thick, from, to, style = {}) {
   line(g, colour, thick, [from, to], style);
@@ -336,16 +341,10 @@ function write({ g, theme }, text, x, y, { align = "left", alpha = MUTED, bold =
   g.fillText(text, x, y);
   g.restore();
 }
-function ring(g, colour, thick, center, radii, { dash = [], alpha = 1 } = {}) {
-  g.save();
-  g.strokeStyle = colour;
-  g.lineWidth = thick;
-  g.globalAlpha = alpha;
-  g.setLineDash([...dash]);
-  g.beginPath();
-  g.ellipse(...center, ...radii, 0, 0, 2 * Math.PI);
-  g.stroke();
-  g.restore();
+function ring(g, colour, thick, center, radii, style = {}) {
+  stroke(g, colour, thick, style, () => {
+    g.ellipse(...center, ...radii, 0, 0, 2 * Math.PI);
+  });
 }
 function disc(g, x, y, radius, fill, edge, thick) {
   g.fillStyle = fill;

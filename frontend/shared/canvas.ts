@@ -78,13 +78,13 @@ export interface LineStyle {
   alpha?: number;
 }
 
-/** A line through points. */
-export function line(
+/** A path in a style of its own. */
+function stroke(
   g: Context,
   colour: string,
   thick: number,
-  points: readonly Point[],
-  { dash = [], alpha = 1 }: LineStyle = {},
+  { dash = [], alpha = 1 }: LineStyle,
+  path: () => void,
 ): void {
   g.save();
   g.strokeStyle = colour;
@@ -92,9 +92,16 @@ export function line(
   g.globalAlpha = alpha;
   g.setLineDash([...dash]);
   g.beginPath();
-  for (const [x, y] of points) g.lineTo(x, y);
+  path();
   g.stroke();
   g.restore();
+}
+
+/** A line through points. */
+export function line(g: Context, colour: string, thick: number, points: readonly Point[], style: LineStyle = {}): void {
+  stroke(g, colour, thick, style, () => {
+    for (const [x, y] of points) g.lineTo(x, y);
+  });
 }
 
 /** A line from one point to another. */
@@ -153,17 +160,11 @@ export function ring(
   thick: number,
   center: Point,
   radii: Point,
-  { dash = [], alpha = 1 }: LineStyle = {},
+  style: LineStyle = {},
 ): void {
-  g.save();
-  g.strokeStyle = colour;
-  g.lineWidth = thick;
-  g.globalAlpha = alpha;
-  g.setLineDash([...dash]);
-  g.beginPath();
-  g.ellipse(...center, ...radii, 0, 0, 2 * Math.PI);
-  g.stroke();
-  g.restore();
+  stroke(g, colour, thick, style, () => {
+    g.ellipse(...center, ...radii, 0, 0, 2 * Math.PI);
+  });
 }
 
 /** The mark of a poison. */
