@@ -15,14 +15,19 @@ import signal, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from lgm.utils.shutdown import end_soon_after_signals
 
-end_soon_after_signals(lambda number: signal.default_int_handler, stop=lambda: print("told", flush=True))
+# One write a line: print writes the end of the line by itself, and two threads speak here.
+def say(line):
+    sys.stdout.write(line + "\\n")
+    sys.stdout.flush()
+
+end_soon_after_signals(lambda number: signal.default_int_handler, stop=lambda: say("told"))
 pool = ThreadPoolExecutor(1)
 pool.submit(time.sleep, 600)
 try:
-    print("begun", flush=True)
+    say("begun")
     time.sleep(600)
 except KeyboardInterrupt:
-    print("interrupted", flush=True)
+    say("interrupted")
 """
 USUAL = """
 import signal, time
