@@ -3,9 +3,7 @@
 Crafting takes seconds and does not depend on T; everything after it takes milliseconds.
 """
 
-import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +11,7 @@ from lgm.config import DefenseConfig
 from lgm.data.base import Split
 from lgm.defense.experiment import Experiment
 from lgm.defense.finetune import Examples, LinearHead, fine_tune, mix
-from lgm.defense.report import ARMS, FILTERS
+from lgm.defense.report import ARMS, FILTERS, ArmReport, ByArm, ExampleReport, FalsePositiveRates
 from lgm.defense.trials import Trial
 from lgm.detection.thresholds import conformal_fpr, is_removed, nominal_fpr
 from lgm.models.card import Card
@@ -124,14 +122,13 @@ class Attack:
         threshold = self.threshold if threshold is None else threshold
         mixed = self.mixed
         removed = is_removed(mixed.score, threshold)
-        sets = dict(zip(ARMS, (self.clean, mixed, mixed[~removed]), strict=True))
-        arms = {
-            name: self._arm(fine_tune(those, self.config.strength)) if len(those) else None
-            for name, those in sets.items()
-        }
-        return Demonstration(threshold, removed, mixed.poisoned, arms)
+        sets = zip(ARMS, (self.clean, mixed, mixed[~removed]), strict=True)
+        return Demonstration(threshold, removed, mixed.poisoned, {name: self._arm(those) for name, those in sets})
 
-    def _arm(self, head: LinearHead) -> Arm:
+    def _arm(self, examples: Examples) -> Arm | None:
+        if not len(examples):
+            return None
+        head = fine_tune(examples, self.config.strength)
         return Arm(
             predicted=int(head(self.target.z)[0]),
             accuracy=float((head(self.held_out.z) == self.held_out.labels).mean()),
@@ -144,45 +141,37 @@ class Attack:
         places = np.stack(np.meshgrid(*self.grid()), axis=-1)
         return head(places * self.scale).astype(np.uint8)
 
-    def rates(self, threshold: float) -> dict[str, float]:
-        """The share of clean images that T removes, by three ways of knowing it.
+    def rates(self, threshold: float) -> FalsePositiveRates:
+        """The share of clean images that T (nats) removes, by three ways of knowing it."""
+        return FalsePositiveRates(
+            nominal=nominal_fpr(threshold, self.peak, len(self.scale)),
+            calibrated=conformal_fpr(threshold, self.calibration),
+            empirical=float(is_removed(self.fresh, threshold).mean()),
+        )
 
-        Returns:
-            ``nominal``: if features were exactly Gaussian; ``calibrated``: what calibration vouches for, if fresh
-            images are like those that calibrated; ``empirical``: of the fresh images at hand.
-        """
-        return {
-            "nominal": nominal_fpr(threshold, self.peak, len(self.scale)),
-            "calibrated": conformal_fpr(threshold, self.calibration),
-            "empirical": float(is_removed(self.fresh, threshold).mean()),
-        }
-
-    def to_dict(self, shown: Demonstration) -> dict[str, Any]:
-        """Plain values for JSON; None stands for an infinite T and for a model that could not be."""
+    def report(self, shown: Demonstration) -> ExampleReport:
+        """The attack and what T does to it, in numbers."""
         config, trial = self.config, self.trial
-        return {
-            "model": self.model,
-            "data": self.data,
-            "task": config.task,
-            "seed": config.seed,
-            "beta": config.beta,
-            "clean_per_class": config.clean,
-            "poisons": config.poisons,
-            "base_class": trial.base_class,
-            "target_class": trial.target_class,
-            "target": trial.target,
-            "bases": trial.bases.tolist(),
-            "filter": FILTERS[self.density],
-            "threshold": shown.threshold if math.isfinite(shown.threshold) else None,
-            "poisons_collided": int(self.collided.sum()),
-            "poisons_removed": shown.poisons_removed,
-            "clean_removed": shown.clean_removed,
-            "false_positive_rate": self.rates(shown.threshold),
-            "arms": {
-                name: arm and {"target_predicted": arm.predicted, "accuracy": arm.accuracy}
-                for name, arm in shown.arms.items()
-            },
-        }
+        return ExampleReport(
+            model=self.model,
+            data=self.data,
+            task=config.task,
+            seed=config.seed,
+            beta=config.beta,
+            clean_per_class=config.clean,
+            poisons=config.poisons,
+            base_class=trial.base_class,
+            target_class=trial.target_class,
+            target=trial.target,
+            bases=trial.bases,
+            filter=FILTERS[self.density],
+            threshold=shown.threshold,
+            poisons_collided=int(self.collided.sum()),
+            poisons_removed=shown.poisons_removed,
+            clean_removed=shown.clean_removed,
+            false_positive_rate=self.rates(shown.threshold),
+            arms=ByArm(*(arm and ArmReport(arm.predicted, arm.accuracy) for arm in map(shown.arms.get, ARMS))),
+        )
 
 
 def stage(

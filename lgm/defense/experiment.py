@@ -5,27 +5,25 @@ network stays frozen and a new head is trained on its features, which is transfe
 its layers are trained. The filter always asks the network as it was before.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from lgm.attacks.cache import craft_cached
 from lgm.config import FPR_GRID, GAMMA_GRID, DefenseConfig, PoisonConfig
 from lgm.data.base import Split
 from lgm.defense.finetune import Examples, fine_tune, fine_tune_layers, mix
-from lgm.defense.report import UNTOUCHED, DefenseReport, Filtered
+from lgm.defense.report import DefenseReport
+from lgm.defense.summary import FilteredTrial, FineTuned, TrialResult, summarize
 from lgm.defense.trials import Trial, draw_trials
 from lgm.detection.gaussian import Score, fit_density
 from lgm.detection.thresholds import conformal_threshold, is_removed
 from lgm.models.card import Card
-from lgm.models.classifier import Classifier, device_of
-from lgm.models.scoring import embed, require_mixture
-from lgm.stats.intervals import Estimate, mean_interval, share_over_trials
+from lgm.models.classifier import Classifier
+from lgm.models.scoring import embed, own_density, require_mixture
 from lgm.utils.progress import OnStep, part
 
 Predict = Callable[[Examples], np.ndarray]  # N examples -> labels (N,)
@@ -34,19 +32,6 @@ Predict = Callable[[Examples], np.ndarray]  # N examples -> labels (N,)
 def keep_likely(examples: Examples, threshold: float) -> Examples:
     """D_w: what scores above T. Source: algorithm 1, step 5."""
     return examples[~is_removed(examples.score, threshold)]
-
-
-def successes(predicted: np.ndarray, control: np.ndarray, base: np.ndarray, target: np.ndarray) -> tuple[int, int]:
-    """How many attacks succeed, and of how many: see `ATTACK_SUCCESS`.
-
-    Args:
-        predicted: (N,) label that the fine-tuned model gives each target.
-        control: (N,) label that the clean control gives it.
-        base: (N,) the base's label.
-        target: (N,) the true label.
-    """
-    counts = control == target
-    return int((counts & (predicted == base)).sum()), int(counts.sum())
 
 
 def defend(
@@ -167,17 +152,8 @@ class CraftedTrials:
     examples: Examples
     collided: np.ndarray
 
-
-@dataclass(frozen=True)
-class _Result:
-    """Of one trial: what each model says of the target, its accuracy, and what the filter removes at each rate."""
-
-    predicted: dict[str | float, int]  # by arm; of the filtered one, by rate
-    accuracy: dict[str | float, float]
-    removed: dict[float, np.ndarray]  # of D_t
-    poisoned: np.ndarray
-    thresholds: dict[float, float]
-    fresh_removed: dict[float, int]
+    def __getitem__(self, index: np.ndarray) -> "CraftedTrials":
+        return CraftedTrials(self.examples[index], self.collided[index])
 
 
 class Experiment:
@@ -267,52 +243,37 @@ class Experiment:
         alone = config.gamma or config.layers == "all"  # one T is aimed at; a network for each rate takes long
         rates = (config.fpr,) if alone else tuple(sorted({*fprs, config.fpr}))
         results = [
-            self._run(trial, own, poisons.examples[index], rates)
+            self._run(trial, own, poisons[index], rates)
             for trial, own, index in zip(trials, self.filters, mine, strict=True)
         ]
-        base, target = (np.array([getattr(t, name) for t in trials]) for name in ("base_class", "target_class"))
-        said = {arm: np.array([result.predicted[arm] for result in results]) for arm in results[0].predicted}
-        right = {arm: np.array([result.accuracy[arm] for result in results]) for arm in results[0].accuracy}
-        hits = {arm: successes(labels, said["clean"], base, target) for arm, labels in said.items()}
-        arms = ("clean", "unfiltered")
-        return DefenseReport(
-            config=config,
-            model=self.card.name,
-            data=self.split.name,
-            weights_sha256=self.card.weights_sha256,
-            data_sha256=self.split.sha256,
-            filter=self.density,
-            calibration=float(np.mean([len(own.calibration) for own in self.filters])),
-            n=hits["clean"][1],
-            control_hits={arm: hits[arm][0] for arm in (*arms, UNTOUCHED)},
-            control_accuracy={arm: float(right[arm].mean()) for arm in arms},
-            unfiltered_lost=Estimate(*mean_interval(right["clean"] - right["unfiltered"])),
-            collided=float(poisons.collided[mine].mean()) if mine.size else math.nan,
-            poisons_total=mine.size,
-            clean_total=sum(len(trial.clean) for trial in trials),
-            by_fpr={rate: _filtered(rate, results, trials, right, hits[rate][0]) for rate in rates},
+        return summarize(config, self.card, self.split, self.density, results)
+
+    def _run(self, trial: Trial, own: TrialFilter, poisons: CraftedTrials, rates: Sequence[float]) -> TrialResult:
+        clean, fresh = own.scored(self.images[trial.clean]), own.scored(self.images[trial.fresh]).score
+        mixed, untouched = (mix(clean, own.scored(each)) for each in (poisons.examples, self.images[trial.bases]))
+        return TrialResult(
+            trial=trial,
+            clean=self._evaluated(clean, trial),
+            unfiltered=self._evaluated(mixed, trial),
+            untouched=self._evaluated(untouched, trial),
+            filtered={rate: self._filtered(trial, mixed, fresh, own.threshold(rate)) for rate in rates},
+            poisoned=mixed.poisoned,
+            collided=poisons.collided,
+            calibration_images=len(own.calibration),
         )
 
-    def _run(self, trial: Trial, own: TrialFilter, poisons: Examples, rates: Sequence[float]) -> _Result:
-        clean, held_out = own.scored(self.images[trial.clean]), self.images[trial.evaluation]
-        mixed = mix(clean, own.scored(poisons))
-        thresholds = {rate: own.threshold(rate) for rate in rates}
-        examples: dict[str | float, Examples] = {
-            "clean": clean,
-            "unfiltered": mixed,
-            UNTOUCHED: mix(clean, own.scored(self.images[trial.bases])),
-            **{rate: keep_likely(mixed, threshold) for rate, threshold in thresholds.items()},
-        }
-        fitted = {arm: self._fine_tune(those) for arm, those in examples.items()}
-        target, fresh = self.images[[trial.target]], own.scored(self.images[trial.fresh]).score
-        return _Result(
-            predicted={arm: int(predict(target)[0]) for arm, predict in fitted.items()},
-            accuracy={arm: float((predict(held_out) == held_out.labels).mean()) for arm, predict in fitted.items()},
-            removed={rate: is_removed(mixed.score, threshold) for rate, threshold in thresholds.items()},
-            poisoned=mixed.poisoned,
-            thresholds=thresholds,
-            fresh_removed={rate: int(is_removed(fresh, threshold).sum()) for rate, threshold in thresholds.items()},
+    def _filtered(self, trial: Trial, mixed: Examples, fresh: np.ndarray, threshold: float) -> FilteredTrial:
+        return FilteredTrial(
+            model=self._evaluated(keep_likely(mixed, threshold), trial),
+            threshold=threshold,
+            removed=is_removed(mixed.score, threshold),
+            fresh_removed=int(is_removed(fresh, threshold).sum()),
         )
+
+    def _evaluated(self, examples: Examples, trial: Trial) -> FineTuned:
+        predict, held_out = self._fine_tune(examples), self.images[trial.evaluation]
+        accuracy = float((predict(held_out) == held_out.labels).mean())
+        return FineTuned(int(predict(self.images[[trial.target]])[0]), accuracy)
 
     def _fine_tune(self, examples: Examples) -> Predict:
         head = fine_tune(examples, self.config.strength)
@@ -322,47 +283,8 @@ class Experiment:
         return lambda those: network(those.pixels)
 
 
-def _filtered(
-    rate: float, results: Sequence[_Result], trials: Sequence[Trial], right: dict[str | float, np.ndarray], hits: int
-) -> Filtered:
-    """One rate, over all trials."""
-    counts = {
-        kind: np.array([(r.removed[rate][r.poisoned == kind].sum(), (r.poisoned == kind).sum()) for r in results])
-        for kind in (True, False)
-    }
-    fresh = sum(result.fresh_removed[rate] for result in results) / sum(len(trial.fresh) for trial in trials)
-    return Filtered(
-        threshold=float(np.median([result.thresholds[rate] for result in results])),
-        hits=hits,
-        accuracy=float(right[rate].mean()),
-        accuracy_lost=Estimate(*mean_interval(right["clean"] - right[rate])),
-        poisons_removed=int(counts[True][:, 0].sum()),
-        poisons_share=share_over_trials(*counts[True].T),
-        clean_removed=int(counts[False][:, 0].sum()),
-        clean_share=share_over_trials(*counts[False].T),
-        measured_fpr=fresh,
-    )
-
-
 def _examples(z: np.ndarray, labels: np.ndarray, pixels: np.ndarray, *, poisoned: bool) -> Examples:
     return Examples(z, labels, np.full(len(z), np.nan), np.full(len(z), poisoned), pixels)
-
-
-def own_density(model: Classifier) -> Score:
-    """Log p(z | y) of the network's own Gaussians, for features that its ``feature_scale`` has rescaled.
-
-    Raises:
-        ValueError: a softmax network, which has none.
-    """
-    mixture, device = require_mixture(model), device_of(model)
-    scale = model.feature_scale.cpu().numpy()
-
-    def score(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        points = torch.from_numpy(z / scale).to(device)
-        with torch.inference_mode():
-            return mixture.log_likelihood(points, torch.from_numpy(labels).to(device)).cpu().numpy()
-
-    return score
 
 
 def watermark(bases: Split, targets: Split, opacity: float) -> Split:

@@ -1,23 +1,57 @@
-"""What an experiment on fine-tuning found, by filter rate."""
+"""What an experiment on fine-tuning found, by filter rate: the record that is stored, printed and shown."""
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Generic, TypeVar
 
-from lgm.config import ATTACK_REVISION, DefenseConfig
+import numpy as np
+
+from lgm.config import DefenseConfig
 from lgm.stats.intervals import Estimate, wilson_interval
-from lgm.utils.json import plain
+from lgm.utils.codec import Inline, Interval, WithInterval
 
+T = TypeVar("T")
 ATTACK_SUCCESS = (
     "share of the targets, among those that the clean control classifies correctly, "
     "to which the fine-tuned model gives the label of the base"
 )
-UNTOUCHED = "untouched"  # fine-tuned on D_f and the bases as they were
 ARMS = ("clean", "unfiltered", "filtered")  # fine-tuned on D_f, on D_t, on D_w
 FILTERS = {
     "own": "log-likelihood under the Gaussian of the claimed label that the network was trained with",
     "fitted": "log-density of a full Gaussian that was fitted afterwards to clean features of the claimed label",
 }
+Success = Annotated[T, Interval("interval")]  # attack success: the files call its interval just that
+
+
+def attack_success(hits: int, n: int) -> Estimate:
+    """Share of n attacks that succeed, with its 95 % Wilson interval; NaN if n is 0. See `ATTACK_SUCCESS`."""
+    if not n:
+        return Estimate(math.nan, math.nan, math.nan)
+    return Estimate(hits / n, *wilson_interval(hits, n))
+
+
+@dataclass(frozen=True)
+class ByArm(Generic[T]):
+    """A value for each arm: fine-tuned on D_f, on D_t, and on D_w, which is D_t filtered."""
+
+    clean: T
+    unfiltered: T
+    filtered: T
+
+
+@dataclass(frozen=True)
+class AccuracyLost:
+    """Accuracy of the clean control minus that of the other arms; the intervals are over trials."""
+
+    unfiltered: Estimate
+    filtered: Estimate
+
+
+@dataclass(frozen=True)
+class UntouchedBases:
+    """Attack success with the bases in place of the poisons: more images of a class may by themselves move a border."""
+
+    attack_success: Success[Estimate]
 
 
 @dataclass(frozen=True)
@@ -25,6 +59,7 @@ class Filtered:
     """What the filter does to the attack at one wanted false-positive rate. Shares in [0, 1], intervals of 95 %.
 
     Attributes:
+        attack_success: See `ATTACK_SUCCESS`.
         threshold: T in nats, the median over trials; removed is score <= T.
         hits: Targets that get the base's label although D_t was filtered.
         accuracy: Mean over trials, on clean images that nothing was fine-tuned on.
@@ -34,14 +69,15 @@ class Filtered:
         measured_fpr: Share that T removes of all clean images that had no part in calibrating it.
     """
 
+    attack_success: Success[Estimate]
     threshold: float
     hits: int
     accuracy: float
-    accuracy_lost: Estimate
+    accuracy_lost: WithInterval[Estimate]
     poisons_removed: int
-    poisons_share: Estimate
+    poisons_share: WithInterval[Estimate]
     clean_removed: int
-    clean_share: Estimate
+    clean_share: WithInterval[Estimate]
     measured_fpr: float
 
 
@@ -50,37 +86,46 @@ class DefenseReport:
     """What the attack does without the filter and with it. Shares in [0, 1], intervals of 95 %, over trials.
 
     Attributes:
-        config: The setting.
         model, data: Names of network and split.
         weights_sha256, data_sha256: Their hashes.
-        filter: Key of `FILTERS`.
-        calibration: Clean images that T is calibrated on in a trial; the mean.
+        attack_revision: `lgm.config.ATTACK_REVISION` when it was measured; None if unknown.
+        config: The setting. Its density is not stored: ``filter`` says which it was.
+        filter: What scores the images: of `FILTERS`.
+        threshold, poisons_removed, clean_removed, measured_fpr: See `Filtered`: at the setting's own rate.
+        calibration_images: Clean images that T is calibrated on in a trial; the mean.
+        definition: `ATTACK_SUCCESS`.
+        attack_success: By arm; NaN if no target counts.
         n: Targets that count: the clean control classifies them correctly.
-        control_hits: Of these, how many get the base's label by the clean control itself, without the filter
-            ("unfiltered"), and with the bases in place of the poisons made of them (`UNTOUCHED`), for more images of
-            one class may by themselves move a border.
-        control_accuracy: As `Filtered.accuracy`, of the clean control and without the filter.
-        unfiltered_lost: As `Filtered.accuracy_lost`, without the filter.
+        untouched_bases: Attack success without poisons.
+        accuracy: As `Filtered.accuracy`, by arm.
+        accuracy_lost: As `Filtered.accuracy_lost`, by arm.
         collided: Share of the poisons that the network takes for the target's class; NaN without poisons.
         poisons_total, clean_total: Images of D_p and of D_f, over all trials.
         by_fpr: By the false-positive rate that T was calibrated for; the setting's is among them. It is the only one
             for an attacker who knows of the filter, and so aims at one T, and where all layers are fine-tuned.
     """
 
-    config: DefenseConfig
     model: str
-    data: str
     weights_sha256: str
+    data: str
     data_sha256: str
+    attack_revision: int | None
+    config: Annotated[DefenseConfig, Inline(without=("density",))]
     filter: str
-    calibration: float
+    threshold: float
+    calibration_images: float
+    definition: str
+    attack_success: Success[ByArm[Estimate]]
     n: int
-    control_hits: dict[str, int]
-    control_accuracy: dict[str, float]
-    unfiltered_lost: Estimate
+    untouched_bases: UntouchedBases
+    accuracy: ByArm[float]
+    accuracy_lost: WithInterval[AccuracyLost]
     collided: float
+    poisons_removed: int
     poisons_total: int
+    clean_removed: int
     clean_total: int
+    measured_fpr: float
     by_fpr: dict[float, Filtered]
 
     @property
@@ -88,74 +133,52 @@ class DefenseReport:
         """At the setting's own rate."""
         return self.by_fpr[self.config.fpr]
 
-    @property
-    def hits(self) -> dict[str, int]:
-        """Successful attacks by arm, and for the untouched bases."""
-        return {**self.control_hits, "filtered": self.filtered.hits}
 
-    @property
-    def attack_success(self) -> dict[str, float]:
-        """See `ATTACK_SUCCESS`; by arm, and for the untouched bases. NaN if no target counts."""
-        return {arm: self._success(hits).value for arm, hits in self.hits.items()}
+@dataclass(frozen=True)
+class FalsePositiveRates:
+    """The share of clean images that a T removes.
 
-    @property
-    def interval(self) -> dict[str, tuple[float, float]]:
-        """95 % Wilson intervals of the attack success; NaN if no target counts."""
-        return {arm: self._success(hits)[1:] for arm, hits in self.hits.items()}
+    Attributes:
+        nominal: If features were exactly Gaussian.
+        calibrated: What calibration vouches for, if fresh images are like those that calibrated.
+        empirical: Of the fresh images at hand.
+    """
 
-    @property
-    def accuracy(self) -> dict[str, float]:
-        """Mean over trials, by arm."""
-        return {**self.control_accuracy, "filtered": self.filtered.accuracy}
+    nominal: float
+    calibrated: float
+    empirical: float
 
-    @property
-    def accuracy_lost(self) -> dict[str, Estimate]:
-        """Accuracy of the clean control minus that of the other arms."""
-        return {"unfiltered": self.unfiltered_lost, "filtered": self.filtered.accuracy_lost}
 
-    def _success(self, hits: int) -> Estimate:
-        if not self.n:
-            return Estimate(math.nan, math.nan, math.nan)
-        return Estimate(hits / self.n, *wilson_interval(hits, self.n))
+@dataclass(frozen=True)
+class ArmReport:
+    """A fine-tuned model of an example: the label that it gives the target, and its accuracy on held-out images."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; None stands for what is not a number."""
-        success, interval, lost = self.attack_success, self.interval, self.accuracy_lost
-        values = {
-            "model": self.model,
-            "weights_sha256": self.weights_sha256,
-            "data": self.data,
-            "data_sha256": self.data_sha256,
-            "attack_revision": ATTACK_REVISION,
-            **asdict(self.config),
-            "filter": FILTERS[self.filter],
-            "threshold": self.filtered.threshold,
-            "calibration_images": self.calibration,
-            "definition": ATTACK_SUCCESS,
-            "attack_success": {arm: success[arm] for arm in ARMS},
-            "interval": {arm: interval[arm] for arm in ARMS},
-            "n": self.n,
-            "untouched_bases": {"attack_success": success[UNTOUCHED], "interval": interval[UNTOUCHED]},
-            "accuracy": self.accuracy,
-            "accuracy_lost": {arm: each.value for arm, each in lost.items()},
-            "accuracy_lost_interval": {arm: each[1:] for arm, each in lost.items()},
-            "collided": self.collided,
-            "poisons_removed": self.filtered.poisons_removed,
-            "poisons_total": self.poisons_total,
-            "clean_removed": self.filtered.clean_removed,
-            "clean_total": self.clean_total,
-            "measured_fpr": self.filtered.measured_fpr,
-            "by_fpr": {f"{fpr:g}": self._at(each) for fpr, each in self.by_fpr.items()},
-        }
-        del values["density"]  # `filter` says which it was
-        return plain(values)
+    target_predicted: int
+    accuracy: float
 
-    def _at(self, filtered: Filtered) -> dict[str, Any]:
-        values: dict[str, Any] = {"attack_success": filtered.hits / self.n if self.n else math.nan}
-        values["interval"] = self._success(filtered.hits)[1:]
-        for name, value in vars(filtered).items():
-            if isinstance(value, Estimate):
-                values |= {name: value.value, f"{name}_interval": value[1:]}
-            else:
-                values[name] = value
-        return values
+
+@dataclass(frozen=True)
+class ExampleReport:
+    """An attack and what T does to it, for a file; the names are those of `lgm.defense.example.Attack` and `DefenseConfig`.
+
+    An infinite T is stored as null; an arm is None where the filter has left nothing to fine-tune on.
+    """
+
+    model: str
+    data: str
+    task: str
+    seed: int
+    beta: float
+    clean_per_class: int
+    poisons: int
+    base_class: int
+    target_class: int
+    target: int
+    bases: np.ndarray
+    filter: str
+    threshold: float
+    poisons_collided: int
+    poisons_removed: int
+    clean_removed: int
+    false_positive_rate: FalsePositiveRates
+    arms: ByArm[ArmReport | None]

@@ -2,18 +2,18 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 
 from lgm.config import FPR_GRID
 from lgm.detection.filters import DETECTORS, Detector, FilterInputs
-from lgm.detection.metrics import Rates, Roc, rates_of, roc
+from lgm.detection.metrics import Roc, rates_of, roc
 from lgm.detection.thresholds import is_removed
 from lgm.stats.bootstrap import resample
 from lgm.stats.intervals import Estimate, hull, paired_interval, percent_text, percentile_interval
-from lgm.utils.json import plain
+from lgm.utils.codec import NOT_STORED, Inline, WithInterval
 
 BETTER, AS_GOOD, WORSE = "better", "as good", "worse"
 MIXED, UNDECIDED, REFERENCE = "better at one rate, worse at the other", "not decided", "reference"
@@ -55,54 +55,27 @@ class Result:
     """What a detector does to a group of poisons.
 
     Attributes:
-        curve: ROC over all clean images and these poisons.
-        rates: AUC and TPRs, by the same routine as everywhere: `lgm.detection.metrics.rates`.
-        fpr: The rate that was asked for, one of those in ``rates``.
+        n: How many poisons.
+        auc: Area under the ROC curve over all clean images and these poisons.
+        fpr: The rate that was asked for.
+        tpr: Share of the poisons that is caught at ``fpr``.
+        tpr_at_fpr: The same at each rate of `lgm.config.FPR_GRID` and at ``fpr``; `lgm.detection.metrics.rates`.
         difference: AUC minus that of the reference on the same images, with its paired interval; no interval (NaN)
             where all resamples are equal.
         tpr_difference: By FPR of `DECIDING`, TPR minus that of the reference; paired. Empty for the reference itself.
         verdict: `verdict_of` these; or `REFERENCE`.
+        curve: The ROC curve; None if it was read from a file.
     """
 
-    curve: Roc
-    rates: Rates
+    n: int
+    auc: WithInterval[Estimate]
     fpr: float
+    tpr: WithInterval[Estimate]
+    tpr_at_fpr: WithInterval[dict[float, Estimate]]
     difference: Estimate
     tpr_difference: dict[float, Estimate]
     verdict: str
-
-    @property
-    def n(self) -> int:
-        """How many poisons."""
-        return self.rates.n
-
-    @property
-    def auc(self) -> Estimate:
-        """Area under the ROC curve."""
-        return self.rates.auc
-
-    @property
-    def tpr(self) -> Estimate:
-        """Share of the poisons that is caught at ``fpr``."""
-        return self.rates.tpr[self.fpr]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, without the curve."""
-        return plain(
-            {
-                "n": self.n,
-                "auc": self.auc.value,
-                "auc_interval": self.auc[1:],
-                "fpr": self.fpr,
-                "tpr": self.tpr.value,
-                "tpr_interval": self.tpr[1:],
-                "tpr_at_fpr": {f"{fpr:g}": tpr.value for fpr, tpr in self.rates.tpr.items()},
-                "tpr_at_fpr_interval": {f"{fpr:g}": tpr[1:] for fpr, tpr in self.rates.tpr.items()},
-                "difference": self.difference,
-                "tpr_difference": {f"{fpr:g}": difference for fpr, difference in self.tpr_difference.items()},
-                "verdict": self.verdict,
-            }
-        )
+    curve: Roc | None = field(default=None, metadata=NOT_STORED)
 
 
 @dataclass(frozen=True)
@@ -110,28 +83,19 @@ class Comparison:
     """How a detector fares.
 
     Attributes:
-        detector: Which.
+        key, title, source, trusts: Of the `Detector`.
         against: Title of the reference: the likelihood, or for a network without one the Gaussian fitted afterwards.
         overall: Over all poisons.
         collided: Over those that collide; None if none does.
     """
 
-    detector: Detector
+    key: str
+    title: str
+    source: str
+    trusts: str
     against: str
-    overall: Result
+    overall: Annotated[Result, Inline()]
     collided: Result | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: over all poisons, and as ``collided`` over those that do."""
-        return {
-            "key": self.detector.key,
-            "title": self.detector.title,
-            "source": self.detector.source,
-            "trusts": self.detector.trusts,
-            "against": self.against,
-            **self.overall.to_dict(),
-            "collided": self.collided and self.collided.to_dict(),
-        }
 
 
 def compare(evidence: FilterInputs, seed: int = 1, *, resamples: int = 1000, fpr: float = 0.01) -> list[Comparison]:
@@ -167,7 +131,11 @@ def compare(evidence: FilterInputs, seed: int = 1, *, resamples: int = 1000, fpr
     overall = judged(evidence.poisoned)
     collided = judged(evidence.collided) if evidence.collided.any() else {}
     against = DETECTORS[usable[0]].title
-    return [Comparison(DETECTORS[key], against, overall[key], collided.get(key)) for key in scores]
+    return [_comparison(DETECTORS[key], against, overall[key], collided.get(key)) for key in scores]
+
+
+def _comparison(detector: Detector, against: str, overall: Result, collided: Result | None) -> Comparison:
+    return Comparison(detector.key, detector.title, detector.source, detector.trusts, against, overall, collided)
 
 
 def _results(
@@ -189,13 +157,17 @@ def _results(
             rate: _tpr_difference(caught[key][i], caught[first][i], tprs[i]) for i, rate in enumerate(DECIDING)
         }
         auc_span = percentile_interval(auc) if np.ptp(auc) else (math.nan, math.nan)
+        rates = rates_of(curve, clean[key], poison[key], {*FPR_GRID, fpr})
         results[key] = Result(
-            curve=curve,
-            rates=rates_of(curve, clean[key], poison[key], {*FPR_GRID, fpr}),
+            n=rates.n,
+            auc=rates.auc,
             fpr=fpr,
+            tpr=rates.tpr[fpr],
+            tpr_at_fpr=rates.tpr,
             difference=Estimate(curve.auc - curves[first].auc, *auc_span),
             tpr_difference={} if key == first else tpr_difference,
             verdict=REFERENCE if key == first else verdict_of(tpr_difference),
+            curve=curve,
         )
     return results
 
@@ -235,11 +207,11 @@ def _verdict_on(results: Sequence[tuple[Comparison, Result]], group: str) -> str
 
     def named() -> Iterator[str]:
         for verdict in (BETTER, AS_GOOD, MIXED, UNDECIDED, WORSE):
-            titles = [c.detector.title for c, r in others if r.verdict == verdict]
+            titles = [c.title for c, r in others if r.verdict == verdict]
             if titles:
                 yield f"{verdict}: {', '.join(titles)}"
 
-    tpr = reference.rates.tpr
+    tpr = reference.tpr_at_fpr
     rates = " and ".join(f"{percent_text(tpr[fpr].value)} at {100 * fpr:g} % FPR" for fpr in DECIDING)
     group = group.format(n=reference.n)
-    return f"Of {group}, {first.detector.title} catches {rates}. The others are {'; '.join(named())}."
+    return f"Of {group}, {first.title} catches {rates}. The others are {'; '.join(named())}."

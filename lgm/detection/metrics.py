@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from lgm.config import FPR_GRID
 from lgm.detection.thresholds import below, empirical_threshold, finite_scores, is_removed
 from lgm.stats.bootstrap import tpr_interval
 from lgm.stats.intervals import Estimate, auc_interval
-from lgm.utils.json import plain
+from lgm.utils.codec import WithInterval
 
 
 @dataclass(frozen=True)
@@ -132,38 +131,37 @@ def rates_of(curve: Roc, clean_score: np.ndarray, poison_score: np.ndarray, fprs
 
 @dataclass(frozen=True)
 class DetectionReport:
-    """The numbers by which the filter is judged.
+    """The numbers by which the filter is judged: over all poisons, and over those that collide.
+
+    A poison that does not collide has not reached the target's class, and is harder to tell from clean images. Whether
+    it does harm is not measured here.
 
     Attributes:
-        clean: How many clean images.
-        n_collided: How many poisons the network takes for the target's class; None where that is unknown.
-        overall: Over all poisons.
-        collided: Over those that collide; None if none is known to. A poison that does not collide has not reached the
-            target's class, and is harder to tell from clean images. Whether it does harm is not measured here.
-        thresholds: T by FPR, nats: `empirical_threshold`.
-        at: What T does at the FPR that was asked for.
+        clean, poisons: How many.
+        collided: How many poisons the network takes for the target's class; None where that is unknown.
+        auc, auc_collided: See `Rates.auc`; None if no poison is known to collide.
+        tpr_at_fpr, tpr_at_fpr_collided: See `Rates.tpr`.
+        threshold_at_fpr: T by FPR, nats: `empirical_threshold`.
+        threshold, fpr, tpr, precision, caught, missed, wrongly_removed, kept: `Outcome` of T for the FPR asked for; an
+            infinite T is stored as null.
     """
 
     clean: int
-    n_collided: int | None
-    overall: Rates
-    collided: Rates | None
-    thresholds: dict[float, float]
-    at: Outcome
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; None where nothing is known, and for a T that is no number."""
-        at, report = self.at, {"clean": self.clean, "poisons": self.overall.n, "collided": self.n_collided}
-        for of, group in (("", self.overall), ("_collided", self.collided)):
-            report |= {
-                f"auc{of}": group and group.auc.value,
-                f"auc{of}_interval": group and group.auc[1:],
-                f"tpr_at_fpr{of}": {f"{fpr:g}": group and group.tpr[fpr].value for fpr in self.thresholds},
-                f"tpr_at_fpr{of}_interval": {f"{fpr:g}": group and group.tpr[fpr][1:] for fpr in self.thresholds},
-            }
-        report["threshold_at_fpr"] = {f"{fpr:g}": threshold for fpr, threshold in self.thresholds.items()}
-        numbers = ("threshold", "fpr", "tpr", "precision", "caught", "missed", "wrongly_removed", "kept")
-        return plain(report | {name: getattr(at, name) for name in numbers})
+    poisons: int
+    collided: int | None
+    auc: WithInterval[Estimate]
+    tpr_at_fpr: WithInterval[dict[float, Estimate]]
+    auc_collided: WithInterval[Estimate | None]
+    tpr_at_fpr_collided: WithInterval[dict[float, Estimate | None]]
+    threshold_at_fpr: dict[float, float]
+    threshold: float
+    fpr: float
+    tpr: float
+    precision: float
+    caught: int
+    missed: int
+    wrongly_removed: int
+    kept: int
 
 
 def detection_report(
@@ -182,11 +180,24 @@ def detection_report(
     """
     fprs = sorted({*FPR_GRID, fpr})
     some = poison_score[collided] if collided is not None and collided.any() else None
+    overall = rates(clean_score, poison_score, fprs)
+    colliding = None if some is None else rates(clean_score, some, fprs)
+    at = outcome(clean_score, poison_score, empirical_threshold(clean_score, fpr))
     return DetectionReport(
         clean=len(clean_score),
-        n_collided=None if collided is None else int(collided.sum()),
-        overall=rates(clean_score, poison_score, fprs),
-        collided=None if some is None else rates(clean_score, some, fprs),
-        thresholds={each: empirical_threshold(clean_score, each) for each in fprs},
-        at=outcome(clean_score, poison_score, empirical_threshold(clean_score, fpr)),
+        poisons=overall.n,
+        collided=None if collided is None else int(collided.sum()),
+        auc=overall.auc,
+        tpr_at_fpr=overall.tpr,
+        auc_collided=colliding and colliding.auc,
+        tpr_at_fpr_collided={each: colliding and colliding.tpr[each] for each in fprs},
+        threshold_at_fpr={each: empirical_threshold(clean_score, each) for each in fprs},
+        threshold=at.threshold,
+        fpr=at.fpr,
+        tpr=at.tpr,
+        precision=at.precision,
+        caught=at.caught,
+        missed=at.missed,
+        wrongly_removed=at.wrongly_removed,
+        kept=at.kept,
     )

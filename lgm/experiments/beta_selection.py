@@ -5,13 +5,12 @@ attacker wishes: as little change to the image as possible, as long as the poiso
 """
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from lgm.experiments.beta_sweep import Tradeoff
-from lgm.stats.intervals import wilson_interval
+from lgm.stats.intervals import Estimate, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Choice:
     Attributes:
         share: Of the poisons that must collide.
         beta: Chosen on all pairs; None if no beta of the grid lets enough of them collide.
-        folds: What each part of the pairs says of the choice of the others.
+        folds: What each fold of the pairs says of the choice of the others.
     """
 
     share: float
@@ -45,14 +44,14 @@ class Choice:
     folds: list[Fold]
 
     @property
-    def held_out(self) -> tuple[float, float, float]:
+    def held_out(self) -> Estimate:
         """Share of the held-out pairs that collide at the beta that the others chose, and its 95 % Wilson interval.
 
         Over the folds in which there was a choice; NaN if in none.
         """
         counted = [fold for fold in self.folds if fold.beta is not None]
         hits, n = sum(fold.hits for fold in counted), sum(fold.n for fold in counted)
-        return (hits / n, *wilson_interval(hits, n)) if n else (math.nan, math.nan, math.nan)
+        return Estimate(hits / n, *wilson_interval(hits, n)) if n else Estimate(math.nan, math.nan, math.nan)
 
     @property
     def reason(self) -> str:
@@ -69,19 +68,6 @@ class Choice:
             "of the held-out pairs collide" + (f"; {without} folds leave no choice." if without else ".")
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; None stands for what is not a number."""
-        mean, *interval = (None if math.isnan(value) else value for value in self.held_out)
-        folds = [{**asdict(fold), "training": None if fold.beta is None else fold.training} for fold in self.folds]
-        return {
-            "share": self.share,
-            "beta": self.beta,
-            "held_out": mean,
-            "held_out_interval": interval,
-            "folds": folds,
-            "reason": self.reason,
-        }
-
 
 def choose_beta(tradeoff: Tradeoff, *, share: float = 0.9, folds: int = 5, seed: int = 1) -> Choice:
     """The largest beta, so the least visible change, at which at least a share of the poisons still collides.
@@ -89,8 +75,8 @@ def choose_beta(tradeoff: Tradeoff, *, share: float = 0.9, folds: int = 5, seed:
     Args:
         tradeoff: Pairs crafted at each beta.
         share: In (0, 1]; how often the attack must work.
-        folds: Parts of the pairs, drawn at random; each is held out once, and the others choose for it.
-        seed: Of the parts.
+        folds: Groups of pairs, drawn at random; each is held out once, and the others choose for it.
+        seed: Of the folds.
 
     Raises:
         ValueError: a share or a number of folds that does not fit.
@@ -103,12 +89,12 @@ def choose_beta(tradeoff: Tradeoff, *, share: float = 0.9, folds: int = 5, seed:
         raise ValueError(f"share: expected one in (0, 1], got {share}")
     if not 2 <= folds <= n:
         raise ValueError(f"folds: expected 2..{n} (one pair each), got {folds}")
-    parts = np.array_split(np.random.default_rng(seed).permutation(n), folds)
+    held_out = np.array_split(np.random.default_rng(seed).permutation(n), folds)
     everyone = np.arange(n)
     return Choice(
         share=share,
         beta=_beta_at(tradeoff, _largest(tradeoff, everyone, share)),
-        folds=[_fold(tradeoff, np.setdiff1d(everyone, part), part, share) for part in parts],
+        folds=[_fold(tradeoff, np.setdiff1d(everyone, those), those, share) for those in held_out],
     )
 
 
@@ -122,9 +108,9 @@ def _beta_at(tradeoff: Tradeoff, index: int | None) -> float | None:
     return None if index is None else float(tradeoff.betas[index])
 
 
-def _fold(tradeoff: Tradeoff, training: np.ndarray, part: np.ndarray, share: float) -> Fold:
+def _fold(tradeoff: Tradeoff, training: np.ndarray, held_out: np.ndarray, share: float) -> Fold:
     index = _largest(tradeoff, training, share)
     if index is None:
-        return Fold(beta=None, training=math.nan, hits=0, n=len(part))
+        return Fold(beta=None, training=math.nan, hits=0, n=len(held_out))
     collided = tradeoff.collided[index]
-    return Fold(_beta_at(tradeoff, index), float(collided[training].mean()), int(collided[part].sum()), len(part))
+    return Fold(_beta_at(tradeoff, index), float(collided[training].mean()), int(collided[held_out].sum()), len(held_out))

@@ -1,18 +1,19 @@
 """Sweep over beta: collision rate, visibility, detection and attack success."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lgm.attacks.result import Poisons, check_count, pick_pairs
 from lgm.config import PAPER_BETA, DefenseConfig, PoisonConfig
 from lgm.data.base import Split
-from lgm.detection.metrics import detection_report
+from lgm.defense.report import DefenseReport
+from lgm.detection.metrics import DetectionReport, detection_report
 from lgm.models.card import Card
-from lgm.stats.intervals import auc_interval, mean_interval, wilson_interval
+from lgm.stats.intervals import Estimate, mean_interval, wilson_interval
 from lgm.stats.ssim import ssim
 from lgm.utils.progress import OnStep, part
 
@@ -40,7 +41,7 @@ class Tradeoff:
         ssim: (B, P) structural similarity to the base, at most 1, which is equal.
         score: (B, P) log-likelihoods under the claimed label, nats; higher is cleaner.
         detection: `lgm.detection.metrics.detection_report` at each beta.
-        attack: `lgm.defense.report.DefenseReport.to_dict` at each beta; none if not measured.
+        attack: `lgm.defend` at each beta; none if not measured.
     """
 
     model: str
@@ -56,8 +57,8 @@ class Tradeoff:
     l2: np.ndarray
     ssim: np.ndarray
     score: np.ndarray
-    detection: list[dict[str, Any]]
-    attack: list[dict[str, Any]]
+    detection: list[DetectionReport]
+    attack: list[DefenseReport]
 
     def __len__(self) -> int:
         """Number of pairs, P."""
@@ -70,62 +71,61 @@ class Tradeoff:
             raise ValueError(f"beta: expected one of {[float(b) for b in self.betas]}, got {beta}")
         return int(found[0])
 
-    def rows(self) -> list[dict[str, Any]]:
-        """A line a beta, for tables and curves: shares and means with their 95 % intervals, (low, high).
-
-        Shares have Wilson's interval, means Student's, rates at an FPR that of the report. None where no poison
-        collides, or nothing was measured.
-        """
+    def rows(self) -> list["BetaRow"]:
+        """A line a beta, for tables and curves."""
         return [self._row(i) for i in range(len(self.betas))]
 
-    def _row(self, i: int) -> dict[str, Any]:
-        n, collided = len(self), int(self.collided[i].sum())
-        l2, ssim = mean_interval(self.l2[i]), mean_interval(self.ssim[i])
-        return {
-            "beta": float(self.betas[i]),
-            "pairs": n,
-            "collided": collided / n,
-            "collided_interval": wilson_interval(collided, n),
-            "l2": l2[0],
-            "l2_interval": l2[1:],
-            "ssim": ssim[0],
-            "ssim_interval": ssim[1:],
-            "log_likelihood": float(self.score[i].mean()),
-            **_detected(self.detection[i], "", n),
-            **_detected(self.detection[i], "_collided", collided),
-            **_succeeded(self.attack[i] if self.attack else None),
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` is the way back."""
-        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
-
-    @staticmethod
-    def from_dict(values: dict[str, Any]) -> "Tradeoff":
-        """What `to_dict` wrote. Raises TypeError for unknown or missing fields."""
-        arrays = {field.name for field in fields(Tradeoff) if field.type is np.ndarray}
-        read: dict[str, Any] = {name: np.asarray(v) if name in arrays else v for name, v in values.items()}
-        return Tradeoff(**read)
+    def _row(self, i: int) -> "BetaRow":
+        n, collided, detection = len(self), int(self.collided[i].sum()), self.detection[i]
+        attack = self.attack[i] if self.attack else None
+        success = attack.attack_success if attack and attack.n else None
+        return BetaRow(
+            beta=float(self.betas[i]),
+            pairs=n,
+            collided=Estimate(collided / n, *wilson_interval(collided, n)),
+            l2=Estimate(*mean_interval(self.l2[i])),
+            ssim=Estimate(*mean_interval(self.ssim[i])),
+            log_likelihood=float(self.score[i].mean()),
+            auc=detection.auc,
+            tpr=detection.tpr_at_fpr[FPR],
+            auc_collided=detection.auc_collided,
+            tpr_collided=detection.tpr_at_fpr_collided[FPR],
+            unfiltered=success and success.unfiltered,
+            filtered=success and success.filtered,
+            attacks=attack and attack.n,
+        )
 
 
-def _detected(report: dict[str, Any], of: str, n: int) -> dict[str, Any]:
-    """AUC and TPR of one group of n poisons, with their intervals; ``of`` ends their names in the report."""
-    auc, tpr = report[f"auc{of}"], report[f"tpr_at_fpr{of}"][f"{FPR:g}"]
-    return {
-        f"auc{of}": auc,
-        f"auc{of}_interval": auc_interval(auc, report["clean"], n) if n else None,
-        f"tpr{of}": tpr,
-        f"tpr{of}_interval": report[f"tpr_at_fpr{of}_interval"][f"{FPR:g}"] if n else None,
-    }
+@dataclass(frozen=True)
+class BetaRow:
+    """What one beta of a sweep trades: shares and means with their 95 % intervals.
 
+    Shares have Wilson's interval, means Student's, rates at an FPR that of the report.
 
-def _succeeded(attack: dict[str, Any] | None) -> dict[str, Any]:
-    """Attack success without a filter and with it, their intervals, and of how many targets."""
-    row: dict[str, Any] = {}
-    for arm in ("unfiltered", "filtered"):
-        row[arm] = attack and attack["attack_success"][arm]
-        row[f"{arm}_interval"] = attack and attack["interval"][arm]
-    return {**row, "attacks": attack and attack["n"]}
+    Attributes:
+        beta, pairs: The trade-off of eq. (1), and how many pairs were crafted at it.
+        collided: Share of the poisons that the network takes for the target's class.
+        l2, ssim: Means of the `Tradeoff`'s.
+        log_likelihood: Mean, nats.
+        auc, tpr: Over all poisons; the TPR is at `FPR`.
+        auc_collided, tpr_collided: Over those that collide; None where none does.
+        unfiltered, filtered: Attack success without a filter and with it; None if not measured, or if no target counts.
+        attacks: Of how many targets; None if not measured.
+    """
+
+    beta: float
+    pairs: int
+    collided: Estimate
+    l2: Estimate
+    ssim: Estimate
+    log_likelihood: float
+    auc: Estimate
+    tpr: Estimate
+    auc_collided: Estimate | None
+    tpr_collided: Estimate | None
+    unfiltered: Estimate | None
+    filtered: Estimate | None
+    attacks: int | None
 
 
 def beta_sweep(
@@ -161,7 +161,6 @@ def beta_sweep(
 
     Source: paper, section 4.3.
     """
-    from lgm.attacks.cache import craft_cached
     from lgm.defense.experiment import defend
     from lgm.defense.trials import hold_out
 
@@ -170,17 +169,8 @@ def beta_sweep(
     fit_on, pool = hold_out(len(split), 0.5, np.random.default_rng(seed))
     check_count(pairs, len(pool), "pairs")
     bases, targets = (pool[index] for index in pick_pairs(split.labels[pool], pairs, seed))
-    each = np.tile(np.arange(pairs), len(grid))
     steps = [part(on_step, i, 1 + len(configs)) for i in range(1 + len(configs))]
-    poisons = craft_cached(
-        model,
-        split[bases[each]],
-        split[targets[each]],
-        PoisonConfig(),
-        beta=grid.repeat(pairs),
-        folder=cache,
-        on_step=steps[0],
-    )
+    poisons = _craft(model, split[bases], split[targets], grid, steps[0], cache)
     clean_score, poison_score, density = _scored(model, split, fit_on, pool, poisons)
     shape = len(grid), pairs
     score, collided = poison_score.astype(np.float64).reshape(shape), poisons.collided.reshape(shape)
@@ -198,11 +188,20 @@ def beta_sweep(
         l2=poisons.l2.astype(np.float64).reshape(shape),
         ssim=ssim(poisons.bases, poisons.images).reshape(shape),
         score=score,
-        detection=[detection_report(clean_score, *of, FPR).to_dict() for of in zip(score, collided, strict=True)],
-        attack=[
-            defend(model, card, split, *each, cache=cache).to_dict() for each in zip(configs, steps[1:], strict=True)
-        ],
+        detection=[detection_report(clean_score, *of, FPR) for of in zip(score, collided, strict=True)],
+        attack=[defend(model, card, split, *each, cache=cache) for each in zip(configs, steps[1:], strict=True)],
     )
+
+
+def _craft(
+    model: "Classifier", bases: Split, targets: Split, grid: np.ndarray, on_step: OnStep | None, cache: Path | None
+) -> Poisons:
+    """The pairs at each beta of the grid, one beta after the other."""
+    from lgm.attacks.cache import craft_cached
+
+    each = np.tile(np.arange(len(bases)), len(grid))
+    beta = grid.repeat(len(bases))
+    return craft_cached(model, bases[each], targets[each], PoisonConfig(), beta=beta, folder=cache, on_step=on_step)
 
 
 def _checked(betas: Sequence[float], pairs: int) -> np.ndarray:
@@ -218,9 +217,8 @@ def _scored(
     model: "Classifier", split: Split, fit_on: np.ndarray, pool: np.ndarray, poisons: Poisons
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Scores of clean images and of poisons, nats, and what made them."""
-    from lgm.defense.experiment import own_density
     from lgm.detection.gaussian import fit_density
-    from lgm.models.scoring import embed
+    from lgm.models.scoring import embed, own_density
 
     scale = model.feature_scale.cpu().numpy()
     z, labels = embed(model, split.pixels()).numpy() * scale, split.labels

@@ -7,13 +7,11 @@ it collides at all. What poisons do that never collide is not measured here.
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from lgm.experiments.beta_sweep import Tradeoff
 from lgm.stats.intervals import Estimate, percentile_interval, quantile, resamples, wilson_interval
-from lgm.utils.json import plain
 
 SHARES = (0.25, 0.5, 0.75, 0.9)
 _NONE = Estimate(math.nan, math.nan, math.nan)
@@ -30,6 +28,15 @@ class LeastChange:
 
     l2: np.ndarray
     ssim: np.ndarray
+
+
+@dataclass(frozen=True)
+class MatchedRow:
+    """The L2 with which a share of all pairs collides, on each network; infinite if fewer do."""
+
+    share: float
+    lgm: Estimate
+    softmax: Estimate
 
 
 @dataclass(frozen=True)
@@ -59,17 +66,17 @@ class Matched:
         """Share of the pairs that need more on LGM, with its Wilson interval; NaN if no pair counts."""
         return Estimate(self.more / self.n, *wilson_interval(self.more, self.n)) if self.n else _NONE
 
-    def rows(self, shares: tuple[float, ...] = SHARES, seed: int = 1) -> list[dict[str, Any]]:
-        """The L2 with which a share of all pairs collides, on each network: a line a share. Infinite if fewer do."""
+    @property
+    def pairs(self) -> int:
+        """Number of pairs, those that collide on neither among them."""
+        return len(self.lgm.l2)
+
+    def rows(self, shares: tuple[float, ...] = SHARES, seed: int = 1) -> list[MatchedRow]:
+        """What each of these shares of all pairs needs, on each network."""
         return [
-            {"share": share, **{name: _for_share(getattr(self, name).l2, share, seed) for name in ("lgm", "softmax")}}
+            MatchedRow(share, _for_share(self.lgm.l2, share, seed), _for_share(self.softmax.l2, share, seed))
             for share in shares
         ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; None stands for what is not a finite number."""
-        values = {"rows": self.rows(), "l2": self.l2, "ssim": self.ssim, "share_more": self.share_more}
-        return {**plain(values), "pairs": len(self.lgm.l2), "more": self.more, "n": self.n, "neither": self.neither}
 
 
 def needed(tradeoff: Tradeoff) -> LeastChange:

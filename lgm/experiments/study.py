@@ -1,62 +1,33 @@
-"""The study of a pair of networks: all measurements in one record, which app, report and documents show.
-
-A record says what it was made with, and when: `lgm.experiments.records.outdated` tells whether it is
-older than the attack.
-"""
+"""The study of a pair of networks: all measurements in one record, which app, report and documents show."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lgm.attacks.result import NoPoisonsError, Poisons, read_shipped_poisons
-from lgm.config import ATTACK_REVISION, GAMMA_GRID, DefenseConfig
+from lgm.config import ATTACK_REVISION, DefenseConfig, Loss
 from lgm.data.base import Split
-from lgm.detection.compare import Comparison, compare
+from lgm.defense.report import DefenseReport
+from lgm.detection.compare import compare
 from lgm.detection.filters import gather_evidence
-from lgm.experiments.adaptive_rows import frontier_row
-from lgm.experiments.beta_sweep import beta_sweep
-from lgm.experiments.records import Study, machine
+from lgm.experiments.adaptive_rows import AdaptiveRow, adaptive_row
+from lgm.experiments.beta_sweep import Tradeoff, beta_sweep
+from lgm.experiments.records import Baselines, ByLoss, Study, StudyOrigin, StudySize, machine
 from lgm.models.card import Card
 from lgm.models.features import Features, read_features
 from lgm.models.registry import read_card
+from lgm.utils.progress import OnStep
 
 if TYPE_CHECKING:  # to read a study needs no torch
     from lgm.models.classifier import Classifier
 
 
-OnPart = Callable[[str, float], bool | None]
-
-
-@dataclass(frozen=True)
-class StudySize:
-    """How much is measured.
-
-    Attributes:
-        pairs: Of the sweep over beta.
-        attacks: On fine-tuning, at each beta of that sweep; 0: none.
-        trials: Attacks for each setting of the defence.
-        poisons, clean: Its settings: poisons K for one target, and clean images a class.
-        knowing: Attacks for each gamma, of ten poisons each; 0: none.
-        gammas: Of the attackers who know of the filter.
-        all_classes: Attacks on a head for all classes; 0: none.
-        resamples: Of the intervals of the detectors.
-    """
-
-    pairs: int
-    attacks: int
-    trials: int
-    poisons: tuple[int, ...]
-    clean: tuple[int, ...]
-    knowing: int
-    all_classes: int
-    resamples: int
-    gammas: tuple[float, ...] = GAMMA_GRID
-
+OnStage = Callable[[str, float], bool | None]  # what is being measured, share of it done
 
 QUICK = StudySize(
     pairs=20, attacks=0, trials=20, poisons=(1, 5, 10), clean=(10,), knowing=10, all_classes=0, resamples=200
@@ -83,7 +54,7 @@ def run_study(
     seed: int = 1,
     *,
     others: Sequence[str] = (),
-    on_part: OnPart | None = None,
+    on_stage: OnStage | None = None,
     cache: Path | None = None,
 ) -> Study:
     """Measure everything of a pair of networks.
@@ -94,108 +65,143 @@ def run_study(
         split: Clean images that neither was trained on.
         extent: `QUICK` or `FULL`.
         seed: Of all draws.
-        on_part: Called as (what is being measured, share of it done).
+        on_stage: Called as (what is being measured, share of it done).
         cache: Folder for crafted poisons (`lgm.attacks.cache`): a study that was killed goes on from there.
-
-    Returns:
-        Plain values for JSON: ``tradeoff`` by loss (`Tradeoff.to_dict`), ``defense`` (`DefenseReport.to_dict` of all
-        settings and both networks), ``frontier`` (`frontier_row`), ``baselines`` (each: on whose poisons, by whose
-        features, `Comparison.to_dict` of all detectors), and ``about``: what all of it was measured on.
 
     Raises:
         CheckpointError: a network or its poisons do not read.
         ValueError: see `beta_sweep` and `lgm.defend`.
     """
-    from lgm.defense.experiment import defend, frontier, sweep
-    from lgm.models.checkpoint import load_checkpoint
+    networks = ByLoss(*(_Network.load(names[loss], split) for loss in ("lgm", "softmax")))
+    stages = _Stages(split, extent, seed, on_stage, cache)
+    tradeoff, defense = {}, list[DefenseReport]()
+    for loss, network in networks.items():
+        tradeoff[loss] = stages.tradeoff(network, loss)
+        defense += stages.defense(network, loss)
+    return Study(
+        tradeoff=ByLoss(**tradeoff),
+        defense=defense + [stages.usual_defense(_Network.load(name, split)) for name in others],
+        frontier=stages.frontier(networks.lgm),
+        baselines=_baselines(networks, split, seed, extent.resamples),
+        about=_origin(networks, others, split, extent, seed),
+    )
 
-    loaded = {loss: load_checkpoint(name) for loss, name in names.items()}
-    study: Study = {"tradeoff": {}, "defense": [], "frontier": [], "baselines": []}
 
-    def step(part: str) -> Callable[[int, int], bool | None]:
-        return lambda done, total: on_part(part, done / max(1, total)) if on_part else None
+@dataclass(frozen=True)
+class _Network:
+    """A checkpoint, and what is stored with it of these very images; None if nothing is."""
 
-    settings = [(poisons, clean) for clean in extent.clean for poisons in extent.poisons]
-    base = DefenseConfig(trials=extent.trials, seed=seed)
-    for loss, (model, card) in loaded.items():
-        part = step(f"β, {loss}")
-        found = beta_sweep(
-            model, card, split, pairs=extent.pairs, seed=seed, trials=extent.attacks, on_step=part, cache=cache
+    source: str
+    model: "Classifier"
+    card: Card
+    stored: Features | None
+
+    @staticmethod
+    def load(source: str, split: Split) -> "_Network":
+        from lgm.models.checkpoint import load_checkpoint
+
+        model, card = load_checkpoint(source)
+        same = card.data_sha256.get(split.name) == split.sha256
+        return _Network(source, model, card, read_features(source).splits.get(split.name) if same else None)
+
+    @property
+    def z(self) -> np.ndarray | None:
+        """Features of the images, as far as they are stored."""
+        return None if self.stored is None else self.stored.z
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """What a study measures of a network, stage by stage."""
+
+    split: Split
+    extent: StudySize
+    seed: int
+    on_stage: OnStage | None
+    cache: Path | None
+
+    def _on_step(self, stage: str) -> OnStep:
+        return lambda done, total: self.on_stage(stage, done / max(1, total)) if self.on_stage else None
+
+    def tradeoff(self, network: _Network, loss: Loss) -> Tradeoff:
+        return beta_sweep(
+            network.model,
+            network.card,
+            self.split,
+            pairs=self.extent.pairs,
+            seed=self.seed,
+            trials=self.extent.attacks,
+            on_step=self._on_step(f"β, {loss}"),
+            cache=self.cache,
         )
-        study["tradeoff"][loss] = found.to_dict()
-        options: dict[str, Any] = {"z": _features(names[loss], card, split), "cache": cache}
-        reports = sweep(model, card, split, base, settings, on_step=step(f"defence, {loss}"), **options)
-        if extent.all_classes:
-            config, part = replace(base, trials=extent.all_classes, task="all"), step(f"defence, {loss}, all classes")
-            reports.append(defend(model, card, split, config, on_step=part, **options))
-        study["defense"] += [report.to_dict() for report in reports]
-    for name in others:
-        model, card = load_checkpoint(name)
-        part = step(f"defence, {name}")
-        report = defend(model, card, split, base, part, z=_features(name, card, split), cache=cache)
-        study["defense"].append(report.to_dict())
-    if extent.knowing:
-        knowing = DefenseConfig(trials=extent.knowing, seed=seed)
-        adaptive = step("adaptive attackers")
-        z = _features(names["lgm"], loaded["lgm"][1], split)
-        attackers = frontier(*loaded["lgm"], split, knowing, extent.gammas, z=z, on_step=adaptive, cache=cache)
-        study["frontier"] = [frontier_row(report) for report in attackers]
-    study["baselines"] = [
-        {"poisons": maker, "features": seen, "detectors": [row.to_dict() for row in rows]}
-        for (maker, seen), rows in compare_all(names, loaded, split, seed, resamples=extent.resamples).items()
-    ]
-    study["about"] = {
-        "models": {loss: card.name for loss, (_, card) in loaded.items()},
-        "weights_sha256": {loss: card.weights_sha256 for loss, (_, card) in loaded.items()},
-        "others": {name: read_card(name).weights_sha256 for name in others},
-        "dataset": split.dataset,
-        "data": split.name,
-        "data_sha256": split.sha256,
-        "attack_revision": ATTACK_REVISION,
-        "made": date.today().isoformat(),
-        "machine": machine(),
-        "seed": seed,
-        "extent": asdict(extent),
-        "versions": {name: version(name) for name in ("torch", "numpy", "scikit-learn", "scikit-image")},
-    }
-    return study
+
+    def defense(self, network: _Network, loss: Loss) -> list[DefenseReport]:
+        """All settings with a head for two classes, and one with a head for all."""
+        from lgm.defense.experiment import defend, sweep
+
+        settings = [(poisons, clean) for clean in self.extent.clean for poisons in self.extent.poisons]
+        base = DefenseConfig(trials=self.extent.trials, seed=self.seed)
+        at, on_step = (network.model, network.card, self.split), self._on_step(f"defence, {loss}")
+        reports = sweep(*at, base, settings, z=network.z, on_step=on_step, cache=self.cache)
+        if self.extent.all_classes:
+            config = replace(base, trials=self.extent.all_classes, task="all")
+            on_step = self._on_step(f"defence, {loss}, all classes")
+            reports.append(defend(*at, config, on_step, z=network.z, cache=self.cache))
+        return reports
+
+    def usual_defense(self, network: _Network) -> DefenseReport:
+        from lgm.defense.experiment import defend
+
+        config, on_step = DefenseConfig(trials=self.extent.trials, seed=self.seed), self._on_step
+        at = network.model, network.card, self.split
+        return defend(*at, config, on_step(f"defence, {network.source}"), z=network.z, cache=self.cache)
+
+    def frontier(self, network: _Network) -> list[AdaptiveRow]:
+        """Attackers who know of the filter; none if none were asked for."""
+        from lgm.defense.experiment import frontier
+
+        if not self.extent.knowing:
+            return []
+        config, on_step = DefenseConfig(trials=self.extent.knowing, seed=self.seed), self._on_step
+        at = network.model, network.card, self.split, config, self.extent.gammas
+        reports = frontier(*at, z=network.z, on_step=on_step("adaptive attackers"), cache=self.cache)
+        return [adaptive_row(report) for report in reports]
 
 
-def _embedded(source: str, card: Card, split: Split) -> Features | None:
-    """What is stored with a network of these very images; None if nothing is."""
-    same = card.data_sha256.get(split.name) == split.sha256
-    return read_features(source).splits.get(split.name) if same else None
-
-
-def _features(source: str, card: Card, split: Split) -> np.ndarray | None:
-    stored = _embedded(source, card, split)
-    return None if stored is None else stored.z
-
-
-def compare_all(
-    names: dict[str, str],
-    loaded: dict[str, tuple["Classifier", Card]],
-    split: Split,
-    seed: int = 1,
-    *,
-    resamples: int = 1000,
-) -> dict[tuple[str, str], list[Comparison]]:
-    """All detectors on the shipped poisons of each network, by the features of each: keys are (poisons', features').
-
-    Raises:
-        CheckpointError: poisons do not read; a network that has none is left out.
-    """
+def _baselines(networks: ByLoss[_Network], split: Split, seed: int, resamples: int) -> list[Baselines]:
+    """All detectors on the shipped poisons of each network, by the features of each; without poisons there are none."""
     from lgm.models.checkpoint import embed_split
 
-    made = {loss: poisons for loss, name in names.items() if (poisons := poisons_or_none(name)) is not None}
-    found = {}
-    for seen, (model, card) in loaded.items():
-        features = read_features(names[seen])
-        clean = _embedded(names[seen], card, split) or embed_split(model, split)
-        for maker, poisons in made.items():
-            evidence = gather_evidence(model, card, features, clean, poisons)
-            found[maker, seen] = compare(evidence, seed, resamples=resamples)
+    found = []
+    for seen, network in networks.items():
+        features = read_features(network.source)
+        clean = network.stored or embed_split(network.model, split)
+        for made, maker in networks.items():
+            poisons = poisons_or_none(maker.source)
+            if poisons is not None:
+                evidence = gather_evidence(network.model, network.card, features, clean, poisons)
+                found.append(Baselines(made, seen, compare(evidence, seed, resamples=resamples)))
     return found
+
+
+def _origin(
+    networks: ByLoss[_Network], others: Sequence[str], split: Split, extent: StudySize, seed: int
+) -> StudyOrigin:
+    lgm, softmax = networks.lgm.card, networks.softmax.card
+    return StudyOrigin(
+        models=ByLoss(lgm.name, softmax.name),
+        weights_sha256=ByLoss(lgm.weights_sha256, softmax.weights_sha256),
+        others={name: read_card(name).weights_sha256 for name in others},
+        dataset=split.dataset,
+        data=split.name,
+        data_sha256=split.sha256,
+        attack_revision=ATTACK_REVISION,
+        made=date.today().isoformat(),
+        machine=machine(),
+        seed=seed,
+        extent=extent,
+        versions={name: version(name) for name in ("torch", "numpy", "scikit-learn", "scikit-image")},
+    )
 
 
 def poisons_or_none(name: str) -> Poisons | None:
@@ -204,20 +210,3 @@ def poisons_or_none(name: str) -> Poisons | None:
         return read_shipped_poisons(name)
     except NoPoisonsError:
         return None
-
-
-def for_claims(study: Study | None) -> dict[str, Any]:
-    """What `lgm.paper_claims` asks of a study."""
-    if not study:
-        return {}
-    usual = DefenseConfig()
-    setting = {"task": usual.task, "layers": usual.layers, "poisons": usual.poisons, "clean": usual.clean}
-    reports = {
-        loss: report
-        for loss, model in study["about"]["models"].items()
-        for report in study["defense"]
-        if report["model"] == model and all(report[name] == value for name, value in setting.items())
-    }
-    own = [part["detectors"] for part in study["baselines"] if part["poisons"] == part["features"] == "lgm"]
-    others = [row for rows in own for row in rows if row["title"] != row["against"]]
-    return {**study, "defense": reports, "baselines": others}

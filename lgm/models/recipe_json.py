@@ -4,14 +4,14 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from lgm.config import ModelConfig, Phase, TrainConfig
-from lgm.utils.json import plain
+from lgm.utils.codec import encode
 
 _OF_RECIPE = ("dataset", "split", "limit")
 
 
 def recipe_to_dict(config: TrainConfig) -> dict[str, Any]:
     """Plain values, as JSON gives them back; `recipe_from_dict` is the way back."""
-    return plain(asdict(config))
+    return encode(asdict(config))
 
 
 def recipe_from_dict(values: dict[str, Any]) -> TrainConfig:
@@ -35,7 +35,7 @@ def to_nested(config: TrainConfig) -> dict[str, Any]:
     for phase in config.phases:
         values = asdict(phase) | {"dataset": config.dataset, "split": "train", "limit": None, "warm_start": layout}
         layout = {name: value for name, value in values.items() if name != "init"}
-    return plain(layout)
+    return encode(layout)
 
 
 def _from_nested(values: dict[str, Any]) -> TrainConfig:

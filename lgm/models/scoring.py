@@ -1,5 +1,7 @@
 """Features and log-likelihoods of images, in batches: the one way from pixels to scores."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -83,6 +85,23 @@ def log_likelihood(model: Classifier, images: Tensor | np.ndarray, labels: Tenso
     claimed = to_labels(labels.cpu() if isinstance(labels, Tensor) else labels, model.head.n_classes, len(images))
     z = embed(model, images).to(device_of(model))
     return mixture.log_likelihood(z, torch.from_numpy(claimed).to(z.device)).cpu()
+
+
+def own_density(model: Classifier) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Log p(z | y) of the network's own Gaussians, for features that its ``feature_scale`` has rescaled.
+
+    Raises:
+        ValueError: a softmax network, which has none.
+    """
+    mixture, device = require_mixture(model), device_of(model)
+    scale = model.feature_scale.cpu().numpy()
+
+    def score(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        points = torch.from_numpy(z / scale).to(device)
+        with torch.inference_mode():
+            return mixture.log_likelihood(points, torch.from_numpy(labels).to(device)).cpu().numpy()
+
+    return score
 
 
 @torch.inference_mode()
