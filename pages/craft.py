@@ -152,11 +152,9 @@ def which_beta() -> None:
             st.caption("Not measured for these networks: `python -m lgm report --help` says how.")
             return
         from lgm.experiments.beta_selection import choose_beta
-        from lgm.experiments.beta_sweep import Tradeoff
         from lgm.plots.curves import TRADED, beta_curves, traded
 
-        sweeps = {loss: Tradeoff.from_dict(values) for loss, values in study["tradeoff"].items()}
-        rows = {loss: sweep.rows() for loss, sweep in sweeps.items()}
+        rows = {loss: sweep.rows() for loss, sweep in study.tradeoff.items()}
         of = st.segmented_control(
             "What β trades",
             traded(rows),
@@ -168,7 +166,7 @@ def which_beta() -> None:
         st.plotly_chart(
             figure, key="beta_curves", config={"displaylogo": False}, alt=f"{TRADED[of or 'collision'].name} over β"
         )
-        for loss, sweep in sweeps.items():
+        for loss, sweep in study.tradeoff.items():
             st.markdown(f"**{sweep.model}** ({len(sweep)} pairs, `{sweep.data}`): {choose_beta(sweep).reason}")
             st.dataframe(beta_table(rows[loss]), hide_index=True, key=f"beta_{loss}")
         st.caption("In brackets: intervals of 95 %, over the pairs or, for the attacks, over the attacks.")

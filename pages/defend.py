@@ -5,6 +5,8 @@ import math
 import streamlit as st
 
 from lgm.config import DefenseConfig
+from lgm.defense.report import DefenseReport
+from lgm.stats.intervals import Estimate
 from lgm.utils.json import to_json
 from ui import load, state, trials, verdict
 from ui.defend_controls import controls
@@ -48,7 +50,7 @@ RATES = """<style>
 <tbody>{rows}</tbody></table>"""
 
 
-def many(config: DefenseConfig, name: str) -> verdict.Report | None:
+def many(config: DefenseConfig, name: str) -> DefenseReport | None:
     """What many attacks say. Returns their report if it is of this very setting."""
     st.markdown("## In many attacks")
     found = trials.nearest(trials.records(name), config, load.clean_split())
@@ -66,23 +68,22 @@ def many(config: DefenseConfig, name: str) -> verdict.Report | None:
     return record.report if record and same else None
 
 
-def rate_rows(report: verdict.Report) -> list[str]:
+def rate_rows(report: DefenseReport) -> list[str]:
     """The table's rows: without the filter, then at each rate."""
-    none = verdict.Share(math.nan)
-    unfiltered = verdict.unfiltered(report), none, none, verdict.accuracy_lost_unfiltered(report)
-    rows = [("no filter", *unfiltered)]
+    none = Estimate(math.nan, math.nan, math.nan)
+    rows = [("no filter", report.attack_success.unfiltered, none, none, report.accuracy_lost.unfiltered)]
     rows += [
-        (f"{100 * at.fpr:g} %", at.success, at.poisons_removed, at.clean_removed, at.accuracy_lost)
-        for at in verdict.by_rate(report)
+        (f"{100 * fpr:g} %", at.attack_success, at.poisons_share, at.clean_share, at.accuracy_lost)
+        for fpr, at in sorted(report.by_fpr.items())
     ]
     return [
         f'<tr><th scope="row">{first}</th>{"".join(map(cell, shares, (0, 0, 1, 1)))}</tr>' for first, *shares in rows
     ]
 
 
-def cell(share: verdict.Share, digits: int) -> str:
+def cell(share: Estimate, digits: int) -> str:
     """An estimate with its interval beneath."""
-    value, _, ends = share.text(digits).partition(" ")
+    value, _, ends = verdict.percentages(share, digits).partition(" ")
     return f"<td>{value}<small>{ends.strip('()')}</small></td>"
 
 
@@ -94,8 +95,7 @@ def offer(config: DefenseConfig, record: trials.Record | None) -> None:
         if job.active:
             return
     split = load.clean_split()
-    wanted = {"data": split, "task": config.task, "clean": config.clean, "poisons": config.poisons}
-    if record and all(record.report[name] == value for name, value in wanted.items()):
+    if record and record.report.data == split and trials.is_same(record, config):
         return
     data = load.dataset()
     if not data.at_hand(split):
@@ -123,8 +123,8 @@ def by_number(config: DefenseConfig, name: str) -> None:
     st.markdown("## With how many poisons?")
     st.plotly_chart(success_curves(curves), key="curves", config={"displaylogo": False}, alt="Attack success against K")
     st.caption(
-        f"{found[0].data}, {first['trials']} draws, {first['clean']} clean images a class; T for {first['fpr']:.0%}. "
-        f"Attack success: {first['definition']}."
+        f"{found[0].data}, {first.config.trials} draws, {first.config.clean} clean images a class; "
+        f"T for {first.config.fpr:.0%}. Attack success: {first.definition}."
     )
     st.download_button(
         "Curves (JSON)",
@@ -139,9 +139,9 @@ def by_number(config: DefenseConfig, name: str) -> None:
 def attackers_who_know() -> None:
     """The frontier, if it was measured for this LGM network."""
     study, name = load.study(), load.model_name("lgm")
-    if study is None or study["about"]["weights_sha256"]["lgm"] != load.card(name).weights_sha256:
+    if study is None or study.about.weights_sha256.lgm != load.card(name).weights_sha256:
         return
-    rows = study["frontier"]
+    rows = study.frontier
     if not rows:
         return
     from lgm.experiments.adaptive_rows import frontier_meaning
@@ -151,10 +151,10 @@ def attackers_who_know() -> None:
     st.markdown("## And if the attacker knows of the filter?")
     st.plotly_chart(frontier_chart(rows), key="frontier", config={"displaylogo": False}, alt="Success and detection")
     st.markdown(f"**{frontier_meaning(rows)}**")
-    old = outdated(study["about"])
+    old = outdated(study.about.attack_revision)
     st.caption(
-        f"LGM network `{name}`, {load.dataset().brief(study['about']['data'])}, {rows[0]['n']} attacks and "
-        f"{rows[0]['poisons']} poisons for each γ, the weight of max(0, T − log p(f(x) | base)) in what the attacker "
+        f"LGM network `{name}`, {load.dataset().brief(study.about.data)}, {rows[0].n} attacks and "
+        f"{rows[0].poisons} poisons for each γ, the weight of max(0, T − log p(f(x) | base)) in what the attacker "
         f"minimises. Bars are 95 % intervals.{f' **Old: {old}.**' if old else ''}"
     )
 

@@ -4,8 +4,8 @@ import streamlit as st
 
 from lgm.attacks.export import archive, safetensors
 from lgm.attacks.result import Poisons
-from lgm.detection.metrics import Rates, detection_report, roc
-from lgm.stats.intervals import outward, percent_text
+from lgm.detection.metrics import detection_report, roc
+from lgm.stats.intervals import Estimate, outward, percent_text
 from lgm.utils.json import to_json
 from ui import load, state
 from ui.baselines import simpler_detectors
@@ -47,26 +47,26 @@ def choose_case(name: str) -> Case:
 def show_metrics(case: Case) -> None:
     """AUC and TPR at 1 % FPR, over all poisons and over those that collide, with their intervals."""
     report = case.report
-    groups: list[tuple[str, Rates | None]] = [(f"all {report.overall.n}", report.overall)]
-    if report.n_collided is not None:
-        groups.append((f"{report.n_collided} that collide", report.collided))
-    for group, found in groups:
-        between = found and "–".join(outward(found.auc.low, found.auc.high, 4))
+    groups: list[tuple[str, Estimate | None, Estimate | None]]
+    groups = [(f"all {report.poisons}", report.auc, report.tpr_at_fpr[0.01])]
+    if report.collided is not None:
+        groups.append((f"{report.collided} that collide", report.auc_collided, report.tpr_at_fpr_collided[0.01]))
+    for group, auc, _ in groups:
+        between = auc and "–".join(outward(auc.low, auc.high, 4))
         metric(
             "AUC",
-            found.auc.text() if found else "–",
-            f"{group}: {between}" if found else group,
+            auc.text() if auc else "–",
+            f"{group}: {between}" if auc else group,
             "Chance that a random poison is less likely than a random clean image: 1 is perfect, 0.5 is guessing. "
             "Below it the 95 % interval (Newcombe). A poison collides if the network takes it for the target's class. "
             "One that does not has not reached that class; whether it does harm is not measured here.",
         )
-    for group, found in groups:
-        tpr = found and found.tpr[0.01]
+    for group, _, tpr in groups:
         between = tpr and "–".join(outward(100 * tpr.low, 100 * tpr.high, 0))
         metric(
             "TPR at 1 % FPR",
             percent_text(tpr and tpr.value),
-            f"{group}: {between} %" if found else group,
+            f"{group}: {between} %" if tpr else group,
             "Share of the poisons that is caught by the T that throws away at most 1 % of these clean images. Below it "
             "the 95 % interval: clean images, which fix T, and poisons are both drawn anew; never narrower than "
             "Wilson's, which takes T as given.",

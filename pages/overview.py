@@ -13,7 +13,8 @@ from ui.frame import age, guard, title
 from ui.words import explain, term
 
 if TYPE_CHECKING:
-    from lgm.experiments.claims import Claim, Findings
+    from lgm.experiments.claims import Claim
+    from lgm.experiments.findings import Findings
     from lgm.experiments.records import Study
 
 LEAD = "It looks like one thing and means another, so its label seems right. Its features may give it away."
@@ -76,14 +77,13 @@ def judged(lgm: str, softmax: str, hashes: tuple[str, str], study: "Study | None
     """The paper's claims, as far as what is shipped can judge them."""
     del hashes  # part of the key
     from lgm.experiments.claims import paper_claims
-    from lgm.experiments.study import for_claims
 
-    return paper_claims(side(lgm), side(softmax), for_claims(study))
+    return paper_claims(side(lgm), side(softmax), study)
 
 
 def side(name: str) -> "Findings":
     """What is known of a network."""
-    from lgm.experiments.claims import Findings
+    from lgm.experiments.findings import Findings
 
     poisons = load.poisons_or_none(name)
     clean = None if poisons is None else load.embedded(name, str(poisons.manifest["split"]))

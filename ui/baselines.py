@@ -45,7 +45,7 @@ def _compared(key: Key, name: str, split: str, _poisons: Poisons) -> list[Compar
 def _chart(key: Key, collided: bool, log: bool, _comparisons: list[Comparison]) -> "go.Figure":
     """The same object while nothing changes, so that zoom stays."""
     del key
-    from lgm.plots.curves import roc_chart
+    from lgm.plots.detection import roc_chart
 
     return roc_chart(_comparisons, collided=collided, log=log)
 
@@ -93,7 +93,7 @@ def _section(case: Case) -> None:
         help="One row a detector and group of poisons: AUC, TPR, difference, their intervals, verdict, source.",
     )
     st.caption(f"{describe(poisons, case.dataset)}. Clean: {case.dataset.brief(split)}. Features of `{name}`. {_ABOUT}")
-    st.caption("Sources: " + "; ".join(f"**{c.detector.title}**: {c.detector.source}" for c in comparisons) + ".")
+    st.caption("Sources: " + "; ".join(f"**{c.title}**: {c.source}" for c in comparisons) + ".")
 
 
 def _pick(label: str, titles: Mapping[str, str]) -> str:
@@ -112,12 +112,12 @@ def _groups(comparison: Comparison) -> Iterator[tuple[str, Result]]:
 
 def _rows(comparisons: list[Comparison], collided: bool) -> pd.DataFrame:
     """For people: one group of poisons."""
-    results = [(c.detector, dict(_groups(c))["collided" if collided else "all"]) for c in comparisons]
+    results = [(c, dict(_groups(c))["collided" if collided else "all"]) for c in comparisons]
     rows = [
         {
-            "Detector": detector.title,
+            "Detector": c.title,
             "AUC": result.auc.in_full(),
-            **{f"TPR at {100 * fpr:g} % FPR": result.rates.tpr[fpr].percent() for fpr in DECIDING},
+            **{f"TPR at {100 * fpr:g} % FPR": result.tpr_at_fpr[fpr].percent() for fpr in DECIDING},
             **{
                 f"points more than {comparisons[0].against}, at {100 * fpr:g} %": (
                     result.tpr_difference[fpr].points() if fpr in result.tpr_difference else "–"
@@ -125,9 +125,9 @@ def _rows(comparisons: list[Comparison], collided: bool) -> pd.DataFrame:
                 for fpr in DECIDING
             },
             "Verdict": result.verdict,
-            "Needs": detector.trusts,
+            "Needs": c.trusts,
         }
-        for detector, result in results
+        for c, result in results
     ]
     return pd.DataFrame(rows).set_index("Detector")
 
@@ -136,13 +136,13 @@ def table(comparisons: list[Comparison]) -> pd.DataFrame:
     """Everything in numbers: a row a detector and group of poisons."""
     return pd.DataFrame(
         {
-            "detector": c.detector.title,
+            "detector": c.title,
             "group": group,
             "poisons": result.n,
             **{f"auc{end}": number for end, number in zip(_ENDS, result.auc, strict=True)},
             **{
                 f"tpr_at_{100 * fpr:g}_percent_fpr{end}": number
-                for fpr, tpr in result.rates.tpr.items()
+                for fpr, tpr in result.tpr_at_fpr.items()
                 for end, number in zip(_ENDS, tpr, strict=True)
             },
             "against": c.against,
@@ -153,8 +153,8 @@ def table(comparisons: list[Comparison]) -> pd.DataFrame:
                 for end, number in zip(_ENDS, result.tpr_difference.get(fpr, (0.0, None, None)), strict=True)
             },
             "verdict": result.verdict,
-            "needs": c.detector.trusts,
-            "source": c.detector.source,
+            "needs": c.trusts,
+            "source": c.source,
         }
         for c in comparisons
         for group, result in _groups(c)

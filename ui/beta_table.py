@@ -1,9 +1,14 @@
 """What beta trades, as a table that people read: units, and intervals of 95 % beside the numbers."""
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+
+from lgm.experiments.beta_sweep import BetaRow
+from lgm.stats.intervals import Estimate
 
 Written = Callable[[float], str]
 
@@ -16,39 +21,46 @@ def _fixed(digits: int) -> Written:
     return lambda value: f"{value:.{digits}f}"
 
 
-# Keys of `Tradeoff.rows` that have an interval: the column's name, how a number is written, its unit.
-_COLUMNS: dict[str, tuple[str, Written, str]] = {
-    "collided": ("Collide", _share, " %"),
-    "l2": ("L2 to the base", _fixed(2), ""),
-    "ssim": ("SSIM with the base", _fixed(3), ""),
-    "auc": ("AUC", _fixed(4), ""),
-    "tpr": ("Caught at 1 % FPR", _share, " %"),
-    "auc_collided": ("AUC, those that collide", _fixed(4), ""),
-    "tpr_collided": ("Caught, those that collide", _share, " %"),
-    "unfiltered": ("Attack succeeds", _share, " %"),
-    "filtered": ("Attack succeeds, filtered", _share, " %"),
-}
+@dataclass(frozen=True)
+class _Column:
+    """A column of estimates: its name, what it holds, how a number is written, its unit."""
+
+    name: str
+    of: Callable[[BetaRow], Estimate | None]
+    written: Written
+    unit: str = ""
 
 
-def beta_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """A row a beta. What was not measured at any of them has no column; where it is missing at some, a dash.
+_COLUMNS = (
+    _Column("Collide", lambda row: row.collided, _share, " %"),
+    _Column("L2 to the base", lambda row: row.l2, _fixed(2)),
+    _Column("SSIM with the base", lambda row: row.ssim, _fixed(3)),
+    _Column("AUC", lambda row: row.auc, _fixed(4)),
+    _Column("Caught at 1 % FPR", lambda row: row.tpr, _share, " %"),
+    _Column("AUC, those that collide", lambda row: row.auc_collided, _fixed(4)),
+    _Column("Caught, those that collide", lambda row: row.tpr_collided, _share, " %"),
+    _Column("Attack succeeds", lambda row: row.unfiltered, _share, " %"),
+    _Column("Attack succeeds, filtered", lambda row: row.filtered, _share, " %"),
+)
 
-    Args:
-        rows: `lgm.experiments.beta_sweep.Tradeoff.rows`.
-    """
-    table: dict[str, list[Any]] = {"β": [f"{row['beta']:g}" for row in rows], "Pairs": [row["pairs"] for row in rows]}
-    for key, (name, written, unit) in _COLUMNS.items():
-        if any(row[key] is not None for row in rows):
-            table[name] = [_cell(row[key], row[f"{key}_interval"], written, unit) for row in rows]
-    table["Mean log-likelihood (nats)"] = [f"{row['log_likelihood']:.2f}" for row in rows]
-    if any(row["attacks"] for row in rows):
-        table["Attacks"] = [row["attacks"] or 0 for row in rows]
+
+def beta_table(rows: list[BetaRow]) -> pd.DataFrame:
+    """A row a beta. What was not measured at any of them has no column; where it is missing at some, a dash."""
+    table: dict[str, list[Any]] = {"β": [f"{row.beta:g}" for row in rows], "Pairs": [row.pairs for row in rows]}
+    for column in _COLUMNS:
+        estimates = [column.of(row) for row in rows]
+        if any(estimates):
+            table[column.name] = [_cell(estimate, column) for estimate in estimates]
+    table["Mean log-likelihood (nats)"] = [f"{row.log_likelihood:.2f}" for row in rows]
+    if any(row.attacks for row in rows):
+        table["Attacks"] = [row.attacks or 0 for row in rows]
     return pd.DataFrame(table)
 
 
-def _cell(value: float | None, interval: tuple[float, float] | None, written: Written, unit: str) -> str:
+def _cell(estimate: Estimate | None, column: _Column) -> str:
     """A number with its interval, such as 52 % (45–60 %)."""
-    if value is None:
+    if estimate is None:
         return "–"
-    around = "" if interval is None else f" ({written(interval[0])}–{written(interval[1])}{unit})"
-    return f"{written(value)}{unit}{around}"
+    value, low, high = map(column.written, estimate)
+    around = "" if math.isnan(estimate.low) else f" ({low}–{high}{column.unit})"
+    return f"{value}{column.unit}{around}"

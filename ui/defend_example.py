@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from lgm.config import DefenseConfig
+from lgm.defense.report import DefenseReport
 from lgm.plots.theme import ROLE
 from lgm.stats.intervals import wilson_interval
 from lgm.utils.json import to_json
@@ -24,7 +25,7 @@ _KEY = (
 )
 
 
-def example(config: DefenseConfig, name: str, loss: str, report: verdict.Report | None) -> float | None:
+def example(config: DefenseConfig, name: str, loss: str, report: DefenseReport | None) -> float | None:
     """One attack, drawn as soon as its clean images are known. Returns T in nats; None if there is no example."""
     st.markdown("## One attack, as an example")
     note, row, picture = st.container(), st.container(), st.container()
@@ -63,7 +64,7 @@ def _await_poisons(name: str, config: DefenseConfig) -> None:
         )
 
 
-def _said_of_example(attack: "Attack | None", shown: "Demonstration", loss: str, report: verdict.Report | None) -> str:
+def _said_of_example(attack: "Attack | None", shown: "Demonstration", loss: str, report: DefenseReport | None) -> str:
     """The example beside the many attacks: one draw decides nothing."""
     if attack is None or not attack.config.poisons:
         return "One draw, with this setting. It decides nothing."
@@ -144,23 +145,20 @@ def _details(attack: "Attack", shown: "Demonstration", threshold: float) -> None
 def _rates(attack: "Attack", threshold: float) -> None:
     """The false-positive rate, by three ways of knowing it, and what each trusts."""
     found, n = attack.rates(threshold), len(attack.fresh)
-    low, high = wilson_interval(round(found["empirical"] * n), n)
-    trusts = {
-        "nominal": "if features were Gaussian",
-        "calibrated": f"if fresh images are like the {len(attack.calibration):,} that calibrate",
-        "empirical": f"of {n:,} fresh clean images: {low:.1%} to {high:.1%}",
-    }
+    low, high = wilson_interval(round(found.empirical * n), n)
+    trusts = (
+        ("Nominal FPR", found.nominal, "if features were Gaussian"),
+        (
+            "Calibrated FPR",
+            found.calibrated,
+            f"if fresh images are like the {len(attack.calibration):,} that calibrate",
+        ),
+        ("Empirical FPR", found.empirical, f"of {n:,} fresh clean images: {low:.1%} to {high:.1%}"),
+    )
     st.markdown("**Clean images that T throws away**")
     with st.container(horizontal=True, gap="large"):
-        for name, trust in trusts.items():
-            st.metric(
-                f"{name.capitalize()} FPR",
-                f"{found[name]:.1%}",
-                trust,
-                delta_color="off",
-                delta_arrow="off",
-                width="content",
-            )
+        for name, rate, trust in trusts:
+            st.metric(name, f"{rate:.1%}", trust, delta_color="off", delta_arrow="off", width="content")
 
 
 def _images(attack: "Attack", shown: "Demonstration") -> None:
@@ -187,7 +185,7 @@ def _downloads(attack: "Attack", shown: "Demonstration") -> None:
         )
         st.download_button(
             "Report (JSON)",
-            lambda: to_json(attack.to_dict(shown), indent=1),
+            lambda: to_json(attack.report(shown), indent=1),
             "defend-report.json",
             "application/json",
             on_click="ignore",

@@ -12,6 +12,7 @@ from lgm.data.base import Dataset
 from lgm.detection.metrics import DetectionReport, Outcome, Roc, outcome
 from lgm.detection.thresholds import is_removed, nominal_fpr
 from lgm.models.features import FeatureMap, Features
+from lgm.utils.codec import encode
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Case:
                 "wrongly_removed": at.wrongly_removed,
                 "kept": at.kept,
             },
-            "at_1_percent_fpr": self.report.to_dict(),
+            "at_1_percent_fpr": encode(self.report),
             "poisons": self.poisons.manifest,
         }
 

@@ -131,6 +131,6 @@ def age(found: Study | None) -> None:
     """What a study was made of, when and with what, below its numbers; and a warning if it is older than the attack."""
     if found is None:
         return
-    if why := outdated(found["about"]):
+    if why := outdated(found.about.attack_revision):
         st.warning(f"These numbers are old: {why}.", icon=":material/history:")
-    st.caption(provenance(found["about"]))
+    st.caption(provenance(found.about))

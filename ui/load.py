@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import streamlit as st
@@ -11,7 +11,7 @@ from lgm.attacks.result import NoPoisonsError, Poisons, read_shipped_poisons
 from lgm.data.base import DataError, Dataset, Split, UnreadableError
 from lgm.data.registry import DATASETS, load_split
 from lgm.detection.thresholds import empirical_threshold
-from lgm.experiments.records import read_study
+from lgm.experiments.records import ByLoss, Study, read_study
 from lgm.models.card import Card, CheckpointError
 from lgm.models.features import FeatureMap, Features, check_features, features_path, read_features
 from lgm.models.registry import SHIPPED, locate, read_card, survey, user_folder
@@ -226,17 +226,17 @@ def threshold(name: str) -> float:
 
 
 @st.cache_data(show_spinner=False, max_entries=8, ttl=10)
-def _study(of: str) -> dict[str, Any] | None:
+def _study(of: str) -> Study | None:
     return read_study(of)
 
 
-def study() -> dict[str, Any] | None:
+def study() -> Study | None:
     """What was measured on the chosen dataset; see `lgm.experiments.records.read_study`."""
     return _study(dataset().name)
 
 
-def study_of(lgm: str, softmax: str) -> dict[str, Any] | None:
+def study_of(lgm: str, softmax: str) -> Study | None:
     """The same, if it is of these very networks."""
     found = study()
-    weights = {"lgm": card(lgm).weights_sha256, "softmax": card(softmax).weights_sha256}
-    return found if found and found["about"]["weights_sha256"] == weights else None
+    weights = ByLoss(card(lgm).weights_sha256, card(softmax).weights_sha256)
+    return found if found and found.about.weights_sha256 == weights else None

@@ -7,18 +7,16 @@ import streamlit as st
 
 from lgm.config import DefenseConfig
 from lgm.data.registry import load_split
+from lgm.defense.report import DefenseReport
 from lgm.experiments.records import outdated
 from lgm.utils.progress import part
 from ui import load
 from ui.defend_model import POISONS
 from ui.job_queue import Job, QueueFull
 from ui.jobs import jobs_of, runner
-from ui.verdict import Report
 
 TRIALS = 30
 _KIND = "defend"  # of jobs
-_USUAL = {"layers": "head", "classes": None, "watermark": 0, "gamma": 0}  # of the attacks that the page is about
-_SAME = ("data", "task", "clean", "trials", "seed", "fpr")  # what the points of one curve share
 
 
 @dataclass(frozen=True)
@@ -26,13 +24,13 @@ class Record:
     """A report, and where it comes from.
 
     Attributes:
-        report: `lgm.defense.report.DefenseReport.to_dict`.
+        report: What was measured.
         data: The images, in words.
         made: When; None: since the server began.
         outdated: Why it is older than the attack, if it is.
     """
 
-    report: Report
+    report: DefenseReport
     data: str
     made: str | None = None
     outdated: str | None = None
@@ -40,11 +38,11 @@ class Record:
     @property
     def setting(self) -> str:
         """What was measured, on what, and how often."""
-        report = self.report
-        task = "two classes" if report["task"] == "two" else "all classes"
+        config = self.report.config
+        task = "two classes" if config.task == "two" else "all classes"
         return (
-            f"{report['trials']} draws of {task}, target, bases and clean images from: {self.data}. "
-            f"K = {report['poisons']}, {report['clean']} clean images a class, seed {report['seed']}; "
+            f"{config.trials} draws of {task}, target, bases and clean images from: {self.data}. "
+            f"K = {config.poisons}, {config.clean} clean images a class, seed {config.seed}; "
             f"{self.made or 'measured here'}."
         )
 
@@ -55,20 +53,29 @@ def records(name: str) -> list[Record]:
     Raises:
         CheckpointError: see `ui.load.study`.
     """
-    weights, data = load.card(name).weights_sha256, load.dataset()
-    study = load.study() or {"about": {}, "defense": []}
-    about = study["about"]
-    hashes = {model: about["weights_sha256"][loss] for loss, model in about.get("models", {}).items()}
-    hashes |= about.get("others", {})
-    made = f"stored with the network, measured {about.get('made', 'at an unknown date')}"
-    found = [
-        Record(report, data.brief(report["data"]), made, outdated(about | report))
-        for report in study["defense"]
-        if report.get("weights_sha256", hashes.get(report["model"])) == weights
-    ]
+    weights, data, study = load.card(name).weights_sha256, load.dataset(), load.study()
+    found = []
+    if study is not None:
+        made = f"stored with the network, measured {study.about.made}"
+        found = [
+            Record(report, data.brief(report.data), made, outdated(report.attack_revision))
+            for report in study.defense
+            if report.weights_sha256 == weights
+        ]
     mine = [report for by_name in _measured().values() for report in by_name.get(name, [])]
-    found += [Record(report, data.brief(report["data"])) for report in mine]
-    return [each for each in found if all(each.report.get(key, value) == value for key, value in _USUAL.items())]
+    found += [Record(report, data.brief(report.data)) for report in mine]
+    return [each for each in found if _is_shown(each.report.config)]
+
+
+def _is_shown(config: DefenseConfig) -> bool:
+    """Whether attacks are of the kind that the page is about."""
+    return (config.layers, config.classes, config.watermark, config.gamma) == ("head", None, 0, 0)
+
+
+def is_same(record: Record, config: DefenseConfig) -> bool:
+    """Whether a record is of the setting of the page."""
+    found = record.report.config
+    return (found.task, found.clean, found.poisons) == (config.task, config.clean, config.poisons)
 
 
 def nearest(found: list[Record], config: DefenseConfig, split: str) -> tuple[Record, bool] | None:
@@ -78,34 +85,38 @@ def nearest(found: list[Record], config: DefenseConfig, split: str) -> tuple[Rec
     """
 
     def distance(record: Record) -> tuple[bool, float, float, bool, int]:
-        report = record.report
+        found = record.report.config
         return (
-            report["task"] != config.task,
-            abs(math.log(max(1, config.clean) / max(1, report["clean"]))),
-            abs(math.log(max(1, config.poisons) / max(1, report["poisons"]))),
-            report["data"] != split,
-            -report["trials"],
+            found.task != config.task,
+            abs(math.log(max(1, config.clean) / max(1, found.clean))),
+            abs(math.log(max(1, config.poisons) / max(1, found.poisons))),
+            record.report.data != split,
+            -found.trials,
         )
 
     if not found:
         return None
     best = min(found, key=distance)
-    wanted = {"task": config.task, "clean": config.clean, "poisons": config.poisons}
-    return best, all(best.report[name] == value for name, value in wanted.items())
+    return best, is_same(best, config)
 
 
-def curves(like: Record, of: dict[str, list[Record]]) -> dict[str, list[Report]]:
+def curves(like: Record, of: dict[str, list[Record]]) -> dict[str, list[DefenseReport]]:
     """By loss the reports for different K that share all else with this one."""
-    wanted = {name: like.report[name] for name in _SAME}
     found = {
-        loss: [r.report for r in theirs if all(r.report[name] == value for name, value in wanted.items())]
+        loss: [each.report for each in theirs if _shared(each.report) == _shared(like.report)]
         for loss, theirs in of.items()
     }
     return {loss: reports for loss, reports in found.items() if reports}
 
 
+def _shared(report: DefenseReport) -> tuple[object, ...]:
+    """What the points of one curve share."""
+    config = report.config
+    return report.data, config.task, config.clean, config.trials, config.seed, config.fpr
+
+
 @st.cache_resource(show_spinner=False)
-def _measured() -> dict[str, dict[str, list[Report]]]:
+def _measured() -> dict[str, dict[str, list[DefenseReport]]]:
     """What was measured since the server began, by the key of the job: by network."""
     return {}
 
@@ -140,14 +151,13 @@ def measure(config: DefenseConfig) -> None:
         from lgm.defense.experiment import sweep
         from lgm.models.checkpoint import load_checkpoint
 
-        found: dict[str, list[Report]] = {}
+        found: dict[str, list[DefenseReport]] = {}
         for number, name in enumerate(names):
             on_step = part(job.report, number, len(names))
             model, card = load_checkpoint(name)
             images, stored = load_split(split, card.config.dataset), known[name]
             z = None if stored is None else stored.z
-            reports = sweep(model, card, images, wanted, settings, z=z, on_step=on_step)
-            found[name] = [report.to_dict() for report in reports]
+            found[name] = sweep(model, card, images, wanted, settings, z=z, on_step=on_step)
         if not job.cancelling:
             kept[job.key] = found
 

@@ -1,13 +1,12 @@
 """What many attacks allow one to say of a filter, in words that follow from their numbers."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from lgm.experiments.claims import SUCCESS
+from lgm.defense.report import DefenseReport
+from lgm.experiments.effects import SUCCESS
+from lgm.stats.intervals import Estimate
 
-Report = dict[str, Any]  # `lgm.defense.report.DefenseReport.to_dict`
 Outcome = Literal["past", "stopped", "weak"]  # of one attack: succeeds filtered; unfiltered only; not even then
 HERE: dict[Outcome, str] = {
     "past": "Here the attack gets past the filter",
@@ -16,111 +15,41 @@ HERE: dict[Outcome, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Share:
-    """An estimate with its 95 % interval; NaN where that is not known."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-
-    @staticmethod
-    def of(value: float | None, interval: Sequence[float | None] | None = None) -> "Share":
-        """From JSON, where None stands for what is not a number."""
-        value, low, high = (math.nan if part is None else part for part in (value, *(interval or (None, None))))
-        return Share(value, low, high)
-
-    def text(self, digits: int = 0) -> str:
-        """As percentages: ``80% (58% to 92%)``."""
-        if math.isnan(self.value):
-            return "–"
-        ends = "" if math.isnan(self.low) else f" ({self.low:z.{digits}%} to {self.high:z.{digits}%})"
-        return f"{self.value:z.{digits}%}{ends}"
+def percentages(share: Estimate, digits: int = 0) -> str:
+    """An estimate and its interval as percentages: ``80% (58% to 92%)``; a dash for NaN."""
+    if math.isnan(share.value):
+        return "–"
+    ends = "" if math.isnan(share.low) else f" ({share.low:z.{digits}%} to {share.high:z.{digits}%})"
+    return f"{share.value:z.{digits}%}{ends}"
 
 
-@dataclass(frozen=True)
-class AtRate:
-    """What the filter did with T calibrated for the false-positive rate ``fpr``."""
-
-    fpr: float
-    success: Share
-    poisons_removed: Share
-    clean_removed: Share
-    accuracy_lost: Share
-
-
-def unfiltered(report: Report) -> Share:
-    """Attack success without the filter."""
-    return Share.of(report["attack_success"]["unfiltered"], report["interval"]["unfiltered"])
-
-
-def filtered(report: Report) -> Share:
-    """Attack success past the filter, at the setting's own false-positive rate."""
-    return Share.of(report["attack_success"]["filtered"], report["interval"]["filtered"])
-
-
-def by_rate(report: Report) -> list[AtRate]:
-    """At every false-positive rate that was measured, ascending."""
-    measured = report.get("by_fpr")
-    if not measured:  # as reports were before there were several rates
-        return [
-            AtRate(
-                report["fpr"], filtered(report), _removed(report, "poisons"), _removed(report, "clean"), _lost(report)
-            )
-        ]
-    return [
-        AtRate(
-            float(fpr),
-            Share.of(at["attack_success"], at["interval"]),
-            Share.of(at["poisons_share"], at["poisons_share_interval"]),
-            Share.of(at["clean_share"], at["clean_share_interval"]),
-            Share.of(at["accuracy_lost"], at["accuracy_lost_interval"]),
-        )
-        for fpr, at in sorted(measured.items(), key=lambda item: float(item[0]))
-    ]
-
-
-def _removed(report: Report, of: str) -> Share:
-    """Without an interval: whole trials would have to be resampled."""
-    total = report[f"{of}_total"]
-    return Share(report[f"{of}_removed"] / total if total else math.nan)
-
-
-def _lost(report: Report) -> Share:
-    return Share.of(report["accuracy_lost"]["filtered"], report["accuracy_lost_interval"]["filtered"])
-
-
-def accuracy_lost_unfiltered(report: Report) -> Share:
-    """To the attack itself."""
-    return Share.of(report["accuracy_lost"]["unfiltered"], report["accuracy_lost_interval"]["unfiltered"])
-
-
-def headline(report: Report) -> str:
+def headline(report: DefenseReport) -> str:
     """How many attacks succeed, without the filter and with it."""
-    if not report["n"]:
+    if not report.n:
         return "No attack counts: the clean control misclassifies every target."
+    success = report.attack_success
     return (
-        f"Of {report['n']} attacks {unfiltered(report).text()} succeed unfiltered, and {filtered(report).text()} with "
-        f"T for {_percent(report['fpr'])} FPR."
+        f"Of {report.n} attacks {percentages(success.unfiltered)} succeed unfiltered, and "
+        f"{percentages(success.filtered)} with T for {_percent(report.config.fpr)} FPR."
     )
 
 
-def finding(report: Report) -> str:
+def finding(report: DefenseReport) -> str:
     """What these attacks show of the filter. Whole intervals decide, and no attack confirms a defence."""
-    before = unfiltered(report)
+    before = report.attack_success.unfiltered
     if not before.low > SUCCESS:
         return "Unfiltered, too few attacks succeed to judge a filter by."
     groups: dict[str, list[float]] = {"past": [], "fewer": [], "open": []}
-    for at in by_rate(report):
-        past, fewer = at.success.low > SUCCESS, at.success.high < before.low
-        groups["past" if past else "fewer" if fewer else "open"].append(at.fpr)
+    for fpr, at in sorted(report.by_fpr.items()):
+        past, fewer = at.attack_success.low > SUCCESS, at.attack_success.high < before.low
+        groups["past" if past else "fewer" if fewer else "open"].append(fpr)
     said = {
         "past": "attacks get past the filter",
         "fewer": "fewer succeed than unfiltered",
         "open": "these are too few to tell",
     }
-    parts = [f"at {_listed(groups[name])} FPR {text}" for name, text in said.items() if groups[name]]
-    sentence = "; ".join(parts)
+    findings = [f"at {_listed(groups[name])} FPR {text}" for name, text in said.items() if groups[name]]
+    sentence = "; ".join(findings)
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 
@@ -140,12 +69,12 @@ def outcome(base: int, target: int, clean: int, poisoned: int, survived: int | N
     return "past" if survived == base else "stopped"
 
 
-def beside_the_trials(happened: Outcome, report: Report) -> str:
+def beside_the_trials(happened: Outcome, report: DefenseReport) -> str:
     """One attack, and whether most attacks of the same setting end as it does."""
     said = HERE[happened]
-    if not report["n"]:
+    if not report.n:
         return f"{said}."
-    before, after = unfiltered(report).value, filtered(report).value
+    before, after = report.attack_success.unfiltered.value, report.attack_success.filtered.value
     share = {"past": after, "stopped": max(0.0, before - after), "weak": 1 - before}[happened]
     how = "as in most" if share >= 0.5 else "as in some" if share >= 0.2 else "an exception"
-    return f"{said}, {how} (of {report['n']} attacks, {before:.0%} succeed unfiltered and {after:.0%} filtered)."
+    return f"{said}, {how} (of {report.n} attacks, {before:.0%} succeed unfiltered and {after:.0%} filtered)."

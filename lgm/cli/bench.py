@@ -6,7 +6,9 @@ from typing import Any
 from tqdm import tqdm
 
 from lgm.cli.options import add_command, add_data, add_field, add_value, split_of
+from lgm.cli.tables import Answer
 from lgm.config import Count, PoisonConfig, Seed
+from lgm.utils.codec import encode
 
 
 def add_bench(commands: Any) -> None:
@@ -27,7 +29,7 @@ def add_bench(commands: Any) -> None:
     add_value(parser, "seed", Seed, 1, "of the pairs")
 
 
-def _bench(args: argparse.Namespace) -> dict[str, Any]:
+def _bench(args: argparse.Namespace) -> Answer:
     from lgm.attacks.result import check_count
     from lgm.experiments.benchmark import bench_craft
     from lgm.models.checkpoint import load_checkpoint
@@ -45,4 +47,4 @@ def _bench(args: argparse.Namespace) -> dict[str, Any]:
             seed=args.seed,
             progress=bar.set_description_str,
         )
-    return {"model": card.name, "data": split.name, **result}
+    return Answer({"model": card.name, "data": split.name, **encode(result)})

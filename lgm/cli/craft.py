@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lgm.cli.options import add_command, add_data, add_field, add_value, given, split_of
 from lgm.cli.output import crafting, output
+from lgm.cli.tables import Answer
 from lgm.config import BETA_GRID, FPR_GRID, PoisonConfig, Seed
 from lgm.data.base import Split
 from lgm.utils.outputs import require_room, save_or_keep
@@ -42,7 +43,7 @@ def add_craft(commands: Any) -> None:
     parser.add_argument("--force", action="store_true", help="replace an existing file")
 
 
-def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
+def _craft(args: argparse.Namespace) -> Answer | None:
     from lgm.utils.distributed import Team
 
     if args.threshold is not None and not args.gamma:
@@ -57,7 +58,7 @@ def _craft(args: argparse.Namespace) -> dict[str, Any] | None:
         return _craft_into(args, config, team)
 
 
-def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") -> dict[str, Any] | None:
+def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") -> Answer | None:
     import numpy as np
 
     from lgm.attacks.batches import batch_length
@@ -86,7 +87,7 @@ def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") ->
     if poisons is None:
         return None
     save_or_keep(poisons.save, args.out)
-    return {
+    values = {
         "model": card.name,
         "data": split.name,
         "poisons": len(poisons),
@@ -104,6 +105,7 @@ def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") ->
         "iterations": float(poisons.iterations.mean()),
         "out": str(args.out),
     }
+    return Answer(values)
 
 
 def _known_threshold(args: argparse.Namespace, model: "Classifier", split: Split) -> float:

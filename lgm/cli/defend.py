@@ -5,7 +5,9 @@ from typing import Any
 
 from lgm.cli.options import add_cache, add_command, add_data, add_field, given, split_of
 from lgm.cli.output import crafting
+from lgm.cli.tables import Answer, frontier_table, success_table
 from lgm.config import GAMMA_GRID, DefenseConfig
+from lgm.utils.codec import encode
 
 # What a sweep goes through, and the number of poisons that was asked for.
 _SWEEP_POISONS = (1, 2, 5, 10, 20, 50, 100)
@@ -44,9 +46,9 @@ def add_defend(commands: Any) -> None:
     add_cache(parser)
 
 
-def _defend(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
+def _defend(args: argparse.Namespace) -> Answer:
     from lgm.defense.experiment import frontier, sweep
-    from lgm.experiments.adaptive_rows import frontier_row
+    from lgm.experiments.adaptive_rows import adaptive_row
     from lgm.models.checkpoint import load_checkpoint
 
     if args.sweep and args.frontier:
@@ -61,10 +63,8 @@ def _defend(args: argparse.Namespace) -> dict[str, Any] | list[dict[str, Any]]:
         settings = [(k, n) for n in _SWEEP_CLEAN for k in numbers]
     with crafting() as on_step:
         if args.frontier:
-            return [
-                frontier_row(report)
-                for report in frontier(model, card, split, config, on_step=on_step, cache=args.cache)
-            ]
-        found = sweep(model, card, split, config, settings, on_step=on_step, cache=args.cache)
-        reports = [report.to_dict() for report in found]
-    return reports if args.sweep else reports[0]
+            attackers = frontier(model, card, split, config, on_step=on_step, cache=args.cache)
+            rows = [adaptive_row(report) for report in attackers]
+            return Answer(encode(rows), lambda: frontier_table(rows))
+        reports = sweep(model, card, split, config, settings, on_step=on_step, cache=args.cache)
+    return Answer(encode(reports), lambda: success_table(reports)) if args.sweep else Answer(encode(reports[0]))

@@ -1,12 +1,15 @@
 """python -m lgm detect: what a filter catches of a set of poisons."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lgm.cli.options import add_command, add_data, add_value, split_of
+from lgm.cli.tables import Answer, detector_table, key_values
 from lgm.config import FPR_GRID, Rate, Seed
+from lgm.utils.codec import encode
 
 if TYPE_CHECKING:
     from lgm.attacks.result import Poisons
@@ -33,7 +36,7 @@ def add_detect(commands: Any) -> None:
     add_value(parser, "seed", Seed, 1, "of the baselines' bootstrap intervals")
 
 
-def _detect(args: argparse.Namespace) -> dict[str, Any]:
+def _detect(args: argparse.Namespace) -> Answer:
     from lgm.detection.compare import compare
     from lgm.detection.filters import gather_evidence
     from lgm.detection.suspects import LabelledImages, read_suspects
@@ -54,17 +57,18 @@ def _detect(args: argparse.Namespace) -> dict[str, Any]:
         print(f"note: these poisons were crafted from other data than {split.name!r}", file=sys.stderr)
     stored = features.splits.get(split.name) if card.data_sha256.get(split.name) == split.sha256 else None
     clean = embed_split(model, split) if stored is None else stored  # the very scores, and so the T, that the app has
+    known = poisons.collided is not None
     result: dict[str, Any] = {"model": card.name, "data": split.name, "wanted_fpr": args.fpr}
-    if poisons.collided is not None:
+    if known:
         result["crafted_on"] = poisons.manifest.get("model")
     if card.config.model.loss == "lgm":
         result |= _filter_report(model, clean, poisons, args.fpr)
-    if args.baselines:
-        evidence = gather_evidence(model, card, features, clean, poisons)
-        result["baselines"] = [each.to_dict() for each in compare(evidence, args.seed, fpr=args.fpr)]
-        for each in result["baselines"] if poisons.collided is None else ():
-            del each["collided"]
-    return result
+    if not args.baselines:
+        return Answer(result)
+    baselines = compare(gather_evidence(model, card, features, clean, poisons), args.seed, fpr=args.fpr)
+    rows = [{key: value for key, value in encode(row).items() if known or key != "collided"} for row in baselines]
+    text = f"{key_values(result)}\nbaselines\n"
+    return Answer({**result, "baselines": rows}, lambda: text + detector_table(baselines))
 
 
 def _filter_report(
@@ -77,11 +81,10 @@ def _filter_report(
 
     mixture = require_mixture(model)
     score = log_likelihood(model, poisons.images, poisons.labels).numpy()
-    report = detection_report(clean.score, score, poisons.collided, fpr).to_dict()
-    if poisons.collided is None:
-        report = {name: value for name, value in report.items() if "collided" not in name}
-    report["threshold_means"] = empirical_words(fpr, len(clean.score))
-    if report["threshold"] is not None:
-        peak = mixture.peak().cpu().numpy()
-        report["nominal_fpr"] = nominal_fpr(report["threshold"], peak, mixture.means.shape[1])
-    return report
+    report = detection_report(clean.score, score, poisons.collided, fpr)
+    known = poisons.collided is not None
+    values = {key: value for key, value in encode(report).items() if known or "collided" not in key}
+    values["threshold_means"] = empirical_words(fpr, len(clean.score))
+    if math.isfinite(report.threshold):
+        values["nominal_fpr"] = nominal_fpr(report.threshold, mixture.peak().cpu().numpy(), mixture.means.shape[1])
+    return values

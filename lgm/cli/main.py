@@ -16,7 +16,6 @@ from lgm.cli.evaluate import add_evaluate
 from lgm.cli.options import check_options
 from lgm.cli.report import add_report
 from lgm.cli.results import add_results
-from lgm.cli.tables import for_people
 from lgm.cli.train import add_train
 from lgm.data.base import DataError
 from lgm.models.card import CheckpointError
@@ -73,7 +72,7 @@ def _run(argv: list[str] | None) -> int:
         print(f"error: {_by_option(str(error), args)}", file=sys.stderr)
         return 1
     if result is not None:  # only the first of several processes has something to say
-        print(to_json(result) if args.json else for_people(result))
+        print(to_json(result.values) if args.json else result.text())
     return 0
 
 

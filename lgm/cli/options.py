@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lgm.cli.tables import Answer
 from lgm.data.base import Split
 from lgm.data.registry import DATASETS, default_split, load_split
 from lgm.utils.fields import Field, field_of, fields_of
@@ -23,7 +24,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 def add_command(
     commands: Any,
     name: str,
-    run: Callable[..., dict[str, Any] | list[dict[str, Any]] | None],
+    run: Callable[[argparse.Namespace], Answer | None],
     description: str,
     *,
     device: bool = True,

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from lgm.cli.options import add_cache, add_command, add_data, add_value, split_of
 from lgm.cli.output import output, save_all
+from lgm.cli.tables import Answer
 from lgm.config import Seed
 from lgm.models.registry import read_card
 from lgm.utils.outputs import require_room
@@ -52,7 +53,7 @@ def add_report(commands: Any) -> None:
 _SMALLEST_REPORT = 4_000_000  # bytes: the library that draws its figures alone has more
 
 
-def _report(args: argparse.Namespace) -> dict[str, Any]:
+def _report(args: argparse.Namespace) -> Answer:
     with ExitStack() as held:
         held.enter_context(output(args.out, ".html", "out", force=args.force))
         require_room(args.out, _SMALLEST_REPORT)
@@ -61,7 +62,7 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
         return _report_into(args)
 
 
-def _report_into(args: argparse.Namespace) -> dict[str, Any]:
+def _report_into(args: argparse.Namespace) -> Answer:
     from lgm.experiments.records import save_study, stored_study
     from lgm.experiments.study import EXTENTS, run_study
     from lgm.reports.html import write_report
@@ -71,22 +72,24 @@ def _report_into(args: argparse.Namespace) -> dict[str, Any]:
     stored = stored_study(names, split, args.seed) if args.quick and not args.extent else None
     with tqdm(bar_format="{desc} {elapsed}", dynamic_ncols=True, disable=None) as bar:
 
-        def on_part(part: str, share: float) -> None:
-            bar.set_description(f"{part}: {share:.0%}")
+        def on_stage(stage: str, share: float) -> None:
+            bar.set_description(f"{stage}: {share:.0%}")
 
         extent = EXTENTS[args.extent or ("quick" if args.quick else "full")]
-        options = {"others": args.others, "on_part": on_part, "cache": args.cache}
+        options = {"others": args.others, "on_stage": on_stage, "cache": args.cache}
         study = stored or run_study(names, split, extent, args.seed, **options)
         saves = {args.study: partial(save_study, study)} if args.study is not None else {}
         saves[args.out] = partial(write_report, study, names, split)
         save_all(saves)
-    return {
-        "out": str(args.out),
-        "study": args.study and str(args.study),
-        "measured": stored is None,
-        "made": study["about"]["made"],
-        "seconds": round(time.monotonic() - began, 1),
-    }
+    return Answer(
+        {
+            "out": str(args.out),
+            "study": args.study and str(args.study),
+            "measured": stored is None,
+            "made": study.about.made,
+            "seconds": round(time.monotonic() - began, 1),
+        }
+    )
 
 
 def _dataset_of_both(names: dict[str, str]) -> str:

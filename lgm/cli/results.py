@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from lgm.cli.options import add_command
+from lgm.cli.tables import Answer
 from lgm.models.card import CheckpointError
 
 
@@ -19,7 +20,7 @@ def add_results(commands: Any) -> None:
     )
 
 
-def _results(args: argparse.Namespace) -> dict[str, Any]:
+def _results(args: argparse.Namespace) -> Answer:
     from lgm.reports.documents import DOCUMENTS, ROOT, problems, write_documents
 
     root = ROOT
@@ -29,7 +30,7 @@ def _results(args: argparse.Namespace) -> dict[str, Any]:
             f"{root}: expected the project's documents, found no {', '.join(missing)}; use a checkout"
         )
     if not args.check:
-        return {"rendered": write_documents(root), "checked": list(DOCUMENTS)}
+        return Answer({"rendered": write_documents(root), "checked": list(DOCUMENTS)})
     if found := problems(root):
         raise CheckpointError("\n".join(["documents or records are not as they should be:", *found]))
-    return {"checked": list(DOCUMENTS)}
+    return Answer({"checked": list(DOCUMENTS)})

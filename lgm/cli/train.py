@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lgm.cli.options import add_command, add_data, add_field, download_if_asked, given
+from lgm.cli.tables import Answer
 from lgm.config import ModelConfig, Phase, TrainConfig
 from lgm.models.card import CheckpointError
 from lgm.models.registry import SHIPPED, check_name, user_folder
@@ -58,7 +59,7 @@ def _train_config(args: argparse.Namespace) -> TrainConfig:
     return config if args.seed is None else config.seeded(args.seed)
 
 
-def _train(args: argparse.Namespace) -> dict[str, Any] | None:
+def _train(args: argparse.Namespace) -> Answer | None:
     from lgm.training.train import train_checkpoint
     from lgm.utils.distributed import Team
 
@@ -87,7 +88,7 @@ def _train(args: argparse.Namespace) -> dict[str, Any] | None:
     team.leave()
     if card is None:  # nobody can stop this run but the user, with a signal: this is not the first process
         return None
-    return {
+    values = {
         "model": name,
         "folder": str(args.out),
         "epochs": len(card.history),
@@ -95,6 +96,7 @@ def _train(args: argparse.Namespace) -> dict[str, Any] | None:
         "closest_centers": card.closest_centers,
         "weights_sha256": card.weights_sha256,
     }
+    return Answer(values)
 
 
 def _is_shipped(name: str) -> bool:

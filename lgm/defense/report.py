@@ -159,7 +159,7 @@ class ArmReport:
 
 @dataclass(frozen=True)
 class ExampleReport:
-    """An attack and what T does to it, for a file; the names are those of `lgm.defense.example.Attack` and `DefenseConfig`.
+    """An attack and what T does to it, for a file; names as in `lgm.defense.example.Attack` and `DefenseConfig`.
 
     An infinite T is stored as null; an arm is None where the filter has left nothing to fine-tune on.
     """

@@ -128,7 +128,10 @@ def _filtered(rate: float, results: Sequence[TrialResult]) -> Filtered:
     hits, n = _successes(models, results)
     counts = {
         kind: np.array(
-            [(f.removed[r.poisoned == kind].sum(), (r.poisoned == kind).sum()) for f, r in zip(at, results, strict=True)]
+            [
+                (f.removed[r.poisoned == kind].sum(), (r.poisoned == kind).sum())
+                for f, r in zip(at, results, strict=True)
+            ]
         )
         for kind in (True, False)
     }

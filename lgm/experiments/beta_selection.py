@@ -113,4 +113,6 @@ def _fold(tradeoff: Tradeoff, training: np.ndarray, held_out: np.ndarray, share:
     if index is None:
         return Fold(beta=None, training=math.nan, hits=0, n=len(held_out))
     collided = tradeoff.collided[index]
-    return Fold(_beta_at(tradeoff, index), float(collided[training].mean()), int(collided[held_out].sum()), len(held_out))
+    return Fold(
+        _beta_at(tradeoff, index), float(collided[training].mean()), int(collided[held_out].sum()), len(held_out)
+    )

@@ -170,7 +170,7 @@ def beta_sweep(
     check_count(pairs, len(pool), "pairs")
     bases, targets = (pool[index] for index in pick_pairs(split.labels[pool], pairs, seed))
     steps = [part(on_step, i, 1 + len(configs)) for i in range(1 + len(configs))]
-    poisons = _craft(model, split[bases], split[targets], grid, steps[0], cache)
+    poisons = _craft(model, (split[bases], split[targets]), grid, steps[0], cache)
     clean_score, poison_score, density = _scored(model, split, fit_on, pool, poisons)
     shape = len(grid), pairs
     score, collided = poison_score.astype(np.float64).reshape(shape), poisons.collided.reshape(shape)
@@ -194,14 +194,14 @@ def beta_sweep(
 
 
 def _craft(
-    model: "Classifier", bases: Split, targets: Split, grid: np.ndarray, on_step: OnStep | None, cache: Path | None
+    model: "Classifier", pairs: tuple[Split, Split], grid: np.ndarray, on_step: OnStep | None, cache: Path | None
 ) -> Poisons:
-    """The pairs at each beta of the grid, one beta after the other."""
+    """The pairs, bases and targets, at each beta of the grid, one beta after the other."""
     from lgm.attacks.cache import craft_cached
 
-    each = np.tile(np.arange(len(bases)), len(grid))
-    beta = grid.repeat(len(bases))
-    return craft_cached(model, bases[each], targets[each], PoisonConfig(), beta=beta, folder=cache, on_step=on_step)
+    each, beta = np.tile(np.arange(len(pairs[0])), len(grid)), grid.repeat(len(pairs[0]))
+    bases, targets = (images[each] for images in pairs)
+    return craft_cached(model, bases, targets, PoisonConfig(), beta=beta, folder=cache, on_step=on_step)
 
 
 def _checked(betas: Sequence[float], pairs: int) -> np.ndarray:

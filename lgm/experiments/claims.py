@@ -133,9 +133,9 @@ def more_visible_when_matched(comparison: Matched | None) -> Claim:
     readings = [Effect(*comparison.l2), Effect(*comparison.ssim)]
     half = next(row for row in comparison.rows() if row.share == 0.5)
     measured = (
-        f"L2 with which half of the pairs collide: {Effect(*half.lgm).text()} LGM, {Effect(*half.softmax).text()} softmax; "
-        f"median difference {readings[0].text()}, in SSIM, softmax less LGM, {readings[1].text()}; LGM needs more in "
-        f"{Effect(*comparison.share_more).percent()} of {comparison.n} pairs"
+        f"L2 with which half of the pairs collide: {Effect(*half.lgm).text()} LGM, {Effect(*half.softmax).text()} "
+        f"softmax; median difference {readings[0].text()}, in SSIM, softmax less LGM, {readings[1].text()}; LGM needs "
+        f"more in {Effect(*comparison.share_more).percent()} of {comparison.n} pairs"
         + (f", {comparison.neither} more collide on neither" if comparison.neither else "")
     )
     return Claim(*_MATCHED, measured=measured, verdict=by_readings(readings), rule=_MATCHED_RULE)

@@ -1,32 +1,33 @@
-"""Curves and histograms: ROC, attack success, the trade-off over beta."""
+"""Curves of attack success and of what beta trades, with 95 % bands."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from lgm.detection.compare import REFERENCE, Comparison, Result
-from lgm.detection.metrics import Roc
-from lgm.plots.theme import DETECTOR, GREY, LAYOUT, LOSS_TITLES, ROLE
-from lgm.stats.intervals import share_text
+from lgm.defense.report import DefenseReport
+from lgm.experiments.adaptive_rows import AdaptiveRow
+from lgm.experiments.beta_sweep import BetaRow
+from lgm.plots.theme import GREY, LAYOUT, LOSS_TITLES, ROLE
+from lgm.stats.intervals import Estimate
 
-_LOWEST_FPR = 1e-3  # where a logarithmic axis begins
 
-
-def success_curves(reports: dict[str, list[dict[str, Any]]]) -> go.Figure:
+def success_curves(reports: Mapping[str, Sequence[DefenseReport]]) -> go.Figure:
     """Attack success against the number of poisons K, with 95 % Wilson bands.
 
     Args:
-        reports: By loss, "lgm" and "softmax": `DefenseReport.to_dict` for different K, all else equal.
+        reports: By loss, "lgm" and "softmax": reports for different K, all else equal.
     """
     figure = go.Figure()
     for loss, of_loss in reports.items():
-        ordered = sorted(of_loss, key=lambda report: report["poisons"])
-        for arm, dash in (("unfiltered", "solid"), ("filtered", "dash")):
-            known = [report for report in ordered if report["attack_success"][arm] is not None]
-            figure.add_traces(_curve(known, loss, arm, dash))
-    numbers = sorted({report["poisons"] for of_loss in reports.values() for report in of_loss})
+        known = sorted((report for report in of_loss if report.n), key=lambda report: report.config.poisons)
+        unfiltered = [report.attack_success.unfiltered for report in known]
+        filtered = [report.attack_success.filtered for report in known]
+        figure.add_traces(_success_curve(known, unfiltered, loss, "unfiltered", "solid"))
+        figure.add_traces(_success_curve(known, filtered, loss, "filtered", "dash"))
+    numbers = sorted({report.config.poisons for of_loss in reports.values() for report in of_loss})
     figure.update_layout(
         height=360,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
@@ -38,28 +39,27 @@ def success_curves(reports: dict[str, list[dict[str, Any]]]) -> go.Figure:
     return figure
 
 
-def _curve(reports: list[dict[str, Any]], loss: str, arm: str, dash: str) -> list[go.Scatter]:
+def _success_curve(
+    reports: list[DefenseReport], success: list[Estimate], loss: str, arm: str, dash: str
+) -> list[go.Scatter]:
     """Attack success of one arm with its band."""
-    points = [(report["poisons"], report["attack_success"][arm], report["interval"][arm]) for report in reports]
     name = f"{LOSS_TITLES[loss]}, {'not filtered' if arm == 'unfiltered' else 'filtered'}"
-    band, line = _band(points, loss, name, dash)
+    band, line = _band([report.config.poisons for report in reports], success, loss, name, dash)
     line.update(
         meta=f"{loss} {arm}",
-        customdata=[[report["n"], *report["interval"][arm]] for report in reports],
+        customdata=[[report.n, share.low, share.high] for report, share in zip(reports, success, strict=True)],
         hovertemplate=name
         + ": %{y:.0%} (%{customdata[1]:.0%} to %{customdata[2]:.0%}) of %{customdata[0]}<extra></extra>",
     )
     return [band, line]
 
 
-def _band(points: list[tuple[float, float, Any]], loss: str, name: str, dash: str) -> list[go.Scatter]:
-    """An interval as a band and the line over it, from (x, y, (low, high))."""
-    x, y = [point[0] for point in points], [point[1] for point in points]
-    low, high = ([point[2][end] for point in points] for end in (0, 1))
+def _band(x: list[Any], estimates: Sequence[Estimate], loss: str, name: str, dash: str) -> list[go.Scatter]:
+    """Intervals as a band and the line over it."""
     red, green, blue = (int(ROLE[loss][i : i + 2], 16) for i in (1, 3, 5))
     band = go.Scatter(
         x=x + x[::-1],
-        y=high + low[::-1],
+        y=[each.high for each in estimates] + [each.low for each in estimates][::-1],
         fill="toself",
         fillcolor=f"rgba({red},{green},{blue},0.18)",
         line={"width": 0},
@@ -70,7 +70,7 @@ def _band(points: list[tuple[float, float, Any]], loss: str, name: str, dash: st
     )
     line = go.Scatter(
         x=x,
-        y=y,
+        y=[each.value for each in estimates],
         mode="lines+markers",
         name=name,
         legendgroup=name,
@@ -80,107 +80,13 @@ def _band(points: list[tuple[float, float, Any]], loss: str, name: str, dash: st
     return [band, line]
 
 
-def roc_chart(comparisons: list[Comparison], *, collided: bool = False, log: bool = True) -> go.Figure:
-    """The ROC curves of all detectors, as steps: what thresholds attain.
+@dataclass(frozen=True)
+class TradedLine:
+    """A line of what beta trades: its values, which are None where nothing was measured, its name and its dash."""
 
-    Args:
-        comparisons: The reference first.
-        collided: Only over the poisons that collide; a detector without any is left out.
-        log: FPR on a logarithmic axis, which gives room to the costs that one can afford; what is cheaper than
-            1 in 1,000 lies on its left end.
-    """
-    figure = go.Figure()
-    for comparison in comparisons:
-        result = comparison.collided if collided else comparison.overall
-        if result is not None:
-            figure.add_trace(_roc_line(comparison, result, floor=_LOWEST_FPR if log else 0.0))
-    axis = {"title": "FPR: clean images thrown away", "tickformat": "~%", "zeroline": False, "gridcolor": GREY}
-    scale = {"type": "log", "range": [np.log10(_LOWEST_FPR), 0], "dtick": 1} if log else {"range": [0, 1]}
-    figure.update_layout(
-        height=460,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        legend={"orientation": "h", "y": -0.17, "yanchor": "top"},
-        hovermode="closest",
-        xaxis={**axis, **scale},
-        yaxis={**axis, "title": "TPR: poisons caught", "range": [0, 1.02]},
-    )
-    return figure
-
-
-def _roc_line(comparison: Comparison, result: Result, floor: float) -> go.Scatter:
-    color, dash = DETECTOR[comparison.detector.key]
-    fpr, tpr = _corners(result.curve)
-    return go.Scatter(
-        x=np.maximum(fpr, floor),
-        y=tpr,
-        mode="lines",
-        meta=comparison.detector.key,
-        name=f"{comparison.detector.title}, AUC {result.auc.text()}",
-        line={"color": color, "dash": dash, "width": 3.5 if result.verdict == REFERENCE else 2, "shape": "hv"},
-        hovertemplate="%{fullData.name}<br>FPR %{x:.2%}, TPR %{y:.1%}<extra></extra>",
-    )
-
-
-def _corners(curve: Roc) -> tuple[np.ndarray, np.ndarray]:
-    """The points of a ROC curve at which more poisons are caught, and its end: no step is lost."""
-    last = np.append(np.diff(curve.fpr) > 0, True)  # the highest TPR at each FPR
-    fpr, tpr = curve.fpr[last], curve.tpr[last]
-    rises = np.append(True, np.diff(tpr) > 0)
-    rises[-1] = True
-    return fpr[rises], tpr[rises]
-
-
-def likelihood_histogram(clean: np.ndarray, poison: np.ndarray) -> go.Figure:
-    """Relative likelihoods of clean images and of poisons under their claimed labels, in (0, 1] (figures 1, 8)."""
-    figure = go.Figure()
-    bins = {"start": 0.0, "end": 1.0, "size": 0.025}
-    for values, role, name in ((clean, "clean", "clean images"), (poison, "poison", "poisons")):
-        figure.add_trace(
-            go.Histogram(
-                x=values,
-                xbins=bins,
-                histnorm="probability",
-                name=f"{name} ({len(values):,})",
-                marker={"color": ROLE[role], "pattern": {"shape": "/" if role == "poison" else ""}},
-                opacity=0.75,
-            )
-        )
-    figure.update_layout(
-        barmode="overlay",
-        xaxis={"title": "likelihood relative to the peak of the claimed class", "range": [0, 1], "gridcolor": GREY},
-        yaxis={"title": "share of the group", "tickformat": ".0%", "gridcolor": GREY},
-        **LAYOUT,
-    )
-    return figure
-
-
-def roc_curves(curves: dict[str, Roc]) -> go.Figure:
-    """ROC curves of the likelihood filter by name, on a logarithmic FPR axis (figure 5)."""
-    figure = go.Figure()
-    for (name, curve), dash in zip(curves.items(), ("solid", "dash", "dot", "dashdot"), strict=False):
-        fpr, tpr = _corners(curve)
-        figure.add_trace(
-            go.Scatter(
-                x=np.maximum(fpr, _LOWEST_FPR),
-                y=tpr,
-                mode="lines",
-                name=f"{name}, AUC {share_text(curve.auc)}",
-                line={"dash": dash, "shape": "hv", "width": 2.5},
-            )
-        )
-    figure.update_layout(
-        xaxis={
-            "title": "FPR: clean images thrown away",
-            "type": "log",
-            "range": [np.log10(_LOWEST_FPR), 0],
-            "dtick": 1,
-            "tickformat": "~%",
-            "gridcolor": GREY,
-        },
-        yaxis={"title": "TPR: poisons caught", "range": [0, 1.02], "tickformat": ".0%", "gridcolor": GREY},
-        **LAYOUT,
-    )
-    return figure
+    of: Callable[[BetaRow], Estimate | None]
+    name: str
+    dash: str
 
 
 @dataclass(frozen=True)
@@ -190,13 +96,13 @@ class CurveSpec:
     Attributes:
         name: What it is called where one of them is chosen.
         title: Of the axis.
-        lines: Keys of `lgm.experiments.beta_sweep.Tradeoff.rows`, their names and dashes.
+        lines: What is drawn.
         share: Whether they are shares, from 0 to 1.
     """
 
     name: str
     title: str
-    lines: tuple[tuple[str, str, str], ...]
+    lines: tuple[TradedLine, ...]
     share: bool = True
 
 
@@ -204,28 +110,41 @@ TRADED = {
     "collision": CurveSpec(
         "Collisions and detection",
         "share of the poisons",
-        (("collided", "collide", "solid"), ("tpr", "caught at 1 % FPR", "dot")),
+        (
+            TradedLine(lambda row: row.collided, "collide", "solid"),
+            TradedLine(lambda row: row.tpr, "caught at 1 % FPR", "dot"),
+        ),
     ),
     "attack": CurveSpec(
         "Attack success",
         "share of the attacks",
-        (("unfiltered", "succeed unfiltered", "solid"), ("filtered", "filtered", "dot")),
+        (
+            TradedLine(lambda row: row.unfiltered, "succeed unfiltered", "solid"),
+            TradedLine(lambda row: row.filtered, "filtered", "dot"),
+        ),
     ),
-    "l2": CurveSpec("Visibility (L2)", "L2 distance to the base", (("l2", "L2", "solid"),), share=False),
-    "ssim": CurveSpec("Visibility (SSIM)", "SSIM with the base", (("ssim", "SSIM", "solid"),), share=False),
+    "l2": CurveSpec(
+        "Visibility (L2)",
+        "L2 distance to the base",
+        (TradedLine(lambda row: row.l2, "L2", "solid"),),
+        share=False,
+    ),
+    "ssim": CurveSpec(
+        "Visibility (SSIM)",
+        "SSIM with the base",
+        (TradedLine(lambda row: row.ssim, "SSIM", "solid"),),
+        share=False,
+    ),
 }
 
 
-def traded(rows: dict[str, list[dict[str, Any]]]) -> list[str]:
+def traded(rows: Mapping[Any, Sequence[BetaRow]]) -> list[str]:
     """Keys of `TRADED` that were measured; arguments as of `beta_curves`."""
-    return [
-        of
-        for of, what in TRADED.items()
-        if any(row[key] is not None for of_loss in rows.values() for row in of_loss for key, _, _ in what.lines)
-    ]
+    everything = [row for of_loss in rows.values() for row in of_loss]
+    return [key for key, what in TRADED.items() if any(line.of(row) for row in everything for line in what.lines)]
 
 
-def beta_curves(rows: dict[str, list[dict[str, Any]]], of: str = "collision") -> go.Figure:
+def beta_curves(rows: Mapping[Any, Sequence[BetaRow]], of: str = "collision") -> go.Figure:
     """What beta trades, with 95 % bands, by loss.
 
     Args:
@@ -235,10 +154,11 @@ def beta_curves(rows: dict[str, list[dict[str, Any]]], of: str = "collision") ->
     shown = TRADED[of]
     figure = go.Figure()
     for loss, of_loss in rows.items():
-        for key, name, dash in shown.lines:
-            points = [(row["beta"], row[key], row[f"{key}_interval"]) for row in of_loss if row[key] is not None]
-            if points:
-                figure.add_traces(_band(points, loss, f"{LOSS_TITLES[loss]}, {name}", dash))
+        for line in shown.lines:
+            measured = {row.beta: estimate for row in of_loss if (estimate := line.of(row))}
+            if measured:
+                name = f"{LOSS_TITLES[loss]}, {line.name}"
+                figure.add_traces(_band([*measured], [*measured.values()], loss, name, line.dash))
     shares = {"range": [-0.03, 1.03], "tickformat": ".0%"} if shown.share else {"rangemode": "tozero"}
     figure.update_layout(
         xaxis={
@@ -254,24 +174,23 @@ def beta_curves(rows: dict[str, list[dict[str, Any]]], of: str = "collision") ->
     return figure
 
 
-def frontier_chart(rows: list[dict[str, Any]]) -> go.Figure:
+def frontier_chart(rows: Sequence[AdaptiveRow]) -> go.Figure:
     """Attack success against detection: both for each attacker who knows of the filter, from unaware to evasive.
 
     Args:
-        rows: `lgm.experiments.adaptive_rows.frontier_row`, by ascending gamma.
+        rows: By ascending gamma.
     """
     figure = go.Figure()
     lines = (
-        ("detected", "detected_interval", "caught by the filter", ROLE["clean"], "dash"),
-        ("unfiltered", "unfiltered_interval", "attack succeeds if nobody filters", ROLE["target"], "dot"),
-        ("attack_success", "interval", "attack succeeds past the filter", ROLE["poison"], "solid"),
+        ([row.detected for row in rows], "caught by the filter", ROLE["clean"], "dash"),
+        ([row.unfiltered for row in rows], "attack succeeds if nobody filters", ROLE["target"], "dot"),
+        ([row.attack_success for row in rows], "attack succeeds past the filter", ROLE["poison"], "solid"),
     )
-    for key, interval, name, color, dash in lines:
-        value = np.array([row[key] for row in rows])
-        low, high = np.array([row[interval] for row in rows]).T
+    for shares, name, color, dash in lines:
+        value, low, high = np.array(shares).T
         figure.add_trace(
             go.Scatter(
-                x=[f"{row['gamma']:g}" for row in rows],
+                x=[f"{row.gamma:g}" for row in rows],
                 y=value,
                 mode="lines+markers",
                 name=name,

@@ -8,22 +8,23 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lgm.attacks.result import read_shipped_poisons
-from lgm.config import DefenseConfig
+from lgm.config import Loss
 from lgm.data.registry import DATASETS
+from lgm.defense.report import DefenseReport
 from lgm.experiments.adaptive_rows import frontier_meaning
 from lgm.experiments.beta_selection import choose_beta
-from lgm.experiments.beta_sweep import Tradeoff
-from lgm.experiments.claims import Claim, Findings, paper_claims
-from lgm.experiments.records import Study, outdated, provenance, read_study
-from lgm.experiments.study import for_claims, poisons_or_none
+from lgm.experiments.beta_sweep import BetaRow
+from lgm.experiments.claims import Claim, paper_claims
+from lgm.experiments.findings import Findings
+from lgm.experiments.records import Study, StudyOrigin, StudySize, outdated, provenance, read_study
+from lgm.experiments.study import poisons_or_none
 from lgm.models.card import Card, CheckpointError
 from lgm.models.features import read_features
 from lgm.models.registry import SHIPPED, list_checkpoints, read_card
 from lgm.reports.templates import environment
-from lgm.stats.intervals import wilson_interval
+from lgm.stats.intervals import Estimate, wilson_interval
 from lgm.utils.io import write_atomically
 
 ROOT = SHIPPED.parent
@@ -36,8 +37,7 @@ class NetworkRow:
     """What a shipped network's card says of it. Accuracies on the official test set, with Wilson's interval."""
 
     card: Card
-    accuracy: float
-    interval: tuple[float, float]
+    accuracy: Estimate
     tested_on: int
 
     @staticmethod
@@ -46,7 +46,7 @@ class NetworkRow:
         tested = read_features(name).splits["test"]
         hits = int((tested.predicted == tested.labels).sum())
         n = len(tested.labels)
-        return NetworkRow(read_card(name), hits / n, wilson_interval(hits, n), n)
+        return NetworkRow(read_card(name), Estimate(hits / n, *wilson_interval(hits, n)), n)
 
 
 @dataclass(frozen=True)
@@ -65,54 +65,54 @@ class Record:
             raise CheckpointError(
                 f"{dataset}: expected a study beside the networks; make one: python -m lgm report --help"
             )
-        models = study["about"]["models"]
-        names = [*models.values(), *study["about"].get("others", {})]
-        return Record(
-            study, [NetworkRow.of(name) for name in names], judge_claims(models["lgm"], models["softmax"], study)
-        )
+        models = study.about.models
+        names = [models.lgm, models.softmax, *study.about.others]
+        return Record(study, [NetworkRow.of(name) for name in names], judge_claims(models.lgm, models.softmax, study))
 
     @property
     def provenance(self) -> str:
         """Where the numbers come from."""
-        return provenance(self.study["about"])
+        return provenance(self.study.about)
 
     @property
-    def usual(self) -> list[dict[str, Any]]:
+    def usual(self) -> list[DefenseReport]:
         """The defence of each network in its usual setting."""
-        usual = DefenseConfig()
-        setting = {"task": usual.task, "layers": usual.layers, "poisons": usual.poisons, "clean": usual.clean}
-        return [r for r in self.study["defense"] if all(r[name] == value for name, value in setting.items())]
+        return self.study.in_usual_setting
 
-    def at(self, model: str, **setting: Any) -> dict[str, Any]:
-        """The defence of a network in one setting."""
-        known = {"model": model, "task": "two", "layers": "head", **setting}
-        return next(r for r in self.study["defense"] if all(r[name] == value for name, value in known.items()))
+    def at(self, model: str, clean: int, poisons: int) -> DefenseReport:
+        """The defence of a network by a new head for two classes, in one setting."""
+        wanted = (model, "two", "head", clean, poisons)
+        return next(report for report in self.study.defense if _setting(report) == wanted)
 
     @property
-    def all_classes(self) -> list[dict[str, Any]]:
+    def all_classes(self) -> list[DefenseReport]:
         """The defence where the new head tells all classes apart."""
-        return [r for r in self.study["defense"] if r["task"] == "all"]
+        return [report for report in self.study.defense if report.config.task == "all"]
 
     @property
-    def extent(self) -> dict[str, Any]:
+    def extent(self) -> StudySize:
         """How much was measured."""
-        return self.study["about"]["extent"]
+        return self.study.about.extent
 
     @property
     def frontier_meaning(self) -> str:
         """What the attackers who know of the filter achieve, in a sentence."""
-        return frontier_meaning(self.study["frontier"])
+        return frontier_meaning(self.study.frontier)
 
     @property
-    def betas(self) -> dict[str, tuple[list[dict[str, Any]], str]]:
+    def betas(self) -> dict[Loss, tuple[list[BetaRow], str]]:
         """By loss: a row a beta, and which beta cross-validation chooses."""
-        sweeps = {loss: Tradeoff.from_dict(values) for loss, values in self.study["tradeoff"].items()}
-        return {loss: (sweep.rows(), choose_beta(sweep).reason) for loss, sweep in sweeps.items()}
+        return {loss: (sweep.rows(), choose_beta(sweep).reason) for loss, sweep in self.study.tradeoff.items()}
+
+
+def _setting(report: DefenseReport) -> tuple[str, str, str, int, int]:
+    config = report.config
+    return report.model, config.task, config.layers, config.clean, config.poisons
 
 
 def judge_claims(lgm: str, softmax: str, study: Study | None) -> list[Claim]:
     """The paper's claims by what is stored beside two networks and, if there is one, by their study."""
-    return paper_claims(_side(lgm), _side(softmax), for_claims(study))
+    return paper_claims(_side(lgm), _side(softmax), study)
 
 
 def _side(name: str) -> Findings:
@@ -174,18 +174,17 @@ def _first_difference(one: str, other: str) -> int:
 def _old_records() -> Iterator[str]:
     for dataset in DATASETS:
         study = read_study(dataset)
-        if study is not None and (why := _outdated_study(study["about"])):
+        if study is not None and (why := _outdated_study(study.about)):
             yield f"{dataset}.study.json: {why}; make it anew: make records"
     for name in list_checkpoints():
         for kind in ("poisons", "example"):
             if (SHIPPED / f"{name}.{kind}.safetensors").is_file():
                 manifest = read_shipped_poisons(name, kind).manifest
-                if why := outdated(manifest):
+                if why := outdated(manifest.get("attack_revision")):
                     yield f"{name}.{kind}.safetensors: {why}; make it anew: make records"
 
 
-def _outdated_study(about: dict[str, Any]) -> str | None:
-    names = {**about["models"], **{name: name for name in about.get("others", {})}}
-    recorded = {**about["weights_sha256"], **about.get("others", {})}
-    now = {key: read_card(name).weights_sha256 for key, name in names.items()}
-    return outdated(about) or next((f"{names[k]} has other weights now" for k in now if now[k] != recorded[k]), None)
+def _outdated_study(about: StudyOrigin) -> str | None:
+    measured = {name: about.weights_sha256.of(loss) for loss, name in about.models.items()} | about.others
+    changed = [name for name, weights in measured.items() if read_card(name).weights_sha256 != weights]
+    return outdated(about.attack_revision) or (f"{changed[0]} has other weights now" if changed else None)

@@ -1,10 +1,10 @@
 """One page of HTML with all figures of the paper and all that a study measured; it needs no other file."""
 
 import base64
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -15,21 +15,23 @@ from lgm.data.base import Dataset, Split
 from lgm.data.registry import DATASETS
 from lgm.defense.example import Attack, stage
 from lgm.defense.report import ARMS
-from lgm.detection.metrics import detection_report, roc
+from lgm.detection.metrics import DetectionReport, detection_report, roc
 from lgm.experiments.adaptive_rows import frontier_meaning
 from lgm.experiments.beta_selection import choose_beta
-from lgm.experiments.beta_sweep import Tradeoff
-from lgm.experiments.claims import Findings, paper_claims
+from lgm.experiments.claims import paper_claims
+from lgm.experiments.findings import Findings
 from lgm.experiments.matched_comparison import matched
 from lgm.experiments.records import Study, provenance
-from lgm.experiments.study import for_claims, poisons_or_none
+from lgm.experiments.study import poisons_or_none
 from lgm.models.checkpoint import embed_split, load_checkpoint
 from lgm.models.features import FeatureMap, Features, read_features, read_gaussians
 from lgm.models.registry import list_checkpoints, locate, read_card
-from lgm.plots.curves import beta_curves, frontier_chart, likelihood_histogram, roc_curves, success_curves, traded
+from lgm.plots.curves import beta_curves, frontier_chart, success_curves, traded
+from lgm.plots.detection import likelihood_histogram, roc_curves
 from lgm.plots.features import feature_plane, projection
 from lgm.plots.fine_tuning import decision_plane
 from lgm.reports.templates import environment
+from lgm.utils.codec import encode
 from lgm.utils.images import png
 from lgm.utils.io import write_atomically
 
@@ -87,35 +89,36 @@ def write_report(study: Study, names: dict[str, str], split: Split, path: Path) 
         CheckpointError: a network of the study does not read.
     """
     networks = {loss: ReportNetwork.read(name, split) for loss, name in names.items()}
-    sweeps = {loss: Tradeoff.from_dict(values) for loss, values in study["tradeoff"].items()}
-    rows = {loss: sweep.rows() for loss, sweep in sweeps.items()}
+    rows = {loss: sweep.rows() for loss, sweep in study.tradeoff.items()}
     usual = DefenseConfig()
     curves = {
         loss: [
             report
-            for report in study["defense"]
-            if (report["model"], report["clean"], report["task"], report["layers"])
-            == (study["about"]["models"][loss], usual.clean, usual.task, usual.layers)
+            for report in study.defense
+            if (report.model, report.config.clean, report.config.task, report.config.layers)
+            == (model, usual.clean, usual.task, usual.layers)
         ]
-        for loss in names
+        for loss, model in study.about.models.items()
     }
     page = environment(html=True).get_template("report.html.jinja")
     html = page.render(
-        about=study["about"],
-        provenance=provenance(study["about"]),
-        claims=paper_claims(networks["lgm"].side, networks["softmax"].side, for_claims(study)),
+        about=study.about,
+        extent=encode(study.about.extent),
+        infinity=math.inf,
+        provenance=provenance(study.about),
+        claims=paper_claims(networks["lgm"].side, networks["softmax"].side, study),
         figures=_paper_figures(networks, split),
         detection={loss: _detection(network) for loss, network in networks.items()},
         beta=_row([_html(beta_curves(rows, of)) for of in traded(rows)]),
         sweeps=rows,
-        choices={loss: choose_beta(sweep).reason for loss, sweep in sweeps.items()},
-        matched=matched(sweeps["lgm"], sweeps["softmax"]).to_dict(),
+        choices={loss: choose_beta(sweep).reason for loss, sweep in study.tradeoff.items()},
+        matched=matched(study.tradeoff.lgm, study.tradeoff.softmax),
         success=_html(success_curves(curves)),
-        defense=study["defense"],
-        frontier=_html(frontier_chart(study["frontier"])),
-        attackers=study["frontier"],
-        meaning=frontier_meaning(study["frontier"]),
-        baselines=study["baselines"],
+        defense=study.defense,
+        frontier=_html(frontier_chart(study.frontier)),
+        attackers=study.frontier,
+        meaning=frontier_meaning(study.frontier),
+        baselines=study.baselines,
         script=go.Figure().to_html(full_html=False, include_plotlyjs=True).split("<div id=")[0],
     )
     write_atomically(path, lambda part: Path(part).write_text(html, encoding="utf-8"))
@@ -127,11 +130,11 @@ def _html(figure: go.Figure) -> str:
     )
 
 
-def _detection(network: ReportNetwork) -> dict[str, Any] | None:
+def _detection(network: ReportNetwork) -> DetectionReport | None:
     poisons = network.poisons
     if poisons is None or not np.isfinite(poisons.score).all():
         return None
-    return detection_report(network.clean.score, poisons.score, poisons.collided, 0.01).to_dict()
+    return detection_report(network.clean.score, poisons.score, poisons.collided, 0.01)
 
 
 def _paper_figures(networks: dict[str, ReportNetwork], split: Split) -> list[Figure]:
@@ -196,8 +199,8 @@ def _side_by_side(networks: list[ReportNetwork], draw: Callable[[ReportNetwork],
     return _row([_html(draw(network)) for network in networks])
 
 
-def _row(parts: list[str]) -> str:
-    return '<div class="row">' + "".join(f"<div>{part}</div>" for part in parts) + "</div>"
+def _row(cells: list[str]) -> str:
+    return '<div class="row">' + "".join(f"<div>{cell}</div>" for cell in cells) + "</div>"
 
 
 def _plane(network: ReportNetwork, shown: list[str], poisons: Poisons | None) -> go.Figure:

@@ -1,7 +1,7 @@
 """Templates, and how their numbers are written: one way for the report and for the documents."""
 
+import math
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
@@ -23,7 +23,7 @@ def environment(*, html: bool) -> jinja2.Environment:
         "number": number,
         "span": span,
         "ends": ends,
-        "points": lambda difference: Estimate(*difference).points(),
+        "with_span": with_span,
     }
     return made
 
@@ -35,17 +35,21 @@ def percent(share: float | None, digits: int = 0) -> str:
 
 def number(value: float | None, digits: int = 2) -> str:
     """A number; a dash for none."""
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
-def ends(interval: Any) -> str:
-    """An interval of an AUC, in brackets; nothing for none."""
-    return "" if interval is None else "({} to {})".format(*outward(*interval, digits=4))
+def ends(estimate: Estimate | None) -> str:
+    """The interval of an AUC, in brackets; nothing for none."""
+    return "" if estimate is None else "({} to {})".format(*outward(estimate.low, estimate.high, digits=4))
 
 
-def span(interval: Any, digits: int = 0) -> str:
-    """An interval of shares in percent, in brackets; nothing for none."""
-    if interval is None or None in interval:
+def span(estimate: Estimate | None, digits: int = 0) -> str:
+    """The interval of a share in percent, in brackets; nothing for none."""
+    if estimate is None or math.isnan(estimate.low):
         return ""
-    low, high = interval
-    return "({} to {})".format(*outward(100 * low, 100 * high, digits))
+    return "({} to {})".format(*outward(100 * estimate.low, 100 * estimate.high, digits))
+
+
+def with_span(estimate: Estimate | None, digits: int = 0) -> str:
+    """A share in percent with its interval."""
+    return f"{percent(estimate and estimate.value, digits)} {span(estimate, digits)}"

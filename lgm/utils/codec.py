@@ -69,12 +69,10 @@ def decode(kind: type[T], values: Any) -> T:
     """
     try:
         return _converter.structure(values, kind)
-    except Exception as error:  # noqa: BLE001 - cattrs passes on whatever a constructor raises, alone or in a group
-        if not isinstance(error, BaseValidationError | TypeError):
-            raise
+    except (BaseValidationError, TypeError) as error:
         problems = transform_error(error, format_exception=_problem)
     more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-    raise DecodeError(f"{'; '.join(problems[:_SHOWN])}{more}")
+    raise DecodeError("; ".join(problems[:_SHOWN]) + more)
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class _Stored:
     inline: Inline | None
     kind: Any
 
-    def keys(self) -> Iterator[str]:
+    def all_keys(self) -> Iterator[str]:
         if self.inline is None:
             yield self.name
             if self.interval is not None:
@@ -94,7 +92,7 @@ class _Stored:
             return
         for inner in _stored(self.kind):
             if inner.name not in self.inline.without:
-                yield from (key + self.inline.suffix for key in inner.keys())
+                yield from (key + self.inline.suffix for key in inner.all_keys())
 
 
 def _is_stored(field: Field[Any]) -> bool:
@@ -155,7 +153,7 @@ def _gather(values: dict[str, Any], kind: type) -> dict[str, Any]:
     for stored in _stored(kind):
         if stored.inline is not None:
             suffix = stored.inline.suffix
-            found = [key for key in stored.keys() if key in gathered]
+            found = [key for key in stored.all_keys() if key in gathered]
             gathered[stored.name] = {key.removesuffix(suffix): gathered.pop(key) for key in found}
         elif stored.interval is not None and stored.name in gathered:
             if stored.interval not in gathered:

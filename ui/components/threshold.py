@@ -85,8 +85,8 @@ def _scores(case: Case) -> dict[str, Any]:
         "high": high,
         "bins": bins,
         "nominal": nominal_table(case.features.peak, case.n_dim, floor),
-        "auc": case.report.overall.auc.text(),
-        "auc_collided": case.report.collided and case.report.collided.auc.text(),
+        "auc": case.report.auc.text(),
+        "auc_collided": case.report.auc_collided and case.report.auc_collided.text(),
         "quick": quick_thresholds(case),
         "colors": {name: ROLE[name] for name in ("clean", "poison")},
     }
@@ -148,4 +148,4 @@ def axis(clean: np.ndarray, poison: np.ndarray, peak: float) -> tuple[float, flo
 
 def quick_thresholds(case: Case) -> list[dict[str, float]]:
     """T for each of `RATES`: the T that goes by this name everywhere."""
-    return [{"rate": rate, "threshold": case.report.thresholds[rate]} for rate in RATES]
+    return [{"rate": rate, "threshold": case.report.threshold_at_fpr[rate]} for rate in RATES]
