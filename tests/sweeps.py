@@ -5,19 +5,13 @@ from typing import Any
 import numpy as np
 
 from lgm.experiments.beta_sweep import Tradeoff
+from tests.records import detection_report
 
 
 def sweep_of(collided: Any, l2: Any, ssim: Any = None, betas: Any = None) -> Tradeoff:
     """A sweep of B betas and P pairs with these (B, P) tables."""
     collided, l2 = np.asarray(collided, bool), np.asarray(l2, np.float64)
     b, p = l2.shape
-    report = {
-        "clean": 100,
-        "auc": 0.9,
-        "auc_collided": None,
-        "tpr_at_fpr": {"0.01": 0.0},
-        "tpr_at_fpr_interval": {"0.01": [0.0, 0.1]},
-    }
     return Tradeoff(
         model="hand-made",
         loss="lgm",
@@ -32,6 +26,6 @@ def sweep_of(collided: Any, l2: Any, ssim: Any = None, betas: Any = None) -> Tra
         l2=l2,
         ssim=1 - l2 / 10 if ssim is None else np.asarray(ssim, np.float64),
         score=-l2,
-        detection=[{**report, "tpr_at_fpr_collided": {"0.01": None}} for _ in range(b)],
+        detection=[detection_report()] * b,
         attack=[],
     )

@@ -1,5 +1,6 @@
 """Curves of attack success and of what beta trades, with 95 % bands."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +23,11 @@ def success_curves(reports: Mapping[str, Sequence[DefenseReport]]) -> go.Figure:
     """
     figure = go.Figure()
     for loss, of_loss in reports.items():
-        known = sorted((report for report in of_loss if report.n), key=lambda report: report.config.poisons)
-        unfiltered = [report.attack_success.unfiltered for report in known]
-        filtered = [report.attack_success.filtered for report in known]
-        figure.add_traces(_success_curve(known, unfiltered, loss, "unfiltered", "solid"))
-        figure.add_traces(_success_curve(known, filtered, loss, "filtered", "dash"))
+        ordered = sorted(of_loss, key=lambda report: report.config.poisons)
+        unfiltered = [(report, report.attack_success.unfiltered) for report in ordered]
+        filtered = [(report, report.attack_success.filtered) for report in ordered]
+        figure.add_traces(_success_curve(unfiltered, loss, "unfiltered", "solid"))
+        figure.add_traces(_success_curve(filtered, loss, "filtered", "dash"))
     numbers = sorted({report.config.poisons for of_loss in reports.values() for report in of_loss})
     figure.update_layout(
         height=360,
@@ -39,15 +40,14 @@ def success_curves(reports: Mapping[str, Sequence[DefenseReport]]) -> go.Figure:
     return figure
 
 
-def _success_curve(
-    reports: list[DefenseReport], success: list[Estimate], loss: str, arm: str, dash: str
-) -> list[go.Scatter]:
-    """Attack success of one arm with its band."""
+def _success_curve(success: list[tuple[DefenseReport, Estimate]], loss: str, arm: str, dash: str) -> list[go.Scatter]:
+    """Attack success of one arm with its band, where it is known."""
+    known = [(report, share) for report, share in success if not math.isnan(share.value)]
     name = f"{LOSS_TITLES[loss]}, {'not filtered' if arm == 'unfiltered' else 'filtered'}"
-    band, line = _band([report.config.poisons for report in reports], success, loss, name, dash)
+    band, line = _band([r.config.poisons for r, _ in known], [share for _, share in known], loss, name, dash)
     line.update(
         meta=f"{loss} {arm}",
-        customdata=[[report.n, share.low, share.high] for report, share in zip(reports, success, strict=True)],
+        customdata=[[report.n, share.low, share.high] for report, share in known],
         hovertemplate=name
         + ": %{y:.0%} (%{customdata[1]:.0%} to %{customdata[2]:.0%}) of %{customdata[0]}<extra></extra>",
     )

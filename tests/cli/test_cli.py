@@ -26,6 +26,7 @@ from lgm.models.registry import read_card
 from lgm.models.scoring import describe, log_likelihood, require_mixture
 from lgm.stats.intervals import Estimate, auc_interval, wilson_interval
 from lgm.training.presets import PRESETS
+from lgm.utils.codec import encode
 from lgm.utils.fields import fields_of
 from lgm.utils.io import SaveError
 
@@ -419,8 +420,7 @@ def test_detect_adds_what_simpler_detectors_do(tiny_lgm: Path, crafted: Path, bu
     model, card = load_checkpoint(tiny_lgm)
     clean, poisons = embed_split(model, lgm.load_split("bundled-val")), read_poisons(crafted)
     evidence = lgm.gather_evidence(model, card, read_features(tiny_lgm), clean, poisons)
-    expected = [each.to_dict() for each in lgm.compare(evidence, 3, fpr=0.2)]
-    assert found == json.loads(json.dumps(expected))
+    assert found == encode(lgm.compare(evidence, 3, fpr=0.2))
 
 
 def test_detect_has_baselines_for_a_network_without_a_density(tiny_softmax: Path, crafted: Path, capsys: Capture):

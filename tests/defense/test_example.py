@@ -13,6 +13,7 @@ from lgm.data.base import Split
 from lgm.defense.example import Attack, demonstrate, stage
 from lgm.defense.experiment import defend
 from lgm.defense.finetune import Examples, fine_tune
+from lgm.defense.report import DefenseReport
 from lgm.defense.trials import draw_trials
 from lgm.detection.thresholds import conformal_fpr, conformal_threshold
 from lgm.models.card import Card
@@ -22,7 +23,9 @@ from lgm.models.scoring import embed, log_likelihood
 from lgm.plots.curves import success_curves
 from lgm.plots.features import projection
 from lgm.plots.fine_tuning import decision_plane
+from lgm.utils.codec import encode
 from tests.defense.test_experiment import QUICK
+from tests.records import defense_report
 
 SETTING = replace(QUICK, classes=(0, 3), clean=4, poisons=12)
 CLASSES = ("a", "b", "c", "d")
@@ -105,17 +108,17 @@ def test_a_threshold_below_all_removes_nothing_and_one_above_all_leaves_no_model
     assert everything.removed.all()
     assert everything.arms["filtered"] is None
     assert (everything.poisons_removed, everything.clean_removed) == (12, 8)
-    assert attack.to_dict(everything)["threshold"] is None
+    assert encode(attack.report(everything))["threshold"] is None
 
 
 def test_three_ways_to_a_false_positive_rate(attack: Attack):
     threshold = float(np.quantile(attack.fresh, 0.2))
     rates = attack.rates(threshold)
-    assert rates["empirical"] == np.mean([score <= threshold for score in attack.fresh])
+    assert rates.empirical == np.mean([score <= threshold for score in attack.fresh])
     below = sum(score <= threshold for score in attack.calibration)
-    assert rates["calibrated"] == pytest.approx((1 + below) / (1 + len(attack.calibration)))
+    assert rates.calibrated == pytest.approx((1 + below) / (1 + len(attack.calibration)))
     peak = -math.log(2 * math.pi)
-    assert rates["nominal"] == pytest.approx(chi2(2).sf(-2 * (threshold - peak)), rel=1e-5)
+    assert rates.nominal == pytest.approx(chi2(2).sf(-2 * (threshold - peak)), rel=1e-5)
 
 
 def test_the_nominal_rate_of_a_fitted_density_is_that_of_its_gaussians(
@@ -126,7 +129,7 @@ def test_the_nominal_rate_of_a_fitted_density_is_that_of_its_gaussians(
     attack = stage(linear, blank_card, blobs, SETTING)
     for threshold in np.quantile(attack.fresh, [0.1, 0.5]):
         rates = attack.rates(float(threshold))
-        assert rates["nominal"] == pytest.approx(rates["empirical"], abs=0.12)  # blobs are Gaussian
+        assert rates.nominal == pytest.approx(rates.empirical, abs=0.12)  # blobs are Gaussian
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.29])
@@ -206,11 +209,10 @@ def test_projected_features_have_no_regions(attack: Attack):
 
 
 def test_curves_are_the_reports():
-    def report(k: int, share: float | None) -> dict:
-        shares, interval = {"unfiltered": share, "filtered": 0.0}, {"unfiltered": [0.1, 0.9], "filtered": [0.0, 0.2]}
-        return {"poisons": k, "n": 9, "attack_success": shares, "interval": interval}
+    def report(k: int, share: float) -> DefenseReport:
+        return defense_report((share, 0.1, 0.9), {0.01: (0.0, 0.0, 0.2)}, n=9, poisons=k)
 
-    figure = success_curves({"lgm": [report(5, 0.5), report(1, None), report(2, 0.25)]})
+    figure = success_curves({"lgm": [report(5, 0.5), report(1, math.nan), report(2, 0.25)]})
     lines = {trace.meta: trace for trace in traces(figure) if trace.meta}
     assert (list(lines["lgm unfiltered"].x), list(lines["lgm unfiltered"].y)) == ([2, 5], [0.25, 0.5])
     assert list(lines["lgm filtered"].x) == [1, 2, 5]

@@ -19,34 +19,47 @@ from lgm.attacks.craft import craft_poisons
 from lgm.cli.main import main
 from lgm.config import DefenseConfig, PoisonConfig
 from lgm.data.base import Split
-from lgm.defense.experiment import defend, keep_likely, own_density, successes, sweep, watermark
+from lgm.defense.experiment import defend, keep_likely, sweep, watermark
 from lgm.defense.finetune import Examples, fine_tune, mix
-from lgm.defense.report import ARMS, UNTOUCHED, DefenseReport
+from lgm.defense.report import ARMS, FILTERS, ByArm, DefenseReport, attack_success
+from lgm.defense.summary import successes
 from lgm.defense.trials import draw_trials
 from lgm.detection.gaussian import fit_density
 from lgm.detection.thresholds import conformal_threshold, is_removed
 from lgm.models.card import Card
 from lgm.models.classifier import Classifier
 from lgm.models.features import read_features
-from lgm.models.scoring import embed, log_likelihood
+from lgm.models.scoring import embed, log_likelihood, own_density
+from lgm.stats.intervals import Estimate
+from lgm.utils.codec import encode
 
 pytestmark = pytest.mark.slow
 
 N_CLASSES = 4
+UNTOUCHED = "untouched"
 QUICK = DefenseConfig(trials=8, clean=3, poisons=12, beta=1e-5, fpr=0.05, seed=2)
 Capture = pytest.CaptureFixture[str]
+
+
+def success(report: DefenseReport) -> dict[str, Estimate]:
+    """Attack success by arm, and with the bases in place of the poisons."""
+    return {**vars(report.attack_success), UNTOUCHED: report.untouched_bases.attack_success}
+
+
+def hits(report: DefenseReport) -> dict[str, int]:
+    return {arm: round(share.value * report.n) for arm, share in success(report).items()}
 
 
 def test_collisions_succeed_until_the_filter_removes_them(gaussian: Classifier, blank_card: Card, blobs: Split):
     report = defend(gaussian, blank_card, blobs, replace(QUICK, poisons=40))
     assert report.n == QUICK.trials  # ten sigmas apart: the control is always right
-    assert report.attack_success == {"clean": 0, "unfiltered": 1, "filtered": 0, UNTOUCHED: 0}
+    assert hits(report) == {"clean": 0, "unfiltered": 8, "filtered": 0, UNTOUCHED: 0}
     assert (report.filtered.poisons_removed, report.poisons_total, report.collided) == (320, 320, 1)
     share = report.filtered.poisons_share
     expected = binomtest(QUICK.trials, QUICK.trials).proportion_ci(method="wilson")  # eight trials, not 320 poisons
     assert share == pytest.approx((1, expected.low, expected.high))
-    assert report.accuracy["filtered"] == report.accuracy["clean"] == 1
-    assert report.accuracy["unfiltered"] < 0.9
+    assert report.accuracy.filtered == report.accuracy.clean == 1
+    assert report.accuracy.unfiltered < 0.9
     assert report.clean_total == QUICK.trials * QUICK.clean * 2
 
 
@@ -54,9 +67,8 @@ def test_a_filter_fitted_afterwards_serves_a_network_without_a_density(
     linear: Classifier, blank_card: Card, blobs: Split
 ):
     report = defend(linear, blank_card, blobs, replace(QUICK, poisons=40))
-    assert (report.attack_success["unfiltered"], report.attack_success["filtered"]) == (1, 0)
-    assert report.filter == "fitted"
-    assert "fitted afterwards" in report.to_dict()["filter"]
+    assert (report.attack_success.unfiltered.value, report.attack_success.filtered.value) == (1, 0)
+    assert report.filter == FILTERS["fitted"]
     with pytest.raises(ValueError, match="likelihood: expected a network trained with the LGM loss"):
         defend(linear, blank_card, blobs, replace(QUICK, density="own"))
 
@@ -73,7 +85,7 @@ def test_the_report_is_that_of_a_slow_loop(task: Any, gaussian: Classifier, blan
 def assert_slow_loop(config: DefenseConfig, report: DefenseReport, gaussian: Classifier, blobs: Split) -> None:
     z = embed(gaussian, blobs.pixels()).numpy() * gaussian.feature_scale.numpy()
     score = log_likelihood(gaussian, blobs.pixels(), blobs.targets()).numpy()
-    hits: dict[str, int] = dict.fromkeys((*ARMS, UNTOUCHED), 0)
+    counted: dict[str, int] = dict.fromkeys((*ARMS, UNTOUCHED), 0)
     n = 0
     accuracy: dict[str, list[float]] = {arm: [] for arm in ARMS}
     thresholds, fresh = [], []
@@ -106,14 +118,15 @@ def assert_slow_loop(config: DefenseConfig, report: DefenseReport, gaussian: Cla
             continue
         n += 1
         for arm, head in heads.items():
-            hits[arm] += int(head.predict(z[[trial.target]])[0] == trial.base_class)
+            counted[arm] += int(head.predict(z[[trial.target]])[0] == trial.base_class)
     at = report.by_fpr[config.fpr]
     assert at.threshold == pytest.approx(np.median(thresholds), abs=1e-4)
-    assert (report.n, {**report.control_hits, "filtered": at.hits}) == (n, hits)
+    assert (report.n, {**hits(report), "filtered": at.hits}) == (n, counted)
+    assert at.attack_success.value == at.hits / n
     assert (at.poisons_removed, at.clean_removed) == (poisons_removed, clean_removed)
-    means = {**report.control_accuracy, "filtered": at.accuracy}
+    means = {**vars(report.accuracy), "filtered": at.accuracy}
     assert means == pytest.approx({arm: np.mean(shares) for arm, shares in accuracy.items()})
-    for arm, (mean, low, high) in (("unfiltered", report.unfiltered_lost), ("filtered", at.accuracy_lost)):
+    for arm, (mean, low, high) in (("unfiltered", report.accuracy_lost.unfiltered), ("filtered", at.accuracy_lost)):
         lost = np.array(accuracy["clean"]) - np.array(accuracy[arm])
         half = 2.364624 * lost.std(ddof=1) / math.sqrt(8) if np.ptp(lost) else math.nan  # Student's t, 7 of freedom
         expected = (lost.mean(), lost.mean() - half, lost.mean() + half)
@@ -148,9 +161,9 @@ def test_who_is_fine_tuned_on_what(
 
 def test_without_poisons_every_model_is_the_control(gaussian: Classifier, blank_card: Card, blobs: Split):
     report = defend(gaussian, blank_card, blobs, replace(QUICK, poisons=0))
-    assert set(report.hits.values()) == {0}
-    assert report.accuracy_lost["unfiltered"] == pytest.approx((0, math.nan, math.nan), nan_ok=True)
-    values = report.to_dict()
+    assert set(hits(report).values()) == {0}
+    assert report.accuracy_lost.unfiltered == pytest.approx((0, math.nan, math.nan), nan_ok=True)
+    values = encode(report)
     assert (values["poisons_total"], values["collided"]) == (0, None)
     assert values["accuracy_lost_interval"]["unfiltered"] == [None, None], "equal values are no interval of width 0"
     json.dumps(values, allow_nan=False)
@@ -158,7 +171,7 @@ def test_without_poisons_every_model_is_the_control(gaussian: Classifier, blank_
 
 def test_the_same_seed_gives_the_same_report(gaussian: Classifier, blank_card: Card, blobs: Split):
     report = defend(gaussian, blank_card, blobs, QUICK)
-    assert defend(gaussian, blank_card, blobs, QUICK).to_dict() == report.to_dict()
+    assert encode(defend(gaussian, blank_card, blobs, QUICK)) == encode(report)
     other = defend(gaussian, blank_card, blobs, replace(QUICK, seed=3))
     assert other.filtered.threshold != report.filtered.threshold
 
@@ -166,8 +179,8 @@ def test_the_same_seed_gives_the_same_report(gaussian: Classifier, blank_card: C
 def test_a_sweep_is_the_single_runs(gaussian: Classifier, blank_card: Card, blobs: Split):
     settings = [(0, 2), (4, 6), (12, 3)]
     for report, (poisons, clean) in zip(sweep(gaussian, blank_card, blobs, QUICK, settings), settings, strict=True):
-        alone = defend(gaussian, blank_card, blobs, replace(QUICK, poisons=poisons, clean=clean)).to_dict()
-        found = report.to_dict()
+        alone = encode(defend(gaussian, blank_card, blobs, replace(QUICK, poisons=poisons, clean=clean)))
+        found = encode(report)
         rates = alone["by_fpr"] if (poisons, clean) == (QUICK.poisons, QUICK.clean) else {"0.05"}
         assert found["by_fpr"] == {rate: alone["by_fpr"][rate] for rate in rates}
         assert {**found, "by_fpr": None} == {**alone, "by_fpr": None}
@@ -177,12 +190,13 @@ def test_a_sweep_is_the_single_runs(gaussian: Classifier, blank_card: Card, blob
 
 def test_intervals_are_wilsons(gaussian: Classifier, blank_card: Card, blobs: Split):
     report = defend(gaussian, blank_card, blobs, replace(QUICK, poisons=5))
-    for arm, (low, high) in report.interval.items():
-        expected = binomtest(report.hits[arm], report.n).proportion_ci(method="wilson")
+    for arm, (_, low, high) in success(report).items():
+        expected = binomtest(hits(report)[arm], report.n).proportion_ci(method="wilson")
         assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
-    nobody = replace(report, n=0)
-    assert all(math.isnan(share) for share in nobody.attack_success.values())
-    assert nobody.to_dict()["interval"]["filtered"] == [None, None]
+    assert all(math.isnan(part) for part in attack_success(0, 0))
+    nobody = replace(report, attack_success=ByArm(*[attack_success(0, 0)] * 3))
+    assert encode(nobody)["attack_success"]["filtered"] is None
+    assert encode(nobody)["interval"]["filtered"] == [None, None]
 
 
 def test_all_classes_are_calibrated_and_drawn_where_the_head_tells_all_apart(
@@ -197,14 +211,14 @@ def test_all_layers_learn_what_a_head_cannot(gaussian: Classifier, blank_card: C
     config = replace(QUICK, trials=3, poisons=4)
     before = {name: value.clone() for name, value in gaussian.state_dict().items()}
     report = defend(gaussian, blank_card, blobs, replace(config, layers="all"))
-    assert defend(gaussian, blank_card, blobs, replace(config, layers="all")).to_dict() == report.to_dict()
+    assert encode(defend(gaussian, blank_card, blobs, replace(config, layers="all"))) == encode(report)
     assert all(torch.equal(value, before[name]) for name, value in gaussian.state_dict().items())
     assert not any(parameter.requires_grad for parameter in gaussian.parameters())
     head = defend(gaussian, blank_card, blobs, config)
     assert list(report.by_fpr) == [config.fpr], "a network for each rate takes long"
     assert report.filtered.threshold == head.filtered.threshold
     assert report.filtered.poisons_removed == head.filtered.poisons_removed
-    assert report.to_dict()["layers"] == "all"
+    assert encode(report)["layers"] == "all"
 
 
 def examples(n: int, rng: np.random.Generator, *, poisoned: bool = False) -> Examples:
@@ -293,7 +307,7 @@ def test_the_command_says_what_defend_says(tiny_lgm: Path, bundled: Split, capsy
     result = json.loads(capsys.readouterr().out)
     model, card = lgm.load_checkpoint(tiny_lgm)
     config = DefenseConfig(trials=3, poisons=2, clean=4, seed=5)
-    assert result == json.loads(json.dumps(lgm.defend(model, card, bundled, config).to_dict()))
+    assert result == encode(lgm.defend(model, card, bundled, config))
     assert set(result) >= KEYS
     assert set(result["attack_success"]) == set(result["interval"]) == set(ARMS)
     assert result["attack_success"]["clean"] == 0
@@ -341,6 +355,6 @@ def test_shipped_networks_are_poisoned_and_saved(name: str, bundled: Split):
     stored = read_features(name).splits["bundled"].z
     report = defend(model, card, bundled, DefenseConfig(trials=5, poisons=6, clean=3), z=stored)
     assert report.n >= 4
-    assert report.attack_success["unfiltered"] >= 0.5
-    assert report.attack_success["filtered"] <= 0.2
+    assert report.attack_success.unfiltered.value >= 0.5
+    assert report.attack_success.filtered.value <= 0.2
     assert report.filtered.poisons_removed >= 27

@@ -19,6 +19,7 @@ from lgm.detection.compare import (
     REFERENCE,
     UNDECIDED,
     WORSE,
+    Comparison,
     compare,
     does_as_well,
     in_words,
@@ -26,11 +27,13 @@ from lgm.detection.compare import (
     verdict_of,
 )
 from lgm.detection.filters import DETECTORS, FilterInputs, gather_evidence
-from lgm.detection.metrics import rates
+from lgm.detection.metrics import Rates, rates
 from lgm.models.checkpoint import load_checkpoint
 from lgm.models.features import read_features
 from lgm.models.scoring import describe, embed, log_likelihood
 from lgm.stats.intervals import Estimate, paired_interval
+from lgm.utils.codec import decode, encode
+from lgm.utils.json import to_json
 
 CENTERS = np.array([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0]])
 N_CLEAN, N_POISON = 90, 18
@@ -163,11 +166,11 @@ def test_evidence_says_what_does_not_fit(evidence: FilterInputs) -> None:
 
 def test_each_rate_is_that_of_the_scores(evidence: FilterInputs) -> None:
     comparisons = compare(evidence, resamples=20, fpr=0.1)
-    assert [each.detector.key for each in comparisons] == list(DETECTORS)
+    assert [each.key for each in comparisons] == list(DETECTORS)
     clean = ~evidence.poisoned
     own = score("likelihood", evidence)
     for each in comparisons:
-        values = score(each.detector.key, evidence)
+        values = score(each.key, evidence)
         for result, poisons in ((each.overall, evidence.poisoned), (each.collided, evidence.collided)):
             assert result is not None
             among = clean | poisons
@@ -181,11 +184,13 @@ def test_each_rate_is_that_of_the_scores(evidence: FilterInputs) -> None:
                 if np.mean(values[clean] <= t) <= 0.1
             ]
             assert result.tpr.value == max(caught)
-            assert result.rates == rates(values[clean], values[poisons]), "the one routine for all pages"
+            expected = rates(values[clean], values[poisons])  # the one routine for all pages
+            assert Rates(result.n, result.auc, result.tpr_at_fpr) == expected
+            assert result.tpr == expected.tpr[0.01]
             assert set(result.tpr_difference) == (set() if result.verdict == REFERENCE else {0.01, 0.05})
             theirs = rates(own[clean], own[poisons])
             for fpr, difference in result.tpr_difference.items():
-                expected = result.rates.tpr[fpr].value - theirs.tpr[fpr].value
+                expected = result.tpr_at_fpr[fpr].value - theirs.tpr[fpr].value
                 assert difference.value == pytest.approx(expected, abs=1e-12)
                 assert difference.low <= difference.value <= difference.high
                 assert difference.low < difference.high
@@ -197,13 +202,13 @@ def test_the_difference_is_paired(evidence: FilterInputs) -> None:
     Equal values are no interval: what is left open is what so few poisons leave open.
     """
     twin = replace(evidence, log_odds=5 * evidence.log_likelihood + 3)
-    found = {each.detector.key: each.overall for each in compare(twin, resamples=200)}["confidence"]
+    found = {each.key: each.overall for each in compare(twin, resamples=200)}["confidence"]
     assert found.difference.value == 0
     assert math.isnan(found.difference.low)
     assert math.isnan(found.difference.high)
     for fpr, difference in found.tpr_difference.items():
         assert difference == (0, *paired_interval(0, 0, N_POISON))
-        assert found.rates.tpr[fpr].high - found.rates.tpr[fpr].low > difference.high - difference.low
+        assert found.tpr_at_fpr[fpr].high - found.tpr_at_fpr[fpr].low > difference.high - difference.low
     assert found.verdict == UNDECIDED, "eighteen poisons cannot show that two detectors are as good"
 
 
@@ -257,10 +262,10 @@ def test_verdicts_follow_the_whole_intervals_at_both_rates(
 def test_verdicts_are_those_of_the_rule(evidence: FilterInputs) -> None:
     noise = np.random.default_rng(1).normal(size=len(evidence.labels))
     weak = replace(evidence, log_likelihood=noise, log_odds=np.where(evidence.poisoned, -9.0, noise))
-    results = {each.detector.key: each.overall for each in compare(weak, resamples=300)}
+    results = {each.key: each.overall for each in compare(weak, resamples=300)}
     assert (results["likelihood"].verdict, results["confidence"].verdict) == (REFERENCE, BETTER)
     strong = replace(evidence, log_likelihood=np.where(evidence.poisoned, -9.0, noise), log_odds=noise)
-    results = {each.detector.key: each.overall for each in compare(strong, resamples=300)}
+    results = {each.key: each.overall for each in compare(strong, resamples=300)}
     assert results["confidence"].verdict == WORSE
     for result in results.values():
         if result.verdict != REFERENCE:
@@ -281,13 +286,13 @@ def test_the_auc_has_no_part_in_the_verdict(two_detectors: None) -> None:
     reference, other = (each.overall for each in compare(both, resamples=200))
     assert other.difference.low > 0
     assert other.verdict == WORSE
-    assert reference.rates.tpr[0.01].value > 0.5 > other.rates.tpr[0.01].value
+    assert reference.tpr_at_fpr[0.01].value > 0.5 > other.tpr_at_fpr[0.01].value
 
 
 def test_a_network_without_a_density_is_compared_with_the_fitted_gaussian(evidence: FilterInputs) -> None:
     blank = replace(evidence, log_likelihood=np.full(len(evidence.labels), np.nan))
     comparisons = compare(blank, resamples=10)
-    assert [each.detector.key for each in comparisons] == list(DETECTORS)[1:]
+    assert [each.key for each in comparisons] == list(DETECTORS)[1:]
     assert comparisons[0].overall.verdict == REFERENCE
     assert {each.against for each in comparisons} == {DETECTORS["gaussian"].title}
 
@@ -300,10 +305,12 @@ def test_without_collisions_there_is_one_group(evidence: FilterInputs) -> None:
 
 def test_a_comparison_is_json_and_repeats(evidence: FilterInputs) -> None:
     def record(seed: int) -> list[dict[str, object]]:
-        return [each.to_dict() for each in compare(evidence, seed, resamples=30)]
+        return json.loads(to_json(compare(evidence, seed, resamples=30)))
 
     first = record(3)
-    assert json.loads(json.dumps(first, allow_nan=False)) == first
+    back = [decode(Comparison, each) for each in first]
+    assert encode(back) == first
+    assert back[0].overall.curve is None, "curves are not stored"
     assert record(3) == first
     assert record(4) != first
     rates_too = ("tpr", "tpr_interval", "tpr_at_fpr", "tpr_at_fpr_interval", "tpr_difference")
@@ -323,14 +330,14 @@ def test_nonsense_is_refused(evidence: FilterInputs) -> None:
 def test_words_name_all_others_by_their_verdict(evidence: FilterInputs) -> None:
     found = compare(evidence, resamples=200)
     said = in_words(found).split(". Of ")[0]
-    own = found[0].overall.rates.tpr
+    own = found[0].overall.tpr_at_fpr
     shares = [f"{100 * own[fpr].value:.1f} % at {100 * fpr:g} % FPR" for fpr in (0.01, 0.05)]
     assert said.startswith(f"Of all {N_POISON} poisons, LGM likelihood catches {shares[0]} and {shares[1]}")
     listed = {}
     for part in said.split("The others are ")[1].split("; "):
         verdict, titles = part.rstrip(".").split(": ")
         listed |= dict.fromkeys(titles.split(", "), verdict)
-    assert listed == {each.detector.title: each.overall.verdict for each in found[1:]}
+    assert listed == {each.title: each.overall.verdict for each in found[1:]}
     assert f"Of the {evidence.collided.sum()} that collide, " in in_words(found)
 
 

@@ -6,10 +6,12 @@ import pytest
 from scipy.stats import betabinom, chi2
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from lgm.detection.metrics import detection_report, outcome, rates, roc
+from lgm.detection.metrics import DetectionReport, detection_report, outcome, rates, roc
 from lgm.detection.thresholds import conformal_threshold, cut_radius, empirical_threshold, is_removed, nominal_fpr
 from lgm.stats.bootstrap import tpr_interval
 from lgm.stats.intervals import auc_interval, wilson_interval
+from lgm.utils.codec import decode, encode
+from lgm.utils.json import to_json
 
 
 def scores(kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -234,7 +236,7 @@ def test_report_judges_all_poisons_and_those_that_collide():
     clean, poison = scores("ties")
     collided = np.arange(len(poison)) % 3 == 0
     report = detection_report(clean, poison, collided, 0.2)
-    told = report.to_dict()
+    told = json.loads(to_json(report))
     at = outcome(clean, poison, empirical_threshold(clean, 0.2))
     for key in ("threshold", "fpr", "tpr", "precision", "caught", "missed", "wrongly_removed", "kept"):
         assert told[key] == getattr(at, key), key
@@ -249,21 +251,24 @@ def test_report_judges_all_poisons_and_those_that_collide():
         assert told[f"tpr_at_fpr{of}_interval"] == spans
     for fpr, threshold in told["threshold_at_fpr"].items():
         assert outcome(clean, poison, threshold).tpr == told["tpr_at_fpr"][fpr], "the rate is what that T does"
-    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert encode(decode(DetectionReport, told)) == told
 
 
 def test_report_where_nothing_collides_and_nothing_can_be_removed():
-    report = detection_report(np.array([-5.0, -1.0]), np.array([-2.0, -1.5]), np.zeros(2, bool), 0.01).to_dict()
-    assert report["auc_collided"] is report["auc_collided_interval"] is None
-    assert set(report["tpr_at_fpr_collided"].values()) == {None}
-    assert set(report["tpr_at_fpr_collided_interval"].values()) == {None}
-    assert (report["threshold"], report["precision"], report["caught"], report["fpr"]) == (-5.00001, None, 0, 0.0)
+    report = detection_report(np.array([-5.0, -1.0]), np.array([-2.0, -1.5]), np.zeros(2, bool), 0.01)
+    assert report.auc_collided is None
+    assert set(report.tpr_at_fpr_collided.values()) == {None}
+    told = encode(report)
+    assert told["auc_collided"] is told["auc_collided_interval"] is None
+    assert set(told["tpr_at_fpr_collided"].values()) == set(told["tpr_at_fpr_collided_interval"].values()) == {None}
+    assert (told["threshold"], told["precision"], told["caught"], told["fpr"]) == (-5.00001, None, 0, 0.0)
 
 
 def test_report_where_nobody_knows_who_collides():
-    report = detection_report(np.array([-5.0, -1.0]), np.array([-2.0, -9.0]), None, 1.0).to_dict()
-    assert (report["poisons"], report["collided"], report["auc_collided"]) == (2, None, None)
-    assert (report["threshold"], report["caught"]) == (None, 2)  # T is infinite: JSON has no such number
+    report = detection_report(np.array([-5.0, -1.0]), np.array([-2.0, -9.0]), None, 1.0)
+    assert (report.poisons, report.collided, report.auc_collided) == (2, None, None)
+    assert (report.threshold, report.caught) == (math.inf, 2)
+    assert encode(report)["threshold"] is None, "JSON has no such number"
 
 
 @pytest.mark.parametrize(("n", "fpr", "k"), [(99, 0.01, 1), (99, 0.05, 5), (99, 0.29, 29), (19, 0.07, 1), (9, 0.95, 9)])

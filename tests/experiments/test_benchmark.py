@@ -10,10 +10,12 @@ from lgm.attacks.craft import craft_poisons
 from lgm.attacks.result import pick_pairs
 from lgm.config import PoisonConfig
 from lgm.data.base import Split
-from lgm.experiments.benchmark import Run, _time_ratio, bench_craft
+from lgm.experiments.benchmark import _time_ratio, bench_craft
+from lgm.experiments.rivals import Run
 from lgm.models.checkpoint import load_checkpoint
 from lgm.models.classifier import Classifier
 from lgm.models.scoring import embed
+from lgm.utils.codec import encode
 
 pytestmark = pytest.mark.slow
 
@@ -27,22 +29,25 @@ def test_all_solve_the_same_problem_and_leave_the_weights_alone(tiny: Classifier
     before = {name: value.clone() for name, value in tiny.state_dict().items()}
     result = bench_craft(tiny, bundled, pairs=3, beta=0.02, iterations=60)
     assert all(torch.equal(value, before[name]) for name, value in tiny.state_dict().items())
-    for name in ("lgm", "art", "reference"):
-        assert result[name]["seconds_per_poison"] > 0
+    for method in (result.lgm, result.art, result.reference):
+        assert method.seconds_per_poison > 0
     # A descent on another objective, or with another beta, would end far from this one's level.
     bases, targets = (bundled[index] for index in pick_pairs(bundled.labels, 3, 1))
     start = (tiny.feature_scale * (embed(tiny, bases.pixels()) - embed(tiny, targets.pixels()))).square().sum(1)
     fbs = craft_poisons(tiny, bases, targets, PoisonConfig(method="fbs", beta=0.02, iterations=60)).objective
-    for name in ("art", "reference"):
-        assert result[name]["objective_mean"] < 0.9 * float(start.mean())
-        assert result[name]["objective_mean"] == pytest.approx(float(fbs.mean()), rel=0.25)
+    for method in (result.art, result.reference):
+        assert method.objective_mean < 0.9 * float(start.mean())
+        assert method.objective_mean == pytest.approx(float(fbs.mean()), rel=0.25)
     ours = craft_poisons(tiny, bases, targets, PoisonConfig(beta=0.02)).objective
-    assert result["lgm"]["objective_mean"] == pytest.approx(float(ours.mean()), rel=1e-3)
-    art = result["art"]
-    assert result["speedup_vs_art"] == pytest.approx(art["seconds_per_poison"] / result["lgm"]["seconds_per_poison"])
-    assert result["median_objective_vs_art"] == pytest.approx(
-        result["lgm"]["objective_median"] / art["objective_median"]
-    )
+    assert result.lgm.objective_mean == pytest.approx(float(ours.mean()), rel=1e-3)
+    beside, art = result.beside_art, result.art
+    assert beside.speedup_vs == pytest.approx(art.seconds_per_poison / result.lgm.seconds_per_poison)
+    assert beside.median_objective_vs == pytest.approx(result.lgm.objective_median / art.objective_median)
+    told = encode(result)
+    for name in ("art", "reference"):
+        assert told[f"speedup_vs_{name}"] > 0
+        assert told[f"pairs_worse_than_{name}"] in range(4)
+        assert set(told[f"objective_ratio_vs_{name}"]) == {"median", "worst"}
 
 
 def test_time_to_objective_counts_until_within_one_per_cent():

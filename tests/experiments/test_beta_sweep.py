@@ -20,8 +20,10 @@ from lgm.defense.experiment import defend
 from lgm.defense.trials import hold_out
 from lgm.detection.gaussian import fit_density
 from lgm.experiments.beta_sweep import Tradeoff, beta_sweep
-from lgm.stats.intervals import auc_interval
 from lgm.stats.ssim import ssim
+from lgm.utils.codec import decode, encode
+from lgm.utils.json import to_json
+from tests.records import NONE, defense_report, detection_report
 from tests.sweeps import sweep_of
 
 GRID = (1e-4, 8e-3, 1.0)
@@ -61,8 +63,8 @@ def test_a_sweep_is_one_craft_a_beta(swept: tuple[Path, Tradeoff], digits: Split
         np.testing.assert_allclose(sweep.score[i], expected, atol=0.1)
         report = sweep.detection[i]
         is_poison = np.r_[np.zeros(len(pool)), np.ones(PAIRS)]
-        assert report["auc"] == pytest.approx(roc_auc_score(is_poison, -np.r_[clean, sweep.score[i]]), abs=1e-3)
-        assert (report["clean"], report["collided"]) == (200, poisons.collided.sum())
+        assert report.auc.value == pytest.approx(roc_auc_score(is_poison, -np.r_[clean, sweep.score[i]]), abs=1e-3)
+        assert (report.clean, report.collided) == (200, poisons.collided.sum())
     assert sweep.density == ("own" if sweep.loss == "lgm" else "fitted")
     assert (sweep.l2[0] > sweep.l2[2]).all(), "a larger beta leaves less of a change"
 
@@ -78,11 +80,11 @@ def test_pairs_are_the_same_for_both_networks_and_fit_nothing(swept: tuple[Path,
 
 def test_json_gives_back_the_same_sweep(swept: tuple[Path, Tradeoff]):
     _, sweep = swept
-    back = Tradeoff.from_dict(json.loads(json.dumps(sweep.to_dict(), allow_nan=False)))
+    back = decode(Tradeoff, json.loads(to_json(sweep)))
     for name, value in vars(sweep).items():
         np.testing.assert_array_equal(getattr(back, name), value)
     assert back.collided.dtype == bool
-    assert json.dumps(back.rows(), allow_nan=False) == json.dumps(sweep.rows(), allow_nan=False)
+    assert to_json(back.rows()) == to_json(sweep.rows())
 
 
 @pytest.mark.slow
@@ -95,11 +97,10 @@ def test_attack_success_is_that_of_defend(tiny_lgm: Path, bundled: Split):
     assert shares == sorted(shares)
     assert shares[-1] == 1
     for i, (beta, row) in enumerate(zip(GRID, sweep.rows(), strict=False)):
-        alone = defend(model, card, digits, DefenseConfig(beta=beta, trials=2)).to_dict()
-        assert sweep.attack[i] == alone
-        for arm in ("unfiltered", "filtered"):
-            assert (row[arm], row[f"{arm}_interval"]) == (alone["attack_success"][arm], alone["interval"][arm])
-        assert row["attacks"] == alone["n"]
+        alone = defend(model, card, digits, DefenseConfig(beta=beta, trials=2))
+        assert encode(sweep.attack[i]) == encode(alone)
+        assert (row.unfiltered, row.filtered) == (alone.attack_success.unfiltered, alone.attack_success.filtered)
+        assert row.attacks == alone.n
 
 
 def test_it_can_be_stopped(tiny_lgm: Path, digits: Split):
@@ -113,41 +114,31 @@ def test_it_can_be_stopped(tiny_lgm: Path, digits: Split):
 def test_a_row_says_what_the_tables_say(rng: np.random.Generator):
     l2 = rng.lognormal(size=(2, 12))
     sweep = sweep_of(rng.random((2, 12)) < 0.5, l2)
-    report = {
-        "tpr_at_fpr": {"0.01": 0.75},
-        "tpr_at_fpr_interval": {"0.01": [0.5, 0.9]},
-        "tpr_at_fpr_collided": {"0.01": 1.0},
-        "tpr_at_fpr_collided_interval": {"0.01": [0.8, 1.0]},
-        "auc_collided": 0.8,
-    }
-    sweep = replace(sweep, detection=[{**sweep.detection[0], **report}] * 2)
-    row, collided = sweep.rows()[1], int(sweep.collided[1].sum())
-
-    def wilson(hits: int, n: int) -> Any:
-        interval = binomtest(hits, n).proportion_ci(method="wilson")
-        return pytest.approx((interval.low, interval.high))
-
+    report = detection_report(tpr=(0.75, 0.5, 0.9), auc_collided=(0.8, 0.6, 0.9), tpr_collided=(1.0, 0.8, 1.0))
+    row, collided = replace(sweep, detection=[report] * 2).rows()[1], int(sweep.collided[1].sum())
+    share = binomtest(collided, 12).proportion_ci(method="wilson")
     student = ttest_1samp(l2[1], 0).confidence_interval()
-    assert (row["beta"], row["pairs"], row["collided"]) == (sweep.betas[1], 12, collided / 12)
-    assert row["collided_interval"] == wilson(collided, 12)
-    assert (row["l2"], *row["l2_interval"]) == pytest.approx((l2[1].mean(), student.low, student.high))
-    assert row["ssim_interval"] == pytest.approx((1 - student.high / 10, 1 - student.low / 10))
-    assert row["log_likelihood"] == pytest.approx(-l2[1].mean())
-    assert row["auc_interval"] == auc_interval(0.9, 100, 12)
-    assert row["auc_collided_interval"] == auc_interval(0.8, 100, collided)
-    assert (row["tpr"], row["tpr_interval"]) == (0.75, [0.5, 0.9])
-    assert (row["tpr_collided"], row["tpr_collided_interval"]) == (1.0, [0.8, 1.0])
-    assert row["unfiltered"] is None
+    assert (row.beta, row.pairs) == (sweep.betas[1], 12)
+    assert row.collided == pytest.approx((collided / 12, share.low, share.high))
+    assert row.l2 == pytest.approx((l2[1].mean(), student.low, student.high))
+    assert row.ssim == pytest.approx((1 - l2[1].mean() / 10, 1 - student.high / 10, 1 - student.low / 10))
+    assert row.log_likelihood == pytest.approx(-l2[1].mean())
+    assert (row.auc, row.auc_collided) == (report.auc, report.auc_collided)
+    assert (row.tpr, row.tpr_collided) == ((0.75, 0.5, 0.9), (1.0, 0.8, 1.0))
+    assert row.unfiltered is None
 
 
 def test_where_nothing_collides_a_row_says_so():
     row = sweep_of(np.zeros((1, 3)), np.ones((1, 3)) + np.eye(3)[0]).rows()[0]
-    missing = {name for name, value in row.items() if value is None}
-    assert missing == {
-        *("auc_collided", "auc_collided_interval", "tpr_collided", "tpr_collided_interval"),
-        *("unfiltered", "unfiltered_interval", "filtered", "filtered_interval", "attacks"),
-    }
-    assert row["collided"] == 0
+    missing = {name for name, value in vars(row).items() if value is None}
+    assert missing == {"auc_collided", "tpr_collided", "unfiltered", "filtered", "attacks"}
+    assert row.collided.value == 0
+
+
+def test_attacks_of_which_none_counts_have_no_success():
+    sweep = sweep_of(np.ones((1, 3)), np.ones((1, 3)))
+    row = replace(sweep, attack=[defense_report(before=NONE, after={0.01: NONE}, n=0)]).rows()[0]
+    assert (row.unfiltered, row.filtered, row.attacks) == (None, None, 0)
 
 
 def slow_ssim(one: np.ndarray, other: np.ndarray) -> float:

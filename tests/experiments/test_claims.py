@@ -1,23 +1,18 @@
 """Verdicts follow from intervals; what is measured is what the arrays say."""
 
-import json
+import math
 import re
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
 from lgm.attacks.result import read_shipped_poisons
+from lgm.defense.report import DefenseReport
 from lgm.detection.metrics import detection_report
 from lgm.experiments.beta_sweep import Tradeoff
 from lgm.experiments.claims import (
-    Claim,
-    Effect,
-    Findings,
-    PoisonStatistics,
-    by_readings,
     farther_apart,
     filter_needs_lgm,
     filtering_prevents,
@@ -26,11 +21,14 @@ from lgm.experiments.claims import (
     more_visible,
     more_visible_when_matched,
     paper_claims,
-    unless_refuted,
 )
+from lgm.experiments.effects import Effect, by_readings, unless_refuted
+from lgm.experiments.findings import Findings, PoisonStatistics
 from lgm.experiments.matched_comparison import matched
+from lgm.experiments.records import Baselines, ByLoss, read_study
 from lgm.models.features import Features, read_features
 from lgm.stats.intervals import outward, percent_text
+from tests.records import Three, adaptive_row, comparison, defense_report
 from tests.sweeps import sweep_of
 
 FOR, AGAINST, NEITHER = Effect(2, 1, 3), Effect(-2, -3, -1), Effect(0, -1, 1)
@@ -144,41 +142,34 @@ def test_distance_of_classes(ours: float, verdict: str, rng: np.random.Generator
 )
 def test_likelihood(apart: float, collided: int, verdict: str, rng: np.random.Generator):
     clean, poisons = rng.standard_normal(500), rng.standard_normal(200) - apart
-    report = detection_report(clean, poisons, np.arange(200) < collided, 0.01).to_dict()
+    report = detection_report(clean, poisons, np.arange(200) < collided, 0.01)
     claim = likelihood_separates(report)
     assert claim.verdict in {"open": ("open", "holds under conditions")}.get(verdict, (verdict,))
-    tpr, (low, high) = report["tpr_at_fpr"]["0.01"], report["tpr_at_fpr_interval"]["0.01"]
+    tpr, low, high = report.tpr_at_fpr[0.01]
     ends = "{} to {}".format(*outward(100 * low, 100 * high, 1))
     assert f"of all 200 poisons {percent_text(tpr)} ({ends}) are caught at 1 % false positives" in claim.measured
-    assert f"(AUC {report['auc']:.4f} (" in claim.measured
+    assert f"(AUC {report.auc.value:.4f} (" in claim.measured
     assert ("the colliding" in claim.measured) == (collided > 0)
 
 
 def test_a_high_auc_does_not_outvote_a_low_rate(rng: np.random.Generator):
     """AUC of .96, of which 1 % false positives catch a third: what counts is what one would pay."""
     clean, poisons = rng.standard_normal(5000), rng.standard_normal(500) - 2.5
-    report = detection_report(clean, poisons, np.full(500, True), 0.01).to_dict()
-    assert report["auc_interval"][0] > 0.9
+    report = detection_report(clean, poisons, np.full(500, True), 0.01)
+    assert report.auc.low > 0.9
     assert likelihood_separates(report).verdict == "does not hold"
 
 
 def test_poisons_that_do_not_collide_count_too(rng: np.random.Generator):
     poisons = np.r_[rng.standard_normal(60) - 9, rng.standard_normal(60)]
-    report = detection_report(rng.standard_normal(500), poisons, np.arange(120) < 60, 0.01).to_dict()
+    report = detection_report(rng.standard_normal(500), poisons, np.arange(120) < 60, 0.01)
     assert likelihood_separates(report).verdict == "does not hold"
 
 
-def defended(before: Any = (0.7, 0.6, 0.8), after: Any = (0.0, 0.0, 0.04), lost: Any = (0.0, -0.001, 0.001)) -> Any:
-    success = {"unfiltered": before, "filtered": after}
-    return {
-        "n": 100,
-        "poisons_total": 1000,
-        "clean_total": 2000,
-        "attack_success": {arm: values[0] for arm, values in success.items()},
-        "interval": {arm: list(values[1:]) for arm, values in success.items()},
-        "accuracy_lost": {"filtered": lost[0]},
-        "accuracy_lost_interval": {"filtered": list(lost[1:])},
-    }
+def defended(
+    before: Three = (0.7, 0.6, 0.8), after: Three = (0.0, 0.0, 0.04), lost: Three = (0.0, -0.001, 0.001), n: int = 100
+) -> DefenseReport:
+    return defense_report(before, {0.01: after}, lost=lost, n=n, totals=(1000, 2000))
 
 
 @pytest.mark.parametrize(
@@ -188,17 +179,17 @@ def defended(before: Any = (0.7, 0.6, 0.8), after: Any = (0.0, 0.0, 0.04), lost:
         (defended(before=(0.05, 0.02, 0.1)), "open"),  # nothing to prevent
         (defended(lost=(0.02, 0.01, 0.03)), "holds under conditions"),
         (defended(lost=(0.005, 0.0, 0.01)), "holds under conditions"),  # a cost that is not shown to be small
-        (defended(lost=(0.0, None, None)), "holds"),  # the same in every trial, and nothing
-        (defended(lost=(0.02, None, None)), "holds under conditions"),
+        (defended(lost=(0.0, math.nan, math.nan)), "holds"),  # the same in every trial, and nothing
+        (defended(lost=(0.02, math.nan, math.nan)), "holds under conditions"),
         (defended(after=(0.3, 0.2, 0.4)), "does not hold"),  # costs nothing, and does not prevent
-        (defended(before=(1, 0.96, 1), after=(1, 0.96, 1), lost=(0.0, None, None)), "does not hold"),
+        (defended(before=(1, 0.96, 1), after=(1, 0.96, 1), lost=(0.0, math.nan, math.nan)), "does not hold"),
         (defended(after=(0.3, 0.2, 0.4), lost=(0.005, 0.0, 0.01)), "does not hold"),
         (defended(after=(0.04, 0.02, 0.1)), "open"),
         (defended(after=(0.04, 0.02, 0.1), lost=(0.005, 0.0, 0.01)), "open"),
-        ({**defended(), "n": 0}, "open"),
+        (defended(n=0), "open"),
     ],
 )
-def test_prevention(report: dict[str, Any], verdict: str):
+def test_prevention(report: DefenseReport, verdict: str):
     assert filtering_prevents(report, defended()).verdict == verdict
     assert filtering_prevents(report, None).verdict == "open"
 
@@ -207,10 +198,6 @@ def test_prevention_says_what_both_reports_say():
     measured = filtering_prevents(defended(), defended(after=(0.02, 0.006, 0.07))).measured
     assert "unfiltered 70.0 % (60.0 to 80.0), filtered 0.0 % (0.0 to 4.0) of 100 attacks in which 33% of" in measured
     assert "fitted afterwards 2.0 % (0.6 to 7.0)" in measured
-
-
-def baseline(title: str, verdict: str) -> dict[str, Any]:
-    return {"title": title, "verdict": verdict}
 
 
 @pytest.mark.parametrize(
@@ -224,29 +211,26 @@ def baseline(title: str, verdict: str) -> dict[str, Any]:
     ],
 )
 def test_whether_something_simpler_does(verdicts: tuple[str, ...], expected: str):
-    claim = filter_needs_lgm([baseline(name, verdict) for name, verdict in zip("ab", verdicts, strict=False)])
+    claim = filter_needs_lgm([comparison(name, verdict) for name, verdict in zip("ab", verdicts, strict=False)])
     assert claim.verdict == expected
     if verdicts:
         assert claim.measured.startswith("of 2 others ")
         named = {"worse": "worse", "as good": "better or as good", "better": "better or as good"}
         assert f"{named.get(verdicts[1], verdicts[1])}: " in claim.measured
-    assert filter_needs_lgm(None).verdict == "open"
-
-
-def attacker(gamma: float, *success: float) -> dict[str, Any]:
-    return {"gamma": gamma, "attack_success": success[0], "interval": list(success[1:])}
+    assert filter_needs_lgm([]).verdict == "open"
 
 
 @pytest.mark.parametrize(
     ("worst", "verdict"),
     [((0.01, 0, 0.04), "not refuted"), ((0.4, 0.3, 0.5), "does not hold"), ((0.06, 0.03, 0.1), "open")],
 )
-def test_an_attacker_who_knows_chooses_gamma(worst: tuple[float, ...], verdict: str):
-    claim = filtering_withstands([attacker(0, 0.0, 0, 0.03), attacker(0.1, *worst), attacker(1, 0.0, 0, 0.03)])
+def test_an_attacker_who_knows_chooses_gamma(worst: Three, verdict: str):
+    held = (0.0, 0.0, 0.03)
+    claim = filtering_withstands([adaptive_row(0, held), adaptive_row(0.1, worst), adaptive_row(1, held)])
     assert claim.verdict == verdict
     assert "attackers with γ = 0, 0.1, 1 and random targets; the worst, γ = 0.1:" in claim.measured
     assert "an attacker who takes the target nearest to the base" in claim.rule, "what was not tried is said"
-    assert filtering_withstands(None).verdict == "open"
+    assert filtering_withstands([]).verdict == "open"
 
 
 def shipped(name: str) -> Findings:
@@ -260,22 +244,24 @@ def test_what_is_shipped_judges_two_claims_and_a_study_the_others(rng: np.random
     assert [claim.verdict == "open" for claim in claims] == [False, True, True, False, True, True, True]
     assert "difference -0.04 (-0.16 to 0.07)" in claims[1].measured
     betas = [8e-3, 1e-1]
-    sweeps = [
-        sweep_of(np.ones((2, 9)), level * rng.uniform(1, 1.2, (2, 9)), betas=betas).to_dict() for level in (4.0, 1.0)
-    ]
-    study = {
-        "tradeoff": dict(zip(("lgm", "softmax"), sweeps, strict=True)),
-        "defense": {"lgm": defended(), "softmax": defended()},
-        "baselines": [baseline("a", "worse")],
-        "frontier": [attacker(1, 0.4, 0.3, 0.5)],
-    }
-    judged = paper_claims(*sides, json.loads(json.dumps(study)))
+    sweeps = [sweep_of(np.ones((2, 9)), level * rng.uniform(1, 1.2, (2, 9)), betas=betas) for level in (4.0, 1.0)]
+    stored = read_study("mnist")
+    assert stored is not None
+    models = stored.about.models
+    study = replace(
+        stored,
+        tradeoff=ByLoss(*sweeps),
+        defense=[replace(defended(), model=model) for model in (models.lgm, models.softmax)],
+        baselines=[Baselines("lgm", "lgm", [comparison("a", "worse")])],
+        frontier=[adaptive_row(1, (0.4, 0.3, 0.5))],
+    )
+    judged = paper_claims(*sides, study)
     assert [claim.verdict for claim in judged][1:3] == ["holds", "holds"]
     assert "SSIM" in judged[1].measured
     assert [claim.verdict for claim in judged][4:] == ["not refuted", "holds", "does not hold"]
     assert [claim.text for claim in judged] == [claim.text for claim in claims]
-    for claim in judged:
-        assert Claim(**json.loads(json.dumps(claim.to_dict()))) == claim
+    nothing = replace(study, defense=[], baselines=[], frontier=[])
+    assert [claim.verdict for claim in paper_claims(*sides, nothing)][4:] == ["open"] * 3
 
 
 def test_networks_without_poisons_leave_claims_open():

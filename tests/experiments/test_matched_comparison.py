@@ -1,6 +1,5 @@
 """The change it takes until a poison collides, on sweeps made by hand."""
 
-import json
 import math
 from dataclasses import replace
 
@@ -9,6 +8,7 @@ import pytest
 from scipy.stats import binom, binomtest
 
 from lgm.experiments.matched_comparison import matched, needed
+from lgm.utils.codec import encode
 from tests.sweeps import sweep_of
 
 OURS = sweep_of(
@@ -39,10 +39,10 @@ def test_pairs_are_compared_one_by_one():
 
 def test_a_share_of_the_pairs_collides_with_so_much():
     rows = matched(OURS, THEIRS).rows(shares=(0.2, 0.5, 0.8, 1.0))
-    assert [row["lgm"][0] for row in rows] == [1, 4, 5, np.inf]  # 3 of 5 are needed for a half
-    assert [row["softmax"][0] for row in rows] == [2, 6, np.inf, np.inf]
+    assert [row.lgm.value for row in rows] == [1, 4, 5, np.inf]  # 3 of 5 are needed for a half
+    assert [row.softmax.value for row in rows] == [2, 6, np.inf, np.inf]
     for row in rows:
-        assert row["lgm"][1] <= row["lgm"][0] <= row["lgm"][2]
+        assert row.lgm.low <= row.lgm.value <= row.lgm.high
 
 
 def exact(values: np.ndarray, level: float) -> float:
@@ -62,7 +62,7 @@ def test_intervals_are_those_of_the_exact_bootstrap(rng: np.random.Generator):
     counts = np.isfinite(need).any(axis=0)
     assert both.neither == n - counts.sum()
     half = both.rows(shares=(0.5,))[0]
-    found = [both.l2, half["lgm"], half["softmax"]]
+    found = [both.l2, half.lgm, half.softmax]
     for (_, low, high), values in zip(found, [need[0][counts] - need[1][counts], *need], strict=True):
         assert exact(values, 0.017) <= low <= exact(values, 0.033)  # 2,000 samples meet 0.025 so far
         assert exact(values, 0.967) <= high <= exact(values, 0.983)
@@ -81,9 +81,8 @@ def test_where_nothing_collides_there_is_nothing_to_compare():
     both = matched(none, none)
     assert (both.n, both.neither) == (0, 3)
     assert all(map(math.isnan, (*both.l2, *both.ssim, *both.share_more)))
-    values = json.loads(json.dumps(both.to_dict(), allow_nan=False))
-    assert values["rows"][0] == {"share": 0.25, "lgm": [None] * 3, "softmax": [None] * 3}
-    assert values["l2"] == [None] * 3
+    assert encode(both.rows()[0]) == {"share": 0.25, "lgm": [None] * 3, "softmax": [None] * 3}
+    assert encode(both.l2) == [None] * 3
 
 
 @pytest.mark.parametrize("name", ["data_sha256", "bases", "targets", "betas"])

@@ -1,6 +1,7 @@
 """The Defend page without a browser: what it shows is what the package says, and every control does its work."""
 
 import json
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -17,14 +18,16 @@ from lgm.config import DefenseConfig
 from lgm.data.base import Split
 from lgm.data.registry import DATASETS
 from lgm.defense.example import Attack, stage
+from lgm.defense.report import DefenseReport
 from lgm.experiments.adaptive_rows import frontier_meaning
-from lgm.experiments.records import outdated
+from lgm.experiments.records import Study, outdated, read_study
 from lgm.models.card import CheckpointError
 from lgm.models.checkpoint import load_checkpoint
 from lgm.models.features import read_features
-from lgm.models.registry import SHIPPED
+from lgm.models.registry import SHIPPED, read_card
+from lgm.utils.json import to_json
 from tests.pages.test_pages import opened, words
-from tests.ui.test_verdict import report as attacks_report
+from tests.records import defense_report
 from ui import defend_model, load, trials, verdict
 from ui.jobs import runner
 
@@ -94,7 +97,7 @@ def test_the_page_shows_what_the_package_says(staged: dict[str, Attack], loss: s
         assert f"accuracy **{arm.accuracy:.1%}**" in text
     assert f"caught {shown.poisons_removed} of 5 poisons, lost {shown.clean_removed} of 10 clean" in text
     assert [metric.value for metric in app.metric] == [
-        f"{rate:.1%}" for rate in attack.rates(attack.threshold).values()
+        f"{rate:.1%}" for rate in vars(attack.rates(attack.threshold)).values()
     ]
     assert slider(app).value == pytest.approx(attack.threshold)
     assert len(planes(app)) == 3
@@ -273,20 +276,23 @@ def test_the_table_has_every_image(staged: dict[str, Attack]) -> None:
     np.testing.assert_allclose(clean[["feature_1", "feature_2"]], stored.z[clean.position], rtol=1e-5)
     np.testing.assert_allclose(clean.log_likelihood_nats, stored.score[clean.position], atol=1e-4)
     np.testing.assert_array_equal(table.removed[:-1].astype(bool), table.log_likelihood_nats[:-1] <= shown.threshold)
-    json.dumps(attack.to_dict(shown), allow_nan=False)
+    told = json.loads(to_json(attack.report(shown)))
+    assert (told["poisons"], told["poisons_removed"], len(told["bases"])) == (5, shown.poisons_removed, 5)
+    assert set(told["arms"]) == {"clean", "unfiltered", "filtered"}
 
 
-def report(loss: str, poisons: int, **changes: Any) -> dict[str, Any]:
+def report(loss: str, poisons: int, **changes: Any) -> DefenseReport:
     """Of 20 attacks, as a study keeps it."""
-    shared = {"data": "bundled", "task": "two", "clean": 5, "layers": "head", "classes": None, "watermark": 0.0}
-    shared |= {"gamma": 0.0, "seed": 1, "trials": 20, "definition": "share", "model": f"mnist-{loss}"}
-    return {**attacks_report(), **shared, "poisons": poisons, **changes}
+    name = f"mnist-{loss}"
+    given = {"weights_sha256": read_card(name).weights_sha256, "clean": 5, "poisons": poisons, **changes}
+    return defense_report(model=name, **given)
 
 
-def stored(monkeypatch: pytest.MonkeyPatch, reports: list[dict[str, Any]], **about: Any) -> dict[str, Any]:
+def stored(monkeypatch: pytest.MonkeyPatch, reports: list[DefenseReport], **about: Any) -> Study:
     """The shipped study, with other reports of the defence."""
-    study = json.loads((SHIPPED / "mnist.study.json").read_text()) | {"defense": reports}
-    study["about"] |= about
+    shipped = read_study("mnist")
+    assert shipped is not None
+    study = replace(shipped, defense=reports, about=replace(shipped.about, **about))
     monkeypatch.setattr(load, "study", lambda: study)
     return study
 
@@ -303,7 +309,7 @@ def test_what_is_stored_of_the_setting_stands_first(bundled: Split, monkeypatch:
     assert f"**{verdict.headline(BOTH[1])}** {verdict.finding(BOTH[1])}" in words(app)
     assert "20 draws of two classes" in words(app)
     assert "K = 5, 5 clean images a class, seed 1" in words(app)
-    assert frontier_meaning(study["frontier"]) in words(app)
+    assert frontier_meaning(study.frontier) in words(app)
     curves = json.loads(app.get("plotly_chart")[3].proto.spec)["data"]
     lines = {line["name"]: line["x"] for line in curves if line.get("name")}
     assert set(lines) == {f"{loss}, {arm}" for loss in ("LGM", "softmax") for arm in ("not filtered", "filtered")}
@@ -328,7 +334,7 @@ def test_the_nearest_setting_is_shown_for_what_it_is(
     found = trials.nearest(trials.records("mnist-lgm"), replace(SETTING, **wanted), "test")
     assert found is not None
     record, same = found
-    assert (record.report["clean"], record.report["poisons"], same) == expected
+    assert (record.report.config.clean, record.report.config.poisons, same) == expected
 
 
 def test_data_at_hand_decide_only_where_there_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,26 +342,25 @@ def test_data_at_hand_decide_only_where_there_is_a_choice(monkeypatch: pytest.Mo
     for split in ("test", "bundled"):
         found = trials.nearest(trials.records("mnist-lgm"), SETTING, split)
         assert found is not None
-        assert (found[0].report["data"], found[1]) == (split, True)
+        assert (found[0].report.data, found[1]) == (split, True)
 
 
 def test_records_are_of_these_weights_and_say_when_they_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    study = stored(monkeypatch, [report("lgm", 5)], attack_revision=-1, made="2020-02-02")
+    stored(monkeypatch, [report("lgm", 5, attack_revision=-1)], made="2020-02-02")
     (record,) = trials.records("mnist-lgm")
-    assert record.outdated == outdated(study["about"])
+    assert record.outdated == outdated(-1)
     assert "revision -1" in str(record.outdated)
     assert "measured 2020-02-02" in record.setting
-    study["about"]["weights_sha256"]["lgm"] = "of another network"
+    stored(monkeypatch, [report("lgm", 5, weights_sha256="of another network")])
     assert trials.records("mnist-lgm") == []
-    study["defense"][0]["weights_sha256"] = load.card("mnist-lgm").weights_sha256
-    assert len(trials.records("mnist-lgm")) == 1
 
 
 def test_what_is_stored_needs_no_images() -> None:
     app = opened("defend", dataset="cifar10", network="softmax")
-    study = json.loads((SHIPPED / "cifar10.study.json").read_text())
-    usual = {"model": "cifar10-softmax", "poisons": 10, "clean": 10, "task": "two", "layers": "head"}
-    (stored,) = (each for each in study["defense"] if all(each[name] == value for name, value in usual.items()))
+    study = read_study("cifar10")
+    assert study is not None
+    stored = study.usual_defense.softmax
+    assert stored is not None
     assert verdict.headline(stored) in words(app)
     assert len(app.get("plotly_chart")) == 2, "the curves and the frontier"
     assert len(app.error) == 1, "the example says what it lacks"
@@ -374,12 +379,15 @@ def test_the_shipped_study_is_read_or_refused(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("lgm.experiments.records.SHIPPED", tmp_path)
     assert load._study("mnist") is None
     st.cache_data.clear()
-    (tmp_path / "mnist.study.json").write_text('{"defense": []}')
-    assert load._study("mnist") == {"defense": []}
-    st.cache_data.clear()
-    (tmp_path / "mnist.study.json").write_text('{"defense": [')
-    with pytest.raises(CheckpointError, match="expected a study in JSON"):
-        load._study("mnist")
+    for text, found in (('{"defense": [', "Expecting value"), ('{"defense": []}', r"missing field @ \$\.tradeoff")):
+        (tmp_path / "mnist.study.json").write_text(text)
+        with pytest.raises(CheckpointError, match=rf"mnist\.study\.json: expected a study in JSON, found .*{found}"):
+            load._study("mnist")
+        st.cache_data.clear()
+    shutil.copy(SHIPPED / "mnist.study.json", tmp_path)
+    study = load._study("mnist")
+    assert study is not None
+    assert study.about.dataset == "mnist"
     st.cache_data.clear()
 
 
@@ -399,6 +407,6 @@ def test_what_is_not_measured_can_be(bundled: Split, monkeypatch: pytest.MonkeyP
     app.run()
     for loss in ("lgm", "softmax"):
         found = [record.report for record in trials.records(f"mnist-{loss}")]
-        assert [(each["poisons"], each["clean"], each["trials"]) for each in found] == [(1, 2, 2), (2, 2, 2)]
+        assert [(r.config.poisons, r.config.clean, r.config.trials) for r in found] == [(1, 2, 2), (2, 2, 2)]
     assert "measured here" in words(app)
     assert len(app.get("plotly_chart")) >= 4

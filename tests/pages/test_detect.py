@@ -88,11 +88,13 @@ def sent(app: AppTest) -> dict[str, Any]:
 
 def test_the_page_shows_the_report(open_page: Callable[..., AppTest], case: Case) -> None:
     app = open_page()
-    overall, collided = case.report.overall, case.report.collided
-    assert collided is not None
-    both = (f"all {overall.n}", overall), (f"{collided.n} that collide", collided)
-    aucs = [(found.auc.text(), "–".join(outward(*found.auc[1:], 4)), group) for group, found in both]
-    rates = [(f"{100 * found.tpr[0.01].value:.1f} %", ends(found.tpr[0.01][1:]), group) for group, found in both]
+    report, groups = case.report, (f"all {case.report.poisons}", f"{case.report.collided} that collide")
+    tprs = report.tpr_at_fpr[0.01], report.tpr_at_fpr_collided[0.01]
+    assert report.auc_collided is not None
+    assert tprs[1] is not None
+    both = zip(groups, (report.auc, report.auc_collided), strict=True)
+    aucs = [(auc.text(), "–".join(outward(*auc[1:], 4)), group) for group, auc in both]
+    rates = [(f"{100 * tpr.value:.1f} %", ends(tpr[1:]), group) for group, tpr in zip(groups, tprs, strict=True) if tpr]
     shown = [(metric.value, metric.delta) for metric in app.metric]
     assert shown == [(value, f"{group}: {between}") for value, between, group in aucs + rates]
     assert describe(case.poisons, case.dataset) in words(app)
@@ -126,7 +128,7 @@ def test_one_percent_is_one_threshold_wherever_it_is_told(
         assert (report["caught"], report["wrongly_removed"]) == (removed["poison"], removed["clean"])
         assert report["tpr_at_fpr"]["0.01"] == removed["poison"] / len(case.poisons)
         assert report["auc"] == pytest.approx(case.roc.auc, abs=1e-6)
-        assert report["auc_interval"] == pytest.approx(list(case.report.overall.auc[1:]), abs=1e-5)
+        assert report["auc_interval"] == pytest.approx(list(case.report.auc[1:]), abs=1e-5)
     at = summary["at_threshold"]
     assert (at["threshold_nats"], at["caught"], at["wrongly_removed"]) == (
         expected,
@@ -309,17 +311,17 @@ def test_other_detectors_are_worked_out_only_when_asked_for(
 def test_other_detectors_beside_the_likelihood(open_page: Callable[..., AppTest], few_resamples: None) -> None:
     app = open_page(baselines_open=True)
     shown, expected = app.table[0].value, compared("mnist-lgm", "mnist-lgm")
-    assert [str(name) for name in shown.index] == [each.detector.title for each in expected]
+    assert [str(name) for name in shown.index] == [each.title for each in expected]
     for row, each in zip(shown.to_dict("records"), expected, strict=True):
         assert row["AUC"] == each.overall.auc.in_full()
         for fpr in (0.01, 0.05):
-            assert row[f"TPR at {100 * fpr:g} % FPR"] == each.overall.rates.tpr[fpr].percent()
+            assert row[f"TPR at {100 * fpr:g} % FPR"] == each.overall.tpr_at_fpr[fpr].percent()
             shown_difference = row[f"points more than LGM likelihood, at {100 * fpr:g} %"]
             if each is expected[0]:
                 assert shown_difference == "–"
             else:
                 assert shown_difference == each.overall.tpr_difference[fpr].points()
-        assert (row["Verdict"], row["Needs"]) == (each.overall.verdict, each.detector.trusts)
+        assert (row["Verdict"], row["Needs"]) == (each.overall.verdict, each.trusts)
     assert in_words(expected) in words(app)
     assert len(app.get("plotly_chart")) == 1
     numbers = baselines.table(expected)
@@ -412,7 +414,7 @@ def test_a_button_has_the_threshold_of_that_rate(case: Case, rate: float) -> Non
     (threshold,) = (entry["threshold"] for entry in quick_thresholds(case) if entry["rate"] == rate)
     assert threshold == empirical_threshold(case.clean.score, rate)
     assert case.outcome(threshold).fpr <= rate
-    assert case.outcome(threshold).tpr == case.roc.tpr_at(rate) == case.report.overall.tpr[rate].value
+    assert case.outcome(threshold).tpr == case.roc.tpr_at(rate) == case.report.tpr_at_fpr[rate].value
 
 
 def test_the_axis_holds_every_score_between_its_ends(case: Case) -> None:
@@ -438,7 +440,7 @@ def test_the_table_has_a_row_an_image(case: Case) -> None:
     removed = table[table.removed].group.value_counts()
     assert (removed["poison"], removed["clean"]) == (at.caught, at.wrongly_removed)
     poisons = table[table.group == "poison"]
-    assert poisons.collided.sum() == case.report.n_collided
+    assert poisons.collided.sum() == case.report.collided
     assert table.relative_likelihood.between(0, 1 + 1e-6).all()
 
 

@@ -20,12 +20,12 @@ from lgm.attacks.craft import craft_beta_path
 from lgm.attacks.export import rounded
 from lgm.attacks.result import Poisons, read_shipped_poisons
 from lgm.config import BETA_GRID
-from lgm.experiments.beta_sweep import BETAS, Tradeoff
-from lgm.experiments.records import provenance
+from lgm.experiments.beta_sweep import BETAS
+from lgm.experiments.records import provenance, read_study
 from lgm.models.checkpoint import load_checkpoint
 from lgm.models.features import read_features
-from lgm.models.registry import SHIPPED
 from lgm.plots.features import drawn, projection
+from tests.records import beta_row
 from ui import load
 from ui.beta_paths import nearest, side_by_side
 from ui.beta_table import beta_table
@@ -80,8 +80,9 @@ def test_a_page_asks_one_question_and_reports_no_error(bundled: object, name: st
 
 
 def test_the_overview_reports_what_was_shipped(bundled: object) -> None:
-    study = json.loads((SHIPPED / "mnist.study.json").read_text())
-    ours, theirs = (Tradeoff.from_dict(study["tradeoff"][loss]) for loss in ("lgm", "softmax"))
+    study = read_study("mnist")
+    assert study is not None
+    ours, theirs = study.tradeoff.lgm, study.tradeoff.softmax
     at = ours.index(8e-3)
     text = words(opened("overview"))
     assert f"{ours.l2[at].mean():.2f} LGM, {theirs.l2[at].mean():.2f} softmax" in text
@@ -89,9 +90,9 @@ def test_the_overview_reports_what_was_shipped(bundled: object) -> None:
     clean, poisons = read_features("mnist-lgm").splits["bundled"].score, read_shipped_poisons("mnist-lgm")
     below = np.mean([(clean > score).mean() + 0.5 * (clean == score).mean() for score in poisons.score])
     assert f"AUC {below:.4f} (" in text, "the AUC is the share of (clean, poison) pairs in the right order"
-    gammas = ", ".join(f"{row['gamma']:g}" for row in study["frontier"])
+    gammas = ", ".join(f"{row.gamma:g}" for row in study.frontier)
     assert f"attackers with γ = {gammas} and random targets" in text
-    assert provenance(study["about"]) in text
+    assert provenance(study.about) in text
 
 
 def test_the_overview_without_a_study_goes_by_the_poisons(bundled: object, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,12 +326,13 @@ def test_a_point_is_picked_by_class_and_number_without_a_pointer(bundled: object
 
 
 def test_what_beta_trades_is_written_for_people() -> None:
-    study = json.loads((SHIPPED / "mnist.study.json").read_text())
-    rows = Tradeoff.from_dict(study["tradeoff"]["lgm"]).rows()
+    study = read_study("mnist")
+    assert study is not None
+    rows = study.tradeoff.lgm.rows()
     table = beta_table(rows)
     assert len(table) == len(rows)
-    low, high = rows[0]["collided_interval"]
-    share = f"{100 * rows[0]['collided']:.0f} % ({100 * low:.0f}–{100 * high:.0f} %)"
+    share, low, high = rows[0].collided
+    share = f"{100 * share:.0f} % ({100 * low:.0f}–{100 * high:.0f} %)"
     assert table["Collide"].tolist()[0] == share
     assert not any("_" in name for name in table.columns)
     text = table.to_csv()
@@ -339,14 +341,11 @@ def test_what_beta_trades_is_written_for_people() -> None:
 
 
 def test_a_beta_at_which_nothing_collides_has_a_dash() -> None:
-    row = {"beta": 1.0, "pairs": 20, "log_likelihood": -3.0, "attacks": None}
-    keys = ("collided", "l2", "ssim", "auc", "tpr", "auc_collided", "tpr_collided", "unfiltered", "filtered")
-    measured = row | dict.fromkeys(keys, 0.5) | dict.fromkeys([f"{key}_interval" for key in keys], (0.25, 0.75))
-    missing = {**measured, "auc_collided": None, "auc_collided_interval": None}
-    table = beta_table([measured, missing])
-    assert table["AUC, those that collide"].tolist() == ["0.5000 (0.2500–0.7500)", "–"]
-    unmeasured = {**measured, "unfiltered": None, "filtered": None}
-    assert "Attack succeeds" not in beta_table([unmeasured]).columns
+    measured = beta_row(1.0, attacks=20)
+    table = beta_table([measured, replace(measured, auc_collided=None)])
+    assert table["AUC, those that collide"].tolist() == ["0.6000 (0.5500–0.6500)", "–"]
+    assert table["Attack succeeds"].tolist() == ["80 % (75–85 %)"] * 2
+    assert "Attack succeeds" not in beta_table([beta_row(1.0, attacks=None)]).columns
 
 
 @pytest.mark.parametrize("beta", BETA_GRID)

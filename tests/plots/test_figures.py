@@ -1,5 +1,6 @@
 """Planes: what is drawn, and how features of more dimensions become one. ROC curves: no step is lost."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,16 @@ import pytest
 from lgm.attacks.result import read_shipped_poisons
 from lgm.data.registry import DATASETS
 from lgm.detection.compare import REFERENCE, Comparison, Result
-from lgm.detection.filters import DETECTORS
-from lgm.detection.metrics import Rates, roc
+from lgm.detection.filters import DETECTORS, Detector
+from lgm.detection.metrics import Roc, roc
+from lgm.experiments.beta_sweep import BetaRow
 from lgm.models.features import FeatureMap, Features, read_features
 from lgm.models.mixture import GaussianMixture
-from lgm.plots.curves import TRADED, beta_curves, roc_chart, traded
+from lgm.plots.curves import TRADED, beta_curves, traded
+from lgm.plots.detection import roc_chart
 from lgm.plots.features import DRAWN, drawn, feature_plane, projection
 from lgm.stats.intervals import Estimate
+from tests.records import beta_row
 
 CIFAR = DATASETS["cifar10"].classes
 
@@ -131,35 +135,52 @@ def test_of_a_projection_only_round_rings_are_drawn(spread: float, count: int):
     assert len(rings(feature_plane(features_in(10), ["test"], CIFAR, poisons=None, sigmas=sigmas))) == count
 
 
-def beta_rows(attacks: int | None) -> dict[str, list[dict[str, Any]]]:
+def beta_rows(attacks: int | None) -> dict[str, list[BetaRow]]:
     """Three betas of either loss; ``attacks`` None: attack success was not measured."""
-    keys = ("collided", "tpr", "l2", "ssim", "unfiltered", "filtered")
-
-    def row(i: int, offset: float) -> dict[str, Any]:
-        shares = {key: 0.1 * k + 0.02 * i + offset for k, key in enumerate(keys)}
-        values: dict[str, Any] = {"beta": 10.0 ** (i - 3), "attacks": attacks}
-        for key, share in shares.items():
-            measured = attacks is not None or key not in ("unfiltered", "filtered")
-            values[key], values[f"{key}_interval"] = (share, [share - 0.05, share + 0.05]) if measured else (None, None)
-        return values
-
-    return {loss: [row(i, offset) for i in range(3)] for loss, offset in (("lgm", 0.0), ("softmax", 0.3))}
+    return {
+        loss: [beta_row(10.0 ** (i - 3), attacks, 0.02 * i + offset) for i in range(3)]
+        for loss, offset in (("lgm", 0.0), ("softmax", 0.3))
+    }
 
 
 @pytest.mark.parametrize("of", TRADED)
 def test_what_beta_trades_is_drawn_as_it_was_measured(of: str):
     rows = beta_rows(20)
     drawn = {tuple(line.y) for line in traces(beta_curves(rows, of)) if line.fill is None}
-    assert drawn == {tuple(row[key] for row in of_loss) for of_loss in rows.values() for key, _, _ in TRADED[of].lines}
+    lines = [[line.of(row) for row in of_loss] for of_loss in rows.values() for line in TRADED[of].lines]
+    assert drawn == {tuple(estimate.value for estimate in line if estimate) for line in lines}
     for line in traces(beta_curves(rows, of)):
         if line.fill is None:
             assert list(line.x) == [0.001, 0.01, 0.1]
+
+
+def test_each_line_of_what_beta_trades_is_what_it_is_called():
+    row = beta_row(1e-3, 20)
+    lines = {line.name: line.of(row) for what in TRADED.values() for line in what.lines}
+    assert lines == {
+        "collide": row.collided,
+        "caught at 1 % FPR": row.tpr,
+        "succeed unfiltered": row.unfiltered,
+        "filtered": row.filtered,
+        "L2": row.l2,
+        "SSIM": row.ssim,
+    }
 
 
 def test_attack_success_is_offered_only_where_it_was_measured():
     assert traded(beta_rows(20)) == list(TRADED)
     assert traded(beta_rows(None)) == [of for of in TRADED if of != "attack"]
     assert not traces(beta_curves(beta_rows(None), "attack"))
+
+
+def compared(detector: Detector, overall: Result, collided: Result | None) -> Comparison:
+    told = detector.key, detector.title, detector.source, detector.trusts
+    return Comparison(*told, "LGM likelihood", overall, collided)
+
+
+def curve_of(comparison: Comparison) -> Roc:
+    assert comparison.overall.curve is not None
+    return comparison.overall.curve
 
 
 @pytest.fixture(scope="module")
@@ -172,16 +193,16 @@ def comparisons() -> list[Comparison]:
         curve = roc((clean / step).round() * step, (poison / step).round() * step)
         some = Estimate(curve.auc, curve.auc - 0.01, curve.auc + 0.01)
         verdict = REFERENCE if key == "likelihood" else "worse"
-        rates = Rates(90, some, {0.01: Estimate(curve.tpr_at(0.01), 0, 1)})
-        result = Result(curve, rates, 0.01, some, {}, verdict)
-        found.append(Comparison(DETECTORS[key], "LGM likelihood", result, result if key == "knn" else None))
+        tpr = Estimate(curve.tpr_at(0.01), 0, 1)
+        result = Result(90, some, 0.01, tpr, {0.01: tpr}, some, {}, verdict, curve)
+        found.append(compared(DETECTORS[key], result, result if key == "knn" else None))
     return found
 
 
 def test_a_roc_line_is_at_each_rate_what_the_best_threshold_attains(comparisons: list[Comparison]):
     figure = roc_chart(comparisons, log=False)
     for comparison in comparisons:
-        line, curve = trace(figure, comparison.detector.key), comparison.overall.curve
+        line, curve = trace(figure, comparison.key), curve_of(comparison)
         assert line.line.shape == "hv"
         for rate in np.r_[0, 1, np.linspace(0, 1, 57), curve.fpr]:
             drawn = line.y[np.searchsorted(line.x, rate, side="right") - 1]
@@ -192,7 +213,7 @@ def test_a_roc_line_is_at_each_rate_what_the_best_threshold_attains(comparisons:
 def test_a_logarithmic_roc_chart_has_all_from_a_thousandth_on(comparisons: list[Comparison]):
     figure = roc_chart(comparisons)
     assert figure.layout.xaxis.type == "log"
-    line, curve = trace(figure, "likelihood"), comparisons[0].overall.curve
+    line, curve = trace(figure, "likelihood"), curve_of(comparisons[0])
     assert line.x.min() == 10 ** figure.layout.xaxis.range[0] == 1e-3
     for rate in (1e-3, 0.004, 0.01, 0.3, 1):
         assert line.y[np.searchsorted(line.x, rate, side="right") - 1] == curve.tpr_at(rate)
@@ -200,7 +221,7 @@ def test_a_logarithmic_roc_chart_has_all_from_a_thousandth_on(comparisons: list[
 
 def test_detectors_are_told_apart_without_colour_and_named_with_their_auc(comparisons: list[Comparison]):
     result = comparisons[0].overall
-    every = [Comparison(detector, "LGM likelihood", result, None) for detector in DETECTORS.values()]
+    every = [compared(detector, result, None) for detector in DETECTORS.values()]
     lines = traces(roc_chart(every))
     assert len({line.line.dash for line in lines}) == len({line.line.color for line in lines}) == len(DETECTORS)
     for line, detector in zip(lines, DETECTORS.values(), strict=True):
@@ -209,3 +230,8 @@ def test_detectors_are_told_apart_without_colour_and_named_with_their_auc(compar
 
 def test_a_detector_without_such_poisons_is_left_out(comparisons: list[Comparison]):
     assert [line.meta for line in traces(roc_chart(comparisons, collided=True))] == ["knn"]
+
+
+def test_a_detector_that_was_read_from_a_file_has_no_curve(comparisons: list[Comparison]):
+    stored = [replace(each, overall=replace(each.overall, curve=None)) for each in comparisons]
+    assert not traces(roc_chart(stored))

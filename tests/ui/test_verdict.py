@@ -1,40 +1,22 @@
 """The words on the Defend page follow from the numbers, and claim no more than these."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from lgm.defense.report import DefenseReport
+from lgm.stats.intervals import Estimate
+from tests.records import NONE, Three, defense_report
 from ui import verdict
 
 SURE = {"past": (0.7, 0.5, 0.9), "few": (0.0, 0.0, 0.04), "open": (0.1, 0.01, 0.6)}
 
 
-def report(before: Any = (0.8, 0.6, 0.9), **after: Any) -> verdict.Report:
+def report(before: Three = (0.8, 0.6, 0.9), **after: Three) -> DefenseReport:
     """One whose filtered success is (share, low, high) at each rate, given as ``at_1=...`` in percent."""
-    rates = {f"{int(name[3:]) / 100:g}": value for name, value in (after or {"at_1": SURE["few"]}).items()}
-    by_fpr = {
-        rate: {
-            "attack_success": share,
-            "interval": [low, high],
-            "poisons_share": 0.9,
-            "poisons_share_interval": [0.8, 1.0],
-            "clean_share": 0.01,
-            "clean_share_interval": [0.0, 0.02],
-            "accuracy_lost": 0.001,
-            "accuracy_lost_interval": [None, None],
-        }
-        for rate, (share, low, high) in rates.items()
-    }
-    first = by_fpr["0.01"]
-    return {
-        "n": 20,
-        "fpr": 0.01,
-        "attack_success": {"unfiltered": before[0], "filtered": first["attack_success"]},
-        "interval": {"unfiltered": list(before[1:]), "filtered": first["interval"]},
-        "accuracy_lost": {"unfiltered": 0.1, "filtered": 0.001},
-        "accuracy_lost_interval": {"unfiltered": [0.05, 0.15], "filtered": [None, None]},
-        "by_fpr": by_fpr,
-    }
+    return defense_report(before, {int(name[3:]) / 100: at for name, at in (after or {"at_1": SURE["few"]}).items()})
 
 
 def test_the_headline_says_both_shares_with_their_intervals() -> None:
@@ -58,30 +40,19 @@ def test_the_headline_says_both_shares_with_their_intervals() -> None:
             {"before": (0.05, 0.0, 0.2), "at_1": SURE["few"]},
             "Unfiltered, too few attacks succeed to judge a filter by.",
         ),
-        ({"before": (None, None, None), "at_1": (None, None, None)}, "Unfiltered, too few attacks"),
+        ({"before": NONE, "at_1": NONE}, "Unfiltered, too few attacks"),
     ],
 )
 def test_the_finding_follows_from_whole_intervals(numbers: dict[str, Any], expected: str) -> None:
-    if numbers.get("before") == (None, None, None):
-        assert "No attack counts" in verdict.headline(report(**numbers) | {"n": 0})
+    if numbers.get("before") is NONE:
+        assert "No attack counts" in verdict.headline(replace(report(**numbers), n=0))
     assert verdict.finding(report(**numbers)).startswith(expected)
 
 
-def test_rates_come_in_order_and_older_reports_have_one() -> None:
-    rates = verdict.by_rate(report(at_10=SURE["few"], at_1=SURE["past"], at_5=SURE["open"]))
-    assert [at.fpr for at in rates] == [0.01, 0.05, 0.1]
-    assert rates[0].success == verdict.Share(0.7, 0.5, 0.9)
-    assert rates[0].poisons_removed.text() == "90% (80% to 100%)"
-    assert rates[0].accuracy_lost.text(1) == "0.1%"  # equal values have no interval
-    counts = {"poisons_removed": 3, "poisons_total": 4, "clean_removed": 0, "clean_total": 0}
-    old = {name: value for name, value in report().items() if name != "by_fpr"} | counts
-    (only,) = verdict.by_rate(old)
-    assert (only.fpr, only.success.value, only.poisons_removed.text(), only.clean_removed.text()) == (
-        0.01,
-        0.0,
-        "75%",
-        "–",
-    )
+def test_shares_are_percentages_with_an_interval_where_there_is_one() -> None:
+    assert verdict.percentages(Estimate(0.9, 0.8, 1.0)) == "90% (80% to 100%)"
+    assert verdict.percentages(Estimate(0.001, math.nan, math.nan), 1) == "0.1%"  # equal values have no interval
+    assert verdict.percentages(NONE) == "–"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from lgm.config import ModelConfig, PoisonConfig, TrainConfig
 from lgm.data.base import Split
 from lgm.data.mnist import _save_npz
 from lgm.data.registry import load_split
-from lgm.experiments.records import save_study
+from lgm.experiments.records import read_study, save_study
 from lgm.models.card import Card
 from lgm.models.checkpoint import save_measured
 from lgm.models.classifier import build_model
@@ -264,11 +264,13 @@ def test_whatever_is_written_has_the_mode_that_the_umask_asks_for(
 ):
     model = build_model(ModelConfig(network="tiny-cnn")).eval()
     poisons = craft_random(model, blank_card, few, 2, PoisonConfig(iterations=1), seed=1)
+    study = read_study("mnist")
+    assert study is not None
     before = os.umask(umask)
     try:
         poisons.save(tmp_path / "new" / "poisons.safetensors")
         write_state(tmp_path / "some.resume.safetensors", dict(model.state_dict()), Progress(TrainConfig(), "", 0, []))
-        save_study({}, tmp_path / "study.json")
+        save_study(study, tmp_path / "study.json")
         save_measured(model, blank_card, [load_split("bundled")], tmp_path / "new")
         write_atomically(tmp_path / "cache.npz", lambda part: _save_npz(part, few))
     finally:
