@@ -9,7 +9,7 @@ from lgm.config import DefenseConfig
 from lgm.data.registry import load_split
 from lgm.defense.report import DefenseReport
 from lgm.experiments.records import outdated
-from lgm.utils.progress import part
+from lgm.utils.progress import subprogress
 from ui import load
 from ui.defend_model import POISONS
 from ui.job_queue import Job, QueueFull
@@ -153,7 +153,7 @@ def measure(config: DefenseConfig) -> None:
 
         found: dict[str, list[DefenseReport]] = {}
         for number, name in enumerate(names):
-            on_step = part(job.report, number, len(names))
+            on_step = subprogress(job.report, number, len(names))
             model, card = load_checkpoint(name)
             images, stored = load_split(split, card.config.dataset), known[name]
             z = None if stored is None else stored.z

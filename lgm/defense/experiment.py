@@ -24,7 +24,7 @@ from lgm.detection.thresholds import conformal_threshold, is_removed
 from lgm.models.card import Card
 from lgm.models.classifier import Classifier
 from lgm.models.scoring import embed, own_density, require_mixture
-from lgm.utils.progress import OnStep, part
+from lgm.utils.progress import OnStep, subprogress
 
 Predict = Callable[[Examples], np.ndarray]  # N examples -> labels (N,)
 
@@ -117,7 +117,7 @@ def frontier(
     configs = [replace(config, gamma=gamma) for gamma in gammas]
     experiment = Experiment(model, card, split, configs[0], z=z, cache=cache)
     return [
-        experiment.judge(each, experiment.craft(part(on_step, i, len(configs)), each.gamma))
+        experiment.judge(each, experiment.craft(subprogress(on_step, i, len(configs)), each.gamma))
         for i, each in enumerate(configs)
     ]
 

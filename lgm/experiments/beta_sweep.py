@@ -11,11 +11,12 @@ from lgm.attacks.result import Poisons, check_count, pick_pairs
 from lgm.config import PAPER_BETA, DefenseConfig, PoisonConfig
 from lgm.data.base import Split
 from lgm.defense.report import DefenseReport
+from lgm.defense.trials import hold_out
 from lgm.detection.metrics import DetectionReport, detection_report
 from lgm.models.card import Card
 from lgm.stats.intervals import Estimate, mean_interval, wilson_interval
 from lgm.stats.ssim import ssim
-from lgm.utils.progress import OnStep, part
+from lgm.utils.progress import OnStep, subprogress
 
 if TYPE_CHECKING:  # to read a study needs no torch
     from lgm.models.classifier import Classifier
@@ -140,7 +141,7 @@ def beta_sweep(
     on_step: OnStep | None = None,
     cache: Path | None = None,
 ) -> Tradeoff:
-    """Craft the same random pairs at each beta, and measure what comes of it.
+    """Craft the same random pairs at each beta, and measure what comes of it. Source: paper, section 4.3.
 
     Half of the split, drawn at random, fits the density of a network that has none. Pairs, and the clean images that
     poisons are to be told from, are of the other half, for either loss: so the same seed gives both networks the same.
@@ -158,22 +159,18 @@ def beta_sweep(
 
     Raises:
         ValueError: betas or pairs that do not fit; see also `pick_pairs` and `craft_poisons`.
-
-    Source: paper, section 4.3.
     """
     from lgm.defense.experiment import defend
-    from lgm.defense.trials import hold_out
 
-    grid = _checked(betas, pairs)
+    grid, shape = _checked(betas, pairs), (len(betas), pairs)
     configs = [DefenseConfig(beta=float(beta), trials=trials, seed=seed) for beta in (grid if trials else ())]
     fit_on, pool = hold_out(len(split), 0.5, np.random.default_rng(seed))
     check_count(pairs, len(pool), "pairs")
     bases, targets = (pool[index] for index in pick_pairs(split.labels[pool], pairs, seed))
-    steps = [part(on_step, i, 1 + len(configs)) for i in range(1 + len(configs))]
-    poisons = _craft(model, (split[bases], split[targets]), grid, steps[0], cache)
+    first, *others = (subprogress(on_step, i, 1 + len(configs)) for i in range(1 + len(configs)))
+    poisons = _craft(model, (split[bases], split[targets]), grid, first, cache)
     clean_score, poison_score, density = _scored(model, split, fit_on, pool, poisons)
-    shape = len(grid), pairs
-    score, collided = poison_score.astype(np.float64).reshape(shape), poisons.collided.reshape(shape)
+    collided, score = poisons.collided.reshape(shape), poison_score.reshape(shape)
     return Tradeoff(
         model=card.name,
         loss=card.config.model.loss,
@@ -189,7 +186,7 @@ def beta_sweep(
         ssim=ssim(poisons.bases, poisons.images).reshape(shape),
         score=score,
         detection=[detection_report(clean_score, *of, FPR) for of in zip(score, collided, strict=True)],
-        attack=[defend(model, card, split, *each, cache=cache) for each in zip(configs, steps[1:], strict=True)],
+        attack=[defend(model, card, split, *each, cache=cache) for each in zip(configs, others, strict=True)],
     )
 
 
@@ -225,4 +222,8 @@ def _scored(
     own = model.head.mixture is not None
     score = own_density(model) if own else fit_density(z[fit_on], labels[fit_on])
     claimed = poisons.labels.astype(labels.dtype)
-    return score(z[pool], labels[pool]), score(poisons.z * scale, claimed), "own" if own else "fitted"
+    return (
+        score(z[pool], labels[pool]),
+        score(poisons.z * scale, claimed).astype(np.float64),
+        "own" if own else "fitted",
+    )

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NewType, TypeVar, get_args, get_origin, get_t
 
 import numpy as np
 from cattrs import BaseValidationError, Converter, ForbiddenExtraKeysError, transform_error
+from cattrs.cols import is_namedtuple, namedtuple_structure_factory
 from cattrs.gen import make_dict_structure_fn, mapping_structure_factory, override
 
 T = TypeVar("T")
@@ -153,6 +154,8 @@ def _gather(values: dict[str, Any], kind: type) -> dict[str, Any]:
     for stored in _stored(kind):
         if stored.inline is not None:
             suffix = stored.inline.suffix
+            if stored.name in values:
+                raise TypeError(f"unknown field {stored.name}")
             found = [key for key in stored.all_keys() if key in gathered]
             gathered[stored.name] = {key.removesuffix(suffix): gathered.pop(key) for key in found}
         elif stored.interval is not None and stored.name in gathered:
@@ -165,12 +168,24 @@ def _gather(values: dict[str, Any], kind: type) -> dict[str, Any]:
 def _record_hook(kind: Any) -> Any:
     record = get_origin(kind) or kind
     unstored = {field.name: override(omit=True) for field in fields(record) if not _is_stored(field)}
-    structure = make_dict_structure_fn(kind, _converter, _cattrs_forbid_extra_keys=True, **unstored)  # pyright: ignore[reportArgumentType] of dynamic names
+    structure: Any = make_dict_structure_fn
+    structure = structure(kind, _converter, _cattrs_forbid_extra_keys=True, **unstored)
 
     def read(values: Any, _: Any) -> Any:
         if not isinstance(values, dict):
             raise TypeError(f"expected an object, got {values!r:.40}")
         return structure(_gather(values, record), kind)
+
+    return read
+
+
+def _estimate_hook(kind: Any) -> Any:
+    structure, names = namedtuple_structure_factory(kind, _converter), ", ".join(kind._fields)
+
+    def read(values: Any, _: Any) -> Any:
+        if not isinstance(values, list) or len(values) != len(kind._fields):
+            raise TypeError(f"expected [{names}], got {values!r:.40}")
+        return structure(values, kind)
 
     return read
 
@@ -219,6 +234,7 @@ _converter.register_structure_hook(bool, _exactly(bool, "true or false"))
 _converter.register_structure_hook(float, _number)
 _converter.register_structure_hook(np.ndarray, _array)
 _converter.register_structure_hook(_NumberKey, lambda key, _: float(key))
+_converter.register_structure_hook_factory(is_namedtuple, _estimate_hook)
 _converter.register_structure_hook_factory(lambda kind: is_dataclass(get_origin(kind) or kind), _record_hook)
 _converter.register_structure_hook_factory(
     lambda kind: get_origin(kind) is dict and get_args(kind)[0] is float,
