@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lgm.experiments.beta_sweep import Tradeoff as Tradeoff
     from lgm.experiments.beta_sweep import beta_sweep as beta_sweep
     from lgm.experiments.claims import paper_claims as paper_claims
+    from lgm.experiments.records import read_study as read_study
     from lgm.models.card import Card as Card
     from lgm.models.card import CheckpointError as CheckpointError
     from lgm.models.checkpoint import load_checkpoint as load_checkpoint
@@ -66,6 +67,7 @@ _HOME = {
     "beta_sweep": "experiments.beta_sweep",
     "Tradeoff": "experiments.beta_sweep",
     "paper_claims": "experiments.claims",
+    "read_study": "experiments.records",
     "Card": "models.card",
     "CheckpointError": "models.card",
     "load_checkpoint": "models.checkpoint",

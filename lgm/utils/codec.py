@@ -139,8 +139,9 @@ def _split(value: Any) -> tuple[Any, Any]:
 def _join(value: Any, interval: Any) -> Any:
     """What `_split` has split."""
     if isinstance(value, dict):
-        between = interval if isinstance(interval, dict) else {}
-        return {key: _join(item, between.get(key)) for key, item in value.items()}
+        if not isinstance(interval, dict) or set(interval) != set(value):
+            raise TypeError(f"expected intervals of {', '.join(value)}, got {interval!r:.60}")
+        return {key: _join(item, interval[key]) for key, item in value.items()}
     if value is None and interval is None:
         return None
     if not isinstance(interval, list):
