@@ -87,7 +87,7 @@ def cell(share: Estimate, digits: int) -> str:
     return f"<td>{value}<small>{ends.strip('()')}</small></td>"
 
 
-def offer(config: DefenseConfig, record: trials.Record | None) -> None:
+def offer(config: DefenseConfig, record: trials.KnownReport | None) -> None:
     """To measure the setting on the data at hand, where that is not what is shown."""
     job = trials.current_job(config)
     if job is not None:

@@ -12,7 +12,6 @@ from lgm.data.base import Dataset
 from lgm.detection.metrics import DetectionReport, Outcome, Roc, outcome
 from lgm.detection.thresholds import is_removed, nominal_fpr
 from lgm.models.features import FeatureMap, Features
-from lgm.utils.codec import encode
 
 
 @dataclass(frozen=True)
@@ -74,28 +73,49 @@ class Case:
             {"threshold_nats": self.roc.thresholds, "fpr": self.roc.fpr, "tpr": self.roc.tpr},
         )
 
-    def summary(self, threshold: float) -> dict[str, Any]:
-        """Everything in numbers: at T, at 1 % FPR, and how the poisons were made."""
+    def summary(self, threshold: float) -> "CaseSummary":
+        """Everything in numbers."""
         model, weights, split, _ = self.key
         at = self.outcome(threshold)
-        return {
-            "model": model,
-            "weights_sha256": weights,
-            "clean_data": split,
-            "at_threshold": {
-                "threshold_nats": threshold,
-                "tpr": at.tpr,
-                "fpr": at.fpr,
-                "nominal_fpr": nominal_fpr(threshold, self.features.peak, self.n_dim),
-                "precision": at.precision if at.caught + at.wrongly_removed else None,
-                "caught": at.caught,
-                "missed": at.missed,
-                "wrongly_removed": at.wrongly_removed,
-                "kept": at.kept,
-            },
-            "at_1_percent_fpr": encode(self.report),
-            "poisons": self.poisons.manifest,
-        }
+        there = ThresholdSummary(
+            threshold_nats=threshold,
+            tpr=at.tpr,
+            fpr=at.fpr,
+            nominal_fpr=nominal_fpr(threshold, self.features.peak, self.n_dim),
+            precision=at.precision,
+            caught=at.caught,
+            missed=at.missed,
+            wrongly_removed=at.wrongly_removed,
+            kept=at.kept,
+        )
+        return CaseSummary(model, weights, split, there, self.report, self.poisons.manifest)
+
+
+@dataclass(frozen=True)
+class ThresholdSummary:
+    """What one T does: `lgm.detection.metrics.Outcome`, and the false-positive rate if features were Gaussian."""
+
+    threshold_nats: float
+    tpr: float
+    fpr: float
+    nominal_fpr: float
+    precision: float
+    caught: int
+    missed: int
+    wrongly_removed: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class CaseSummary:
+    """A detection experiment as a file: the network, what T and the T of 1 % FPR do, and how the poisons were made."""
+
+    model: str
+    weights_sha256: str
+    clean_data: str
+    at_threshold: ThresholdSummary
+    at_1_percent_fpr: DetectionReport
+    poisons: dict[str, Any]
 
 
 def set_caption(poisons: Poisons, dataset: Dataset) -> str:

@@ -20,7 +20,7 @@ _KIND = "defend"  # of jobs
 
 
 @dataclass(frozen=True)
-class Record:
+class KnownReport:
     """A report, and where it comes from.
 
     Attributes:
@@ -47,7 +47,7 @@ class Record:
         )
 
 
-def records(name: str) -> list[Record]:
+def records(name: str) -> list[KnownReport]:
     """All reports of attacks on a network that are about these very weights, whatever data are at hand.
 
     Raises:
@@ -58,12 +58,12 @@ def records(name: str) -> list[Record]:
     if study is not None:
         made = f"stored with the network, measured {study.about.made}"
         found = [
-            Record(report, data.brief(report.data), made, outdated(report.attack_revision))
+            KnownReport(report, data.brief(report.data), made, outdated(report.attack_revision))
             for report in study.defense
             if report.weights_sha256 == weights
         ]
     mine = [report for by_name in _measured().values() for report in by_name.get(name, [])]
-    found += [Record(report, data.brief(report.data)) for report in mine]
+    found += [KnownReport(report, data.brief(report.data)) for report in mine]
     return [each for each in found if _is_shown(each.report.config)]
 
 
@@ -72,19 +72,19 @@ def _is_shown(config: DefenseConfig) -> bool:
     return (config.layers, config.classes, config.watermark, config.gamma) == ("head", None, 0, 0)
 
 
-def is_same(record: Record, config: DefenseConfig) -> bool:
+def is_same(record: KnownReport, config: DefenseConfig) -> bool:
     """Whether a record is of the setting of the page."""
     found = record.report.config
     return (found.task, found.clean, found.poisons) == (config.task, config.clean, config.poisons)
 
 
-def nearest(found: list[Record], config: DefenseConfig, split: str) -> tuple[Record, bool] | None:
+def nearest(found: list[KnownReport], config: DefenseConfig, split: str) -> tuple[KnownReport, bool] | None:
     """The record whose setting is closest to this one, and whether it is the same but for the data; None without any.
 
     Of several one on ``split`` comes first, then the one of most attacks.
     """
 
-    def distance(record: Record) -> tuple[bool, float, float, bool, int]:
+    def distance(record: KnownReport) -> tuple[bool, float, float, bool, int]:
         found = record.report.config
         return (
             found.task != config.task,
@@ -100,7 +100,7 @@ def nearest(found: list[Record], config: DefenseConfig, split: str) -> tuple[Rec
     return best, is_same(best, config)
 
 
-def curves(like: Record, of: dict[str, list[Record]]) -> dict[str, list[DefenseReport]]:
+def curves(like: KnownReport, of: dict[str, list[KnownReport]]) -> dict[str, list[DefenseReport]]:
     """By loss the reports for different K that share all else with this one."""
     found = {
         loss: [each.report for each in theirs if _shared(each.report) == _shared(like.report)]

@@ -7,7 +7,6 @@ from lgm.cli.options import add_cache, add_command, add_data, add_field, given, 
 from lgm.cli.output import crafting
 from lgm.cli.tables import Answer, frontier_table, success_table
 from lgm.config import GAMMA_GRID, DefenseConfig
-from lgm.utils.codec import encode
 
 # What a sweep goes through, and the number of poisons that was asked for.
 _SWEEP_POISONS = (1, 2, 5, 10, 20, 50, 100)
@@ -65,6 +64,6 @@ def _defend(args: argparse.Namespace) -> Answer:
         if args.frontier:
             attackers = frontier(model, card, split, config, on_step=on_step, cache=args.cache)
             rows = [adaptive_row(report) for report in attackers]
-            return Answer(encode(rows), lambda: frontier_table(rows))
+            return Answer(rows, lambda: frontier_table(rows))
         reports = sweep(model, card, split, config, settings, on_step=on_step, cache=args.cache)
-    return Answer(encode(reports), lambda: success_table(reports)) if args.sweep else Answer(encode(reports[0]))
+    return Answer(reports, lambda: success_table(reports)) if args.sweep else Answer(reports[0])

@@ -67,8 +67,9 @@ def _detect(args: argparse.Namespace) -> Answer:
         return Answer(result)
     baselines = compare(gather_evidence(model, card, features, clean, poisons), args.seed, fpr=args.fpr)
     rows = [{key: value for key, value in encode(row).items() if known or key != "collided"} for row in baselines]
-    text = f"{key_values(result)}\nbaselines\n"
-    return Answer({**result, "baselines": rows}, lambda: text + detector_table(baselines))
+    return Answer(
+        {**result, "baselines": rows}, lambda: "\n".join([key_values(result), "baselines", detector_table(baselines)])
+    )
 
 
 def _filter_report(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from lgm.cli.options import add_command, add_data, split_of
 from lgm.cli.tables import Answer
 from lgm.stats.intervals import Estimate, wilson_interval
-from lgm.utils.codec import Interval, encode
+from lgm.utils.codec import Interval
 
 
 @dataclass(frozen=True)
@@ -55,4 +55,4 @@ def _evaluate(args: argparse.Namespace) -> Answer:
         mean_log_likelihood=float(features.score.mean()) if card.config.model.loss == "lgm" else None,
         weights_sha256=card.weights_sha256,
     )
-    return Answer(encode(evaluation))
+    return Answer(evaluation)

@@ -2,7 +2,10 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from lgm.utils.codec import encode
 
 if TYPE_CHECKING:
     from lgm.defense.report import DefenseReport
@@ -11,17 +14,21 @@ if TYPE_CHECKING:
     from lgm.stats.intervals import Estimate
 
 
+@dataclass(frozen=True)
 class Answer:
     """What a command answers.
 
     Attributes:
-        values: What --json prints: `lgm.utils.codec.encode` of a record, or of several.
-        text: What people read; unless a command says otherwise, a line a value.
+        values: What --json prints: a record, several, or an object.
+        table: What people read; None: a line a value.
     """
 
-    def __init__(self, values: Any, text: Callable[[], str] | None = None) -> None:
-        self.values = values
-        self.text = text or (lambda: key_values(values))
+    values: Any
+    table: Callable[[], str] | None = None
+
+    def text(self) -> str:
+        """The answer for people."""
+        return self.table() if self.table else key_values(encode(self.values))
 
 
 def key_values(values: dict[str, Any], indent: str = "") -> str:

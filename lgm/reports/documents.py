@@ -50,7 +50,7 @@ class NetworkRow:
 
 
 @dataclass(frozen=True)
-class Record:
+class DatasetRecord:
     """All that is known of one dataset's shipped networks, as the templates read it."""
 
     study: Study
@@ -58,7 +58,7 @@ class Record:
     claims: list[Claim]
 
     @staticmethod
-    def read(dataset: str) -> "Record":
+    def read(dataset: str) -> "DatasetRecord":
         """From the checkpoints and their study. Raises CheckpointError if one of them does not read."""
         study = read_study(dataset)
         if study is None:
@@ -67,7 +67,9 @@ class Record:
             )
         models = study.about.models
         names = [models.lgm, models.softmax, *study.about.others]
-        return Record(study, [NetworkRow.of(name) for name in names], judge_claims(models.lgm, models.softmax, study))
+        return DatasetRecord(
+            study, [NetworkRow.of(name) for name in names], judge_claims(models.lgm, models.softmax, study)
+        )
 
     @property
     def provenance(self) -> str:
@@ -121,7 +123,7 @@ def _side(name: str) -> Findings:
     return Findings(features.splits[DATASETS[read_card(name).config.dataset].held_out], poisons, clean)
 
 
-def render(document: str, records: dict[str, Record]) -> str:
+def render(document: str, records: dict[str, DatasetRecord]) -> str:
     """The document with each of its blocks made anew.
 
     Raises:
@@ -160,7 +162,7 @@ def problems(root: Path) -> list[str]:
 
 def _rendered(root: Path) -> Iterator[tuple[str, str, str]]:
     """Name of each document, its text as it is, and as it should be."""
-    records = {name: Record.read(name) for name in DATASETS if read_study(name) is not None}
+    records = {name: DatasetRecord.read(name) for name in DATASETS if read_study(name) is not None}
     for name in DOCUMENTS:
         now = (root / name).read_text(encoding="utf-8")
         yield name, now, render(now, records)

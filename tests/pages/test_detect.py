@@ -29,6 +29,8 @@ from lgm.models.checkpoint import load_checkpoint
 from lgm.models.features import read_features
 from lgm.models.registry import SHIPPED, read_card, user_folder
 from lgm.stats.intervals import outward
+from lgm.utils.codec import encode
+from lgm.utils.json import to_json
 from ui import baselines, load
 from ui.components import threshold
 from ui.components.threshold import LEAST_LIKELY, RATES, axis, pack, quick_thresholds
@@ -118,7 +120,7 @@ def test_one_percent_is_one_threshold_wherever_it_is_told(
     assert picture["threshold"] == expected
     assert {"rate": 0.01, "threshold": expected} in picture["quick"]
     assert f"T = {expected:.2f}" in words(app)
-    table, summary = case.table(load.threshold(MODEL)), case.summary(load.threshold(MODEL))
+    table, summary = case.table(load.threshold(MODEL)), encode(case.summary(load.threshold(MODEL)))
     removed = table[table.removed].group.value_counts()
     poisons = str(SHIPPED / f"{MODEL}.poisons.safetensors")
     assert main(["detect", MODEL, poisons, "--data", "bundled", "--json"]) == 0
@@ -445,7 +447,7 @@ def test_the_table_has_a_row_an_image(case: Case) -> None:
 
 
 def test_the_summary_is_json_even_where_nothing_is_removed(case: Case) -> None:
-    summary = json.loads(json.dumps(case.summary(-1e6), allow_nan=False))
+    summary = json.loads(to_json(case.summary(-1e6)))
     assert summary["at_threshold"]["precision"] is None
     assert summary["at_threshold"]["fpr"] == summary["at_threshold"]["nominal_fpr"] == 0
     assert summary["poisons"]["weights_sha256"] == summary["weights_sha256"]

@@ -15,7 +15,7 @@ from lgm.config import ATTACK_REVISION
 from lgm.experiments.records import provenance, read_study, stored_study
 from lgm.models.card import CheckpointError
 from lgm.models.registry import SHIPPED, read_card
-from lgm.reports.documents import DOCUMENTS, ROOT, Record, problems, render, write_documents
+from lgm.reports.documents import DOCUMENTS, ROOT, DatasetRecord, problems, render, write_documents
 from lgm.utils.codec import encode
 
 Capture = pytest.CaptureFixture[str]
@@ -98,7 +98,7 @@ def test_a_record_of_other_weights_is_noticed(copy: Path):
 
 def test_a_block_that_there_is_not_is_named():
     with pytest.raises(CheckpointError, match=r"results: nothing mnist: expected a macro of results\.md\.jinja"):
-        render("<!-- results: nothing mnist -->\n<!-- end of results -->", {"mnist": Record.read("mnist")})
+        render("<!-- results: nothing mnist -->\n<!-- end of results -->", {"mnist": DatasetRecord.read("mnist")})
 
 
 def test_every_block_is_rendered():
@@ -130,6 +130,6 @@ def test_the_stored_study_serves_what_it_was_measured_on_and_nothing_else(
 
 
 def test_accuracies_are_those_of_the_cards():
-    for network in Record.read("mnist").networks:
+    for network in DatasetRecord.read("mnist").networks:
         assert network.accuracy.value == pytest.approx(read_card(network.card.name).accuracy["test"])
         assert f"**{100 * network.accuracy.value:.2f} %**" in (ROOT / "docs" / "results.md").read_text()

@@ -132,8 +132,10 @@ def test_json_is_ascii_and_json_for_any_number(capsys: pytest.CaptureFixture[str
 
     import numpy as np
 
+    from lgm.cli.tables import Answer
+
     found = {"γ": float("nan"), "a": [np.float32("inf"), (1, np.int64(2))], "b": np.array([1.5, -np.inf])}
-    monkeypatch.setattr("lgm.cli.evaluate._evaluate", lambda args: found)
+    monkeypatch.setattr("lgm.cli.evaluate._evaluate", lambda args: Answer(found))
     assert main(["evaluate", "m", "--json"]) == 0
     out = capsys.readouterr().out
     assert out.isascii()
