@@ -10,7 +10,7 @@ from lgm.attacks.result import Poisons
 from lgm.detection.compare import DECIDING, Comparison, Result, compare, in_words, rule_in_words
 from lgm.detection.filters import gather_evidence
 from ui import load
-from ui.detection_view import Case, set_caption
+from ui.detection_view import Case, how_crafted
 from ui.frame import guard
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _section(case: Case) -> None:
         help="One row a detector and group of poisons: AUC, TPR, difference, their intervals, verdict, source.",
     )
     st.caption(
-        f"{set_caption(poisons, case.dataset)}. Clean: {case.dataset.brief(split)}. Features of `{name}`. {_ABOUT}"
+        f"{how_crafted(poisons, case.dataset)}. Clean: {case.dataset.brief(split)}. Features of `{name}`. {_ABOUT}"
     )
     st.caption("Sources: " + "; ".join(f"**{c.title}**: {c.source}" for c in comparisons) + ".")
 

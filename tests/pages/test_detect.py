@@ -34,7 +34,7 @@ from lgm.utils.json import to_json
 from ui import baselines, load
 from ui.components import threshold
 from ui.components.threshold import LEAST_LIKELY, RATES, axis, pack, quick_thresholds
-from ui.detection_view import Case, set_caption
+from ui.detection_view import Case, how_crafted
 from ui.frame import CurrentPoison
 
 pytestmark = pytest.mark.page
@@ -99,7 +99,7 @@ def test_the_page_shows_the_report(open_page: Callable[..., AppTest], case: Case
     rates = [(f"{100 * tpr.value:.1f} %", ends(tpr[1:]), group) for group, tpr in zip(groups, tprs, strict=True) if tpr]
     shown = [(metric.value, metric.delta) for metric in app.metric]
     assert shown == [(value, f"{group}: {between}") for value, between, group in aucs + rates]
-    assert set_caption(case.poisons, case.dataset) in words(app)
+    assert how_crafted(case.poisons, case.dataset) in words(app)
     assert len(app.get("bidi_component")) == 1
     assert not app.error
 
