@@ -7,6 +7,9 @@ CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || comman
 HOME ?= /nonexistent
 export HOME
 
+# The tests start dozens of processes: what they compile of the project is kept, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Node for the browser components comes with the pinned requirements; the path is absolute, since npm runs elsewhere.
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix frontend
 FRONTEND := $(wildcard frontend/*.* frontend/*/*.ts frontend/*/*.css frontend/*/*.json)

@@ -10,7 +10,7 @@ from lgm.utils.json import to_json
 from ui import load, state
 from ui.baselines import simpler_detectors
 from ui.components.threshold import threshold_picture
-from ui.detection_view import Case, describe
+from ui.detection_view import Case, how_crafted
 from ui.frame import current_poison, guard, poison_strip, title
 from ui.poison_sets import adopt_finished, choose_set, craft_panel, sets_for
 
@@ -40,7 +40,7 @@ def choose_case(name: str) -> Case:
         case = case_of((name, load.card(name).weights_sha256, split, picked), sets[picked])
         show_metrics(case)
     clean = f"{case.dataset.brief(split)} ({len(case.clean.score):,})"
-    st.caption(f"{describe(case.poisons, case.dataset)}. Clean: {clean}. Network: `{name}`.")
+    st.caption(f"{how_crafted(case.poisons, case.dataset)}. Clean: {clean}. Network: `{name}`.")
     return case
 
 

@@ -8,7 +8,7 @@ from lgm.attacks.result import Poisons
 from lgm.config import PAPER_BETA
 from ui import beta_paths, load
 from ui.components.beta_explorer import beta_explorer
-from ui.detection_view import describe
+from ui.detection_view import how_crafted
 from ui.frame import age, guard, title
 from ui.words import explain, term
 
@@ -115,4 +115,4 @@ with guard():
         )
     poisons = load.poisons_or_none(names[0])
     if poisons is not None:
-        st.caption(f"From two sets like this: {describe(poisons, load.dataset())}.")
+        st.caption(f"From two sets like this: {how_crafted(poisons, load.dataset())}.")

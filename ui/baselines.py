@@ -10,7 +10,7 @@ from lgm.attacks.result import Poisons
 from lgm.detection.compare import DECIDING, Comparison, Result, compare, in_words, rule_in_words
 from lgm.detection.filters import gather_evidence
 from ui import load
-from ui.detection_view import Case, describe
+from ui.detection_view import Case, how_crafted
 from ui.frame import guard
 
 if TYPE_CHECKING:
@@ -92,7 +92,9 @@ def _section(case: Case) -> None:
         icon=":material/download:",
         help="One row a detector and group of poisons: AUC, TPR, difference, their intervals, verdict, source.",
     )
-    st.caption(f"{describe(poisons, case.dataset)}. Clean: {case.dataset.brief(split)}. Features of `{name}`. {_ABOUT}")
+    st.caption(
+        f"{how_crafted(poisons, case.dataset)}. Clean: {case.dataset.brief(split)}. Features of `{name}`. {_ABOUT}"
+    )
     st.caption("Sources: " + "; ".join(f"**{c.detector.title}**: {c.detector.source}" for c in comparisons) + ".")
 
 

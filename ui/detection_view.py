@@ -42,7 +42,7 @@ class Case:
     def title(self) -> str:
         """Which experiment it is, for a picture that travels alone."""
         model, _, split, _ = self.key
-        return f"Network {model}; clean: {self.dataset.brief(split)}; {describe(self.poisons, self.dataset)}."
+        return f"Network {model}; clean: {self.dataset.brief(split)}; {how_crafted(self.poisons, self.dataset)}."
 
     def outcome(self, threshold: float) -> Outcome:
         """What T (nats) does."""
@@ -97,7 +97,7 @@ class Case:
         }
 
 
-def describe(poisons: Poisons, dataset: Dataset) -> str:
+def how_crafted(poisons: Poisons, dataset: Dataset) -> str:
     """How a set of poisons was made, in a line."""
     config = poisons.manifest.get("config", {})
     split = poisons.manifest.get("split", "unknown data")

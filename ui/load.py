@@ -212,9 +212,9 @@ def image(split_name: str, index: int) -> np.ndarray | None:
 
 def posterior(name: str, z: np.ndarray, label: int) -> tuple[np.ndarray, float]:
     """p(k | z) of one feature vector (D,), and log p(z | label) in nats (NaN for softmax)."""
-    from lgm.models.scoring import describe
+    from lgm.models.scoring import posterior_and_log_likelihood
 
-    return describe(model(name), z, label)
+    return posterior_and_log_likelihood(model(name), z, label)
 
 
 def threshold(name: str) -> float:

@@ -147,6 +147,6 @@ def per_class(labels: np.ndarray, start: int, stop: int | None) -> np.ndarray:
     return np.sort(np.concatenate(chosen))
 
 
-def part(split: Split, name: str, start: int, stop: int | None) -> Split:
+def class_subset(split: Split, name: str, start: int, stop: int | None) -> Split:
     """The ``start``-th to ``stop``-th image of each class, under a name of their own."""
     return replace(split[per_class(split.labels, start, stop)], name=name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lgm.data.base import HELD_OUT, DataError, Dataset, OnFile, Split, UnreadableError, open_data, part
+from lgm.data.base import HELD_OUT, DataError, Dataset, OnFile, Split, UnreadableError, class_subset, open_data
 from lgm.utils.files import is_readable
 from lgm.utils.paths import data_folder
 
@@ -35,7 +35,7 @@ def _load(name: str) -> Split:
     if name == "test":
         return _official("test")
     start, stop = (HELD_OUT, None) if name == "train" else (0, HELD_OUT)
-    return part(_official("train"), name, start, stop)
+    return class_subset(_official("train"), name, start, stop)
 
 
 def _official(name: str) -> Split:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lgm.data.base import HELD_OUT, DataError, Dataset, OnFile, Split, open_data, part
+from lgm.data.base import HELD_OUT, DataError, Dataset, OnFile, Split, class_subset, open_data
 from lgm.utils.files import is_readable
 from lgm.utils.io import write_atomically
 from lgm.utils.paths import data_folder, home
@@ -142,11 +142,11 @@ def _load_digits(name: str) -> Split:
         case "bundled":
             return _bundled()
         case "bundled-train":
-            return part(_bundled(), name, 0, 400)
+            return class_subset(_bundled(), name, 0, 400)
         case "bundled-val":
-            return part(_bundled(), name, 400, None)
+            return class_subset(_bundled(), name, 400, None)
         case "train":
-            return part(_DIGITS.split("train"), name, HELD_OUT, None)
+            return class_subset(_DIGITS.split("train"), name, HELD_OUT, None)
         case _:
             return _DIGITS.split("test")
 
@@ -157,9 +157,9 @@ def _digits_at_hand(name: str) -> bool:
 
 def _load_clothes(name: str) -> Split:
     if name == "train":
-        return part(_CLOTHES.split("train"), name, HELD_OUT, None)
+        return class_subset(_CLOTHES.split("train"), name, HELD_OUT, None)
     if name == "held-out":
-        return part(_CLOTHES.split("train"), name, 0, HELD_OUT)
+        return class_subset(_CLOTHES.split("train"), name, 0, HELD_OUT)
     return _CLOTHES.split("test")
 
 

@@ -107,7 +107,7 @@ def score_claims(model: Classifier, z: np.ndarray, labels: np.ndarray) -> tuple[
 
 
 @torch.inference_mode()
-def describe(model: Classifier, z: np.ndarray, label: int) -> tuple[np.ndarray, float]:
+def posterior_and_log_likelihood(model: Classifier, z: np.ndarray, label: int) -> tuple[np.ndarray, float]:
     """What the head says of one feature vector.
 
     Args:

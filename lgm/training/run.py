@@ -104,14 +104,14 @@ class Run:
             on_epoch(record, features)
 
     def step(self, x: Tensor, y: Tensor, step: int) -> tuple[float, float]:
-        """Train on this process's part of a batch; mean loss and number of hits of the whole batch."""
+        """Train on this process's shard of a batch; mean loss and number of hits of the whole batch."""
         progress = step / self.steps
         for group, base in zip(self.optimizer.param_groups, self.base_lr, strict=True):
             group["lr"] = base * _schedule(progress, self.phase.warmup)
         # A last batch may be smaller than the team: whoever gets nothing takes an image that does not count.
-        part = self.team.part(len(y))
-        share = (part.stop - part.start) / len(y)
-        x, y = (x[part], y[part]) if share else (x[:1], y[:1])
+        shard = self.team.shard(len(y))
+        share = (shard.stop - shard.start) / len(y)
+        x, y = (x[shard], y[shard]) if share else (x[:1], y[:1])
         x, y = x.to(self.device), y.to(self.device)
         ramp = min(1.0, progress / self.phase.margin_ramp) if self.phase.margin_ramp else 1.0
         loss, z = self.objective(x, y, ramp)

@@ -20,8 +20,10 @@ PATIENCE = 60  # seconds for what should take 5: machines are shared. A run that
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_server_ends_soon_and_keeps_the_last_epoch(page: Page, tmp_path: Path, number: signal.Signals) -> None:
-    home, log = tmp_path / "home", tmp_path / "log"
+def test_a_server_ends_soon_and_keeps_the_last_epoch(
+    page: Page, fresh_home: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    home, log = fresh_home, tmp_path / "log"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

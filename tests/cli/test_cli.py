@@ -13,7 +13,7 @@ import lgm
 from lgm.attacks.result import Poisons, read_poisons
 from lgm.cli.main import main
 from lgm.config import BETA_GRID, ModelConfig, Phase, PoisonConfig, TrainConfig
-from lgm.data.base import DataError, Dataset, Split, part
+from lgm.data.base import DataError, Dataset, Split, class_subset
 from lgm.data.registry import DATASETS
 from lgm.detection.filters import DETECTORS
 from lgm.detection.metrics import outcome, roc
@@ -23,7 +23,7 @@ from lgm.models.checkpoint import embed_split, load_checkpoint, save_checkpoint
 from lgm.models.classifier import build_model
 from lgm.models.features import read_features
 from lgm.models.registry import read_card
-from lgm.models.scoring import describe, log_likelihood, require_mixture
+from lgm.models.scoring import log_likelihood, posterior_and_log_likelihood, require_mixture
 from lgm.stats.intervals import Estimate, auc_interval, wilson_interval
 from lgm.training.presets import PRESETS
 from lgm.utils.fields import fields_of
@@ -504,7 +504,7 @@ def clothes(bundled: Split, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     ranges = {"held-out": (0, 20), "train": (20, 120), "test": (120, 150)}
 
     def load(name: str) -> Split:
-        return replace(part(bundled, name, *ranges[name]), dataset="fashion-mnist")
+        return replace(class_subset(bundled, name, *ranges[name]), dataset="fashion-mnist")
 
     dataset = replace(DATASETS["fashion-mnist"], load=load, at_hand=lambda name: True)
     monkeypatch.setitem(DATASETS, "fashion-mnist", dataset)
@@ -539,7 +539,7 @@ def test_another_dataset_in_ten_dimensions_from_training_to_detection(
     detected = run(capsys, "detect", model, out)
     assert (detected["data"], detected["clean"], detected["poisons"]) == ("test", 300, 6)
     network, _ = load_checkpoint(model)
-    posterior, score = describe(network, poisons.z[0], int(poisons.labels[0]))
+    posterior, score = posterior_and_log_likelihood(network, poisons.z[0], int(poisons.labels[0]))
     assert posterior.sum() == pytest.approx(1, abs=1e-5)
     assert score == pytest.approx(poisons.score[0], abs=1e-3)
 

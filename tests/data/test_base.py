@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lgm.data.base import Split, part, per_class
+from lgm.data.base import Split, class_subset, per_class
 from lgm.utils.io import write_atomically
 
 
@@ -53,7 +53,7 @@ def test_write_atomically_replaces_or_leaves(tmp_path: Path):
 
 def test_a_part_keeps_what_it_is_a_part_of(few: Split):
     images = Split("whole", few.images, few.labels, "fashion-mnist")
-    chosen = part(images, "second and third", 1, 3)
+    chosen = class_subset(images, "second and third", 1, 3)
     assert (chosen.name, chosen.dataset) == ("second and third", "fashion-mnist")
     assert np.bincount(chosen.labels).tolist() == [2] * 10
     assert chosen.sha256 == few[per_class(few.labels, 1, 3)].sha256

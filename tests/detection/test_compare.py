@@ -29,7 +29,7 @@ from lgm.detection.filters import DETECTORS, FilterInputs, gather_evidence
 from lgm.detection.metrics import rates
 from lgm.models.checkpoint import load_checkpoint
 from lgm.models.features import read_features
-from lgm.models.scoring import describe, embed, log_likelihood
+from lgm.models.scoring import embed, log_likelihood, posterior_and_log_likelihood
 from lgm.stats.intervals import Estimate, paired_interval
 
 CENTERS = np.array([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0]])
@@ -357,7 +357,9 @@ def test_evidence_of_the_network_that_the_poisons_were_crafted_on() -> None:
     np.testing.assert_array_equal(found.trusted_labels, features.splits["train"].labels)
     np.testing.assert_allclose(found.trusted_z, features.splits["train"].z * scale, rtol=1e-5)
     for i in (0, 777, 5003, 5029):
-        posterior, _ = describe(model, (found.z[i] / scale).astype(np.float32), int(found.labels[i]))
+        posterior, _ = posterior_and_log_likelihood(
+            model, (found.z[i] / scale).astype(np.float32), int(found.labels[i])
+        )
         share = float(posterior[found.labels[i]])
         assert 1 / (1 + math.exp(-found.log_odds[i])) == pytest.approx(share, rel=1e-3, abs=1e-6)
 

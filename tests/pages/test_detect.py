@@ -32,7 +32,7 @@ from lgm.stats.intervals import outward
 from ui import baselines, load
 from ui.components import threshold
 from ui.components.threshold import LEAST_LIKELY, RATES, axis, pack, quick_thresholds
-from ui.detection_view import Case, describe
+from ui.detection_view import Case, how_crafted
 from ui.frame import CurrentPoison
 
 pytestmark = pytest.mark.page
@@ -95,7 +95,7 @@ def test_the_page_shows_the_report(open_page: Callable[..., AppTest], case: Case
     rates = [(f"{100 * found.tpr[0.01].value:.1f} %", ends(found.tpr[0.01][1:]), group) for group, found in both]
     shown = [(metric.value, metric.delta) for metric in app.metric]
     assert shown == [(value, f"{group}: {between}") for value, between, group in aucs + rates]
-    assert describe(case.poisons, case.dataset) in words(app)
+    assert how_crafted(case.poisons, case.dataset) in words(app)
     assert len(app.get("bidi_component")) == 1
     assert not app.error
 
