@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix frontend
 FRONTEND := $(wildcard frontend/*.* frontend/*/*.ts frontend/*/*.css frontend/*/*.json)
 
-.PHONY: app check test static unit frontend checkpoints records poisons screenshots latency
+.PHONY: app check test static suite unit frontend checkpoints records poisons screenshots latency
 
 app: $(VENV)/.app
 	$(BIN)/streamlit run app.py
@@ -22,15 +22,18 @@ app: $(VENV)/.app
 check: $(VENV)/.dev
 	$(MAKE) --jobs=2 --output-sync=target static unit
 
-test: $(VENV)/.dev $(CHROMIUM) static frontend/node_modules/.installed
-	$(NPM) test --silent
-	CHROMIUM=$(CHROMIUM) $(PYTEST) --durations 15
+test: $(VENV)/.dev $(CHROMIUM) frontend/node_modules/.installed
+	$(MAKE) --jobs=2 --output-sync=line static suite
 
 static: $(VENV)/.dev frontend/node_modules/.checked
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	PYTHONPATH=. $(BIN)/lint-imports --no-cache
 	$(BIN)/pyright
+
+suite: $(VENV)/.dev frontend/node_modules/.installed
+	$(NPM) test --silent
+	CHROMIUM=$(CHROMIUM) $(PYTEST) --durations 15
 
 unit: $(VENV)/.dev frontend/node_modules/.installed
 	$(NPM) test --silent
