@@ -78,14 +78,14 @@ def serve(log: Path, data: Path | None = None, base_path: str = "", digits: Path
         server = subprocess.Popen(command + options, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
         try:
             url = f"http://127.0.0.1:{port}/{base_path}".rstrip("/")
-            _await_health(url, server)
+            await_health(url, server)
             yield url
         finally:
             server.terminate()
             server.wait(timeout=30)
 
 
-def _await_health(url: str, server: subprocess.Popen[bytes]) -> None:
+def await_health(url: str, server: subprocess.Popen[bytes]) -> None:
     for _ in range(240):
         if server.poll() is not None:
             raise RuntimeError(f"the app ended with code {server.returncode} before it served anything")

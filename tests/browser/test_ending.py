@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page
 
 from lgm.training.state import read_progress
-from tests.browser.driver import ROOT, _await_health
+from tests.browser.driver import ROOT, await_health
 from tests.browser.test_train import train
 
 pytestmark = pytest.mark.browser
@@ -33,7 +33,7 @@ def test_a_server_ends_soon_and_keeps_the_last_epoch(
         server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
     try:
         url = f"http://127.0.0.1:{port}"
-        _await_health(url, server)
+        await_health(url, server)
         train(page, url, "cut-short", 200)
         state = home / "checkpoints" / "cut-short.resume.safetensors"
         while not state.exists() or not (begun := read_progress(state).history):
