@@ -23,7 +23,7 @@ check: $(VENV)/.dev
 	$(MAKE) --jobs=2 --output-sync=target static unit
 
 test: $(VENV)/.dev $(CHROMIUM) frontend/node_modules/.installed
-	$(MAKE) --jobs=2 --output-sync=line static suite
+	$(MAKE) --jobs=2 static suite
 
 static: $(VENV)/.dev frontend/node_modules/.checked
 	$(BIN)/ruff format --check .
