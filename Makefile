@@ -7,11 +7,14 @@ CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || comman
 HOME ?= /nonexistent
 export HOME
 
+# The tests start dozens of processes: what they compile of the project is kept, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Node for the browser components comes with the pinned requirements; the path is absolute, since npm runs elsewhere.
 NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix frontend
 FRONTEND := $(wildcard frontend/*.* frontend/*/*.ts frontend/*/*.css frontend/*/*.json)
 
-.PHONY: app check test static unit frontend checkpoints records poisons screenshots latency
+.PHONY: app check test static suite unit frontend checkpoints records poisons screenshots latency
 
 app: $(VENV)/.app
 	$(BIN)/streamlit run app.py
@@ -19,15 +22,18 @@ app: $(VENV)/.app
 check: $(VENV)/.dev
 	$(MAKE) --jobs=2 --output-sync=target static unit
 
-test: $(VENV)/.dev $(CHROMIUM) static frontend/node_modules/.installed
-	$(NPM) test --silent
-	CHROMIUM=$(CHROMIUM) $(PYTEST) --durations 15
+test: $(VENV)/.dev $(CHROMIUM) frontend/node_modules/.installed
+	$(MAKE) --jobs=2 static suite
 
 static: $(VENV)/.dev frontend/node_modules/.checked
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	PYTHONPATH=. $(BIN)/lint-imports --no-cache
 	$(BIN)/pyright
+
+suite: $(VENV)/.dev frontend/node_modules/.installed
+	$(NPM) test --silent
+	CHROMIUM=$(CHROMIUM) $(PYTEST) --durations 15
 
 unit: $(VENV)/.dev frontend/node_modules/.installed
 	$(NPM) test --silent

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from lgm.models.card import Card
 from tests.make_fixtures import ENDINGS, FIXTURES, train
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext
+    from playwright.sync_api import BrowserContext, BrowserType, Page
 
     from lgm.models.classifier import Classifier
     from lgm.models.heads import Head
@@ -71,12 +71,18 @@ def bundled(session_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Spl
     return digits
 
 
+@pytest.fixture(scope="session")
+def digits_file(bundled: Split, session_home: Path) -> Path:
+    """The file that the parsed digits are kept in."""
+    return session_home / "mnist-bundled.npz"
+
+
 @pytest.fixture
-def fresh_home(bundled: Split, session_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def fresh_home(digits_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home with nothing in it but the parsed digits."""
     folder = tmp_path / "home"
     folder.mkdir()
-    shutil.copy(session_home / "mnist-bundled.npz", folder)
+    shutil.copy(digits_file, folder)
     monkeypatch.setenv("LGM_HOME", str(folder))
     return folder
 
@@ -188,20 +194,35 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, object]) -> dic
     return {**browser_type_launch_args, **LAUNCH}
 
 
-@pytest.fixture
-def context(context: "BrowserContext") -> "BrowserContext":
-    """Nothing fades or spins: drawn in software, that takes its time from what it waits for."""
+@pytest.fixture(scope="session")
+def profile(
+    browser_type: "BrowserType", browser_type_launch_args: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["BrowserContext"]:
+    """A browser that keeps what it has loaded and compiled: to open a page takes half as long."""
     from tests.browser.driver import PATIENCE, STILL
 
-    context.set_default_navigation_timeout(PATIENCE)
-    context.add_init_script(STILL)
-    return context
+    folder = tmp_path_factory.mktemp("profile")
+    with browser_type.launch_persistent_context(folder, **browser_type_launch_args) as context:
+        context.set_default_navigation_timeout(PATIENCE)
+        context.add_init_script(STILL)  # drawn in software, what fades or spins takes its time from what it waits for
+        yield context
+
+
+@pytest.fixture
+def page(profile: "BrowserContext") -> Iterator["Page"]:
+    """A new tab; what it stored is gone afterwards."""
+    page = profile.new_page()
+    yield page
+    if page.url.startswith("http"):
+        page.evaluate("localStorage.clear()")
+    profile.clear_cookies()
+    page.close()
 
 
 @pytest.fixture(scope="session")
-def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def app_url(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The running app; one server for all browser tests."""
     from tests.browser.driver import serve
 
-    with serve(tmp_path_factory.mktemp("server") / "log") as url:
+    with serve(tmp_path_factory.mktemp("server") / "log", digits=digits_file) as url:
         yield url

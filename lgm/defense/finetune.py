@@ -10,10 +10,6 @@ from torch.nn import functional
 
 from lgm.models.classifier import Classifier, device_of
 
-_LR = 1e-4  # of Adam: features are adjusted, not learnt anew
-_STEPS = 20  # each on all examples, so that nothing is random
-_BATCH = 500  # images at a time where there are no gradients to keep
-
 
 @dataclass(frozen=True)
 class Examples:
@@ -95,7 +91,9 @@ def fine_tune(examples: Examples, strength: float = 100.0) -> LinearHead:
     return LinearHead(classes, weight, bias)
 
 
-def fine_tune_layers(model: Classifier, examples: Examples, head: LinearHead) -> Callable[[np.ndarray], np.ndarray]:
+def fine_tune_layers(
+    model: Classifier, examples: Examples, head: LinearHead, *, lr: float = 1e-4, steps: int = 20, batch_size: int = 500
+) -> Callable[[np.ndarray], np.ndarray]:
     """All layers of a copy of the network, and the head, by cross-entropy.
 
     Starts from the pre-trained weights and from ``head``, as `fine_tune` has made it for the same examples. Batch norm
@@ -105,6 +103,9 @@ def fine_tune_layers(model: Classifier, examples: Examples, head: LinearHead) ->
         model: Stays as it is.
         examples: Those that ``head`` was made for.
         head: On the features of ``model``.
+        lr: Learning rate of Adam: small, for features are adjusted, not learnt anew.
+        steps: Of Adam, each on all examples, so that nothing is random.
+        batch_size: Images at a time in prediction.
 
     Returns:
         A function of images, (N, C, H, W) float32 in [0, 1], that gives labels (N,).
@@ -115,21 +116,21 @@ def fine_tune_layers(model: Classifier, examples: Examples, head: LinearHead) ->
     network = deepcopy(model).eval().requires_grad_(True)
     weight, bias = (torch.tensor(part, dtype=torch.float32, device=device) for part in (head.weight, head.bias))
     trained = [*network.backbone.parameters(), weight.requires_grad_(), bias.requires_grad_()]
-    optimizer = torch.optim.Adam(trained, _LR)
+    optimizer = torch.optim.Adam(trained, lr)
 
     def logits(x: torch.Tensor) -> torch.Tensor:
         return functional.linear(network.embed(x.to(device)) * network.feature_scale, weight, bias)
 
     x = torch.from_numpy(examples.pixels)
     y = torch.from_numpy(np.searchsorted(head.classes, examples.labels)).to(device)
-    for _ in range(_STEPS):
+    for _ in range(steps):
         optimizer.zero_grad()
         functional.cross_entropy(logits(x), y).backward()
         optimizer.step()
 
     @torch.inference_mode()
     def predict(pixels: np.ndarray) -> np.ndarray:
-        parts = [logits(part).argmax(-1).cpu().numpy() for part in torch.from_numpy(pixels).split(_BATCH)]
+        parts = [logits(part).argmax(-1).cpu().numpy() for part in torch.from_numpy(pixels).split(batch_size)]
         return head.classes[np.concatenate(parts)]
 
     return predict

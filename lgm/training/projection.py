@@ -4,11 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from lgm.config import ModelConfig, Phase
-from lgm.data.base import Split, per_class
+from lgm.data.base import Split, class_subset
 from lgm.models.classifier import Classifier, device_of
 from lgm.models.heads import build_mixture
 
-_PER_CLASS = 500  # images to lay the plane by: ten for each of VGG19's features
 _RIDGE = 1e-3  # of the features' mean variance: some are almost always 0
 _BATCH = 500
 
@@ -52,18 +51,18 @@ def copy_layers(model: Classifier, source: Classifier) -> None:
 
 
 @torch.no_grad()
-def init_projection(model: Classifier, train: Split, config: ModelConfig) -> None:
+def init_projection(model: Classifier, train: Split, config: ModelConfig, per_class: int = 500) -> None:
     """Initialise the projection to D features: ridge regression of the wide features onto the class means.
 
-    On the first 500 images of each class; the other layers stay. Both heads start from the same
-    plane and with the same posterior: for softmax, the weights are those by which a mixture with these means,
-    unit variances and equal priors decides. Leaves the model in eval mode.
+    On the first ``per_class`` images of each class (500: ten for each of VGG19's features); the other layers stay. Both
+    heads start from the same plane and with the same posterior: for softmax, the weights are those by which a mixture
+    with these means, unit variances and equal priors decides. Leaves the model in eval mode.
 
     Raises:
         ValueError: see `last_layer`.
     """
     plane = last_layer(model)
-    chosen = train[per_class(train.labels, 0, _PER_CLASS)]
+    chosen = class_subset(train, train.name, 0, per_class)
     means = build_mixture(config).means.double()
     weight, bias = _ridge(_inputs(model.eval(), chosen), means[chosen.targets()])
     plane.weight.copy_(weight)

@@ -104,14 +104,14 @@ class Run:
             on_epoch(record, features)
 
     def step(self, x: Tensor, y: Tensor, step: int) -> tuple[float, float]:
-        """Train on this process's part of a batch; mean loss and number of hits of the whole batch."""
+        """Train on this process's shard of a batch; mean loss and number of hits of the whole batch."""
         progress = step / self.steps
         for group, base in zip(self.optimizer.param_groups, self.base_lr, strict=True):
-            group["lr"] = base * _schedule(progress, self.phase.warmup)
+            group["lr"] = base * lr_factor(progress, self.phase.warmup)
         # A last batch may be smaller than the team: whoever gets nothing takes an image that does not count.
-        part = self.team.part(len(y))
-        share = (part.stop - part.start) / len(y)
-        x, y = (x[part], y[part]) if share else (x[:1], y[:1])
+        shard = self.team.shard(len(y))
+        share = (shard.stop - shard.start) / len(y)
+        x, y = (x[shard], y[shard]) if share else (x[:1], y[:1])
         x, y = x.to(self.device), y.to(self.device)
         ramp = min(1.0, progress / self.phase.margin_ramp) if self.phase.margin_ramp else 1.0
         loss, z = self.objective(x, y, ramp)
@@ -180,7 +180,7 @@ def build_optimizer(model: Classifier, phase: Phase) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups)
 
 
-def _schedule(progress: float, warmup: float) -> float:
+def lr_factor(progress: float, warmup: float) -> float:
     """Share of the learning rate at ``progress`` in [0, 1): a linear rise, then a linear fall to 0."""
     if progress < warmup:
         return (progress + 1e-3) / warmup if warmup else 1.0

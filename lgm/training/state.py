@@ -70,7 +70,7 @@ def write_state(path: Path, tensors: "dict[str, Tensor]", progress: Progress) ->
 
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     run = to_json({**asdict(progress), "config": recipe_to_dict(progress.config)})
-    metadata = {"run": run, "sha256": _checksum(tensors, run)}
+    metadata = {"run": run, "sha256": checksum(tensors, run)}
     write_atomically(path, lambda part: part.write_bytes(save(tensors, metadata)))
 
 
@@ -85,7 +85,7 @@ def read_state(path: Path) -> "tuple[dict[str, Tensor], Progress]":
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a dict
-        if metadata["sha256"] != _checksum(tensors, metadata["run"]):
+        if metadata["sha256"] != checksum(tensors, metadata["run"]):
             raise ValueError("another SHA-256 than it was saved with")
         return tensors, _progress(metadata["run"])
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
@@ -115,7 +115,8 @@ def _no_state(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(f"{path}: expected the state of a training run, found {error}; delete it")
 
 
-def _checksum(tensors: "dict[str, Tensor]", run: str) -> str:
+def checksum(tensors: "dict[str, Tensor]", run: str) -> str:
+    """SHA-256 of a state's tensors and of its record, so that half of a file is not taken for a whole one."""
     from lgm.models.checkpoint import weights_sha256
 
     return hashlib.sha256((weights_sha256(tensors) + run).encode()).hexdigest()

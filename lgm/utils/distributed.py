@@ -46,16 +46,16 @@ class Team:
         state = PartialState(cpu=device == "cpu")
         return cls(state.process_index, state.num_processes, device if device == "cpu" else str(state.device))
 
-    def gather(self, part: T) -> list[T] | None:
+    def gather(self, own: T) -> list[T] | None:
         """What each process has, in their order; None for all but the first. Waits for the slowest."""
         if self.size == 1:
-            return [part]
+            return [own]
         from accelerate.utils import gather_object
 
-        parts: list[T] = gather_object([part])
-        return None if self.rank else parts
+        each: list[T] = gather_object([own])
+        return None if self.rank else each
 
-    def part(self, count: int) -> slice:
+    def shard(self, count: int) -> slice:
         """Which of a batch's images this process sees: an even share, in the order of the processes."""
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 

@@ -10,10 +10,11 @@ from types import FrameType
 from typing import Any
 
 Handler = Callable[[int, FrameType | None], Any]
-_PATIENCE = 4.0  # seconds
 
 
-def end_soon_after_signals(handler: Callable[[int], Any], stop: Callable[[], object] = lambda: None) -> None:
+def end_soon_after_signals(
+    handler: Callable[[int], Any], stop: Callable[[], object] = lambda: None, grace: float = 4.0
+) -> None:
     """From now on SIGINT and SIGTERM end this process within seconds. To be called in the main thread.
 
     Python waits for its threads before it ends, and those of a pool may be in a step that takes minutes. Whatever is to
@@ -22,13 +23,14 @@ def end_soon_after_signals(handler: Callable[[int], Any], stop: Callable[[], obj
     Args:
         handler: Of each signal, by number: what to do besides.
         stop: Called in a thread of its own as soon as a signal comes.
+        grace: Seconds from then until the process ends, whatever its threads do.
     """
     told: SimpleQueue[int] = SimpleQueue()  # its `put` may be interrupted by itself, as in a signal handler
 
     def wait_and_end() -> None:
         number = told.get()
         stop()
-        time.sleep(_PATIENCE)
+        time.sleep(grace)
         os._exit(128 + number)
 
     threading.Thread(target=wait_and_end, daemon=True, name="lgm-ending").start()

@@ -1,4 +1,4 @@
-"""Winograd's way to convolve against NumPy's correlation and torch's convolution."""
+"""Convolution by minimal filtering against NumPy's correlation and torch's convolution."""
 
 import threading
 
@@ -10,24 +10,24 @@ from torch.nn import functional
 from lgm.attacks.jacobian.winograd import LARGEST_KERNEL, WinogradConv, minimal_filter, tiling
 
 
-@pytest.mark.parametrize("taps", range(1, LARGEST_KERNEL + 1))
-def test_the_matrices_correlate(taps: int):
-    rng = np.random.default_rng(taps)
-    for tile in range(1, LARGEST_KERNEL + 3 - taps):
-        spread, evaluate, gather = (matrix.numpy() for matrix in minimal_filter(tile, taps))
-        data, kernel = rng.standard_normal(tile + taps - 1), rng.standard_normal(taps)
-        found = gather @ ((evaluate @ kernel) * (spread @ data))
+@pytest.mark.parametrize("r", range(1, LARGEST_KERNEL + 1))
+def test_the_matrices_correlate(r: int):
+    rng = np.random.default_rng(r)
+    for m in range(1, LARGEST_KERNEL + 3 - r):
+        input_transform, kernel_transform, output_transform = (matrix.numpy() for matrix in minimal_filter(m, r))
+        data, kernel = rng.standard_normal(m + r - 1), rng.standard_normal(r)
+        found = output_transform @ ((kernel_transform @ kernel) * (input_transform @ data))
         np.testing.assert_allclose(found, np.correlate(data, kernel), rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("taps", [1, 3, 4, 5])
+@pytest.mark.parametrize("r", [1, 3, 4, 5])
 @pytest.mark.parametrize("size", [2, 5, 7, 11, 14, 28, 32])
-def test_a_convolution(size: int, taps: int):
+def test_a_convolution(size: int, r: int):
     generator = torch.Generator().manual_seed(size)
     x = torch.randn(3, 8, size, size, generator=generator)
-    weight, bias = torch.randn(12, 8, taps, taps, generator=generator), torch.randn(12, generator=generator)
-    for padding in range(taps):
-        if size + 2 * padding < taps:
+    weight, bias = torch.randn(12, 8, r, r, generator=generator), torch.randn(12, generator=generator)
+    for padding in range(r):
+        if size + 2 * padding < r:
             continue
         for b in (None, bias):
             exact = functional.conv2d(x.double(), weight.double(), None if b is None else b.double(), padding=padding)

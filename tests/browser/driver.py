@@ -1,6 +1,7 @@
 """Starting the app and driving it in Chromium: shared by the browser tests and the screenshots."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -56,16 +57,19 @@ STILL = """addEventListener("DOMContentLoaded", () => {
 
 
 @contextmanager
-def serve(log: Path, data: Path | None = None, base_path: str = "") -> Iterator[str]:
+def serve(log: Path, data: Path | None = None, base_path: str = "", digits: Path | None = None) -> Iterator[str]:
     """The app on a free port, as a newcomer has it: an empty home, and no data but that of the folder ``data``.
 
-    Yields its address, with ``server.baseUrlPath`` in it.
+    ``digits``, the parsed ones of another home, spare it the seconds of its first start. Yields its address, with
+    ``server.baseUrlPath`` in it.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as home, log.open("w") as out:
         environment = {**os.environ, "LGM_HOME": home}
+        if digits is not None:
+            shutil.copy(digits, home)
         environment.pop("LGM_DATA", None)
         if data is not None:
             environment["LGM_DATA"] = str(data.resolve())
@@ -74,14 +78,14 @@ def serve(log: Path, data: Path | None = None, base_path: str = "") -> Iterator[
         server = subprocess.Popen(command + options, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
         try:
             url = f"http://127.0.0.1:{port}/{base_path}".rstrip("/")
-            _await_health(url, server)
+            await_health(url, server)
             yield url
         finally:
             server.terminate()
             server.wait(timeout=30)
 
 
-def _await_health(url: str, server: subprocess.Popen[bytes]) -> None:
+def await_health(url: str, server: subprocess.Popen[bytes]) -> None:
     for _ in range(240):
         if server.poll() is not None:
             raise RuntimeError(f"the app ended with code {server.returncode} before it served anything")

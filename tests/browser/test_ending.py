@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page
 
 from lgm.training.state import read_progress
-from tests.browser.driver import ROOT, _await_health
+from tests.browser.driver import ROOT, await_health
 from tests.browser.test_train import train
 
 pytestmark = pytest.mark.browser
@@ -20,8 +20,10 @@ PATIENCE = 60  # seconds for what should take 5: machines are shared. A run that
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_server_ends_soon_and_keeps_the_last_epoch(page: Page, tmp_path: Path, number: signal.Signals) -> None:
-    home, log = tmp_path / "home", tmp_path / "log"
+def test_a_server_ends_soon_and_keeps_the_last_epoch(
+    page: Page, fresh_home: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    home, log = fresh_home, tmp_path / "log"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -31,7 +33,7 @@ def test_a_server_ends_soon_and_keeps_the_last_epoch(page: Page, tmp_path: Path,
         server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
     try:
         url = f"http://127.0.0.1:{port}"
-        _await_health(url, server)
+        await_health(url, server)
         train(page, url, "cut-short", 200)
         state = home / "checkpoints" / "cut-short.resume.safetensors"
         while not state.exists() or not (begun := read_progress(state).history):

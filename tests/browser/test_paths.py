@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedIOBase
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,14 +20,14 @@ PREFIX = "/lgm"
 
 
 @pytest.fixture(scope="module", params=["base path", "proxy that strips the path"])
-def below(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def below(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, digits_file: Path) -> Iterator[str]:
     """The app's address, which has a path."""
     log = tmp_path_factory.mktemp("below") / "log"
     if request.param == "base path":
-        with serve(log, base_path="tools/lgm") as url:
+        with serve(log, base_path="tools/lgm") as url:  # whose home is empty, as a newcomer's
             yield url
     else:
-        with serve(log) as url, stripped(urlsplit(url).port or 0) as proxy:
+        with serve(log, digits=digits_file) as url, stripped(urlsplit(url).port or 0) as proxy:
             yield proxy
 
 

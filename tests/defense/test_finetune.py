@@ -44,24 +44,19 @@ def test_the_head_is_scikit_learns(network: Classifier, n_classes: int, rng: np.
     np.testing.assert_allclose(share, expected.predict_proba(points), atol=1e-9)
 
 
-def test_layers_that_do_not_move_say_what_the_head_says(
-    network: Classifier, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lgm.defense.finetune._LR", 0.0)
-    monkeypatch.setattr("lgm.defense.finetune._BATCH", 7)
+def test_layers_that_do_not_move_say_what_the_head_says(network: Classifier, rng: np.random.Generator) -> None:
     those, others = examples(network, 30, 3, rng), examples(network, 40, 3, rng)
     head = fine_tune(those)
-    np.testing.assert_array_equal(fine_tune_layers(network, those, head)(others.pixels), head(others.z))
+    unmoved = fine_tune_layers(network, those, head, lr=0.0, batch_size=7)
+    np.testing.assert_array_equal(unmoved(others.pixels), head(others.z))
 
 
-def test_a_step_is_adams(network: Classifier, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_is_adams(network: Classifier, rng: np.random.Generator) -> None:
     """Adam's first step moves each weight by the learning rate, against the sign of its gradient."""
     lr = 0.05
-    monkeypatch.setattr("lgm.defense.finetune._LR", lr)
-    monkeypatch.setattr("lgm.defense.finetune._STEPS", 1)
     those, others = examples(network, 30, 3, rng), examples(network, 300, 3, rng)
     head = LinearHead(np.array([1, 3, 5]), rng.normal(size=(3, 2)), rng.normal(size=3))
-    predicted = fine_tune_layers(network, those, head)(others.pixels)
+    predicted = fine_tune_layers(network, those, head, lr=lr, steps=1)(others.pixels)
 
     norm: Any = network.backbone[1]  # pyright: ignore[reportIndexIssue]
     weights: list[Any] = [*network.backbone.parameters(), torch.tensor(head.weight), torch.tensor(head.bias)]

@@ -29,7 +29,7 @@ from tests.records import beta_row
 from ui import load
 from ui.beta_paths import nearest, side_by_side
 from ui.beta_table import beta_table
-from ui.components.beta_explorer import _way, shown_iterations
+from ui.components.beta_explorer import packed_trajectory, shown_iterations
 from ui.state import FIELDS
 
 pytestmark = pytest.mark.page
@@ -193,7 +193,7 @@ def test_ways_recorded_at_different_iterations_are_shown_together() -> None:
     shown = shown_iterations([one, other])
     assert shown.tolist() == [0, 1, 2, 3]
     for path, expected in ((one, [0, 1, 2, 3]), (other, [0, 0, 0, 3])):
-        packed = _way(path, shown, EXACT, images=False)["path"]
+        packed = packed_trajectory(path, shown, EXACT, images=False)["path"]
         sent = np.frombuffer(base64.b64decode(packed), np.float32).reshape(27, 4, 2)
         np.testing.assert_array_equal(sent[5, :, 0], expected)
 
@@ -201,12 +201,12 @@ def test_ways_recorded_at_different_iterations_are_shown_together() -> None:
 def test_the_browser_gets_every_image_on_the_way_and_the_story_none() -> None:
     example = read_shipped_poisons("mnist-softmax", "example")
     shown = shown_iterations([example])
-    way = _way(example, shown, EXACT, images=True)
+    way = packed_trajectory(example, shown, EXACT, images=True)
     changes = np.frombuffer(zlib.decompress(base64.b64decode(way["path_images"])), np.uint8).reshape(27, -1, 1, 28, 28)
     images = changes.cumsum(axis=1, dtype=np.uint8)
     np.testing.assert_array_equal(images, example.path_images[:, : len(shown)])
     assert way["path_score"] is None
-    assert set(_way(example, shown, EXACT, images=False)) == {"path", "terms"}
+    assert set(packed_trajectory(example, shown, EXACT, images=False)) == {"path", "terms"}
 
 
 def test_the_third_term_is_what_a_knowing_attacker_pays() -> None:
@@ -215,7 +215,7 @@ def test_the_third_term_is_what_a_knowing_attacker_pays() -> None:
     config = {**example.manifest["config"], "gamma": 0.01, "threshold": -2.7}
     knowing = replace(example, manifest={**example.manifest, "config": config})
     for path, gamma in ((example, 0.0), (knowing, 0.01)):
-        sent = np.frombuffer(base64.b64decode(_way(path, shown, EXACT, images=False)["terms"]), np.float32)
+        sent = np.frombuffer(base64.b64decode(packed_trajectory(path, shown, EXACT, images=False)["terms"]), np.float32)
         first, second, third = np.moveaxis(sent.reshape(27, len(shown), 3), 2, 0)
         np.testing.assert_array_equal(np.stack([first, second], 2), example.path_objective[:, : len(shown)])
         lacking = np.maximum(0, -2.7 + 0.02 - example.path_score[:, : len(shown)])

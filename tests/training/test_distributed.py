@@ -184,7 +184,7 @@ def test_more_processes_than_batches_of_poisons_are_refused(by_three: Path):
 
 @pytest.mark.parametrize(("count", "size"), [(128, 4), (33, 3), (2, 3), (1, 5)])
 def test_parts_are_even_and_leave_nothing_out(count: int, size: int):
-    parts = [range(count)[Team(rank, size, "cpu").part(count)] for rank in range(size)]
+    parts = [range(count)[Team(rank, size, "cpu").shard(count)] for rank in range(size)]
     assert [i for part in parts for i in part] == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 

@@ -28,7 +28,7 @@ from lgm.models.heads import LGMHead
 from lgm.models.registry import read_card
 from lgm.training.loop import fit
 from lgm.training.presets import PRESETS
-from lgm.training.run import TrainingError, _schedule, build_optimizer
+from lgm.training.run import TrainingError, build_optimizer, lr_factor
 from lgm.training.train import train_checkpoint
 from lgm.utils.io import SaveError
 
@@ -436,12 +436,12 @@ def test_reports_of_steps_and_epochs(digits: Split, few: Split):
 
 def test_learning_rate_rises_and_falls_in_straight_lines():
     warmup = 0.2
-    rise = [_schedule(progress, warmup) for progress in (0.0, 0.05, 0.1, 0.15)]
+    rise = [lr_factor(progress, warmup) for progress in (0.0, 0.05, 0.1, 0.15)]
     assert 0 < rise[0] < 0.01  # a first step of 0 would be lost
     np.testing.assert_allclose(np.diff(rise), 0.25)
-    fall = [_schedule(progress, warmup) for progress in (0.2, 0.4, 0.6, 0.8, 1.0)]
+    fall = [lr_factor(progress, warmup) for progress in (0.2, 0.4, 0.6, 0.8, 1.0)]
     np.testing.assert_allclose(fall, [1, 0.75, 0.5, 0.25, 0], atol=1e-12)
-    assert _schedule(0.0, 0.0) == 1
+    assert lr_factor(0.0, 0.0) == 1
 
 
 def test_learning_rate_reaches_the_optimiser(digits: Split, monkeypatch: pytest.MonkeyPatch):
@@ -456,7 +456,7 @@ def test_learning_rate_reaches_the_optimiser(digits: Split, monkeypatch: pytest.
     config = QUICK.with_last(warmup=0.25)
     trained(config, digits)
     expected = [
-        [lr * _schedule(i / 8, 0.25) for lr in (config.phases[0].lr, config.phases[0].center_lr)] for i in range(8)
+        [lr * lr_factor(i / 8, 0.25) for lr in (config.phases[0].lr, config.phases[0].center_lr)] for i in range(8)
     ]
     np.testing.assert_allclose(rates, expected)
 

@@ -356,15 +356,14 @@ def test_the_plane_sorts_new_digits_before_its_first_step(n_dim: int, at_least: 
     assert (new.predicted == new.labels).mean() > at_least
 
 
-def test_the_plane_is_laid_in_eval_mode_by_few_images_of_each_class(monkeypatch: pytest.MonkeyPatch):
+def test_the_plane_is_laid_in_eval_mode_by_few_images_of_each_class():
     """With batch norm the mode matters, and the running statistics must stay."""
-    monkeypatch.setattr("lgm.training.projection._PER_CLASS", 3)
     trunk = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(6), nn.Linear(6, 2))
     model = Classifier(trunk, SoftmaxHead(2, 2)).train()
     rng = np.random.default_rng(0)
     data = Split("some", rng.integers(0, 256, (20, 1, 2, 3), dtype=np.uint8), np.arange(20) % 2)
     config = ModelConfig(loss="softmax", n_classes=2)
-    init_projection(model, data, config)
+    init_projection(model, data, config, per_class=3)
     assert not model.training
     assert int(trunk[1].num_batches_tracked) == 0  # type: ignore[arg-type]
     first = last_layer(model).weight.detach().clone()

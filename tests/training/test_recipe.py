@@ -19,7 +19,7 @@ from lgm.models.classifier import build_model
 from lgm.models.recipe_json import recipe_from_dict, recipe_to_dict, to_nested
 from lgm.training.loop import fit
 from lgm.training.presets import PRESETS
-from lgm.training.state import _checksum, phase_path, read_progress, read_state
+from lgm.training.state import checksum, phase_path, read_progress, read_state
 from lgm.training.train import train_checkpoint
 
 # Of a run by a version that wrote format 1: four phases, 70 steps, on 500 digits. Its card, and the records of its
@@ -243,7 +243,7 @@ def test_phases_that_format_1_cannot_tell_apart_have_names_of_their_own(few: Spl
 def put_back(state: Path, record: dict[str, Any]) -> None:
     """The same tensors, with the record that the earlier version has written."""
     tensors, run = read_state(state)[0], json.dumps(record)
-    state.write_bytes(save(tensors, {"run": run, "sha256": _checksum(tensors, run)}))
+    state.write_bytes(save(tensors, {"run": run, "sha256": checksum(tensors, run)}))
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import pytest
 from lgm.attacks.craft import craft_random
 from lgm.config import ModelConfig, PoisonConfig, TrainConfig
 from lgm.data.base import Split
-from lgm.data.mnist import _save_npz
+from lgm.data.mnist import save_npz
 from lgm.data.registry import load_split
 from lgm.experiments.records import read_study, save_study
 from lgm.models.card import Card
@@ -272,7 +272,7 @@ def test_whatever_is_written_has_the_mode_that_the_umask_asks_for(
         write_state(tmp_path / "some.resume.safetensors", dict(model.state_dict()), Progress(TrainConfig(), "", 0, []))
         save_study(study, tmp_path / "study.json")
         save_measured(model, blank_card, [load_split("bundled")], tmp_path / "new")
-        write_atomically(tmp_path / "cache.npz", lambda part: _save_npz(part, few))
+        write_atomically(tmp_path / "cache.npz", lambda part: save_npz(part, few))
     finally:
         os.umask(before)
     made = [path for path in tmp_path.rglob("*") if path != tmp_path]

@@ -20,7 +20,7 @@ def say(line):
     sys.stdout.write(line + "\\n")
     sys.stdout.flush()
 
-end_soon_after_signals(lambda number: signal.default_int_handler, stop=lambda: say("told"))
+end_soon_after_signals(lambda number: signal.default_int_handler, stop=lambda: say("told"), grace=1)
 pool = ThreadPoolExecutor(1)
 pool.submit(time.sleep, 600)
 try:
@@ -34,7 +34,7 @@ import signal, time
 from lgm.utils.shutdown import end_soon_after_signals
 
 signal.signal(signal.SIGTERM, lambda number, frame: print("as usual", flush=True))
-end_soon_after_signals(signal.getsignal)
+end_soon_after_signals(signal.getsignal, grace=1)
 print("begun", flush=True)
 time.sleep(600)
 """

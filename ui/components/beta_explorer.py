@@ -76,7 +76,9 @@ def beta_explorer(
     for loss, path in paths.items():
         if path:
             seen = projection(load.features(load.model_name(loss)))
-            data["networks"][loss]["poisons"] = _poisons(path, seen) | _way(path, iterations, seen, images=not story)
+            data["networks"][loss]["poisons"] = _poisons(path, seen) | packed_trajectory(
+                path, iterations, seen, images=not story
+            )
     _mount(key=key, data=data, on_beta_change=released)
 
 
@@ -144,7 +146,7 @@ def _poisons(path: Poisons, seen: Projection) -> dict[str, Any]:
     }
 
 
-def _way(path: Poisons, iterations: np.ndarray, seen: Projection, *, images: bool) -> dict[str, Any]:
+def packed_trajectory(path: Poisons, iterations: np.ndarray, seen: Projection, *, images: bool) -> dict[str, Any]:
     """Every poison at these iterations, as it was last recorded."""
     frames = np.searchsorted(path.path_iteration, iterations, side="right") - 1
     terms = np.concatenate([path.path_objective, _hinge(path)[..., None]], axis=2)[:, frames]

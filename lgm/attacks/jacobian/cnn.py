@@ -1,6 +1,7 @@
 """Features and their Jacobian by hand, where the network is a plain chain of convolutions: faster than autograd."""
 
 import math
+from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
@@ -12,29 +13,26 @@ from lgm.attacks.jacobian.autograd import Rows
 from lgm.attacks.jacobian.winograd import LARGEST_KERNEL, WinogradConv
 from lgm.models.classifier import Classifier, device_of
 
-_TOGETHER = 32  # images that go through the layers together: with more, none goes faster and the memory grows
-_FEW = 8  # with fewer channels than this there is nothing to multiply
+_CHUNK = 32  # images that go through the layers together: with more, none goes faster and the memory grows
+_WINOGRAD_CHANNELS = 8  # with fewer, the transforms cost more than the products that they save
 
 
 class FastJacobian:
-    """Forward and reverse mode by hand through a chain of convolutions, ReLU and pooling, in float32 on a CPU.
+    """Forward and reverse mode by hand through a chain of convolutions, ReLU and max-pooling, in float32 on a CPU.
 
-    Convolutions go by Winograd's way. Batch norm with fixed statistics is linear: it becomes part of the convolution
-    before it. In between, images are (H, W, N, C) and rows (H, W, M, D, C). On the shipped networks features are off by
-    a hundred-thousandth of their range, rows by 0.2 % of their length; where neighbours are equal, as in an empty
-    background, it is up to rounding which of them a pooling window's slope goes to.
+    Convolutions use minimal filtering; batch norm with fixed statistics is folded into the convolution before it.
+    Activations are (H, W, N, C), and rows of the Jacobian, propagated backwards, (H, W, M, D, C). On the shipped
+    networks features are off by a hundred-thousandth of their range, rows by 0.2 % of their length; where pixels of a
+    pooling window are equal, as in an empty background, rounding decides which of them has the gradient.
     """
 
     def __init__(self, model: Classifier) -> None:
         self.normalise = model.normalise
         self.layers: list[_Layer] = []
-        modules, size = _without_batch_norm(model), model.image_shape[-1]
-        for i, module in enumerate(modules):
-            layer = _LAYERS[type(module)](module, size)
-            size = layer.size
-            pooled = i and isinstance(module, nn.MaxPool2d) and isinstance(modules[i - 1], nn.PReLU | nn.ReLU)
-            # It rises, so the largest of a window stays the largest: pool first, and have less to do.
-            self.layers.insert(len(self.layers) - (1 if pooled else 0), layer)
+        size = model.image_shape[-1]
+        for module in _pooled_first(_without_batch_norm(model)):
+            self.layers.append(_LAYERS[type(module)](module, size))
+            size = self.layers[-1].size
 
     @staticmethod
     def fits(model: Classifier) -> bool:
@@ -49,28 +47,30 @@ class FastJacobian:
     @torch.no_grad()
     def __call__(self, x: Tensor) -> tuple[Tensor, Rows]:
         """Features (N, D) as `Classifier.embed` gives them, and the rows."""
-        size = math.ceil(len(x) / math.ceil(len(x) / _TOGETHER))  # of like parts: a small one is as slow as a large one
-        parts = [self._forward(part) for part in x.split(size)]
+        size = math.ceil(
+            len(x) / math.ceil(len(x) / _CHUNK)
+        )  # of equal chunks: a small one takes as long as a large one
+        chunks = [self._forward(chunk) for chunk in x.split(size)]
 
         @torch.no_grad()
         def rows(kept: Tensor) -> Tensor:
-            counts = torch.bincount(kept // size, minlength=len(parts)).tolist()
-            each = zip(parts, (kept % size).split(counts), strict=True)
-            return torch.cat([self._backward(*part, positions) for part, positions in each if len(positions)])
+            counts = torch.bincount(kept // size, minlength=len(chunks)).tolist()
+            each = zip(chunks, (kept % size).split(counts), strict=True)
+            return torch.cat([self._backward(*chunk, positions) for chunk, positions in each if len(positions)])
 
-        return torch.cat([z for z, _ in parts]), rows
+        return torch.cat([z for z, _ in chunks]), rows
 
     def _forward(self, x: Tensor) -> tuple[Tensor, list[Any]]:
-        h, memos = self.normalise(x).permute(2, 3, 0, 1).contiguous(), []
+        h, saved = self.normalise(x).permute(2, 3, 0, 1).contiguous(), []
         for layer in self.layers:
-            h, memo = layer.forward(h)
-            memos.append(memo)
-        return h, memos
+            h, for_backward = layer.forward(h)
+            saved.append(for_backward)
+        return h, saved
 
-    def _backward(self, z: Tensor, memos: list[Any], kept: Tensor) -> Tensor:
+    def _backward(self, z: Tensor, saved: list[Any], kept: Tensor) -> Tensor:
         rows = torch.eye(z.shape[1]).expand(len(kept), -1, -1)
-        for layer, memo in zip(reversed(self.layers), reversed(memos), strict=True):
-            rows = layer.backward(rows, memo, kept)
+        for layer, for_backward in zip(reversed(self.layers), reversed(saved), strict=True):
+            rows = layer.backward(rows, for_backward, kept)
         return rows.permute(2, 3, 4, 0, 1).flatten(2) / self.normalise.std
 
 
@@ -85,16 +85,30 @@ def _without_batch_norm(model: Classifier) -> list[nn.Module]:
     return modules
 
 
-def _of(memo: Tensor, kept: Tensor) -> Tensor:
-    """What a layer remembers (..., N, C) of the images at these positions, for each of their rows (..., M, 1, C)."""
-    memo = memo if len(kept) == memo.shape[-2] else memo.index_select(-2, kept)
-    return memo.unsqueeze(-2)
+def _pooled_first(modules: list[nn.Module]) -> list[nn.Module]:
+    """ReLU before max-pooling becomes max-pooling before ReLU: the two commute, and ReLU has less to do."""
+    modules = list(modules)
+    for i, (first, second) in enumerate(pairwise(modules)):
+        if isinstance(first, nn.PReLU | nn.ReLU) and isinstance(second, nn.MaxPool2d):
+            modules[i : i + 2] = second, first
+    return modules
+
+
+def _at(saved: Tensor, kept: Tensor) -> Tensor:
+    """A saved tensor (..., N, C) at the positions ``kept`` (M,), broadcast over rows: (..., M, 1, C)."""
+    saved = saved if len(kept) == saved.shape[-2] else saved.index_select(-2, kept)
+    return saved.unsqueeze(-2)
+
+
+def _step(x: Tensor, below: float = 0.0) -> Tensor:
+    """1 where x > 0, ``below`` elsewhere. Comparing and selecting takes torch five times as long."""
+    return functional.threshold(x.sign(), 0.0, below)
 
 
 class _Layer(Protocol):
-    """A step of the chain."""
+    """A layer of the chain."""
 
-    size: int  # of a side of the images that come out
+    size: int  # height and width of the output
 
     def __init__(self, module: Any, size: int) -> None: ...
 
@@ -102,25 +116,28 @@ class _Layer(Protocol):
     def fits(module: Any) -> bool: ...
 
     def forward(self, h: Tensor) -> tuple[Tensor, Any]:
-        """The output, and what the way back needs."""
+        """The output, and what `backward` needs."""
         ...
 
-    def backward(self, rows: Tensor, memo: Any, kept: Tensor) -> Tensor:
-        """The rows of the images ``kept`` by what came in, from those by what came out."""
+    def backward(self, rows: Tensor, saved: Any, kept: Tensor) -> Tensor:
+        """Vector-Jacobian products: from rows with respect to the output to rows with respect to the input.
+
+        May overwrite ``rows``, which are those of the images at the positions ``kept``.
+        """
         ...
 
 
 class _Conv:
     def __init__(self, module: nn.Conv2d, size: int) -> None:
         self.module = module
-        self.padding, taps = int(module.padding[0]), module.kernel_size[0]
-        self.size = size + 2 * self.padding - taps + 1
-        self.inner = min(module.in_channels, module.out_channels) >= _FEW
-        if self.inner:
+        self.padding, r = int(module.padding[0]), module.kernel_size[0]
+        self.size = size + 2 * self.padding - r + 1
+        self.winograd = min(module.in_channels, module.out_channels) >= _WINOGRAD_CHANNELS
+        if self.winograd:
             weight = module.weight.detach()
-            back = weight.flip(2, 3).transpose(0, 1)  # the way back is a convolution too
-            self.there = WinogradConv(weight, size, self.padding, module.bias)
-            self.back = WinogradConv(back, self.size, taps - 1 - self.padding)
+            transposed = weight.flip(2, 3).transpose(0, 1)  # the gradient of a convolution is a convolution too
+            self.conv = WinogradConv(weight, size, self.padding, module.bias)
+            self.transposed_conv = WinogradConv(transposed, self.size, r - 1 - self.padding)
 
     @staticmethod
     def fits(module: nn.Conv2d) -> bool:
@@ -130,34 +147,34 @@ class _Conv:
 
     def forward(self, h: Tensor) -> tuple[Tensor, int]:
         size = len(h)
-        if self.inner:
-            return self.there(h), size
-        taps = self.module.kernel_size[0]
-        windows = functional.pad(h, (0, 0, 0, 0, *[self.padding] * 4)).unfold(0, taps, 1).unfold(1, taps, 1)
-        seen = windows.permute(3, 4, 5, 0, 1, 2).flatten(0, 2).flatten(1)
-        out = functional.linear(seen.T, self.module.weight.flatten(1), self.module.bias)
+        if self.winograd:
+            return self.conv(h), size
+        r = self.module.kernel_size[0]
+        windows = functional.pad(h, (0, 0, 0, 0, *[self.padding] * 4)).unfold(0, r, 1).unfold(1, r, 1)
+        columns = windows.permute(3, 4, 5, 0, 1, 2).flatten(0, 2).flatten(1)  # im2col
+        out = functional.linear(columns.T, self.module.weight.flatten(1), self.module.bias)
         return out.unflatten(0, (self.size, self.size, -1)), size
 
-    def backward(self, rows: Tensor, memo: int, kept: Tensor) -> Tensor:
+    def backward(self, rows: Tensor, saved: int, kept: Tensor) -> Tensor:
         del kept
         images = rows.shape[2:4]
-        rows = self.back(rows.flatten(2, 3)) if self.inner else self._directly(rows.flatten(2, 3), memo)
-        return rows.unflatten(2, images)
+        rows = rows.flatten(2, 3)
+        return (self.transposed_conv(rows) if self.winograd else self._col2im(rows, saved)).unflatten(2, images)
 
-    def _directly(self, rows: Tensor, size: int) -> Tensor:
-        """The products for each tap of the kernel, moved to where the tap was, added up across, then down."""
+    def _col2im(self, rows: Tensor, size: int) -> Tensor:
+        """The products for each entry of the kernel, shifted to where it was, and summed: along rows, then columns."""
         height, width, n, _ = rows.shape
-        outputs, inputs, taps, _ = self.module.weight.shape
+        outputs, inputs, r, _ = self.module.weight.shape
         kernel = self.module.weight.permute(3, 2, 1, 0).reshape(-1, outputs)
-        products = (kernel @ rows.flatten(0, 2).T).view(taps, taps, inputs, height, width, n)
-        lines = rows.new_zeros(taps, inputs, height, width + taps - 1, n)
-        canvas = rows.new_zeros(inputs, height + taps - 1, width + taps - 1, n)
-        for tap, product in enumerate(products):
-            lines[:, :, :, tap : tap + width] += product
-        for tap, line in enumerate(lines):
-            canvas[:, tap : tap + height] += line
+        products = (kernel @ rows.flatten(0, 2).T).view(r, r, inputs, height, width, n)
+        padded = rows.new_zeros(inputs, height + r - 1, width + r - 1, n)
+        lines = rows.new_zeros(r, inputs, height, width + r - 1, n)
+        for j in range(r):
+            lines[:, :, :, j : j + width] += products[j]
+        for i in range(r):
+            padded[:, i : i + height] += lines[i]
         inside = slice(self.padding, self.padding + size)
-        return canvas[:, inside, inside].permute(1, 2, 3, 0)
+        return padded[:, inside, inside].permute(1, 2, 3, 0)
 
 
 class _ReLU:
@@ -170,11 +187,11 @@ class _ReLU:
         return isinstance(module, nn.ReLU) or (module.num_parameters == 1 and float(module.weight) >= 0)
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        h = functional.leaky_relu_(h, self.slope)  # nobody else holds the output of the layer before
+        h = functional.leaky_relu_(h, self.slope)  # in place: nothing else holds the output of the layer before
         return h, h
 
-    def backward(self, rows: Tensor, memo: Tensor, kept: Tensor) -> Tensor:
-        return torch.ops.aten.leaky_relu_backward.grad_input(rows, _of(memo, kept), self.slope, True, grad_input=rows)
+    def backward(self, rows: Tensor, saved: Tensor, kept: Tensor) -> Tensor:
+        return rows.mul_(_step(_at(saved, kept), self.slope))
 
 
 class _MaxPool:
@@ -186,7 +203,7 @@ class _MaxPool:
         return (module.padding, module.dilation) == (0, 1) and module.kernel_size == module.stride == 2
 
     def forward(self, h: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, int]]:
-        """The memo says by how much the lower of two pixels is larger, and then the right one."""
+        """Saves by how much the lower of two pixels is larger, and then the right one."""
         size, even = len(h), 2 * self.size
         h = functional.pad(h, (0, 0, 0, 0, 0, 1, 0, 1), value=-torch.inf) if even > size else h[:even, :even]
         upper, lower = h[::2], h[1::2]
@@ -194,20 +211,19 @@ class _MaxPool:
         left, right = tall[:, ::2], tall[:, 1::2]
         return torch.maximum(left, right), (lower - upper, right - left, size)
 
-    def backward(self, rows: Tensor, memo: tuple[Tensor, Tensor, int], kept: Tensor) -> Tensor:
-        down, across, size = memo
+    def backward(self, rows: Tensor, saved: tuple[Tensor, Tensor, int], kept: Tensor) -> Tensor:
+        down, across, size = saved
         images, even = rows.shape[2:], 2 * self.size
         wide = rows.new_empty(self.size, even, *images)
-        _divide(rows, _of(across, kept), (wide[:, ::2], wide[:, 1::2]))
+        _route(rows, _at(across, kept), wide[:, ::2], wide[:, 1::2])
         whole = (rows.new_zeros if size > even else rows.new_empty)(max(size, even), max(size, even), *images)
-        _divide(wide, _of(down, kept), (whole[:even:2, :even], whole[1:even:2, :even]))
+        _route(wide, _at(down, kept), whole[:even:2, :even], whole[1:even:2, :even])
         return whole[:size, :size]
 
 
-def _divide(rows: Tensor, second_by: Tensor, places: tuple[Tensor, Tensor]) -> None:
-    """Write rows to the second place where ``second_by`` > 0, elsewhere to the first; 0 to the other one."""
-    first, second = places
-    torch.ops.aten.threshold_backward.grad_input(rows, second_by, 0, grad_input=second)
+def _route(rows: Tensor, difference: Tensor, first: Tensor, second: Tensor) -> None:
+    """Write rows to ``second`` where ``difference`` > 0, else to ``first``, and 0 to the other one."""
+    torch.mul(rows, _step(difference), out=second)
     torch.sub(rows, second, out=first)
 
 
@@ -224,9 +240,9 @@ class _Flatten:
         h = h.permute(2, 3, 0, 1)
         return h.flatten(1), h.shape[1:]
 
-    def backward(self, rows: Tensor, memo: torch.Size, kept: Tensor) -> Tensor:
+    def backward(self, rows: Tensor, saved: torch.Size, kept: Tensor) -> Tensor:
         del kept
-        return rows.unflatten(2, memo).permute(3, 4, 0, 1, 2).contiguous()
+        return rows.unflatten(2, saved).permute(3, 4, 0, 1, 2).contiguous()
 
 
 class _Linear:
@@ -242,7 +258,7 @@ class _Linear:
     def forward(self, h: Tensor) -> tuple[Tensor, None]:
         return self.module(h), None
 
-    def backward(self, rows: Tensor, memo: None, kept: Tensor) -> Tensor:
+    def backward(self, rows: Tensor, saved: None, kept: Tensor) -> Tensor:
         return rows @ self.module.weight
 
 
