@@ -156,6 +156,7 @@ class CraftedTrials:
         return CraftedTrials(self.examples[index], self.collided[index])
 
 
+# Longer than other classes: what its steps share is large, and made once.
 class Experiment:
     """A network and clean images as its features: what all trials and all settings of a sweep share.
 

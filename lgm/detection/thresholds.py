@@ -52,7 +52,7 @@ def empirical_threshold(clean_score: np.ndarray, fpr: float) -> float:
 
 
 def below(score: float) -> float:
-    """The largest number of six significant digits below a score."""
+    """The largest number of six significant digits below a score; -1e-05 below 0, where there is no largest."""
     exact = Decimal(score)
     unit = Decimal(1).scaleb(exact.adjusted() - 5)
     found = exact.quantize(unit, ROUND_FLOOR)

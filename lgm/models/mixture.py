@@ -8,6 +8,7 @@ from torch import Tensor, nn
 _MIN_LOG_VARIANCE = -4.0  # a learnt variance that runs to 0 makes the log-determinant diverge
 
 
+# Longer than other classes, half of it docstrings: the density has one home.
 class GaussianMixture(nn.Module):
     """A mixture of K Gaussians with diagonal covariance over D features (paper, eq. 2-4).
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from torchvision.datasets import CIFAR10
 
 from lgm.data.base import DataError, Split, per_class
 from lgm.data.registry import DATASETS, load_split
@@ -74,6 +73,8 @@ def write_batches(arrays: Arrays, folder: Path) -> dict[str, str]:
 
 
 def make_official(md5: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import CIFAR10  # takes a second, which tests of other files need not wait for
+
     monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name in sorted(md5) if name.startswith("data")])
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5["test_batch"]]])
     monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": md5["batches.meta"]})
@@ -212,6 +213,8 @@ def test_damaged_batch_is_named_and_not_unpickled(batches: Path, name: str, tmp_
 
 
 def test_download(arrays: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from torchvision.datasets import CIFAR10
+
     asked: list[str] = []
 
     def fetch(url: str, folder: str, filename: str, md5: str) -> None:
