@@ -1,0 +1,179 @@
+"""What a folder, or a list of paths and labels, holds: images by class, and what is left out and why."""
+
+import csv
+import hashlib
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from lgm.data.base import DataError
+from lgm.data.image_files import ImageFileError, read_image
+from lgm.utils.files import reason
+from lgm.utils.threads import usable_cores
+
+OnImage = Callable[[int, int], bool | None]  # (files looked at, files in all); returning False asks to stop
+# What systems put into folders: neither an image nor worth a word.
+_LITTER = {"Thumbs.db", "desktop.ini", "__MACOSX"}
+_AHEAD = 256  # files that are read before the first of them is asked for: memory stays bounded
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One image of a dataset.
+
+    Attributes:
+        path: From the folder, with "/".
+        label: Name of its class.
+        sha256: Of the file, in hex.
+        width: Pixels, once turned as EXIF says.
+        height: Likewise.
+        grey: Whether it has no colour.
+    """
+
+    path: str
+    label: str
+    sha256: str
+    width: int
+    height: int
+    grey: bool
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that is no image of the dataset, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """All that was found.
+
+    Attributes:
+        images: In the order of their paths.
+        skipped: Likewise.
+    """
+
+    images: tuple[ImageFile, ...]
+    skipped: tuple[Skipped, ...]
+
+    def duplicates(self) -> list[tuple[ImageFile, ...]]:
+        """Files of the same content in more than one class: often a wrong label, and what no filter can decide."""
+        same: dict[str, list[ImageFile]] = defaultdict(list)
+        for image in self.images:
+            same[image.sha256].append(image)
+        return [tuple(files) for files in same.values() if len({file.label for file in files}) > 1]
+
+
+def scan_folder(root: Path, on_image: OnImage | None = None) -> Scan:
+    """The images of a folder with a sub-folder a class, as `torchvision.datasets.ImageFolder` has it, at any depth.
+
+    Links are followed, each folder once. Hidden files are passed over.
+
+    Raises:
+        DataError: it is no folder, cannot be listed, or holds no image in any sub-folder.
+        InterruptedError: ``on_image`` said False.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: expected a folder with one sub-folder a class, which this is not")
+    files: list[tuple[str, str]] = []
+    skipped: list[Skipped] = []
+    for path in _walk(root, root, {_identity(root)}, skipped):
+        relative = path.relative_to(root)
+        if len(relative.parts) == 1:
+            skipped.append(Skipped(relative.as_posix(), "in no class: it lies beside the classes' folders"))
+        else:
+            files.append((relative.as_posix(), relative.parts[0]))
+    return _read(root, files, skipped, on_image)
+
+
+def scan_list(table: Path, on_image: OnImage | None = None) -> Scan:
+    """The images of a CSV file with the columns ``path``, relative to where it lies, and ``label``.
+
+    Raises:
+        DataError: it cannot be read, or lacks a column.
+        InterruptedError: ``on_image`` said False.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            rows = csv.DictReader(file)
+            missing = {"path", "label"} - set(rows.fieldnames or ())
+            if missing:
+                raise DataError(
+                    f"{table}: expected the columns path and label in its first line, found "
+                    f"{', '.join(rows.fieldnames or ()) or 'nothing'}"
+                )
+            files = [(row["path"] or "", (row["label"] or "").strip()) for row in rows]
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{table}: cannot be read ({reason(error)})") from error
+    skipped = [Skipped(path, "has no label") for path, label in files if not label]
+    return _read(table.parent, [pair for pair in files if pair[1]], skipped, on_image)
+
+
+def _read(root: Path, files: list[tuple[str, str]], skipped: list[Skipped], on_image: OnImage | None) -> Scan:
+    images: list[ImageFile] = []
+    for done, found in enumerate(_side_by_side(root, files), 1):
+        (images if isinstance(found, ImageFile) else skipped).append(found)  # type: ignore[arg-type]
+        if on_image and on_image(done, len(files)) is False:
+            raise InterruptedError("stopped; nothing is registered")
+    if not images:
+        raise DataError(f"{root}: no image in any class; {_first_reasons(skipped)}")
+    by_path = lambda entry: entry.path  # noqa: E731
+    return Scan(tuple(sorted(images, key=by_path)), tuple(sorted(skipped, key=by_path)))
+
+
+def _side_by_side(root: Path, files: list[tuple[str, str]]) -> Iterator[ImageFile | Skipped]:
+    """Decoding leaves Python to other threads, so as many files are read at a time as there are cores."""
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for first in range(0, len(files), _AHEAD):
+            yield from pool.map(lambda file: look_at(root, *file), files[first : first + _AHEAD])
+
+
+def look_at(root: Path, path: str, label: str) -> ImageFile | Skipped:
+    """Read one image."""
+    try:
+        image = read_image(root / path)
+        digest = hashlib.sha256((root / path).read_bytes()).hexdigest()
+        return ImageFile(path, label, digest, *image.size, grey=image.mode == "L")
+    except ImageFileError as error:
+        return Skipped(path, str(error))
+
+
+def _walk(folder: Path, root: Path, seen: set[tuple[int, int]], skipped: list[Skipped]) -> Iterator[Path]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        skipped.append(Skipped(folder.relative_to(root).as_posix(), f"cannot be listed: {reason(error)}"))
+        return
+    for entry in entries:
+        path = folder / entry.name
+        if entry.name.startswith(".") or entry.name in _LITTER:
+            continue
+        try:
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+        except OSError:  # a link to nothing, or in a loop: what reads files says so
+            is_folder = False
+        if not is_folder:
+            yield path
+        elif (identity := _identity(path)) in seen:
+            skipped.append(Skipped(path.relative_to(root).as_posix(), "a link to a folder that is read already"))
+        else:
+            seen.add(identity)
+            yield from _walk(path, root, seen, skipped)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _first_reasons(skipped: list[Skipped]) -> str:
+    if not skipped:
+        return "expected one sub-folder a class, with image files in it"
+    shown = "; ".join(f"{entry.path}: {entry.reason}" for entry in skipped[:3])
+    return f"{len(skipped)} files were skipped ({shown}{'; ...' if len(skipped) > 3 else ''})"
