@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lgm.cli.options import add_command, add_data, add_field, add_value, given, split_of
-from lgm.cli.output import crafting, output
+from lgm.cli.output import output, progress_bar
 from lgm.cli.tables import Answer
 from lgm.config import BETA_GRID, FPR_GRID, PoisonConfig, Seed
 from lgm.data.base import Split
@@ -77,7 +77,7 @@ def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") ->
     require_room(args.out, count * _SMALLEST_POISON * split.images[0].size)
     if args.gamma:
         config = replace(config, threshold=_known_threshold(args, model, split))
-    with crafting(team.rank > 0) as on_step:
+    with progress_bar("poison-iteration", team.rank > 0) as on_step:
         if args.pair:
             part = craft_beta_path(model, card, split, tuple(args.pair), config, on_step=on_step)
         else:

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from lgm.cli.options import add_cache, add_command, add_data, add_field, given, split_of
-from lgm.cli.output import crafting
+from lgm.cli.output import progress_bar
 from lgm.cli.tables import Answer, frontier_table, success_table
 from lgm.config import GAMMA_GRID, DefenseConfig
 
@@ -60,7 +60,7 @@ def _defend(args: argparse.Namespace) -> Answer:
     if args.sweep:
         numbers = sorted({k for k in _SWEEP_POISONS if k < config.poisons} | {config.poisons})
         settings = [(k, n) for n in _SWEEP_CLEAN for k in numbers]
-    with crafting() as on_step:
+    with progress_bar("poison-iteration") as on_step:
         if args.frontier:
             attackers = frontier(model, card, split, config, on_step=on_step, cache=args.cache)
             rows = [adaptive_row(report) for report in attackers]

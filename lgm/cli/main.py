@@ -1,4 +1,4 @@
-"""The command line: python -m lgm train | evaluate | craft | detect | defend | report | results | bench.
+"""The command line: `python -m lgm COMMAND`.
 
 Results go to standard output (``--json``: one JSON object, a list for a sweep), progress and errors to standard error.
 Exit codes: 0 done, 1 the message says what was wrong, 2 bad usage, 130 interrupted, 141 nobody reads the output.
@@ -10,9 +10,11 @@ import sys
 
 from lgm.cli.bench import add_bench
 from lgm.cli.craft import add_craft
+from lgm.cli.data import add_data_commands
 from lgm.cli.defend import add_defend
 from lgm.cli.detect import add_detect
 from lgm.cli.evaluate import add_evaluate
+from lgm.cli.filter import add_filter
 from lgm.cli.options import check_options
 from lgm.cli.report import add_report
 from lgm.cli.results import add_results
@@ -112,13 +114,15 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(
-        required=True, metavar="train | evaluate | craft | detect | defend | report | results | bench"
+        required=True, metavar="train | evaluate | craft | detect | defend | data | filter | report | results | bench"
     )
     add_train(commands)
     add_evaluate(commands)
     add_craft(commands)
     add_detect(commands)
     add_defend(commands)
+    add_data_commands(commands)
+    add_filter(commands)
     add_report(commands)
     add_results(commands)
     add_bench(commands)

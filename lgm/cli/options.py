@@ -28,8 +28,9 @@ def add_command(
     description: str,
     *,
     device: bool = True,
+    download: bool = True,
 ) -> argparse.ArgumentParser:
-    """A sub-command, with the options that all have: --json, --download, and --device unless it computes nothing."""
+    """A sub-command, with --json, with --device if it computes, and with --download if it reads official data."""
     parser = commands.add_parser(
         name,
         help=description.replace("%", "%%"),
@@ -40,8 +41,9 @@ def add_command(
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     if device:
         parser.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, cuda:1, ...")
-    sizes = ", ".join(f"{dataset.title}: {dataset.download_size}" for dataset in DATASETS.values())
-    parser.add_argument("--download", action="store_true", help=f"fetch the official data first ({sizes})")
+    if download:
+        sizes = ", ".join(f"{dataset.title}: {dataset.download_size}" for dataset in DATASETS.values())
+        parser.add_argument("--download", action="store_true", help=f"fetch the official data first ({sizes})")
     return parser
 
 

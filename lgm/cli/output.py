@@ -28,9 +28,9 @@ def output(path: Path, suffix: str, option: str, *, force: bool) -> Iterator[Non
 
 
 @contextmanager
-def crafting(silent: bool = False) -> Iterator[OnStep]:
+def progress_bar(unit: str, silent: bool = False) -> Iterator[OnStep]:
     """A progress bar on a terminal, unless ``silent``; yields what moves it."""
-    with tqdm(unit="poison-iteration", unit_scale=True, dynamic_ncols=True, disable=silent or None) as bar:
+    with tqdm(unit=unit, unit_scale=True, dynamic_ncols=True, disable=silent or None) as bar:
 
         def on_step(done: int, total: int) -> None:
             bar.total = total

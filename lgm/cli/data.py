@@ -1,0 +1,93 @@
+"""Command `data`: datasets of the user's own, registered by name."""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lgm.cli.options import add_command
+from lgm.cli.tables import Answer
+from lgm.data.scan import Scan, Skipped
+from lgm.data.store import Registration, check, per_class, read_registration, register, registered
+
+_SHOWN = 5  # files of a kind in what people read; --json has all
+
+
+def add_data_commands(commands: Any) -> None:
+    """`data add | list | check`."""
+    text = "Registers folders of labelled images under a name, and looks at what is registered."
+    parser = commands.add_parser("data", help=text, description=text)
+    actions = parser.add_subparsers(required=True, metavar="add | list | check")
+    adding = add_command(
+        actions, "add", _add, "Looks at a folder of images and registers it.", device=False, download=False
+    )
+    adding.add_argument("name", help="what commands call it from then on: a-z, 0-9, - and _")
+    adding.add_argument("source", type=Path, help="a folder with a sub-folder a class, or a CSV of path and label")
+    adding.add_argument(
+        "--size", type=int, help="pixels a side that images are scaled to (default: as they are, or 224)"
+    )
+    adding.add_argument("--force", action="store_true", help="look anew at a dataset that is registered")
+    add_command(actions, "list", _list, "Lists what is registered.", device=False, download=False)
+    checking = add_command(
+        actions, "check", _check, "Reads all images of a dataset again.", device=False, download=False
+    )
+    checking.add_argument("name", help="a registered dataset")
+
+
+@dataclass(frozen=True)
+class Added:
+    """What `data add` found."""
+
+    dataset: Registration
+    per_class: dict[str, int]
+    skipped: tuple[Skipped, ...]
+    duplicates: list[tuple[str, ...]]  # paths of the same content under different labels
+
+
+def _add(args: argparse.Namespace) -> Answer:
+    if args.size is not None and not 1 <= args.size <= 1024:
+        raise ValueError(f"size: expected a number of pixels from 1 to 1024, got {args.size}")
+    made, found = register(args.name, args.source, size=args.size, replace=args.force, on_image=_progress)
+    duplicates = [tuple(image.path for image in files) for files in found.duplicates()]
+    return Answer(Added(made, per_class(found), found.skipped, duplicates), lambda: _added_text(made, found))
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty() and (done % 100 == 0 or done == total):
+        print(f"\r{done:,} of {total:,} files", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def _added_text(made: Registration, found: Scan) -> str:
+    channels, height, width = made.shape
+    lines = [
+        f"{made.name}: {made.images:,} images of {len(made.classes)} classes, taken as {width} x {height} pixels in "
+        f"{'grey' if channels == 1 else 'colour'}. They stay in {made.source}."
+    ]
+    lines += [f"  {name:<30}{count:>9,}" for name, count in per_class(found).items()]
+    lines += _some("skipped", [f"{entry.path}: {entry.reason}" for entry in found.skipped])
+    same = [" = ".join(f"{image.path} ({image.label})" for image in files) for files in found.duplicates()]
+    return "\n".join(lines + _some("of the same content under different labels", same))
+
+
+def _some(title: str, entries: list[str]) -> list[str]:
+    if not entries:
+        return []
+    more = [f"  and {len(entries) - _SHOWN:,} more"] if len(entries) > _SHOWN else []
+    return [f"{len(entries):,} {title}:", *(f"  {entry}" for entry in entries[:_SHOWN]), *more]
+
+
+def _list(args: argparse.Namespace) -> Answer:
+    del args
+    found = [read_registration(name) for name in registered()]
+    lines = [
+        f"{each.name:<20}{each.images:>9,} images  {len(each.classes):>4} classes  {each.source}" for each in found
+    ]
+    return Answer(found, lambda: "\n".join(lines) or "none yet; see `lgm data add --help`")
+
+
+def _check(args: argparse.Namespace) -> Answer:
+    changes = check(args.name, _progress)
+    lines = _some("missing", list(changes.missing)) + _some("changed since they were registered", list(changes.changed))
+    lines += _some("unreadable", [f"{entry.path}: {entry.reason}" for entry in changes.unreadable])
+    return Answer(changes, lambda: "\n".join(lines) or f"{args.name} is as it was registered")

@@ -1,0 +1,213 @@
+"""Datasets of the user's own, registered by name: what was found where. Images stay where they are."""
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, fields
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+from lgm.data.base import DataError
+from lgm.data.scan import ImageFile, OnImage, Scan, Skipped, look_at, scan_folder, scan_list
+from lgm.utils.codec import DecodeError, decode
+from lgm.utils.files import reason
+from lgm.utils.io import write_atomically
+from lgm.utils.json import to_json
+from lgm.utils.paths import home
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_SMALL = 64  # pixels a side: up to here images keep their size, as those of MNIST and CIFAR-10
+_PHOTO = 224  # what networks pre-trained on ImageNet take
+LEAST_CLASSES = 2
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What there is to know of a dataset before its images are read.
+
+    Attributes:
+        name: What commands and pages call it.
+        source: The folder, or the CSV file, as an absolute path.
+        kind: Which of the two.
+        classes: Names, in the order of their labels 0, 1, ...
+        shape: (C, H, W) that images are scaled to.
+        images: How many there are.
+        added: The day, as ISO 8601 has it.
+        format: Of this file.
+    """
+
+    name: str
+    source: str
+    kind: Literal["folder", "list"]
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    images: int
+    added: str
+    format: int = 1
+
+    @property
+    def root(self) -> Path:
+        """What the paths of its images start from."""
+        return Path(self.source) if self.kind == "folder" else Path(self.source).parent
+
+
+def register(
+    name: str, source: Path, *, size: int | None = None, replace: bool = False, on_image: OnImage | None = None
+) -> tuple[Registration, Scan]:
+    """Look at all images of a folder, or of a CSV file of paths and labels, and keep under a name what was found.
+
+    Args:
+        name: Lower-case letters, digits, "-" and "_".
+        source: See `lgm.data.scan`.
+        size: Pixels a side that images are scaled to; None: their own if all are small and alike, else 224.
+        replace: Whether a dataset of that name may be registered anew.
+        on_image: Called as (files looked at, files in all); returning False stops, and nothing is registered.
+
+    Raises:
+        DataError: a name that cannot be used, or a source without images of two classes.
+        SaveError: the registration cannot be written.
+        InterruptedError: stopped.
+    """
+    check_name(name, replace=replace)
+    source = source.absolute()
+    kind = "folder" if source.is_dir() else "list"
+    found = scan_folder(source, on_image) if kind == "folder" else scan_list(source, on_image)
+    classes = tuple(sorted({image.label for image in found.images}))
+    if len(classes) < LEAST_CLASSES:
+        raise DataError(f"{source}: expected images of at least {LEAST_CLASSES} classes, found those of {classes[0]!r}")
+    channels = 1 if all(image.grey for image in found.images) else 3
+    side = size or _usual_side(found)
+    made = Registration(
+        name, str(source), kind, classes, (channels, side, side), len(found.images), date.today().isoformat()
+    )
+    _write_table(_folder(name) / "images.csv", ImageFile, found.images)
+    _write_table(_folder(name) / "skipped.csv", Skipped, found.skipped)
+    about = _folder(name) / "about.json"  # last: without it there is no dataset
+    write_atomically(about, lambda part: part.write_text(to_json(made, indent=1), encoding="utf-8"))
+    return made, found
+
+
+def check_name(name: str, *, replace: bool = False) -> None:
+    """Raise DataError unless a dataset may be registered under this name."""
+    from lgm.data.registry import DATASETS
+
+    if not _NAME.fullmatch(name):
+        raise DataError(f"name: expected up to 64 of a-z, 0-9, - and _, beginning with a letter or digit, got {name!r}")
+    if name in DATASETS:
+        raise DataError(f"name: {name} comes with the program; choose another one")
+    if not replace and name in registered():
+        raise DataError(f"name: {name} is registered already; choose another one, or add --force to look at it anew")
+
+
+def registered() -> list[str]:
+    """Names of all datasets of the user's own, sorted."""
+    return sorted(path.parent.name for path in (home() / "datasets").glob("*/about.json"))
+
+
+def read_registration(name: str) -> Registration:
+    """What is known of a dataset.
+
+    Raises:
+        DataError: there is none of this name, or its file is damaged.
+    """
+    path = _folder(name) / "about.json"
+    try:
+        return decode(Registration, json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        known = ", ".join(registered()) or "none yet"
+        raise DataError(f"data: no dataset {name!r} is registered ({known}); see `lgm data add`") from error
+    except (OSError, DecodeError, ValueError) as error:
+        raise DataError(f"{path}: expected what `lgm data add` writes, found {reason(error)}; add it anew") from error
+
+
+def read_images(name: str) -> tuple[ImageFile, ...]:
+    """All images of a dataset, by path.
+
+    Raises:
+        DataError: there is none of this name, or its table is damaged.
+    """
+    path = _folder(name) / "images.csv"
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            return tuple(
+                ImageFile(
+                    row["path"],
+                    row["label"],
+                    row["sha256"],
+                    int(row["width"]),
+                    int(row["height"]),
+                    row["grey"] == "True",
+                )
+                for row in csv.DictReader(file)
+            )
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read ({reason(error)}); add the dataset anew") from error
+
+
+def read_skipped(name: str) -> tuple[Skipped, ...]:
+    """Files that are no images of a dataset, and why. Raises DataError as `read_images` does."""
+    path = _folder(name) / "skipped.csv"
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            return tuple(Skipped(row["path"], row["reason"]) for row in csv.DictReader(file))
+    except (OSError, KeyError) as error:
+        raise DataError(f"{path}: cannot be read ({reason(error)}); add the dataset anew") from error
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What differs from what was registered: paths of each kind."""
+
+    missing: tuple[str, ...]
+    changed: tuple[str, ...]
+    unreadable: tuple[Skipped, ...]
+
+
+def check(name: str, on_image: OnImage | None = None) -> Changes:
+    """Read all images of a dataset again.
+
+    Raises:
+        DataError: see `read_registration` and `read_images`.
+    """
+    root = read_registration(name).root
+    missing, changed, unreadable = [], [], []
+    images = read_images(name)
+    for done, image in enumerate(images, 1):
+        found = look_at(root, image.path, image.label)
+        if not (root / image.path).exists():
+            missing.append(image.path)
+        elif isinstance(found, Skipped):
+            unreadable.append(found)
+        elif found.sha256 != image.sha256:
+            changed.append(image.path)
+        if on_image:
+            on_image(done, len(images))
+    return Changes(tuple(missing), tuple(changed), tuple(unreadable))
+
+
+def per_class(found: Scan) -> dict[str, int]:
+    """How many images each class has, by its name."""
+    return dict(sorted(Counter(image.label for image in found.images).items()))
+
+
+def _folder(name: str) -> Path:
+    return home() / "datasets" / name
+
+
+def _usual_side(found: Scan) -> int:
+    sizes = {(image.width, image.height) for image in found.images}
+    width, height = next(iter(sizes))
+    return width if len(sizes) == 1 and width == height <= _SMALL else _PHOTO
+
+
+def _write_table(path: Path, kind: type, rows: tuple[ImageFile, ...] | tuple[Skipped, ...]) -> None:
+    """A CSV file with a column a field. Names that are no UTF-8 keep their bytes."""
+    text = io.StringIO(newline="")
+    names = [field.name for field in fields(kind)]
+    writer = csv.writer(text)
+    writer.writerow(names)
+    writer.writerows([getattr(row, name) for name in names] for row in rows)
+    write_atomically(path, lambda part: part.write_bytes(text.getvalue().encode("utf-8", "surrogateescape")))

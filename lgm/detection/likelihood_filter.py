@@ -1,0 +1,146 @@
+"""The filter as an estimator of scikit-learn's: class-conditional Gaussians of features, and a calibrated threshold."""
+
+from typing import Any, Literal, Self
+
+import numpy as np
+from scipy.linalg import cholesky, solve_triangular
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.covariance import ledoit_wolf
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from lgm.detection.thresholds import conformal_threshold, is_removed
+
+LEAST = 1e-6  # share of the mean variance that is added to each: features that never vary would have none
+
+
+class LikelihoodFilter(OutlierMixin, BaseEstimator):
+    """Removes labelled examples whose features are unlikely under the label that they claim.
+
+    Fitted to trusted examples: a part of them gives each class its Gaussian, the other part calibrates the threshold T,
+    so that at most a share ``fpr`` of fresh clean examples is removed on average (`conformal_threshold`).
+
+    Args:
+        fpr: Share of clean examples that may be removed, in [0, 1].
+        covariance: "shared": one for all classes, as in linear discriminant analysis, for few examples or many
+            features; "class": one for each.
+        calibration: Share of the trusted examples that calibrates, in (0, 1).
+        random_state: Which of them these are.
+
+    Attributes:
+        classes_: (K,) labels.
+        means_: (K, D).
+        covariances_: (K, D, D), shrunk by Ledoit and Wolf's rule.
+        calibration_scores_: (n,) nats, of trusted examples that had no part in the Gaussians.
+        offset_: T in nats: what scores T or less is removed. -inf where too few calibrate to promise such a rate.
+
+    Source: the paper, section 4.4, with Gaussians fitted afterwards as in Lee et al. 2018, *A Simple Unified Framework
+    for Detecting Out-of-Distribution Samples and Adversarial Attacks*; there the covariance is shared and not shrunk.
+    """
+
+    def __init__(
+        self,
+        *,
+        fpr: float = 0.02,
+        covariance: Literal["shared", "class"] = "shared",
+        calibration: float = 0.5,
+        random_state: int = 0,
+    ) -> None:
+        self.fpr = fpr
+        self.covariance = covariance
+        self.calibration = calibration
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Gaussians and T from trusted features (M, D) and their labels (M,); without labels all are of one class.
+
+        Raises:
+            ValueError: a parameter out of range, or too few examples.
+        """
+        self._check()
+        z = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        labels = np.zeros(len(z), np.int64) if y is None else _labels(y, len(z))
+        calibrates = self._calibrating(labels)
+        self.classes_ = np.unique(labels[~calibrates])
+        known = calibrates & np.isin(labels, self.classes_)
+        self.means_ = np.stack([z[~calibrates & (labels == k)].mean(0) for k in self.classes_])
+        self.covariances_ = self._covariances(z[~calibrates], labels[~calibrates])
+        self._cholesky = np.stack([cholesky(covariance, lower=True) for covariance in self.covariances_])
+        self.calibration_scores_ = self._log_density(z[known], labels[known])
+        self.offset_ = self.threshold(self.fpr)
+        return self
+
+    def score_samples(self, X: Any, y: Any = None) -> np.ndarray:
+        """Log p(z | label) in nats of features (N, D), (N,); higher is cleaner.
+
+        Under the claimed labels ``y`` (N,), -inf for a label that no trusted example had. Without labels, under the one
+        of the K classes that is likeliest.
+        """
+        check_is_fitted(self)
+        z = validate_data(self, X, dtype=np.float64, reset=False)
+        if y is not None:
+            return self._log_density(z, _labels(y, len(z)))
+        return np.max([self._log_density(z, np.full(len(z), k)) for k in self.classes_], axis=0)
+
+    def decision_function(self, X: Any, y: Any = None) -> np.ndarray:
+        """Nats above T, (N,); what is not above 0 is removed."""
+        return self.score_samples(X, y) - self.offset_
+
+    def predict(self, X: Any, y: Any = None) -> np.ndarray:
+        """1 for what is kept, -1 for what is removed, (N,)."""
+        return np.where(is_removed(self.score_samples(X, y), self.offset_), -1, 1)
+
+    def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
+        """What is kept of the very examples that it is fitted to; the promise of ``fpr`` is for fresh ones."""
+        return self.fit(X, y).predict(X, y)
+
+    def threshold(self, fpr: float) -> float:
+        """T in nats for another rate, from the same calibration; see `lgm.detection.thresholds.conformal_threshold`."""
+        check_is_fitted(self, "calibration_scores_")
+        return conformal_threshold(self.calibration_scores_, fpr)
+
+    def _check(self) -> None:
+        if not 0 <= self.fpr <= 1:
+            raise ValueError(f"fpr: expected a rate in [0, 1], got {self.fpr}")
+        if not 0 < self.calibration < 1:
+            raise ValueError(f"calibration: expected a share in (0, 1), got {self.calibration}")
+        if self.covariance not in ("shared", "class"):
+            raise ValueError(f"covariance: expected shared or class, got {self.covariance!r}")
+
+    def _calibrating(self, labels: np.ndarray) -> np.ndarray:
+        """(M,) bool: of each class its share, at random; one example at least stays for the Gaussian."""
+        random = check_random_state(self.random_state)
+        calibrates = np.zeros(len(labels), bool)
+        for k in np.unique(labels):
+            mine = random.permutation(np.flatnonzero(labels == k))
+            calibrates[mine[: min(round(self.calibration * len(mine)), len(mine) - 1)]] = True
+        return calibrates
+
+    def _covariances(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        residuals = z - self.means_[np.searchsorted(self.classes_, labels)]
+        if self.covariance == "shared":
+            return np.repeat(_shrunk(residuals)[None], len(self.classes_), axis=0)
+        return np.stack([_shrunk(residuals[labels == k]) for k in self.classes_])
+
+    def _log_density(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        out = np.full(len(z), -np.inf)
+        for k, mean, lower in zip(self.classes_, self.means_, self._cholesky, strict=True):
+            mine = labels == k
+            whitened = solve_triangular(lower, (z[mine] - mean).T, lower=True)
+            constant = 2 * np.log(lower.diagonal()).sum() + z.shape[1] * np.log(2 * np.pi)
+            out[mine] = -0.5 * (np.square(whitened).sum(0) + constant)
+        return out
+
+
+def _labels(y: Any, count: int) -> np.ndarray:
+    labels = np.asarray(y)
+    if labels.shape != (count,):
+        raise ValueError(f"y: expected one label for each of {count} examples, got shape {labels.shape}")
+    return labels
+
+
+def _shrunk(residuals: np.ndarray) -> np.ndarray:
+    """(D, D) covariance about 0, positive definite however few the residuals (n, D)."""
+    covariance, _ = ledoit_wolf(residuals, assume_centered=True)
+    mean = covariance.diagonal().mean()
+    return covariance + np.eye(len(covariance)) * (LEAST * mean if mean > 0 else 1.0)

@@ -1,0 +1,116 @@
+"""What is found in a folder, and what is left out."""
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lgm.data.base import DataError
+from lgm.data.scan import Scan, scan_folder, scan_list
+
+
+def put(path: Path, shade: int = 0, size: tuple[int, int] = (8, 6)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size, shade).save(path, "PNG")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for shade, name in enumerate(["ants/1.png", "ants/deep/er/2.png", "bees/3.png", "пчёлы/四.png"]):
+        put(tmp_path / "data" / name, shade)
+    return tmp_path / "data"
+
+
+def by_path(found: Scan) -> dict[str, str]:
+    return {image.path: image.label for image in found.images}
+
+
+def reasons(found: Scan) -> dict[str, str]:
+    return {entry.path: entry.reason for entry in found.skipped}
+
+
+def test_a_sub_folder_is_a_class(folder: Path):
+    found = scan_folder(folder)
+    assert by_path(found) == {
+        "ants/1.png": "ants",
+        "ants/deep/er/2.png": "ants",
+        "bees/3.png": "bees",
+        "пчёлы/四.png": "пчёлы",
+    }
+    assert found.skipped == ()
+    first = found.images[0]
+    assert (first.width, first.height, first.grey) == (8, 6, True)
+
+
+def test_what_is_left_out_is_named_with_its_reason(folder: Path):
+    put(folder / "beside.png")
+    put(folder / "ants" / ".hidden.png")
+    (folder / "ants" / "Thumbs.db").write_bytes(b"x")
+    (folder / "ants" / "notes.jpg").write_text("no image")
+    (folder / "ants" / "gone.png").symlink_to(folder / "nowhere")
+    (folder / "ants" / "round").symlink_to(folder, target_is_directory=True)
+    (folder / "ants" / "self").symlink_to(folder / "ants" / "self")
+    assert reasons(scan_folder(folder)) == {
+        "ants/gone.png": "a link to nothing",
+        "ants/notes.jpg": "not an image",
+        "ants/round": "a link to a folder that is read already",
+        "ants/self": "a link to nothing",
+        "beside.png": "in no class: it lies beside the classes' folders",
+    }
+
+
+def test_a_link_to_a_folder_elsewhere_is_followed(folder: Path, tmp_path: Path):
+    put(tmp_path / "elsewhere" / "5.png", 50)
+    (folder / "wasps").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert by_path(scan_folder(folder))["wasps/5.png"] == "wasps"
+
+
+def test_the_same_content_under_two_labels_is_found(folder: Path):
+    put(folder / "bees" / "again.png", 0)
+    put(folder / "ants" / "again.png", 0)
+    (same,) = scan_folder(folder).duplicates()
+    assert [image.path for image in same] == ["ants/1.png", "ants/again.png", "bees/again.png"]
+
+
+def test_a_name_that_is_no_text_is_a_name(folder: Path):
+    odd = os.fsencode(folder / "ants") + b"/\xff\xfe.png"
+    try:
+        with open(odd, "wb") as file:
+            file.write((folder / "ants" / "1.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    assert os.fsdecode(b"ants/\xff\xfe.png") in by_path(scan_folder(folder))
+
+
+@pytest.mark.parametrize("empty", ["missing", "a file", "no image"])
+def test_a_folder_without_images_is_refused(empty: str, tmp_path: Path):
+    place = tmp_path / "data"
+    if empty == "a file":
+        place.touch()
+    elif empty == "no image":
+        (place / "ants").mkdir(parents=True)
+        (place / "ants" / "notes.txt").write_text("nothing")
+    with pytest.raises(DataError, match=r"expected a folder|no image in any class; (1 files were skipped|cannot)"):
+        scan_folder(place)
+
+
+def test_whoever_stops_it_gets_nothing(folder: Path):
+    with pytest.raises(InterruptedError):
+        scan_folder(folder, lambda done, total: done < 2)
+
+
+def test_a_list_names_paths_and_labels(folder: Path):
+    table = folder / "labels.csv"
+    table.write_text("label,path\nants,ants/1.png\nbees,ants/deep/er/2.png\n,bees/3.png\nbees,bees/gone.png\n")
+    found = scan_list(table)
+    assert by_path(found) == {"ants/1.png": "ants", "ants/deep/er/2.png": "bees"}
+    assert reasons(found) == {"bees/3.png": "has no label", "bees/gone.png": "not a regular file"}
+
+
+def test_a_list_without_its_columns_is_refused(tmp_path: Path):
+    table = tmp_path / "labels.csv"
+    table.write_text("file;class\n1.png;ants\n")
+    with pytest.raises(DataError, match="expected the columns path and label in its first line, found file;class"):
+        scan_list(table)
