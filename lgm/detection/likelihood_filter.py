@@ -58,7 +58,7 @@ class LikelihoodFilter(OutlierMixin, BaseEstimator):
             ValueError: a parameter out of range, or too few examples.
         """
         self._check()
-        z = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        z: np.ndarray = np.asarray(validate_data(self, X, dtype=np.float64, ensure_min_samples=2))
         labels = np.zeros(len(z), np.int64) if y is None else _labels(y, len(z))
         calibrates = self._calibrating(labels)
         self.classes_ = np.unique(labels[~calibrates])
@@ -77,7 +77,7 @@ class LikelihoodFilter(OutlierMixin, BaseEstimator):
         of the K classes that is likeliest.
         """
         check_is_fitted(self)
-        z = validate_data(self, X, dtype=np.float64, reset=False)
+        z: np.ndarray = np.asarray(validate_data(self, X, dtype=np.float64, reset=False))
         if y is not None:
             return self._log_density(z, _labels(y, len(z)))
         return np.max([self._log_density(z, np.full(len(z), k)) for k in self.classes_], axis=0)
@@ -90,9 +90,9 @@ class LikelihoodFilter(OutlierMixin, BaseEstimator):
         """1 for what is kept, -1 for what is removed, (N,)."""
         return np.where(is_removed(self.score_samples(X, y), self.offset_), -1, 1)
 
-    def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
+    def fit_predict(self, X: Any, y: Any = None, **kwargs: Any) -> np.ndarray:
         """What is kept of the very examples that it is fitted to; the promise of ``fpr`` is for fresh ones."""
-        return self.fit(X, y).predict(X, y)
+        return self.fit(X, y, **kwargs).predict(X, y)
 
     def threshold(self, fpr: float) -> float:
         """T in nats for another rate, from the same calibration; see `lgm.detection.thresholds.conformal_threshold`."""

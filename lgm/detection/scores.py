@@ -9,8 +9,6 @@ from lgm.detection.likelihood_filter import LikelihoodFilter
 from lgm.detection.thresholds import conformal_threshold
 
 if TYPE_CHECKING:
-    from sklearn.neighbors import NearestNeighbors
-
     from lgm.models.classifier import Classifier
 
 
@@ -39,12 +37,12 @@ class HeadScore:
         self._score = score
         self.calibration_scores_ = np.empty(0)
 
-    def fit(self, X: np.ndarray, y: np.ndarray) -> Self:  # noqa: N803
+    def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
         """Calibrate."""
         self.calibration_scores_ = self.score_samples(X, y)
         return self
 
-    def score_samples(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:  # noqa: N803
+    def score_samples(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
         """See `Score`."""
         return self._score(X, y)
 
