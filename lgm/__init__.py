@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from lgm.defense.example import demonstrate as demonstrate
     from lgm.defense.experiment import defend as defend
     from lgm.defense.experiment import frontier as frontier
+    from lgm.detection.art_defence import LikelihoodDefence as LikelihoodDefence
     from lgm.detection.compare import compare as compare
     from lgm.detection.filters import gather_evidence as gather_evidence
+    from lgm.detection.likelihood_filter import LikelihoodFilter as LikelihoodFilter
     from lgm.detection.metrics import outcome as outcome
     from lgm.detection.metrics import roc as roc
     from lgm.detection.thresholds import conformal_threshold as conformal_threshold
@@ -58,8 +60,10 @@ _HOME = {
     "demonstrate": "defense.example",
     "defend": "defense.experiment",
     "frontier": "defense.experiment",
+    "LikelihoodDefence": "detection.art_defence",
     "compare": "detection.compare",
     "gather_evidence": "detection.filters",
+    "LikelihoodFilter": "detection.likelihood_filter",
     "outcome": "detection.metrics",
     "roc": "detection.metrics",
     "conformal_threshold": "detection.thresholds",

@@ -59,7 +59,7 @@ class Filtered:
         calibrated_on: Trusted images that vouch for it.
         images: How many were scored.
         removed: How many of them were removed.
-        removed_per_class: The same by the class that they claim.
+        images_per_class, removed_per_class: The same by the class that they claim.
         unreadable: Files that were registered and do not read any more.
         skipped: Files of the dataset's folder that were no images when it was registered.
         out: The list.
@@ -74,6 +74,7 @@ class Filtered:
     calibrated_on: int
     images: int
     removed: int
+    images_per_class: dict[str, int]
     removed_per_class: dict[str, int]
     unreadable: tuple[str, ...]
     skipped: tuple[Skipped, ...]
@@ -84,24 +85,41 @@ def _filter(args: argparse.Namespace) -> Answer:
     with output(args.out, ".csv", "out", force=args.force), progress_bar("image") as on_batch:
         found = _kept_list(args, on_batch)
         save_or_keep(found.write, args.out)
-    removed = Counter(found.images.claims[~found.kept].tolist())
-    return Answer(
-        Filtered(
-            data=args.data,
-            model=args.model,
-            score=args.score,
-            fpr=args.fpr,
-            threshold=found.threshold,
-            promise=conformal_words(args.fpr, found.calibrated_on),
-            calibrated_on=found.calibrated_on,
-            images=len(found.score),
-            removed=int((~found.kept).sum()),
-            removed_per_class=dict(sorted(removed.items())),
-            unreadable=found.images.unreadable,
-            skipped=read_skipped(args.data),
-            out=str(args.out),
-        )
+    removed, claims = ~found.kept, found.images.claims
+    values = Filtered(
+        data=args.data,
+        model=args.model,
+        score=args.score,
+        fpr=args.fpr,
+        threshold=found.threshold,
+        promise=conformal_words(args.fpr, found.calibrated_on),
+        calibrated_on=found.calibrated_on,
+        images=len(claims),
+        removed=int(removed.sum()),
+        images_per_class=dict(sorted(Counter(claims.tolist()).items())),
+        removed_per_class=dict(sorted(Counter(claims[removed].tolist()).items())),
+        unreadable=found.images.unreadable,
+        skipped=read_skipped(args.data),
+        out=str(args.out),
     )
+    return Answer(values, lambda: _text(values))
+
+
+def _text(found: Filtered) -> str:
+    lines = [
+        f"{found.out}: {found.images - found.removed:,} of {found.images:,} images kept, {found.removed:,} removed.",
+        f"T = {found.threshold:.6g}: {found.promise}.",
+        f"{'class':<30}{'images':>9}{'removed':>9}",
+    ]
+    for name, images in found.images_per_class.items():
+        lines.append(f"{name:<30}{images:>9,}{found.removed_per_class.get(name, 0):>9,}")
+    if found.unreadable:
+        lines.append(
+            f"{len(found.unreadable):,} registered files do not read any more; see `lgm data check {found.data}`."
+        )
+    if found.skipped:
+        lines.append(f"{len(found.skipped):,} files were no images when it was registered; --json names them.")
+    return "\n".join(lines)
 
 
 def _kept_list(args: argparse.Namespace, on_batch: OnStep) -> "KeptList":

@@ -14,8 +14,8 @@ from lgm.data.base import DataError
 from lgm.data.scan import ImageFile, OnImage, Scan, Skipped, look_at, scan_folder, scan_list
 from lgm.utils.codec import DecodeError, decode
 from lgm.utils.files import reason
-from lgm.utils.io import write_atomically
 from lgm.utils.json import to_json
+from lgm.utils.outputs import together
 from lgm.utils.paths import home
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -83,10 +83,10 @@ def register(
     made = Registration(
         name, str(source), kind, classes, (channels, side, side), len(found.images), date.today().isoformat()
     )
-    _write_table(_folder(name) / "images.csv", ImageFile, found.images)
-    _write_table(_folder(name) / "skipped.csv", Skipped, found.skipped)
-    about = _folder(name) / "about.json"  # last: without it there is no dataset
-    write_atomically(about, lambda part: part.write_text(to_json(made, indent=1), encoding="utf-8"))
+    with together(_folder(name) / "about.json") as place:
+        _write_table(place / "images.csv", ImageFile, found.images)
+        _write_table(place / "skipped.csv", Skipped, found.skipped)
+        (place / "about.json").write_text(to_json(made, indent=1), encoding="utf-8")
     return made, found
 
 
@@ -194,6 +194,9 @@ def per_class(found: Scan) -> dict[str, int]:
 
 
 def _folder(name: str) -> Path:
+    """Where a registration lies. Raises DataError for what is no name, so that none leads elsewhere."""
+    if not _NAME.fullmatch(name):
+        raise DataError(f"data: expected the name of a registered dataset, got {name!r}")
     return home() / "datasets" / name
 
 
@@ -210,4 +213,4 @@ def _write_table(path: Path, kind: type, rows: tuple[ImageFile, ...] | tuple[Ski
     writer = csv.writer(text)
     writer.writerow(names)
     writer.writerows([getattr(row, name) for name in names] for row in rows)
-    write_atomically(path, lambda part: part.write_bytes(text.getvalue().encode("utf-8", "surrogateescape")))
+    path.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))

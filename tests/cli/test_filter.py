@@ -17,6 +17,8 @@ from lgm.models.features import read_features
 from lgm.models.scoring import log_likelihood
 from lgm.utils.images import png
 
+pytestmark = pytest.mark.slow
+
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
     assert main([*map(str, arguments), "--json"]) == 0, capsys.readouterr().err
@@ -129,6 +131,7 @@ def test_a_rate_that_too_few_can_promise_is_refused(
         (["data", "add", "mine", "{}", "--size", "0"], "--size: expected a number of pixels from 1 to 1024, got 0"),
         (["data", "check", "mine"], "no dataset 'mine' is registered (none yet)"),
         (["filter", "mine", "--model", "mnist-lgm", "--out", "k.csv"], "no dataset 'mine' is registered"),
+        (["data", "check", "../mine"], "expected the name of a registered dataset, got '../mine'"),
         (["filter", "mine", "--model", "mnist-lgm", "--out", "k.txt"], "--out: expected a name that ends in .csv"),
     ],
 )
