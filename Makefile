@@ -29,7 +29,7 @@ static: $(VENV)/.dev frontend/node_modules/.checked
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	PYTHONPATH=. $(BIN)/lint-imports --no-cache
-	$(BIN)/pyright
+	$(BIN)/pyrefly check --min-severity error --summary=none
 
 suite: $(VENV)/.dev frontend/node_modules/.installed
 	$(NPM) test --silent

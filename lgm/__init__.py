@@ -83,7 +83,7 @@ _HOME = {
     "TrainingError": "training.run",
     "PRESETS": "training.presets",
 }
-__all__ = [*_HOME]  # noqa: PLE0604 # pyright: ignore[reportUnsupportedDunderAll] the same names
+__all__ = [*_HOME]  # noqa: PLE0604 # type: ignore[unresolvable-dunder-all] the same names
 
 
 def __getattr__(name: str) -> Any:

@@ -151,7 +151,8 @@ class TrainConfig:
 
     def then(self, **changes: Any) -> "TrainConfig":
         """The same with one more phase, which continues with the network of the last; ``changes`` are to that one."""
-        return replace(self, phases=(*self.phases, replace(self.phases[-1], **({"init": "continue"} | changes))))
+        changes.setdefault("init", "continue")
+        return replace(self, phases=(*self.phases, replace(self.phases[-1], **changes)))
 
     def seeded(self, seed: int) -> "TrainConfig":
         """The same with another seed, in all phases."""

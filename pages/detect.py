@@ -65,7 +65,7 @@ def show_metrics(case: Case) -> None:
         between = tpr and "–".join(outward(100 * tpr.low, 100 * tpr.high, 0))
         metric(
             "TPR at 1 % FPR",
-            percent_text(tpr and tpr.value),
+            percent_text(tpr.value if tpr else None),
             f"{group}: {between} %" if tpr else group,
             "Share of the poisons that is caught by the T that throws away at most 1 % of these clean images. Below it "
             "the 95 % interval: clean images, which fix T, and poisons are both drawn anew; never narrower than "

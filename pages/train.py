@@ -67,7 +67,7 @@ def choose() -> None:
     """Everything a run can be told, and the button that starts it."""
     loss = cast(Loss, pick("Loss", LOSSES, "train_loss"))
     dataset = load.dataset()
-    networks = {name: NETWORKS[name] for name in training_runs.networks(dataset.name)}
+    networks: dict[str, str] = {name: NETWORKS[name] for name in training_runs.networks(dataset.name)}
     network = cast(Network, pick("Network", networks, f"train_network_{dataset.name}"))
     gaussian = choose_gaussian(disabled=loss != "lgm")
     names = [name for name in ("bundled-train", "train") if name in dataset.splits]

@@ -38,7 +38,8 @@ def defense_report(
     **setting: Any,
 ) -> DefenseReport:
     """One whose attack success is (share, low, high) unfiltered, and filtered at each rate; 0 at 1 % unless given."""
-    config = DefenseConfig(**{"trials": 20, **setting})
+    setting.setdefault("trials", 20)
+    config = DefenseConfig(**setting)
     filtered = {
         fpr: Filtered(
             attack_success=Estimate(*success),

@@ -53,7 +53,7 @@ def draw_row(attack: "Attack | None", loss: str) -> float | None:
         st.button(
             "New draw", icon=":material/casino:", on_click=_draw_again, help="Another target, bases, clean images"
         )
-        return attack and _threshold_slider(attack, loss)
+        return _threshold_slider(attack, loss) if attack else None
 
 
 def _threshold_slider(attack: "Attack", loss: str) -> float:

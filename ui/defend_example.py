@@ -68,7 +68,7 @@ def _said_of_example(attack: "Attack | None", shown: "Demonstration", loss: str,
     """The example beside the many attacks: one draw decides nothing."""
     if attack is None or not attack.config.poisons:
         return "One draw, with this setting. It decides nothing."
-    labels = {arm: model and model.predicted for arm, model in shown.arms.items()}
+    labels = {arm: model.predicted if model else None for arm, model in shown.arms.items()}
     clean, poisoned = labels["clean"], labels["unfiltered"]
     assert clean is not None and poisoned is not None, "only the filter can leave nothing"
     trial = attack.trial

@@ -121,7 +121,7 @@ def complete(name: str, config: DefenseConfig, without: "Attack") -> "Attack | N
     if found is None or len(found.bases) < config.poisons:
         job = runner().jobs.get(_key(name, config))
         found = job.result if job is not None and job.state == "done" else None
-    return found and found.joined(without, config.poisons)
+    return found.joined(without, config.poisons) if found else None
 
 
 def _key(name: str, config: DefenseConfig) -> str:

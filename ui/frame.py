@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -46,7 +47,7 @@ def style() -> None:
 
 def title(question: str, lead: str) -> None:
     """The one question a page answers, what it is about, and one sentence that says what to do."""
-    row = {"horizontal": True, "vertical_alignment": "center", "horizontal_alignment": "distribute"}
+    row: dict[str, Any] = {"horizontal": True, "vertical_alignment": "center", "horizontal_alignment": "distribute"}
     with st.container(key="title_row", **row):
         st.title(question, anchor=False, width="content")
         with guard():

@@ -49,7 +49,8 @@ def _craft(args: argparse.Namespace) -> Answer | None:
     if args.threshold is not None and not args.gamma:
         raise ValueError("threshold: expected --gamma with it, for the attacker who knows of T, got none")
     # Until T is calibrated, any serves to check the rest.
-    config = PoisonConfig(**{"threshold": 0.0 if args.gamma else None, **given(args, PoisonConfig)})
+    options: dict[str, Any] = {"threshold": 0.0 if args.gamma else None, **given(args, PoisonConfig)}
+    config = PoisonConfig(**options)
     team = Team.join(args.device)
     if args.pair and team.size > 1:
         raise ValueError(f"pair: expected one process, for there is one batch, got {team.size}")

@@ -53,7 +53,8 @@ def _defend(args: argparse.Namespace) -> Answer:
     if args.sweep and args.frontier:
         raise ValueError("sweep, frontier: expected one of them, got both")
     classes = args.classes and (args.classes[0], args.classes[1])
-    config = DefenseConfig(**{**given(args, DefenseConfig), "classes": classes})
+    options: dict[str, Any] = {**given(args, DefenseConfig), "classes": classes}
+    config = DefenseConfig(**options)
     model, card = load_checkpoint(args.model, args.device)
     split = split_of(args, card.config.dataset)
     settings = [(config.poisons, config.clean)]

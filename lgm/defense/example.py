@@ -170,7 +170,7 @@ class Attack:
             poisons_removed=shown.poisons_removed,
             clean_removed=shown.clean_removed,
             false_positive_rate=self.rates(shown.threshold),
-            arms=ByArm(*(arm and ArmReport(arm.predicted, arm.accuracy) for arm in map(shown.arms.get, ARMS))),
+            arms=ByArm(*(ArmReport(arm.predicted, arm.accuracy) if arm else None for arm in map(shown.arms.get, ARMS))),
         )
 
 

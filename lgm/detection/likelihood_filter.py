@@ -7,7 +7,10 @@ from scipy.linalg import cholesky, solve_triangular
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.covariance import ledoit_wolf
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    check_is_fitted,
+    validate_data,  # type: ignore[missing-module-attribute] newer than its stubs
+)
 
 from lgm.detection.thresholds import conformal_threshold, is_removed
 

@@ -107,4 +107,4 @@ def _pick(names: list[str]) -> tuple[str, str]:
         missing = " and ".join(what for what, name in zip(("images", "labels"), found, strict=True) if name is None)
         listed = ", ".join(names[:6]) or "no arrays"
         raise ValueError(f"no {missing} among {listed}; call the arrays images and labels")
-    return found[0], found[1]  # pyright: ignore[reportReturnType] neither is None
+    return found[0], found[1]  # type: ignore[bad-return] neither is None

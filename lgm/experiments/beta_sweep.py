@@ -91,9 +91,9 @@ class Tradeoff:
             tpr=detection.tpr_at_fpr[FPR],
             auc_collided=detection.auc_collided,
             tpr_collided=detection.tpr_at_fpr_collided[FPR],
-            unfiltered=success and success.unfiltered,
-            filtered=success and success.filtered,
-            attacks=attack and attack.n,
+            unfiltered=success.unfiltered if success else None,
+            filtered=success.filtered if success else None,
+            attacks=attack.n if attack else None,
         )
 
 

@@ -66,10 +66,10 @@ def paper_claims(lgm: Findings, softmax: Findings, study: Study | None = None) -
     return [
         farther_apart(lgm.held_out, softmax.held_out),
         more_visible(*_equal_beta(study, lgm, softmax)),
-        more_visible_when_matched(study and matched(study.tradeoff.lgm, study.tradeoff.softmax)),
+        more_visible_when_matched(matched(study.tradeoff.lgm, study.tradeoff.softmax) if study else None),
         likelihood_separates(lgm.detection),
         filter_needs_lgm(study.other_detectors if study else []),
-        filtering_prevents(defense and defense.lgm, defense and defense.softmax),
+        filtering_prevents(defense.lgm if defense else None, defense.softmax if defense else None),
         filtering_withstands(study.frontier if study else []),
     ]
 

@@ -51,7 +51,7 @@ def vgg19(n_dim: int = 2) -> nn.Sequential:
         for _ in range(convolutions):
             convolution = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1)
             nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(convolution.bias)  # pyright: ignore[reportArgumentType] it has one
+            nn.init.zeros_(convolution.bias)  # type: ignore[bad-argument-type] it has one
             layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
             inputs = outputs
         layers.append(nn.MaxPool2d(2, ceil_mode=True))  # smaller images, in early epochs, keep a last pixel

@@ -142,7 +142,8 @@ def card_of(weights: Path) -> Card:
         check_card(values)
         name = path.stem  # a renamed model is found by its new name
         values.pop("format", None)
-        card = Card(**{**values, "name": name, "config": recipe_from_dict(values["config"])})
+        given: dict[str, Any] = {**values, "name": name, "config": recipe_from_dict(values["config"])}
+        card = Card(**given)
         _check_range(card)
         return card
     except FileNotFoundError as error:

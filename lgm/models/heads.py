@@ -56,7 +56,7 @@ class Head(nn.Module, ABC):
 class LGMHead(Head):
     """Large-margin Gaussian mixture loss. Source: Wan et al. 2018; paper, eq. (5)."""
 
-    mixture: GaussianMixture  # pyright: ignore[reportIncompatibleVariableOverride] this loss always has one
+    mixture: GaussianMixture  # type: ignore[bad-override-mutable-attribute] this loss always has one
 
     def __init__(self, mixture: GaussianMixture, *, margin: float = 1.0, likelihood_weight: float = 0.1) -> None:
         super().__init__(len(mixture.means), mixture)

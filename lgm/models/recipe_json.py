@@ -22,8 +22,8 @@ def recipe_from_dict(values: dict[str, Any]) -> TrainConfig:
     """
     if "phases" not in values:
         return _from_nested(values)
-    phases = [Phase(**{**phase, "model": _model(phase["model"])}) for phase in values["phases"]]
-    return TrainConfig(**{**values, "phases": tuple(phases)})
+    given: dict[str, Any] = {**values, "phases": tuple(_phase(phase) for phase in values["phases"])}
+    return TrainConfig(**given)
 
 
 def to_nested(config: TrainConfig) -> dict[str, Any]:
@@ -49,9 +49,15 @@ def _from_nested(values: dict[str, Any]) -> TrainConfig:
             same = replace(phases[-1].model, covariance=model.covariance, learn_priors=model.learn_priors) == model
             init = "continue" if same else "project"
         own = {name: value for name, value in layout.items() if name not in (*_OF_RECIPE, "warm_start")}
-        phases.append(Phase(**{**own, "init": init, "model": model}))
+        phases.append(_phase(own | {"init": init}))
     return TrainConfig(phases=tuple(phases), **{name: values[name] for name in _OF_RECIPE if name in values})
 
 
+def _phase(values: dict[str, Any]) -> Phase:
+    given: dict[str, Any] = {**values, "model": _model(values["model"])}
+    return Phase(**given)
+
+
 def _model(values: dict[str, Any]) -> ModelConfig:
-    return ModelConfig(**{**values, "center_order": tuple(values.get("center_order", ()))})  # JSON has lists only
+    given: dict[str, Any] = {**values, "center_order": tuple(values.get("center_order", ()))}  # JSON has lists only
+    return ModelConfig(**given)

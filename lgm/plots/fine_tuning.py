@@ -54,7 +54,7 @@ def decision_plane(
     figure.update_layout(
         annotations=[
             *(class_tag(x, y, k, classes) | _BESIDE for k, (x, y) in means.items()),
-            _target_label(target[0], model and model.predicted, view, classes),
+            _target_label(target[0], model.predicted if model else None, view, classes),
             *_count(int(poisoned.sum()), int((removed & poisoned).sum()), view),
         ],
         uirevision=f"{attack.model} {attack.trial}",

@@ -14,7 +14,7 @@ from lgm.config import DefenseConfig
 from lgm.data.base import Dataset, Split
 from lgm.data.registry import DATASETS
 from lgm.defense.example import Attack, stage
-from lgm.defense.report import ARMS
+from lgm.defense.report import ARMS, DefenseReport
 from lgm.detection.metrics import DetectionReport, detection_report, roc
 from lgm.experiments.adaptive_rows import frontier_meaning
 from lgm.experiments.beta_selection import choose_beta
@@ -91,7 +91,7 @@ def write_report(study: Study, names: dict[str, str], split: Split, path: Path) 
     networks = {loss: ReportNetwork.read(name, split) for loss, name in names.items()}
     rows = {loss: sweep.rows() for loss, sweep in study.tradeoff.items()}
     usual = DefenseConfig()
-    curves = {
+    curves: dict[str, list[DefenseReport]] = {
         loss: [
             report
             for report in study.defense

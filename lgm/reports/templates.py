@@ -52,4 +52,4 @@ def span(estimate: Estimate | None, digits: int = 0) -> str:
 
 def with_span(estimate: Estimate | None, digits: int = 0) -> str:
     """A share in percent with its interval."""
-    return f"{percent(estimate and estimate.value, digits)} {span(estimate, digits)}"
+    return f"{percent(estimate.value if estimate else None, digits)} {span(estimate, digits)}"

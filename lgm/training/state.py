@@ -108,7 +108,8 @@ def read_progress(path: Path) -> Progress:
 
 def _progress(run: str) -> Progress:
     values = json.loads(run)
-    return Progress(**{**values, "config": recipe_from_dict(values["config"])})
+    given: dict[str, Any] = {**values, "config": recipe_from_dict(values["config"])}
+    return Progress(**given)
 
 
 def _no_state(path: Path, error: Exception) -> CheckpointError:

@@ -225,7 +225,7 @@ def test_download(arrays: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", fetch)
     steps: list[tuple[int, int, str]] = []
-    DATASETS["cifar10"].download(lambda *step: steps.append(step))
+    DATASETS["cifar10"].download(lambda done, total, name: steps.append((done, total, name)))
     assert steps == [(0, 1, "cifar-10-python.tar.gz"), (1, 1, "")]
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["cifar-10-batches-py"]  # no archive left
     assert len(split("test")) == TEST

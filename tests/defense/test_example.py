@@ -154,7 +154,7 @@ def test_the_plane_shows_who_was_trained_on_and_who_was_removed(attack: Attack):
     shown = attack.demonstrate()
     seen = projection(plane_of(np.eye(4, 2)))
     poisoned = decision_plane(attack, shown, "unfiltered", seen, CLASSES)
-    filtered = decision_plane(attack, shown, "filtered", seen, CLASSES)
+    filtered: Any = decision_plane(attack, shown, "filtered", seen, CLASSES)
     for plane in marks(filtered, "poison"):
         assert list(plane.marker.symbol) == ["diamond-x-open"] * 12
     assert "diamond-x-open" not in marks(poisoned, "poison")[0].marker.symbol
@@ -195,7 +195,7 @@ def test_the_detail_shows_all_poisons_apart_and_the_models_own_regions(attack: A
 
 def test_what_is_not_known_yet_is_not_drawn(attack: Attack):
     bare = replace(attack, poisons=attack.poisons[:0], collided=attack.collided[:0])
-    figure = decision_plane(bare, None, "filtered", projection(plane_of(np.eye(4, 2))), CLASSES)
+    figure: Any = decision_plane(bare, None, "filtered", projection(plane_of(np.eye(4, 2))), CLASSES)
     assert {trace.meta for trace in traces(figure)} == {"target", "clean"}
     assert "<b>target</b>" in [note.text for note in figure.layout.annotations]
 
@@ -203,7 +203,7 @@ def test_what_is_not_known_yet_is_not_drawn(attack: Attack):
 def test_projected_features_have_no_regions(attack: Attack):
     tilted = replace(projection(plane_of(np.eye(4, 3))), axes=np.eye(2))
     for arm in ("clean", "filtered"):
-        figure = decision_plane(attack, attack.demonstrate(), arm, tilted, CLASSES)
+        figure: Any = decision_plane(attack, attack.demonstrate(), arm, tilted, CLASSES)
         assert "heatmap" not in [trace.type for trace in traces(figure)]
         assert "3 features" in figure.layout.xaxis.title.text
 

@@ -21,7 +21,7 @@ def network() -> Classifier:
         torch.manual_seed(0)
         layers = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 2))
         model = Classifier(layers, SoftmaxHead(2, 3), (1, 4, 4))
-    layers[1].running_mean = torch.tensor([0.1, -0.2, 0.3])  # pyright: ignore[reportAttributeAccessIssue]
+    layers[1].running_mean = torch.tensor([0.1, -0.2, 0.3])
     model.feature_scale = torch.tensor([0.5, 2.0])
     return model.eval().requires_grad_(False)
 
@@ -58,7 +58,7 @@ def test_a_step_is_adams(network: Classifier, rng: np.random.Generator) -> None:
     head = LinearHead(np.array([1, 3, 5]), rng.normal(size=(3, 2)), rng.normal(size=3))
     predicted = fine_tune_layers(network, those, head, lr=lr, steps=1)(others.pixels)
 
-    norm: Any = network.backbone[1]  # pyright: ignore[reportIndexIssue]
+    norm: Any = network.backbone[1]  # type: ignore[bad-index]
     weights: list[Any] = [*network.backbone.parameters(), torch.tensor(head.weight), torch.tensor(head.bias)]
     weights = [weight.detach().clone().float().requires_grad_() for weight in weights]
 

@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from lgm.detection.likelihood_filter import LikelihoodFilter
 
 
-@parametrize_with_checks([LikelihoodFilter()])
+@parametrize_with_checks([LikelihoodFilter()])  # type: ignore[bad-argument-type, missing-argument] it is a decorator
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 def test_it_is_an_estimator(estimator: Any, check: Any):
     check(estimator)

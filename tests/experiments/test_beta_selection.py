@@ -72,4 +72,4 @@ def test_folds_without_a_choice_are_counted_and_not_judged():
 )
 def test_nonsense_is_refused(change: dict[str, float], message: str):
     with pytest.raises(ValueError, match=message):
-        choose_beta(sweep_of(np.ones((1, 4)), np.ones((1, 4))), **change)  # pyright: ignore[reportArgumentType]
+        choose_beta(sweep_of(np.ones((1, 4)), np.ones((1, 4))), **change)  # type: ignore[bad-argument-type]

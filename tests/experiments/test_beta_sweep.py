@@ -92,7 +92,9 @@ def test_attack_success_is_that_of_defend(tiny_lgm: Path, bundled: Split):
     model, card = lgm.load_checkpoint(tiny_lgm)
     digits = bundled[per_class(bundled.labels, 0, 100)]  # enough of each class to attack
     steps: list[tuple[int, int]] = []
-    sweep = beta_sweep(model, card, digits, betas=GRID[:2], pairs=2, trials=2, on_step=lambda *at: steps.append(at))
+    sweep = beta_sweep(
+        model, card, digits, betas=GRID[:2], pairs=2, trials=2, on_step=lambda *at: steps.append((at[0], at[1]))
+    )
     shares = [done / total for done, total in steps]
     assert shares == sorted(shares)
     assert shares[-1] == 1

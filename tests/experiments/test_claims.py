@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,7 +105,8 @@ def test_visibility_at_equal_beta(more_l2: float, less_ssim: float, verdict: str
 def test_other_pairs_or_betas_are_not_compared(rng: np.random.Generator):
     one, other = crafted(rng.normal(9, 1, 20)), crafted(rng.normal(2, 1, 20))
     assert more_visible(one, other).verdict == "holds"
-    for change in ({"beta": 1e-3}, {"bases": one.bases[::-1]}, {"targets": one.targets + 1}):
+    changes: list[dict[str, Any]] = [{"beta": 1e-3}, {"bases": one.bases[::-1]}, {"targets": one.targets + 1}]
+    for change in changes:
         claim = more_visible(one, replace(other, **change))
         assert claim.verdict == "open"
         assert "other pairs or another β" in claim.measured

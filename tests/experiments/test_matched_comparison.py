@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +88,6 @@ def test_where_nothing_collides_there_is_nothing_to_compare():
 
 @pytest.mark.parametrize("name", ["data_sha256", "bases", "targets", "betas"])
 def test_other_pairs_are_refused(name: str):
-    other = "1" if name == "data_sha256" else getattr(THEIRS, name) * 2 + 1
+    other: Any = "1" if name == "data_sha256" else getattr(THEIRS, name) * 2 + 1
     with pytest.raises(ValueError, match=f"expected the pairs and betas of the other network, got other {name}"):
         matched(OURS, replace(THEIRS, **{name: other}))

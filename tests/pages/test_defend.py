@@ -284,7 +284,12 @@ def test_the_table_has_every_image(staged: dict[str, Attack]) -> None:
 def report(loss: str, poisons: int, **changes: Any) -> DefenseReport:
     """Of 20 attacks, as a study keeps it."""
     name = f"mnist-{loss}"
-    given = {"weights_sha256": read_card(name).weights_sha256, "clean": 5, "poisons": poisons, **changes}
+    given: dict[str, Any] = {
+        "weights_sha256": read_card(name).weights_sha256,
+        "clean": 5,
+        "poisons": poisons,
+        **changes,
+    }
     return defense_report(model=name, **given)
 
 

@@ -18,7 +18,7 @@ from streamlit.testing.v1 import AppTest
 
 import lgm.models.checkpoint
 from lgm.config import Loss
-from lgm.data.base import DataError, Split, per_class
+from lgm.data.base import DataError, OnFile, Split, per_class
 from lgm.data.registry import DATASETS, load_split
 from lgm.models.card import CheckpointError
 from lgm.models.checkpoint import weights_sha256
@@ -460,7 +460,8 @@ def test_the_page_adds_an_upload_and_lists_it(open_page: Callable[[], AppTest], 
 
 
 def test_a_download_that_fails_says_why(open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(on_file: Callable[[int, int, str], None]) -> None:
+    def fails(on_file: OnFile | None) -> None:
+        assert on_file is not None
         on_file(0, 4, "train-images-idx3-ubyte")
         raise DataError("train-images-idx3-ubyte: no mirror could be reached")
 
@@ -475,7 +476,8 @@ def test_a_download_that_fails_says_why(open_page: Callable[[], AppTest], monkey
 def test_a_download_stops_between_two_files(open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch) -> None:
     files: list[int] = []
 
-    def slow(on_file: Callable[[int, int, str], None]) -> None:
+    def slow(on_file: OnFile | None) -> None:
+        assert on_file is not None
         for done in range(4):
             on_file(done, 4, "file")
             files.append(done)

@@ -64,7 +64,7 @@ def test_more_features_are_seen_with_the_class_means_round_a_circle(n_dim: int):
 
 
 def test_a_projected_plane_says_so_and_names_its_classes():
-    figure = feature_plane(features_in(10), ["test"], CIFAR, poisons=None, sigmas=np.ones((10, 10)))
+    figure: Any = feature_plane(features_in(10), ["test"], CIFAR, poisons=None, sigmas=np.ones((10, 10)))
     for axis in (figure.layout.xaxis, figure.layout.yaxis):
         assert "10 features" in axis.title.text
     assert [note.text for note in figure.layout.annotations] == [f"<b>{name}</b>" for name in CIFAR]
@@ -80,7 +80,7 @@ def test_a_projected_plane_says_so_and_names_its_classes():
 def test_class_names_that_would_overlap_are_moved_a_little(name: str, moved: bool):
     classes = CIFAR if name.startswith("cifar10") else tuple("0123456789")
     features = read_features(name)
-    figure = feature_plane(features, list(features.splits)[:1], classes, poisons=None, sigmas=None)
+    figure: Any = feature_plane(features, list(features.splits)[:1], classes, poisons=None, sigmas=None)
     shifts = [abs(way) for tag in figure.layout.annotations for way in (tag.xshift or 0, tag.yshift or 0)]
     assert any(shifts) == moved
     assert max(shifts) < 30, "no further than from a name to the next"
@@ -89,7 +89,7 @@ def test_class_names_that_would_overlap_are_moved_a_little(name: str, moved: boo
 
 def test_the_cloud_and_the_poisons_lie_where_their_features_are():
     features, poisons = read_features("mnist-lgm"), read_shipped_poisons("mnist-lgm")
-    figure = feature_plane(features, ["bundled"], DATASETS["mnist"].classes, poisons=poisons, sigmas=None)
+    figure: Any = feature_plane(features, ["bundled"], DATASETS["mnist"].classes, poisons=poisons, sigmas=None)
     cloud, marks = trace(figure, "bundled"), trace(figure, "poisons")
     assert (cloud.type, marks.type) == ("scatter", "scatter"), "drawn without WebGL"
     np.testing.assert_array_equal(np.c_[cloud.x, cloud.y], features.splits["bundled"].z[drawn(5_000)])
@@ -109,7 +109,7 @@ def test_of_a_large_cloud_the_same_points_are_drawn_every_time_and_all_of_a_smal
 
 def test_a_click_on_one_point_fades_no_other():
     features, poisons = read_features("mnist-lgm"), read_shipped_poisons("mnist-lgm")
-    figure = feature_plane(features, ["bundled"], DATASETS["mnist"].classes, poisons=poisons, sigmas=None)
+    figure: Any = feature_plane(features, ["bundled"], DATASETS["mnist"].classes, poisons=poisons, sigmas=None)
     for name in ("bundled", "poisons"):
         points = trace(figure, name)
         assert points.unselected.marker.opacity == (points.marker.opacity or 1)
@@ -200,7 +200,7 @@ def comparisons() -> list[Comparison]:
 
 
 def test_a_roc_line_is_at_each_rate_what_the_best_threshold_attains(comparisons: list[Comparison]):
-    figure = roc_chart(comparisons, log=False)
+    figure: Any = roc_chart(comparisons, log=False)
     for comparison in comparisons:
         line, curve = trace(figure, comparison.key), curve_of(comparison)
         assert line.line.shape == "hv"
@@ -211,7 +211,7 @@ def test_a_roc_line_is_at_each_rate_what_the_best_threshold_attains(comparisons:
 
 
 def test_a_logarithmic_roc_chart_has_all_from_a_thousandth_on(comparisons: list[Comparison]):
-    figure = roc_chart(comparisons)
+    figure: Any = roc_chart(comparisons)
     assert figure.layout.xaxis.type == "log"
     line, curve = trace(figure, "likelihood"), curve_of(comparisons[0])
     assert line.x.min() == 10 ** figure.layout.xaxis.range[0] == 1e-3

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -132,7 +133,8 @@ def test_a_gamma_that_the_method_cannot_minimise_is_told(bundled: object) -> Non
 
 @pytest.mark.parametrize("name", ["seed", "draw"])
 def test_after_the_last_seed_comes_the_first(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    held: dict[str, object] = {"link": replace(state.Link(), **{name: 99_999})}
+    last: dict[str, Any] = {name: 99_999}
+    held: dict[str, object] = {"link": replace(state.Link(), **last)}
     monkeypatch.setattr("streamlit.session_state", held)
     assert state.draw_next(name) == 0
     assert state.draw_next(name) == 1
