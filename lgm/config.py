@@ -170,7 +170,7 @@ ATTACK_REVISION = 1
 # False-positive rates at which a filter is judged: what clean images one would pay.
 FPR_GRID = (0.01, 0.02, 0.05, 0.1)
 
-# The stops of the gamma slider: from an attacker who does not know of the filter to one who passes it at any price.
+# The stops of the gamma slider: from a non-adaptive attacker to one who passes the filter at any price.
 GAMMA_GRID = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 1.0)
 
 Beta = Annotated[Weight, "weight of looking like the base"]  # eq. (1), for pixels in [0, 1], features in [-1, 1]

@@ -59,7 +59,7 @@ def pair_bar(base: int, target: int) -> beta_paths.Recipe:
 
 
 def choose_gamma() -> float:
-    """The slider of the attacker who knows of the filter; for Levenberg-Marquardt only."""
+    """The slider of the adaptive attacker; for Levenberg-Marquardt only."""
     return st.select_slider(
         "γ: knowing of the filter",
         GAMMA_GRID,

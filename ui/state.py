@@ -42,7 +42,7 @@ class Link:
     target: Annotated[Position | None, "target"] = None
     beta: Annotated[Beta, "β"] = _ATTACK.beta
     method: Annotated[Method, "method"] = _ATTACK.method
-    gamma: Annotated[float, OneOf(GAMMA_GRID), "γ"] = _ATTACK.gamma  # of the attacker who knows of the filter
+    gamma: Annotated[float, OneOf(GAMMA_GRID), "γ"] = _ATTACK.gamma  # of the adaptive attacker
     threshold: Annotated[Nats | None, "T"] = None  # None: the one for 1 % FPR
     seed: Annotated[ShortSeed, "seed"] = 1
     network: Annotated[Loss, "kind of network"] = "lgm"  # the one that Defend shows

@@ -102,7 +102,7 @@ class DefenseReport:
         collided: Share of the poisons that the network takes for the target's class; NaN without poisons.
         poisons_total, clean_total: Images of D_p and of D_f, over all trials.
         by_fpr: By the false-positive rate that T was calibrated for; the setting's is among them. It is the only one
-            for an attacker who knows of the filter, and so aims at one T, and where all layers are fine-tuned.
+            for an adaptive attacker, who aims at one T, and where all layers are fine-tuned.
     """
 
     model: str

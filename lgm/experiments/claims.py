@@ -197,12 +197,12 @@ _PREVENTS_RULE = (
     f"Open unless the attack succeeds in more than {SUCCESS:.0%} unfiltered. Then success decides: does not hold if "
     f"the filter leaves more than {SUCCESS:.0%}, holds if less, both by whole intervals, else open. A cost that is not "
     f"shown to stay below {100 * COST:g} points of accuracy lowers it to under conditions. All of it is for this "
-    "attack: random targets, a new head on frozen features, an attacker who does not know of the filter."
+    "attack: random targets, a new head on frozen features, a non-adaptive attacker."
 )
 
 
 def filtering_prevents(lgm: DefenseReport | None, softmax: DefenseReport | None) -> Claim:
-    """The conclusion, by attackers who do not know of the filter.
+    """The conclusion, by non-adaptive attackers.
 
     The verdict is on LGM; what a density fitted afterwards does for softmax stands beside it. Open without either.
     """

@@ -10,7 +10,7 @@ import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 from lgm.config import ATTACK_REVISION, GAMMA_GRID, DefenseConfig, Loss
 from lgm.data.base import Split
@@ -20,7 +20,7 @@ from lgm.experiments.adaptive_rows import AdaptiveRow
 from lgm.experiments.beta_sweep import Tradeoff
 from lgm.models.card import CheckpointError
 from lgm.models.registry import SHIPPED, read_card
-from lgm.utils.codec import decode
+from lgm.utils.codec import Key, decode
 from lgm.utils.io import write_atomically
 from lgm.utils.json import to_json
 
@@ -53,10 +53,10 @@ class StudySize:
         attacks: On fine-tuning, at each beta of that sweep; 0: none.
         trials: Attacks for each setting of the defence.
         poisons, clean: Its settings: poisons K for one target, and clean images a class.
-        knowing: Attacks for each gamma, of ten poisons each; 0: none.
+        adaptive_trials: Adaptive attacks for each gamma, of ten poisons each; 0: none.
         all_classes: Attacks on a head for all classes; 0: none.
         resamples: Of the intervals of the detectors.
-        gammas: Of the attackers who know of the filter.
+        gammas: Of the adaptive attackers.
     """
 
     pairs: int
@@ -64,7 +64,7 @@ class StudySize:
     trials: int
     poisons: tuple[int, ...]
     clean: tuple[int, ...]
-    knowing: int
+    adaptive_trials: Annotated[int, Key("knowing")]
     all_classes: int
     resamples: int
     gammas: tuple[float, ...] = GAMMA_GRID
@@ -117,7 +117,7 @@ class Study:
     Attributes:
         tradeoff: The sweeps over beta.
         defense: All settings of both networks, and the usual one of the others.
-        frontier: Attackers who know of the filter, by ascending gamma; none if not measured.
+        frontier: Adaptive attackers, by ascending gamma; none if not measured.
         baselines: Simpler detectors; none for networks without poisons.
         about: What all of it was measured on.
     """

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # to read a study needs no torch
 OnStage = Callable[[str, float], bool | None]  # what is being measured, share of it done
 
 QUICK = StudySize(
-    pairs=20, attacks=0, trials=20, poisons=(1, 5, 10), clean=(10,), knowing=10, all_classes=0, resamples=200
+    pairs=20, attacks=0, trials=20, poisons=(1, 5, 10), clean=(10,), adaptive_trials=10, all_classes=0, resamples=200
 )
 FULL = StudySize(
     pairs=100,
@@ -38,7 +38,7 @@ FULL = StudySize(
     trials=100,
     poisons=(1, 2, 5, 10, 20),
     clean=(2, 5, 10, 20, 50),
-    knowing=100,
+    adaptive_trials=100,
     all_classes=30,
     resamples=1000,
 )
@@ -157,12 +157,12 @@ class _Stages:
         return defend(*at, config, on_step(f"defence, {network.source}"), z=network.z, cache=self.cache)
 
     def frontier(self, network: _Network) -> list[AdaptiveRow]:
-        """Attackers who know of the filter; none if none were asked for."""
+        """Adaptive attackers; none if none were asked for."""
         from lgm.defense.experiment import frontier
 
-        if not self.extent.knowing:
+        if not self.extent.adaptive_trials:
             return []
-        config, on_step = DefenseConfig(trials=self.extent.knowing, seed=self.seed), self._on_step
+        config, on_step = DefenseConfig(trials=self.extent.adaptive_trials, seed=self.seed), self._on_step
         at = network.model, network.card, self.split, config, self.extent.gammas
         reports = frontier(*at, z=network.z, on_step=on_step("adaptive attackers"), cache=self.cache)
         return [adaptive_row(report) for report in reports]

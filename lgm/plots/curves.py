@@ -175,7 +175,7 @@ def beta_curves(rows: Mapping[Any, Sequence[BetaRow]], of: str = "collision") ->
 
 
 def frontier_chart(rows: Sequence[AdaptiveRow]) -> go.Figure:
-    """Attack success against detection: both for each attacker who knows of the filter, from unaware to evasive.
+    """Attack success against detection: both for each adaptive attacker, from γ = 0 to the most evasive.
 
     Args:
         rows: By ascending gamma.

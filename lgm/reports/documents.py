@@ -98,7 +98,7 @@ class DatasetRecord:
 
     @property
     def frontier_meaning(self) -> str:
-        """What the attackers who know of the filter achieve, in a sentence."""
+        """What adaptive attackers achieve, in a sentence."""
         return frontier_meaning(self.study.frontier)
 
     @property

@@ -1,7 +1,7 @@
 """Records to and from JSON: how dataclasses of results are stored, printed and downloaded.
 
 A record is a JSON object with a key a field, in the order of its fields. What a file's keys ask for beyond that is
-declared in a field's annotation: `WithInterval`, `Interval` and `Inline`.
+declared in a field's annotation: `WithInterval`, `Interval`, `Inline` and `Key`.
 """
 
 import math
@@ -28,6 +28,13 @@ class Interval:
 
 
 WithInterval = Annotated[T, Interval()]
+
+
+@dataclass(frozen=True)
+class Key:
+    """A field that is stored under another name than its own."""
+
+    name: str
 
 
 @dataclass(frozen=True)
@@ -78,16 +85,17 @@ def decode(kind: type[T], values: Any) -> T:
 
 @dataclass(frozen=True)
 class _Stored:
-    """How a field is stored: the name of the field, the key of its intervals, and the record that is inlined."""
+    """How a field is stored: its name, its key, the key of its intervals, and the record that is inlined."""
 
     name: str
+    key: str
     interval: str | None
     inline: Inline | None
     kind: Any
 
     def all_keys(self) -> Iterator[str]:
         if self.inline is None:
-            yield self.name
+            yield self.key
             if self.interval is not None:
                 yield self.interval
             return
@@ -110,7 +118,8 @@ def _of_field(name: str, hint: Any) -> _Stored:
     bare, *marks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     intervals = [mark.key.format(name) for mark in marks if isinstance(mark, Interval)]
     inlines = [mark for mark in marks if isinstance(mark, Inline)]
-    return _Stored(name, next(iter(intervals), None), next(iter(inlines), None), bare)
+    keys = [mark.name for mark in marks if isinstance(mark, Key)]
+    return _Stored(name, next(iter(keys), name), next(iter(intervals), None), next(iter(inlines), None), bare)
 
 
 def _encode_record(record: Any) -> dict[str, Any]:
@@ -122,9 +131,9 @@ def _encode_record(record: Any) -> dict[str, Any]:
                 key + stored.inline.suffix: item for key, item in value.items() if key not in stored.inline.without
             }
         elif stored.interval is not None:
-            values[stored.name], values[stored.interval] = _split(value)
+            values[stored.key], values[stored.interval] = _split(value)
         else:
-            values[stored.name] = value
+            values[stored.key] = value
     return values
 
 
@@ -168,9 +177,10 @@ def _gather(values: dict[str, Any], kind: type) -> dict[str, Any]:
 
 def _record_hook(kind: Any) -> Any:
     record = get_origin(kind) or kind
-    unstored = {field.name: override(omit=True) for field in fields(record) if not _is_stored(field)}
+    overrides = {field.name: override(omit=True) for field in fields(record) if not _is_stored(field)}
+    overrides |= {stored.name: override(rename=stored.key) for stored in _stored(record) if stored.key != stored.name}
     structure: Any = make_dict_structure_fn
-    structure = structure(kind, _converter, _cattrs_forbid_extra_keys=True, **unstored)
+    structure = structure(kind, _converter, _cattrs_forbid_extra_keys=True, **overrides)
 
     def read(values: Any, _: Any) -> Any:
         if not isinstance(values, dict):

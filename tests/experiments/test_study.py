@@ -37,7 +37,7 @@ SMALL = StudySize(
     trials=2,
     poisons=(1, 10),
     clean=(10,),
-    knowing=2,
+    adaptive_trials=2,
     all_classes=0,
     resamples=10,
     gammas=(0.0, 1.0),
@@ -127,7 +127,7 @@ def test_a_study_is_what_its_parts_give(study: Study, names: dict[str, str], bun
 def test_further_networks_have_their_usual_defence_measured(
     names: dict[str, str], bundled: Split, study: Study, cache: Path
 ):
-    tiny = replace(SMALL, knowing=0)
+    tiny = replace(SMALL, adaptive_trials=0)
     found = run_study(names, bundled, tiny, seed=3, others=[names["lgm"]], cache=cache)
     assert encode(found.defense[-1]) in encode(study.defense)
     assert found.about.others == {names["lgm"]: read_card(names["lgm"]).weights_sha256}

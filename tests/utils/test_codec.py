@@ -8,7 +8,7 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 import numpy as np
 import pytest
 
-from lgm.utils.codec import NOT_STORED, DecodeError, Inline, Interval, WithInterval, decode, encode
+from lgm.utils.codec import NOT_STORED, DecodeError, Inline, Interval, Key, WithInterval, decode, encode
 from lgm.utils.json import to_json
 
 T = TypeVar("T")
@@ -178,3 +178,22 @@ def test_no_object_is_no_record(values: Any):
 def test_numpys_numbers_are_pythons_and_no_number_is_null():
     values = {"a": np.float32(0.5), "b": np.int64(3), "c": (np.nan, -math.inf), 0.1: [np.arange(2)]}
     assert to_json(values) == '{"a": 0.5, "b": 3, "c": [null, null], "0.1": [[0, 1]]}'
+
+
+@dataclass(frozen=True)
+class Renamed:
+    trials: Annotated[int, Key("knowing")]
+
+
+@dataclass(frozen=True)
+class Around:
+    inner: Annotated[Renamed, Inline("_of_it")]
+
+
+def test_a_field_may_be_stored_under_another_name():
+    assert encode(Renamed(3)) == {"knowing": 3}
+    assert decode(Renamed, {"knowing": 3}) == Renamed(3)
+    with pytest.raises(DecodeError, match="unknown field trials"):
+        decode(Renamed, {"trials": 3})
+    assert encode(Around(Renamed(3))) == {"knowing_of_it": 3}
+    assert decode(Around, {"knowing_of_it": 3}) == Around(Renamed(3))

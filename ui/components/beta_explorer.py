@@ -163,7 +163,7 @@ def packed_trajectory(path: Poisons, iterations: np.ndarray, seen: Projection, *
 
 
 def _hinge(path: Poisons) -> np.ndarray:
-    """(N, F) third term of what was minimised, for an attacker who knows of the filter; 0 for others."""
+    """(N, F) third term of what was minimised, for an adaptive attacker; 0 for others."""
     config = path.manifest.get("config", {})
     if not config.get("gamma"):
         return np.zeros(path.path_objective.shape[:2])
