@@ -1,16 +1,18 @@
 """Command `data`: datasets of the user's own, registered by name."""
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from lgm.cli.options import add_command
+from lgm.cli.options import add_command, add_value
+from lgm.cli.output import progress_bar
 from lgm.cli.tables import Answer
 from lgm.data.scan import Scan, Skipped
 from lgm.data.store import Registration, check, per_class, read_registration, register, registered
+from lgm.utils.fields import Bounds
 
+_Size = Annotated[int, Bounds("a number of pixels from {ge} to {le}", ge=1, le=1024)]
 _SHOWN = 5  # files of a kind in what people read; --json has all
 
 
@@ -24,9 +26,7 @@ def add_data_commands(commands: Any) -> None:
     )
     adding.add_argument("name", help="what commands call it from then on: a-z, 0-9, - and _")
     adding.add_argument("source", type=Path, help="a folder with a sub-folder a class, or a CSV of path and label")
-    adding.add_argument(
-        "--size", type=int, help="pixels a side that images are scaled to (default: as they are, or 224)"
-    )
+    add_value(adding, "size", _Size, None, "pixels a side that images are scaled to (default: as they are, or 224)")
     adding.add_argument("--force", action="store_true", help="look anew at a dataset that is registered")
     add_command(actions, "list", _list, "Lists what is registered.", device=False, download=False)
     checking = add_command(
@@ -46,16 +46,10 @@ class Added:
 
 
 def _add(args: argparse.Namespace) -> Answer:
-    if args.size is not None and not 1 <= args.size <= 1024:
-        raise ValueError(f"size: expected a number of pixels from 1 to 1024, got {args.size}")
-    made, found = register(args.name, args.source, size=args.size, replace=args.force, on_image=_progress)
+    with progress_bar("file") as on_image:
+        made, found = register(args.name, args.source, size=args.size, replace=args.force, on_image=on_image)
     duplicates = [tuple(image.path for image in files) for files in found.duplicates()]
     return Answer(Added(made, per_class(found), found.skipped, duplicates), lambda: _added_text(made, found))
-
-
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty() and (done % 100 == 0 or done == total):
-        print(f"\r{done:,} of {total:,} files", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 def _added_text(made: Registration, found: Scan) -> str:
@@ -87,7 +81,8 @@ def _list(args: argparse.Namespace) -> Answer:
 
 
 def _check(args: argparse.Namespace) -> Answer:
-    changes = check(args.name, _progress)
+    with progress_bar("file") as on_image:
+        changes = check(args.name, on_image)
     lines = _some("missing", list(changes.missing)) + _some("changed since they were registered", list(changes.changed))
     lines += _some("unreadable", [f"{entry.path}: {entry.reason}" for entry in changes.unreadable])
     return Answer(changes, lambda: "\n".join(lines) or f"{args.name} is as it was registered")

@@ -12,20 +12,13 @@ from lgm.cli.tables import Answer
 from lgm.config import Rate
 from lgm.data.scan import Skipped
 from lgm.data.store import read_registration, read_skipped
+from lgm.detection.scores import SCORES
 from lgm.detection.thresholds import conformal_words
 from lgm.utils.outputs import save_or_keep
 from lgm.utils.progress import OnStep
 
 if TYPE_CHECKING:
     from lgm.detection.kept_list import KeptList
-
-# What an image can be scored by: `lgm.detection.scores.SCORES`, whose import takes a second.
-_SCORES = {
-    "likelihood": "that of the Gaussians that the network was trained with (LGM only)",
-    "gaussian": "that of Gaussians fitted to the features of trusted images",
-    "log-odds": "of the claimed label by the network's own head",
-    "knn": "minus the distance to the tenth nearest trusted image of the claimed class",
-}
 
 
 def add_filter(commands: Any) -> None:
@@ -40,8 +33,8 @@ def add_filter(commands: Any) -> None:
         help="a registered dataset whose labels are right, and that shares no image with the other one (default: what "
         "was held out of the network's training)",
     )
-    words = "; ".join(f"{name}: {what}" for name, what in _SCORES.items())
-    parser.add_argument("--score", choices=_SCORES, default="likelihood", help=f"what to go by. {words}")
+    words = "; ".join(f"{name}: {what}" for name, what in SCORES.items())
+    parser.add_argument("--score", choices=SCORES, default="likelihood", help=f"what to go by. {words}")
     add_value(parser, "fpr", Rate, 0.02, "share of clean images that may be removed")
     parser.add_argument("--workers", type=int, default=0, help="processes that read images")
     parser.add_argument("--out", type=Path, required=True, help="CSV file to write, with a row an image")

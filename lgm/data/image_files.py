@@ -18,20 +18,19 @@ class ImageFileError(DataError):
     """A file that is no image, or not one that is read; the message is the reason, without the path."""
 
 
-def read_image(source: Path | bytes) -> Image.Image:
+def read_image(content: bytes) -> Image.Image:
     """The picture that a file shows, in mode "L" where it is grey and "RGB" where it is not.
 
     Turned as EXIF says; 16 bits a pixel are rounded to 8; transparent parts lie on white; of an animation, the first
     frame. CMYK is converted without a colour profile, as torchvision's loader does.
 
     Args:
-        source: A file, or its content.
+        content: Of the file; see `read_content`.
 
     Raises:
         ImageFileError: it is not an image, is damaged, or is larger than memory should bear.
     """
     try:
-        content = _content(source)
         with Image.open(BytesIO(content)) as image:
             width, height = image.size
             if width * height > LARGEST_IMAGE:
@@ -49,9 +48,8 @@ def read_image(source: Path | bytes) -> Image.Image:
         raise ImageFileError(f"damaged: {reason(error)}") from error
 
 
-def _content(source: Path | bytes) -> bytes:
-    if isinstance(source, bytes):
-        return source
+def read_content(source: Path) -> bytes:
+    """All of a file that may be an image; ImageFileError with the reason if it cannot be one, or cannot be read."""
     if not source.is_file():  # reading from a pipe or a device might never end
         raise ImageFileError("a link to nothing" if source.is_symlink() else "not a regular file")
     try:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lgm.data.image_files import ImageFileError, fit_to, read_image
+from lgm.data.image_files import ImageFileError, fit_to, read_content, read_image
 
 
 class FileImages(Dataset[tuple[int, Tensor]]):
@@ -21,7 +21,7 @@ class FileImages(Dataset[tuple[int, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[int, Tensor]:
         try:
-            return index, torch.from_numpy(fit_to(read_image(self.root / self.paths[index]), self.shape))
+            return index, torch.from_numpy(fit_to(read_image(read_content(self.root / self.paths[index])), self.shape))
         except ImageFileError:
             return -1, torch.zeros(self.shape, dtype=torch.uint8)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lgm.data.base import DataError
-from lgm.data.image_files import ImageFileError, read_image
+from lgm.data.image_files import ImageFileError, read_content, read_image
 from lgm.utils.files import reason
 from lgm.utils.threads import usable_cores
 
@@ -137,9 +137,9 @@ def _side_by_side(root: Path, files: list[tuple[str, str]]) -> Iterator[ImageFil
 def look_at(root: Path, path: str, label: str) -> ImageFile | Skipped:
     """Read one image."""
     try:
-        image = read_image(root / path)
-        digest = hashlib.sha256((root / path).read_bytes()).hexdigest()
-        return ImageFile(path, label, digest, *image.size, grey=image.mode == "L")
+        content = read_content(root / path)
+        image = read_image(content)
+        return ImageFile(path, label, hashlib.sha256(content).hexdigest(), *image.size, grey=image.mode == "L")
     except ImageFileError as error:
         return Skipped(path, str(error))
 

@@ -102,6 +102,7 @@ def embed_dataset(
     """
     import torch
 
+    from lgm.models.classifier import device_of
     from lgm.models.scoring import embed
 
     root, files = read_registration(name).root, read_images(name)
@@ -118,7 +119,7 @@ def embed_dataset(
         raise DataError(f"{root}: none of the {len(files):,} images of {name} reads any more; `lgm data check {name}`")
     features = torch.cat(z)
     with torch.inference_mode():
-        predicted = model.head.logits(features.to(next(model.parameters()).device)).argmax(-1).cpu().numpy()
+        predicted = model.head.logits(features.to(device_of(model))).argmax(-1).cpu().numpy()
     readable = set(at.tolist())
     return Embedded(
         paths=np.array([files[i].path for i in at], object),

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 
-from lgm.detection.likelihood_filter import LikelihoodFilter
 from lgm.detection.thresholds import conformal_threshold
 
 if TYPE_CHECKING:
@@ -108,8 +107,14 @@ class NeighbourScore(HeadScore):
         return out
 
 
+# By name, in words.
+SCORES = {
+    "likelihood": "that of the Gaussians that the network was trained with (LGM only)",
+    "gaussian": "that of Gaussians fitted to the features of trusted images",
+    "log-odds": "of the claimed label by the network's own head",
+    "knn": "minus the distance to the tenth nearest trusted image of the claimed class",
+}
 BY_HEAD = ("likelihood", "log-odds")  # of the network itself, so of classes that it knows
-SCORES = (*BY_HEAD, "gaussian", "knn")
 
 
 def make_score(name: str, model: "Classifier", seed: int = 0) -> Score:
@@ -118,6 +123,8 @@ def make_score(name: str, model: "Classifier", seed: int = 0) -> Score:
         case "likelihood":
             return own_likelihood(model)
         case "gaussian":
+            from lgm.detection.likelihood_filter import LikelihoodFilter  # scikit-learn takes a second
+
             return LikelihoodFilter(random_state=seed)
         case "log-odds":
             return own_log_odds(model)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lgm.data.image_files import ImageFileError, fit_to, read_image
+from lgm.data.image_files import ImageFileError, fit_to, read_content, read_image
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 128, 0), (0, 0, 255)
 
@@ -139,7 +139,7 @@ def test_files_that_are_none(tmp_path: Path):
     empty.touch()
     for path, said in ((pipe, "not a regular file"), (loop, "link"), (nothing, "a link to nothing"), (empty, "empty")):
         with pytest.raises(ImageFileError, match=said):
-            read_image(path)
+            read_content(path)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
