@@ -34,7 +34,8 @@ def to_nested(config: TrainConfig) -> dict[str, Any]:
     layout: dict[str, Any] | None = None
     for phase in config.phases:
         values = asdict(phase) | {"dataset": config.dataset, "split": "train", "limit": None, "warm_start": layout}
-        layout = {name: value for name, value in values.items() if name != "init"}
+        values["model"].pop("image_shape")
+        layout = {name: value for name, value in values.items() if name not in ("init", "weights_sha256")}
     return encode(layout)
 
 
@@ -59,5 +60,5 @@ def _phase(values: dict[str, Any]) -> Phase:
 
 
 def _model(values: dict[str, Any]) -> ModelConfig:
-    given: dict[str, Any] = {**values, "center_order": tuple(values.get("center_order", ()))}  # JSON has lists only
-    return ModelConfig(**given)
+    lists: dict[str, Any] = {name: tuple(values.get(name, ())) for name in ("center_order", "image_shape")}
+    return ModelConfig(**{**values, **lists})  # JSON has lists only

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lgm.config import TrainConfig
 from lgm.data.base import DataError, Split, per_class
-from lgm.data.registry import DATASETS, load_split, validation_split
+from lgm.data.registry import held_out_of, load_split, validation_split
 from lgm.models.card import Card, CheckpointError
 from lgm.models.checkpoint import save_measured
 from lgm.models.registry import check_name
@@ -122,7 +122,7 @@ def _what_is_kept(state: Path) -> str | None:
 
 
 def _splits_at_hand(dataset: str) -> Iterator[Split]:
-    yield load_split(DATASETS[dataset].held_out, dataset)
+    yield load_split(held_out_of(dataset), dataset)
     for name in ("train", "test"):
         try:
             yield load_split(name, dataset)
