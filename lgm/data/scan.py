@@ -4,6 +4,7 @@ import csv
 import hashlib
 import os
 import stat
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,18 @@ _LITTER = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 _AHEAD = 256  # files that are read before the first of them is asked for: memory stays bounded
 
 
-@dataclass(frozen=True)
+# Names of a folder, or of a cell, that say what an image is for, and the split that each means.
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    **dict.fromkeys(("val", "valid", "validation", "dev", "held-out", "heldout", "held_out", "holdout"), "held-out"),
+}
+_IN_NO_CLASS = "in no class: it lies beside the classes' folders"
+
+
+@dataclass(frozen=True, slots=True)
 class ImageFile:
     """One image of a dataset.
 
@@ -32,6 +44,7 @@ class ImageFile:
         width: Pixels, once turned as EXIF says.
         height: Likewise.
         grey: Whether it has no colour.
+        split: "train", "test" or "held-out", where the folder or list says so; else "".
     """
 
     path: str
@@ -40,6 +53,7 @@ class ImageFile:
     width: int
     height: int
     grey: bool
+    split: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,10 +84,20 @@ class Scan:
         return [tuple(files) for files in same.values() if len({file.label for file in files}) > 1]
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A file that may be an image: where, of which class, of which split."""
+
+    path: str
+    label: str
+    split: str = ""
+
+
 def scan_folder(root: Path, on_image: OnImage | None = None) -> Scan:
     """The images of a folder with a sub-folder a class, as `torchvision.datasets.ImageFolder` has it, at any depth.
 
-    Links are followed, each folder once. Hidden files are passed over.
+    Where all sub-folders are called as splits are (`SPLITS`) and hold folders themselves, those are the classes, and
+    each image keeps the split that it lies in. Links are followed, each folder once. Hidden files are passed over.
 
     Raises:
         DataError: it is no folder, cannot be listed, or holds no image in any sub-folder.
@@ -81,24 +105,28 @@ def scan_folder(root: Path, on_image: OnImage | None = None) -> Scan:
     """
     if not root.is_dir():
         raise DataError(f"{root}: expected a folder with one sub-folder a class, which this is not")
-    files: list[tuple[str, str]] = []
+    files: list[_Found] = []
     skipped: list[Skipped] = []
+    above = 1 if _is_split(root) else 0  # folders between the root and the classes
     for path in _walk(root, root, {_identity(root)}, skipped):
         relative = path.relative_to(root)
-        if len(relative.parts) == 1:
-            skipped.append(Skipped(relative.as_posix(), "in no class: it lies beside the classes' folders"))
+        if len(relative.parts) <= above + 1:
+            skipped.append(Skipped(relative.as_posix(), _IN_NO_CLASS))
         else:
-            files.append((relative.as_posix(), relative.parts[0]))
+            split = SPLITS[relative.parts[0].lower()] if above else ""
+            files.append(_Found(relative.as_posix(), sys.intern(relative.parts[above]), split))
     return _read(root, files, skipped, on_image)
 
 
 def scan_list(table: Path, on_image: OnImage | None = None) -> Scan:
-    """The images of a CSV file with the columns ``path``, relative to where it lies, and ``label``.
+    """The images of a CSV file with the columns ``path``, relative to where it lies, ``label``, and at will ``split``.
 
     Raises:
-        DataError: it cannot be read, or lacks a column.
+        DataError: it cannot be read, lacks a column, or names a split that is none of `SPLITS`.
         InterruptedError: ``on_image`` said False.
     """
+    files: list[_Found] = []
+    skipped: list[Skipped] = []
     try:
         with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             rows = csv.DictReader(file)
@@ -108,14 +136,39 @@ def scan_list(table: Path, on_image: OnImage | None = None) -> Scan:
                     f"{table}: expected the columns path and label in its first line, found "
                     f"{', '.join(rows.fieldnames or ()) or 'nothing'}"
                 )
-            files = [(row["path"] or "", (row["label"] or "").strip()) for row in rows]
+            for row in rows:
+                path, label, split = (row.get(name) or "" for name in ("path", "label", "split"))
+                if not label.strip():
+                    skipped.append(Skipped(path, "has no label"))
+                else:
+                    files.append(_Found(path, sys.intern(label.strip()), _split_named(table, path, split)))
     except (OSError, csv.Error) as error:
         raise DataError(f"{table}: cannot be read ({reason(error)})") from error
-    skipped = [Skipped(path, "has no label") for path, label in files if not label]
-    return _read(table.parent, [pair for pair in files if pair[1]], skipped, on_image)
+    return _read(table.parent, files, skipped, on_image)
 
 
-def _read(root: Path, files: list[tuple[str, str]], skipped: list[Skipped], on_image: OnImage | None) -> Scan:
+def _is_split(root: Path) -> bool:
+    """Whether the sub-folders are splits that hold the classes, and not classes."""
+    folders = _sub_folders(root)
+    return bool(folders) and all(folder.name.lower() in SPLITS and _sub_folders(folder) for folder in folders)
+
+
+def _sub_folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [folder / entry.name for entry in entries if entry.is_dir() and not _is_litter(entry.name)]
+    except OSError:  # `_walk` says why
+        return []
+
+
+def _split_named(table: Path, path: str, cell: str) -> str:
+    name = cell.strip().lower()
+    if name and name not in SPLITS:
+        raise DataError(f"{table}: {path}: split: expected train, test, held-out or nothing, got {cell!r:.60}")
+    return SPLITS[name] if name else ""
+
+
+def _read(root: Path, files: list[_Found], skipped: list[Skipped], on_image: OnImage | None) -> Scan:
     images: list[ImageFile] = []
     for done, found in enumerate(_side_by_side(root, files), 1):
         (images if isinstance(found, ImageFile) else skipped).append(found)  # type: ignore[arg-type]
@@ -127,21 +180,27 @@ def _read(root: Path, files: list[tuple[str, str]], skipped: list[Skipped], on_i
     return Scan(tuple(sorted(images, key=by_path)), tuple(sorted(skipped, key=by_path)))
 
 
-def _side_by_side(root: Path, files: list[tuple[str, str]]) -> Iterator[ImageFile | Skipped]:
+def _side_by_side(root: Path, files: list[_Found]) -> Iterator[ImageFile | Skipped]:
     """Decoding leaves Python to other threads, so as many files are read at a time as there are cores."""
     with ThreadPoolExecutor(usable_cores()) as pool:
         for first in range(0, len(files), _AHEAD):
-            yield from pool.map(lambda file: look_at(root, *file), files[first : first + _AHEAD])
+            chunk = files[first : first + _AHEAD]
+            yield from pool.map(lambda file: look_at(root, file.path, file.label, file.split), chunk)
 
 
-def look_at(root: Path, path: str, label: str) -> ImageFile | Skipped:
+def look_at(root: Path, path: str, label: str, split: str = "") -> ImageFile | Skipped:
     """Read one image."""
     try:
         content = read_content(root / path)
         image = read_image(content)
-        return ImageFile(path, label, hashlib.sha256(content).hexdigest(), *image.size, grey=image.mode == "L")
     except ImageFileError as error:
         return Skipped(path, str(error))
+    digest = hashlib.sha256(content).hexdigest()
+    return ImageFile(path, label, digest, *image.size, grey=image.mode == "L", split=split)
+
+
+def _is_litter(name: str) -> bool:
+    return name.startswith(".") or name in _LITTER
 
 
 def _walk(folder: Path, root: Path, seen: set[tuple[int, int]], skipped: list[Skipped]) -> Iterator[Path]:
@@ -152,7 +211,7 @@ def _walk(folder: Path, root: Path, seen: set[tuple[int, int]], skipped: list[Sk
         return
     for entry in entries:
         path = folder / entry.name
-        if entry.name.startswith(".") or entry.name in _LITTER:
+        if _is_litter(entry.name):
             continue
         try:
             is_folder = stat.S_ISDIR(path.stat().st_mode)

@@ -1,11 +1,10 @@
 """Datasets of the user's own, registered by name: what was found where. Images stay where they are."""
 
-import csv
-import io
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -17,11 +16,13 @@ from lgm.utils.files import reason
 from lgm.utils.json import to_json
 from lgm.utils.outputs import together
 from lgm.utils.paths import home
+from lgm.utils.tables import Record, read_records, write_records
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _SMALL = 64  # pixels a side: up to here images keep their size, as those of MNIST and CIFAR-10
 _PHOTO = 224  # what networks pre-trained on ImageNet take
 LEAST_CLASSES = 2
+FORMAT = 2  # 1 had no splits; it is read still
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Registration:
         shape: (C, H, W) that images are scaled to.
         images: How many there are.
         added: The day, as ISO 8601 has it.
+        splits: Those that its images are given in, of "train", "held-out" and "test"; none: they are drawn by seed.
         format: Of this file.
     """
 
@@ -46,7 +48,8 @@ class Registration:
     shape: tuple[int, int, int]
     images: int
     added: str
-    format: int = 1
+    splits: tuple[str, ...] = ()
+    format: int = FORMAT
 
     @property
     def root(self) -> Path:
@@ -80,12 +83,11 @@ def register(
         raise DataError(f"{source}: expected images of at least {LEAST_CLASSES} classes, found those of {classes[0]!r}")
     channels = 1 if all(image.grey for image in found.images) else 3
     side = size or _usual_side(found)
-    made = Registration(
-        name, str(source), kind, classes, (channels, side, side), len(found.images), date.today().isoformat()
-    )
+    shape, count, today = (channels, side, side), len(found.images), date.today().isoformat()
+    made = Registration(name, str(source), kind, classes, shape, count, today, _splits(found))
     with together(_folder(name) / "about.json") as place:
-        _write_table(place / "images.csv", ImageFile, found.images)
-        _write_table(place / "skipped.csv", Skipped, found.skipped)
+        write_records(place / "images.csv", ImageFile, found.images)
+        write_records(place / "skipped.csv", Skipped, found.skipped)
         (place / "about.json").write_text(to_json(made, indent=1), encoding="utf-8")
     return made, found
 
@@ -115,7 +117,10 @@ def read_registration(name: str) -> Registration:
     """
     path = _folder(name) / "about.json"
     try:
-        return decode(Registration, json.loads(path.read_text(encoding="utf-8")))
+        found = decode(Registration, json.loads(path.read_text(encoding="utf-8")))
+        if not 1 <= found.format <= FORMAT:
+            raise ValueError(f"format {found.format}, where {FORMAT} is the newest known")
+        return found
     except FileNotFoundError as error:
         known = ", ".join(registered()) or "none yet"
         raise DataError(f"data: no dataset {name!r} is registered ({known}); see `lgm data add`") from error
@@ -129,31 +134,19 @@ def read_images(name: str) -> tuple[ImageFile, ...]:
     Raises:
         DataError: there is none of this name, or its table is damaged.
     """
-    path = _folder(name) / "images.csv"
-    try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            return tuple(
-                ImageFile(
-                    row["path"],
-                    row["label"],
-                    row["sha256"],
-                    int(row["width"]),
-                    int(row["height"]),
-                    row["grey"] == "True",
-                )
-                for row in csv.DictReader(file)
-            )
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: cannot be read ({reason(error)}); add the dataset anew") from error
+    return tuple(_read_table(name, "images.csv", ImageFile))
 
 
 def read_skipped(name: str) -> tuple[Skipped, ...]:
     """Files that are no images of a dataset, and why. Raises DataError as `read_images` does."""
-    path = _folder(name) / "skipped.csv"
+    return tuple(_read_table(name, "skipped.csv", Skipped))
+
+
+def _read_table(name: str, file: str, kind: type[Record]) -> Iterator[Record]:
+    path = _folder(name) / file
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            return tuple(Skipped(row["path"], row["reason"]) for row in csv.DictReader(file))
-    except (OSError, KeyError) as error:
+        yield from read_records(path, kind)
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({reason(error)}); add the dataset anew") from error
 
 
@@ -206,11 +199,7 @@ def _usual_side(found: Scan) -> int:
     return width if len(sizes) == 1 and width == height <= _SMALL else _PHOTO
 
 
-def _write_table(path: Path, kind: type, rows: tuple[ImageFile, ...] | tuple[Skipped, ...]) -> None:
-    """A CSV file with a column a field. Names that are no UTF-8 keep their bytes."""
-    text = io.StringIO(newline="")
-    names = [field.name for field in fields(kind)]
-    writer = csv.writer(text)
-    writer.writerow(names)
-    writer.writerows([getattr(row, name) for name in names] for row in rows)
-    path.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
+def _splits(found: Scan) -> tuple[str, ...]:
+    """Those that occur, in the order in which they are used."""
+    given = {image.split for image in found.images}
+    return tuple(split for split in ("train", "held-out", "test") if split in given)

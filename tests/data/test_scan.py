@@ -114,3 +114,48 @@ def test_a_list_without_its_columns_is_refused(tmp_path: Path):
     table.write_text("file;class\n1.png;ants\n")
     with pytest.raises(DataError, match="expected the columns path and label in its first line, found file;class"):
         scan_list(table)
+
+
+def splits(found: Scan) -> dict[str, tuple[str, str]]:
+    return {image.path: (image.split, image.label) for image in found.images}
+
+
+def test_splits_as_folders_hold_the_classes(tmp_path: Path):
+    for shade, name in enumerate(["train/ants/1.png", "train/bees/2.png", "Valid/ants/3.png", "test/bees/deep/4.png"]):
+        put(tmp_path / name, shade)
+    put(tmp_path / "train" / "beside.png")
+    put(tmp_path / "beside.png")
+    found = scan_folder(tmp_path)
+    assert splits(found) == {
+        "Valid/ants/3.png": ("held-out", "ants"),
+        "test/bees/deep/4.png": ("test", "bees"),
+        "train/ants/1.png": ("train", "ants"),
+        "train/bees/2.png": ("train", "bees"),
+    }
+    assert set(reasons(found)) == {"train/beside.png", "beside.png"}
+
+
+@pytest.mark.parametrize("names", [["train/1.png", "test/2.png"], ["train/a/1.png", "bus/a/2.png"]])
+def test_classes_that_are_called_like_splits_stay_classes(names: list[str], tmp_path: Path):
+    for shade, name in enumerate(names):
+        put(tmp_path / name, shade)
+    assert {(image.split, image.label) for image in scan_folder(tmp_path).images} == {
+        ("", name.split("/")[0]) for name in names
+    }
+
+
+def test_a_list_may_name_splits(folder: Path):
+    table = folder / "labels.csv"
+    table.write_text("label,path,split\nants,ants/1.png,Train\nbees,bees/3.png,\nbees,ants/deep/er/2.png,val\n")
+    assert splits(scan_list(table)) == {
+        "ants/1.png": ("train", "ants"),
+        "ants/deep/er/2.png": ("held-out", "bees"),
+        "bees/3.png": ("", "bees"),
+    }
+
+
+def test_a_split_that_nobody_knows_is_refused(folder: Path):
+    table = folder / "labels.csv"
+    table.write_text("label,path,split\nants,ants/1.png,fold-3\n")
+    with pytest.raises(DataError, match=r"ants/1.png: split: expected train, test, held-out or nothing, got 'fold-3'"):
+        scan_list(table)
