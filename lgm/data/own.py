@@ -107,7 +107,9 @@ def load_own(name: str, split: str, shape: tuple[int, int, int] | None = None) -
     found, files = read_registration(name), read_images(name)
     chosen = list(files) if split == ALL else split_files(found, files)[split]
     if not chosen:
-        raise DataError(f"{name}: no image in {split!r}, as no class has enough of them; add images, or folders {split}/CLASS")
+        raise DataError(
+            f"{name}: no image in {split!r}, as no class has enough of them; add images, or folders {split}/CLASS"
+        )
     numbers = {label: number for number, label in enumerate(found.classes)}
     shape = shape or found.shape
     _require_memory(name, len(chosen), shape)
@@ -118,7 +120,9 @@ def load_own(name: str, split: str, shape: tuple[int, int, int] | None = None) -
         try:
             images[position] = fit_to(read_image(read_content(path)), shape)
         except ImageFileError as error:
-            raise DataError(f"{path}: {error}; `lgm data check {name}` lists all, `lgm data add --force` leaves it out") from error
+            raise DataError(
+                f"{path}: {error}; `lgm data check {name}` lists all, `lgm data add --force` leaves it out"
+            ) from error
 
     with ThreadPoolExecutor(usable_cores()) as pool:  # decoding leaves Python to other threads
         for _ in pool.map(read, range(len(chosen))):

@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from lgm.data.base import DataError
+from lgm.data.base import RESERVED, DataError
 from lgm.data.scan import ImageFile, OnImage, Scan, Skipped, look_at, scan_folder, scan_list
 from lgm.utils.codec import DecodeError, decode
 from lgm.utils.files import reason
@@ -37,7 +37,8 @@ class Registration:
         shape: (C, H, W) that images are scaled to.
         images: How many there are.
         added: The day, as ISO 8601 has it.
-        splits: Those that its images are given in, of "train", "held-out" and "test"; none: they are drawn by seed.
+        splits: Those that its images are given in, of "train", "held-out" and "test"; the others are drawn.
+        seed: By which they are.
         format: Of this file.
     """
 
@@ -49,6 +50,7 @@ class Registration:
     images: int
     added: str
     splits: tuple[str, ...] = ()
+    seed: int = 1
     format: int = FORMAT
 
     @property
@@ -58,7 +60,13 @@ class Registration:
 
 
 def register(
-    name: str, source: Path, *, size: int | None = None, replace: bool = False, on_image: OnImage | None = None
+    name: str,
+    source: Path,
+    *,
+    size: int | None = None,
+    seed: int = 1,
+    replace: bool = False,
+    on_image: OnImage | None = None,
 ) -> tuple[Registration, Scan]:
     """Look at all images of a folder, or of a CSV file of paths and labels, and keep under a name what was found.
 
@@ -66,6 +74,7 @@ def register(
         name: Lower-case letters, digits, "-" and "_".
         source: See `lgm.data.scan`.
         size: Pixels a side that images are scaled to; None: their own if all are small and alike, else 224.
+        seed: Of the splits that are not given; see `lgm.data.own`.
         replace: Whether a dataset of that name may be registered anew.
         on_image: Called as (files looked at, files in all); returning False stops, and nothing is registered.
 
@@ -84,7 +93,7 @@ def register(
     channels = 1 if all(image.grey for image in found.images) else 3
     side = size or _usual_side(found)
     shape, count, today = (channels, side, side), len(found.images), date.today().isoformat()
-    made = Registration(name, str(source), kind, classes, shape, count, today, _splits(found))
+    made = Registration(name, str(source), kind, classes, shape, count, today, _splits(found), seed)
     with together(_folder(name) / "about.json") as place:
         write_records(place / "images.csv", ImageFile, found.images)
         write_records(place / "skipped.csv", Skipped, found.skipped)
@@ -94,12 +103,10 @@ def register(
 
 def check_name(name: str, *, replace: bool = False) -> None:
     """Raise DataError unless a dataset may be registered under this name."""
-    from lgm.data.registry import DATASETS
-
     if not _NAME.fullmatch(name):
         raise DataError(f"name: expected up to 64 of a-z, 0-9, - and _, beginning with a letter or digit, got {name!r}")
-    if name in DATASETS:
-        raise DataError(f"name: {name} comes with the program; choose another one")
+    if name in RESERVED:
+        raise DataError(f"name: {name} has a meaning already; choose another one")
     if not replace and name in registered():
         raise DataError(f"name: {name} is registered already; choose another one, or add --force to look at it anew")
 

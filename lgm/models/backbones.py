@@ -87,8 +87,8 @@ def resnet18(n_dim: int = 2, shape: Shape = (3, 32, 32)) -> nn.Sequential:
 
     network = of_imagenet(weights=None)
     network.conv1 = nn.Conv2d(shape[0], 64, kernel_size=3, padding=1, bias=False)
-    network.maxpool = nn.Identity()
-    network.fc = nn.Identity()
+    network.maxpool = nn.Identity()  # type: ignore[bad-assignment] the stem
+    network.fc = nn.Identity()  # type: ignore[bad-assignment] features, not logits
     return nn.Sequential(network, nn.Linear(512, n_dim))
 
 

@@ -12,7 +12,6 @@ from lgm.models.classifier import Classifier, device_of
 from lgm.models.heads import posterior
 from lgm.models.mixture import GaussianMixture
 
-
 _BATCH = 500  # images at a time, as large as CIFAR-10's; fewer of larger ones
 
 

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from lgm.config import Trained
 from lgm.data.base import Split
-from lgm.models.classifier import Classifier, device_of
 from lgm.models.checkpoint import embed_images
+from lgm.models.classifier import Classifier, device_of
 from lgm.models.scoring import batch_of
 
 

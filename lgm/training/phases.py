@@ -9,8 +9,8 @@ from lgm.config import Phase, TrainConfig
 from lgm.data.base import Split
 from lgm.models.classifier import Classifier, build_model, to_device
 from lgm.models.scoring import check_images
-from lgm.training.loop import FitResult, fit
 from lgm.training.frozen import FrozenFeatures, last_layer
+from lgm.training.loop import FitResult, fit
 from lgm.training.projection import start_from, start_pretrained
 from lgm.training.run import OnEpoch, OnStep
 from lgm.training.state import phase_path, read_progress

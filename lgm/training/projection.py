@@ -64,7 +64,7 @@ def start_pretrained(
     model.backbone[0].load_state_dict(extractor.state_dict())
     model.eval()
     seen = (frozen.of(train) if phase.layers == "projection" else trunk_features(model, train)).double().numpy()
-    means, plane = build_mixture(phase.model).means.double(), last_layer(model)
+    means, plane = build_mixture(phase.model).means.detach().double(), last_layer(model)
     scale = seen.var(0).mean() * len(seen)
     ridge = RidgeCV(alphas=scale * np.logspace(-4, 2, 7)).fit(seen, means[train.targets()].numpy())
     with torch.no_grad():
