@@ -1,4 +1,4 @@
-"""Feature extractors pre-trained on ImageNet: EfficientNet-Lite0 from a package, torchvision's from a local state dict."""
+"""Feature extractors pre-trained on ImageNet: EfficientNet-Lite0 from a package, torchvision's from a local file."""
 
 import re
 from collections.abc import Mapping
@@ -48,10 +48,10 @@ _BY_WIDTH = {
     888: "regnet_y_1_6gf",
     912: "regnet_x_1_6gf",
     1008: "regnet_x_3_2gf",
-    1024: "convnext_base densenet121 mobilenet_v3_small shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x1_5 swin_b "
-    "swin_v2_b vit_l_16 vit_l_32",
-    1280: "efficientnet_b0 efficientnet_b1 efficientnet_v2_s efficientnet_v2_m efficientnet_v2_l mnasnet0_5 mnasnet0_75 "
-    "mnasnet1_0 mnasnet1_3 mobilenet_v2 mobilenet_v3_large vit_h_14",
+    1024: "convnext_base densenet121 mobilenet_v3_small shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x1_5 "
+    "swin_b swin_v2_b vit_l_16 vit_l_32",
+    1280: "efficientnet_b0 efficientnet_b1 efficientnet_v2_s efficientnet_v2_m efficientnet_v2_l mnasnet0_5 "
+    "mnasnet0_75 mnasnet1_0 mnasnet1_3 mobilenet_v2 mobilenet_v3_large vit_h_14",
     1408: "efficientnet_b2",
     1512: "regnet_y_3_2gf",
     1536: "convnext_large efficientnet_b3",
@@ -59,8 +59,8 @@ _BY_WIDTH = {
     1792: "efficientnet_b4",
     1920: "densenet201 regnet_x_8gf",
     2016: "regnet_y_8gf",
-    2048: "efficientnet_b5 regnet_x_16gf resnet50 resnet101 resnet152 resnext50_32x4d resnext101_32x8d resnext101_64x4d "
-    "shufflenet_v2_x2_0 wide_resnet50_2 wide_resnet101_2",
+    2048: "efficientnet_b5 regnet_x_16gf resnet50 resnet101 resnet152 resnext50_32x4d resnext101_32x8d "
+    "resnext101_64x4d shufflenet_v2_x2_0 wide_resnet50_2 wide_resnet101_2",
     2208: "densenet161",
     2304: "efficientnet_b6",
     2520: "regnet_x_32gf",
@@ -149,8 +149,8 @@ def load_extractor(name: str, weights: Path | None = None) -> "nn.Module":
 def _known(name: str) -> Pretrained:
     if name not in PRETRAINED:
         raise ValueError(
-            f"network: expected {LITE0} or one of torchvision's, such as resnet50 or vgg19_bn, got {name!r}; all names: "
-            "lgm.models.pretrained.PRETRAINED"
+            f"network: expected {LITE0} or one of torchvision's, such as resnet50 or vgg19_bn, got {name!r}; all names "
+            "are in lgm.models.pretrained.PRETRAINED"
         )
     return PRETRAINED[name]
 
