@@ -36,7 +36,7 @@ def own_dataset(name: str) -> Dataset:
     found = read_registration(name)
     if len(found.classes) > _MOST_CLASSES:
         raise DataError(
-            f"{name}: expected at most {_MOST_CLASSES} classes, got {len(found.classes):,}; `lgm filter` takes any number"
+            f"{name}: expected at most {_MOST_CLASSES} classes, got {len(found.classes):,}; `lgm filter` takes more"
         )
     sizes = {split: len(files) for split, files in split_files(found, read_images(name)).items()}
     return Dataset(
@@ -137,7 +137,8 @@ def _require_memory(name: str, count: int, shape: tuple[int, int, int]) -> None:
     if needed > _MEMORY * free:
         raise DataError(
             f"{name}: {count:,} images of {shape[2]} x {shape[1]} pixels take {needed / 2**30:.1f} GiB, and "
-            f"{free / 2**30:.1f} GiB of memory are free; register it with a smaller --size. `lgm filter` reads any number"
+            f"{free / 2**30:.1f} GiB of memory are free; register it with a smaller --size (`lgm filter` takes any "
+            "number)"
         )
 
 

@@ -41,7 +41,9 @@ def test_the_presets_fit_their_dataset(name: str):
 @pytest.mark.parametrize("name", DATASETS)
 def test_unknown_split_lists_the_known_ones(name: str):
     listed = f"^data: expected one of {', '.join(DATASETS[name].splits)}, which"
-    with pytest.raises(DataError, match=f"{listed} {DATASETS[name].title} has, got 'validation'$"):
+    with pytest.raises(
+        DataError, match=f"{listed} {DATASETS[name].title} has, or a registered dataset, got 'validation'$"
+    ):
         load_split("validation", name)
 
 
@@ -52,7 +54,8 @@ def test_unknown_dataset_lists_the_known_ones():
 
 def test_a_split_of_another_dataset_is_unknown():
     with pytest.raises(
-        DataError, match=r"^data: expected one of train, test, held-out, which CIFAR-10 has, got 'bundled'$"
+        DataError,
+        match=r"^data: expected one of train, test, held-out, which CIFAR-10 has, or a registered dataset, got",
     ):
         load_split("bundled", "cifar10")
 
