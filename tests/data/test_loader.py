@@ -1,5 +1,7 @@
 """Batches of a dataset are its images in their order, whatever they come from and whoever reads them."""
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from lgm.data.image_files import fit_to
-from lgm.data.loader import batches
+from lgm.data.loader import batches, open_images
 from lgm.data.store import read_columns, read_images, register
 from lgm.utils.images import picture, png
 
@@ -28,7 +30,9 @@ def source(request: pytest.FixtureRequest, fresh_home: Path, tmp_path: Path) -> 
     return tmp_path / "x"
 
 
-def read(paths: list[str], root: Path, shape: tuple[int, int, int], workers: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def read(
+    paths: Sequence[str], root: Path, shape: tuple[int, int, int], workers: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     found = list(batches(root, paths, shape, 4, workers))
     return tuple(torch.cat(part).numpy() for part in zip(*found, strict=True))  # type: ignore[return-value]
 
@@ -48,8 +52,18 @@ def test_any_selection_reads(source: Path):
     made, found = register("mine", source)
     chosen = [7, 7, 20, 2, 3, 4, 1]
     _, every = read([image.path for image in found.images], made.root, (3, 8, 8))
-    _, some = read([found.images[at].path for at in chosen], made.root, (3, 8, 8))
+    _, some = read(read_columns("mine").paths[chosen].tolist(), made.root, (3, 8, 8))
     np.testing.assert_array_equal(some, every[chosen])
+
+
+def test_threads_read_side_by_side(source: Path):
+    made, found = register("mine", source)
+    images = open_images(made.root, [image.path for image in found.images], (3, 8, 8))
+    expected = [images[at][1] for at in range(23)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            for at, (position, pixels) in enumerate(pool.map(images.__getitem__, range(23))):
+                assert position == at and torch.equal(pixels, expected[at])
 
 
 def test_an_archive_that_ends_early_loses_its_last_rows(fresh_home: Path, tmp_path: Path):
