@@ -5,9 +5,9 @@ Bounds, choices and help of a field stand in its annotation, and nowhere else: s
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from lgm.utils.fields import Bounds, OneOf, check_fields, require
+from lgm.utils.fields import Bounds, check_fields, require
 
 Loss = Literal["lgm", "softmax"]
 Covariance = Literal["identity", "diagonal"]
@@ -15,12 +15,11 @@ Method = Literal["lm", "fbs"]
 Task = Literal["two", "all"]
 Density = Literal["own", "fitted"]
 Layers = Literal["head", "all"]
+Trained = Literal["head", "projection", "all"]  # the second: the last layer, which makes the features, and the head
 # How a phase of training begins: with random weights; with all weights of the phase before; or with its layers, except
-# for the last one, the projection to features, which is initialised anew (see `lgm.training.projection`).
-Init = Literal["fresh", "continue", "project"]
-Network = Literal["mnist-cnn", "tiny-cnn", "vgg19"]
-NETWORKS: tuple[Network, ...] = get_args(Network)
-DATASET_NAMES = ("mnist", "fashion-mnist", "cifar10")
+# for the last one, the projection to features, which is initialised anew (see `lgm.training.projection`); or with those
+# of a network that was trained on ImageNet, under a new projection.
+Init = Literal["fresh", "continue", "project", "pretrained"]
 METHODS: dict[str, str] = {"lm": "Levenberg–Marquardt", "fbs": "forward-backward splitting"}
 
 _MOST = 1e6  # of a weight: in float32, with its 24 bits, what it is weighed against is lost beside more
@@ -41,7 +40,9 @@ Seed = Annotated[int, Bounds("an integer in [0, 2**31)", ge=0, lt=2**31)]  # tha
 class ModelConfig:
     """What is needed to build a `Classifier` before its weights are known."""
 
-    network: Network = "mnist-cnn"
+    network: str = "mnist-cnn"  # see `lgm.models.backbones`
+    # (C, H, W) in pixels; (): those of MNIST or CIFAR-10, or what a pre-trained network takes.
+    image_shape: tuple[int, ...] = ()
     loss: Loss = "lgm"
     n_classes: Annotated[int, Bounds("at least {ge}", ge=2)] = 10
     n_dim: Count = 2  # the paper's plane
@@ -60,6 +61,8 @@ class ModelConfig:
         n = len(self.center_order)  # counted here and not up to n_classes, which a foreign card may put at a billion
         every_class = n in (0, self.n_classes) and sorted(self.center_order) == list(range(n))
         require(every_class, "center_order", f"each of 0..{self.n_classes - 1} once, or ()", self.center_order)
+        shape = self.image_shape
+        require(len(shape) in (0, 3) and all(size > 0 for size in shape), "image_shape", "(C, H, W), or ()", shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +71,8 @@ class Phase:
 
     init: Init = "fresh"
     model: ModelConfig = ModelConfig()
-    layers: Layers = "all"  # what learns; "head": from features of the images as they are, after another phase
+    layers: Trained = "all"  # what learns; all but "all": from images as they are, which the other layers see once
+    weights_sha256: str = ""  # of the file that a network trained elsewhere is read from; "": it comes with a package
     epochs: Annotated[Count, "passes over the data, after a warm start"] = 10
     batch_size: Count = 256
     optimizer: Literal["adamw", "sgd"] = "adamw"  # sgd: with Nesterov's momentum of 0.9
@@ -90,11 +94,11 @@ class Phase:
     def __post_init__(self) -> None:
         check_fields(self)
         require(self.small_epochs <= self.epochs, "small_epochs", "a number up to epochs", self.small_epochs)
-        if self.layers == "head":
+        if self.layers != "all":
             require(self.init != "fresh", "layers", "all without a warm start", self.layers)
             changed = self.shift or self.flip or self.small_epochs
             require(not changed, "layers", "all where images are moved, mirrored or made smaller", self.layers)
-        if self.init == "project":
+        if self.init in ("project", "pretrained"):
             # The projection is laid by the means, which span so many dimensions: further features would be 0 for ever.
             most = self.model.n_classes - 1
             fits = self.model.loss != "lgm" or self.model.n_dim <= most
@@ -102,7 +106,7 @@ class Phase:
 
     def check_follows(self, before: "Phase") -> None:
         """Raise ValueError unless this phase can start from the network of the one before."""
-        require(self.init != "fresh", "init", "continue or project after another phase", self.init)
+        require(self.init in _SAME, "init", "continue or project after another phase", self.init)
         for name in _SAME[self.init]:
             expected, got = getattr(before.model, name), getattr(self.model, name)
             require(expected == got, name, f"{expected!r} as in the phase before (init: {self.init})", got)
@@ -110,8 +114,8 @@ class Phase:
 
 # What must be as in the phase before. Where class means start has no effect once they are learnt.
 _SAME = {
-    "project": ("network",),
-    "continue": ("network", "loss", "n_classes", "n_dim", "center_radius", "center_order"),
+    "project": ("network", "image_shape"),
+    "continue": ("network", "image_shape", "loss", "n_classes", "n_dim", "center_radius", "center_order"),
 }
 
 
@@ -120,14 +124,15 @@ class TrainConfig:
     """A recipe: phases of training, one after another on the same images. The last one's network is the result."""
 
     phases: tuple[Phase, ...] = (Phase(),)
-    dataset: Annotated[str, OneOf(DATASET_NAMES)] = "mnist"
-    split: str = "train"  # which part of it: see `lgm.data.registry.DATASETS`
+    dataset: str = "mnist"  # see `lgm.data.registry`
+    split: str = "train"  # which part of it
     limit: Annotated[PerClass | None, "images per class"] = None  # for quick tries
 
     def __post_init__(self) -> None:
         check_fields(self)
         require(len(self.phases) > 0, "phases", "at least 1", self.phases)
-        require(self.phases[0].init == "fresh", "init", "fresh in the first phase", self.phases[0].init)
+        first = self.phases[0].init
+        require(first in ("fresh", "pretrained"), "init", "fresh or pretrained in the first phase", first)
         for before, phase in pairwise(self.phases):
             phase.check_follows(before)
 

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import streamlit as st
 
-from lgm.config import Loss, ModelConfig, Network, Phase, TrainConfig
+from lgm.config import Loss, ModelConfig, Phase, TrainConfig
 from ui import load, state, training_runs
 from ui.frame import guard, title
 from ui.network_tabs import add_network, official_files, show_networks
@@ -23,7 +23,7 @@ from ui.run_panel import (
 from ui.training_runs import Run, Unfinished
 from ui.words import WORDS
 
-EPOCHS: dict[Network, int] = {"tiny-cnn": 12, "mnist-cnn": 6, "vgg19": 3}  # that are usually enough
+EPOCHS = {"tiny-cnn": 12, "mnist-cnn": 6, "vgg19": 3}  # that are usually enough
 COVARIANCES = {"identity": "Identity, as in the paper", "diagonal": "Diagonal, learnt"}
 LEAD = "Press Train and watch ten classes find their places in the plane. Then go back through the epochs."
 ABOUT = """
@@ -68,7 +68,7 @@ def choose() -> None:
     loss = cast(Loss, pick("Loss", LOSSES, "train_loss"))
     dataset = load.dataset()
     networks: dict[str, str] = {name: NETWORKS[name] for name in training_runs.networks(dataset.name)}
-    network = cast(Network, pick("Network", networks, f"train_network_{dataset.name}"))
+    network = pick("Network", networks, f"train_network_{dataset.name}")
     gaussian = choose_gaussian(disabled=loss != "lgm")
     names = [name for name in ("bundled-train", "train") if name in dataset.splits]
     splits = [name for name in names if dataset.at_hand(name)]

@@ -41,5 +41,6 @@ def test_each_pin_is_within_its_range(wanted: dict[str, Requirement], file: str)
         assert wanted[name].extras == pin.extras, name
 
 
-def test_what_the_benchmark_needs_is_tested_with() -> None:
-    assert ranges(EXTRAS["bench"]).keys() <= ranges(EXTRAS["dev"]).keys()
+@pytest.mark.parametrize("extra", ["bench", "photos"])
+def test_what_an_extra_needs_is_tested_with(extra: str) -> None:
+    assert ranges(EXTRAS[extra]).keys() <= ranges(EXTRAS["dev"]).keys()

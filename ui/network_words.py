@@ -1,7 +1,7 @@
 """Networks and recipes in the words of the Train page."""
 
 from lgm.config import TrainConfig
-from lgm.data.registry import DATASETS
+from lgm.data.registry import find_dataset, held_out_of
 from lgm.stats.intervals import wilson_interval
 from ui import load, training_runs
 
@@ -11,7 +11,7 @@ NETWORKS = {"tiny-cnn": "Tiny", "mnist-cnn": "The paper's", "vgg19": "VGG19"}
 
 def data_text(split: str, dataset: str | None = None) -> str:
     """Training data in a few words; of the chosen dataset unless one is named."""
-    chosen = DATASETS[dataset] if dataset else load.dataset()
+    chosen = find_dataset(dataset) if dataset else load.dataset()
     if split == "bundled-train":
         return "4,000 bundled digits"
     return f"D_C: {chosen.train_size:,} official images" if split == "train" else f"{chosen.title}, {split}"
@@ -43,7 +43,7 @@ def accuracy_text(name: str) -> str:
 def held_out_accuracy(name: str) -> tuple[float, float, float]:
     """Share of the images that no run here trains on, and its 95 % interval."""
     dataset = load.card(name).config.dataset
-    seen = training_runs.held_out(load.features(name).splits[DATASETS[dataset].held_out], dataset)
+    seen = training_runs.held_out(load.features(name).splits[held_out_of(dataset)], dataset)
     hits = int((seen.predicted == seen.labels).sum())
     return hits / len(seen.labels), *wilson_interval(hits, len(seen.labels))
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from lgm.data.registry import DATASETS
+from lgm.data.registry import held_out_of
 from lgm.models.card import CheckpointError
 from lgm.models.features import read_gaussians
 from lgm.models.registry import locate
@@ -136,7 +136,7 @@ def show_model(name: str) -> None:
     card, features = load.card(name), load.features(name)
     dataset = card.config.dataset
     seen = projection(features)
-    split = training_runs.held_out(features.splits[DATASETS[dataset].held_out], dataset)
+    split = training_runs.held_out(features.splits[held_out_of(dataset)], dataset)
     means, sigmas = read_gaussians(locate(name))
     if not seen.exact:
         means, sigmas = None if means is None else seen(means), None  # orthonormal axes keep a round Gaussian round

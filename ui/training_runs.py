@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from lgm.config import Loss, Network, TrainConfig
+from lgm.config import Loss, TrainConfig
 from lgm.data.base import per_class
 from lgm.data.registry import load_split, validation_split
 from lgm.models.card import Card, CheckpointError
@@ -27,7 +27,7 @@ _STATE = ".resume.safetensors"
 _JOB = "train"  # keys of training jobs: this, the model's name, and a token of their own
 _start = threading.Lock()  # between looking whether a name is free and taking it
 
-_QUICKEST_FIRST: tuple[Network, ...] = ("tiny-cnn", "mnist-cnn", "vgg19")
+_QUICKEST_FIRST = ("tiny-cnn", "mnist-cnn", "vgg19")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +46,14 @@ class Epoch:
     sigmas: np.ndarray | None = None
 
 
-def networks(dataset: str) -> list[Network]:
+def networks(dataset: str) -> list[str]:
     """Those that there are recipes for, the quickest first."""
     found = {config.model.network for config in PRESETS.values() if config.dataset == dataset}
     return [network for network in _QUICKEST_FIRST if network in found]
 
 
 def recipe(
-    dataset: str, network: Network, loss: Loss, *, split: str, epochs: int, seed: int, **gaussian: Any
+    dataset: str, network: str, loss: Loss, *, split: str, epochs: int, seed: int, **gaussian: Any
 ) -> TrainConfig:
     """A recipe that trains well, with the user's choices; ``gaussian``: fields of `ModelConfig` that only LGM has."""
     base = next(c for c in PRESETS.values() if (c.dataset, c.model.loss, c.split) == (dataset, loss, "train"))

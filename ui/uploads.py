@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lgm.data.registry import DATASETS, load_split
+from lgm.data.registry import find_dataset, load_split
 from lgm.models.card import Card, CheckpointError, card_path
 from lgm.models.card_schema import is_number
 from lgm.models.registry import user_folder
@@ -56,7 +56,7 @@ def add_model(file_name: str, weights: bytes, card: bytes | None, name: str) -> 
 
 def _check_fits(card: Card, file_name: str) -> None:
     """Raise CheckpointError for a network that the pages cannot show."""
-    dataset, found = DATASETS[card.config.dataset], card.config.model
+    dataset, found = find_dataset(card.config.dataset), card.config.model
     if found.n_classes != len(dataset.classes):
         raise CheckpointError(
             f"{file_name}: expected the {len(dataset.classes)} classes of {dataset.title}, found {found.n_classes}"
@@ -83,7 +83,7 @@ def _measure(model: "Classifier", claims: Card, name: str, file_name: str, folde
         history=_records(claims.history),
         note=f"Uploaded: {file_name}. {claims.note}"[:_LONGEST_NOTE],
     )
-    dataset = DATASETS[claims.config.dataset]
+    dataset = find_dataset(claims.config.dataset)
     names = {dataset.held_out, *filter(dataset.at_hand, dataset.clean)}
     save_measured(model, card, [load_split(split, dataset.name) for split in names], folder)
     accuracy = card.accuracy[dataset.held_out]

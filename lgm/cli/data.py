@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from lgm.cli.options import add_command, add_value
 from lgm.cli.output import progress_bar
 from lgm.cli.tables import Answer
+from lgm.config import Seed
 from lgm.data.scan import Scan, Skipped
 from lgm.data.store import Registration, check, per_class, read_registration, register, registered
 from lgm.utils.fields import Bounds
@@ -31,6 +32,14 @@ def add_data_commands(commands: Any) -> None:
     adding.add_argument("name", help="what commands call it from then on: a-z, 0-9, - and _")
     adding.add_argument("source", type=Path, help=_SOURCES)
     add_value(adding, "size", _Size, None, "pixels a side that images are scaled to (default: as they are, or 224)")
+    add_value(
+        adding,
+        "seed",
+        Seed,
+        1,
+        "of the splits, where the folders name none: a fifth of each class is held out, a "
+        "fifth serves to fine-tune on, the rest to train on",
+    )
     adding.add_argument("--force", action="store_true", help="look anew at a dataset that is registered")
     add_command(actions, "list", _list, "Lists what is registered.", device=False, download=False)
     checking = add_command(
@@ -51,7 +60,9 @@ class Added:
 
 def _add(args: argparse.Namespace) -> Answer:
     with progress_bar("file") as on_image:
-        made, found = register(args.name, args.source, size=args.size, replace=args.force, on_image=on_image)
+        made, found = register(
+            args.name, args.source, size=args.size, seed=args.seed, replace=args.force, on_image=on_image
+        )
     duplicates = [tuple(image.path for image in files) for files in found.duplicates()]
     return Answer(Added(made, per_class(found), found.skipped, duplicates), lambda: _added_text(made, found))
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from lgm.cli.tables import Answer
 from lgm.data.base import Split
-from lgm.data.registry import DATASETS, default_split, load_split
+from lgm.data.own import OWN_SPLITS
+from lgm.data.registry import DATASETS, default_split, find_dataset, load_split
 from lgm.utils.fields import Field, field_of, fields_of
 
 
@@ -97,8 +98,8 @@ def add_data(
         f"{dataset.title}: " + "; ".join(f"{name}, {what}" for name, what in dataset.splits.items())
         for dataset in DATASETS.values()
     )
-    choices = list(dict.fromkeys(name for dataset in DATASETS.values() for name in dataset.splits))
-    parser.add_argument("--data", choices=choices, help=f"{which}. {named}. (default: {default})")
+    own = f"A dataset of your own: {', '.join(OWN_SPLITS)}; or its name, for all of it in the form of the model's"
+    parser.add_argument("--data", metavar="NAME", help=f"{which}. {named}. {own}. (default: {default})")
 
 
 def split_of(args: argparse.Namespace, dataset: str) -> Split:
@@ -110,7 +111,9 @@ def split_of(args: argparse.Namespace, dataset: str) -> Split:
 def download_if_asked(args: argparse.Namespace, dataset: str) -> None:
     """``--download``: fetch the official files, telling how far it is on standard error."""
     if args.download:
-        DATASETS[dataset].download(lambda done, total, name: print(f"download {done}/{total} {name}", file=sys.stderr))
+        find_dataset(dataset).download(
+            lambda done, total, name: print(f"download {done}/{total} {name}", file=sys.stderr)
+        )
 
 
 def add_cache(parser: argparse.ArgumentParser) -> None:

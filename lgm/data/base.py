@@ -19,6 +19,22 @@ if TYPE_CHECKING:
 
 
 OnFile = Callable[[int, int, str], None]  # (files done, files in all, file name)
+# Names that mean something to commands, of datasets and of splits: no dataset of the user's own has one of them.
+RESERVED = frozenset(
+    [
+        "mnist",
+        "fashion-mnist",
+        "cifar10",
+        "train",
+        "test",
+        "held-out",
+        "all",
+        "none",
+        "bundled",
+        "bundled-train",
+        "bundled-val",
+    ]
+)
 HELD_OUT = 500  # the first so many of each class of a training set are trained on by nobody
 
 
@@ -92,7 +108,7 @@ class Dataset:
     """What there is to know of a dataset before any of it is read.
 
     Attributes:
-        name: As in `lgm.config.DATASET_NAMES`.
+        name: In `lgm.data.registry`.
         title: As people write it.
         shape: (C, H, W) of an image.
         classes: Name of each class, by label.

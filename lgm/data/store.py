@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from lgm.data.arrays import scan_arrays
-from lgm.data.base import DataError
+from lgm.data.base import RESERVED, DataError
 from lgm.data.feature_files import SUFFIXES
 from lgm.data.feature_table import FeatureTable, read_table, scan_features
 from lgm.data.npz_rows import names
@@ -45,7 +45,8 @@ class Registration:
         shape: (C, H, W) that images are scaled to; (D, 1, 1) for D features.
         images: How many there are.
         added: The day, as ISO 8601 has it.
-        splits: Those that its images are given in, of "train", "held-out" and "test"; none: they are drawn by seed.
+        splits: Those that its images are given in, of "train", "held-out" and "test"; the others are drawn.
+        seed: By which they are.
         format: Of this file.
     """
 
@@ -57,6 +58,7 @@ class Registration:
     images: int
     added: str
     splits: tuple[str, ...] = ()
+    seed: int = 1
     format: int = FORMAT
 
     @property
@@ -66,7 +68,13 @@ class Registration:
 
 
 def register(
-    name: str, source: Path, *, size: int | None = None, replace: bool = False, on_image: OnImage | None = None
+    name: str,
+    source: Path,
+    *,
+    size: int | None = None,
+    seed: int = 1,
+    replace: bool = False,
+    on_image: OnImage | None = None,
 ) -> tuple[Registration, Scan]:
     """Look at all images, or rows of features, of a source, and keep under a name what was found.
 
@@ -75,6 +83,7 @@ def register(
         source: A folder or a CSV file (`lgm.data.scan`), an ``.npz`` of images (`lgm.data.arrays`), or features
             (`lgm.data.feature_files`).
         size: Pixels a side that images are scaled to; None: their own if all are small and alike, else 224.
+        seed: Of the splits that are not given; see `lgm.data.own`.
         replace: Whether a dataset of that name may be registered anew.
         on_image: Called as (files looked at, files in all); returning False stops, and nothing is registered.
 
@@ -93,7 +102,7 @@ def register(
     side = size or _usual_side(found)
     shape = (dims, 1, 1) if dims else (channels, side, side)
     count, today = len(found.images), date.today().isoformat()
-    made = Registration(name, str(source), kind, found.classes, shape, count, today, _splits(found))
+    made = Registration(name, str(source), kind, found.classes, shape, count, today, _splits(found), seed)
     with together(_folder(name) / "about.json") as place:
         write_records(place / "images.csv", ImageFile, found.images)
         write_records(place / "skipped.csv", Skipped, found.skipped)
@@ -103,12 +112,10 @@ def register(
 
 def check_name(name: str, *, replace: bool = False) -> None:
     """Raise DataError unless a dataset may be registered under this name."""
-    from lgm.data.registry import DATASETS
-
     if not _NAME.fullmatch(name):
         raise DataError(f"name: expected up to 64 of a-z, 0-9, - and _, beginning with a letter or digit, got {name!r}")
-    if name in DATASETS:
-        raise DataError(f"name: {name} comes with the program; choose another one")
+    if name in RESERVED:
+        raise DataError(f"name: {name} has a meaning already; choose another one")
     if not replace and name in registered():
         raise DataError(f"name: {name} is registered already; choose another one, or add --force to look at it anew")
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from lgm.data.base import DataError
 from lgm.data.loader import batches
-from lgm.data.registry import DATASETS
+from lgm.data.registry import held_out_of
 from lgm.data.store import read_images, read_registration
 from lgm.detection.scores import BY_HEAD, make_score
 from lgm.detection.thresholds import is_removed
@@ -133,7 +133,7 @@ def embed_dataset(
 
 def class_names(card: "Card", *datasets: str) -> tuple[str, ...]:
     """Names of the classes that a network was trained on, then those of registered datasets that it does not know."""
-    own = DATASETS[card.config.dataset].classes
+    own = card.class_names
     claimed = {name for dataset in datasets for name in read_registration(dataset).classes}
     return own + tuple(sorted(claimed - set(own)))
 
@@ -182,7 +182,7 @@ def held_out_of_training(source: str, card: "Card") -> Features:
         CheckpointError: its features are missing.
         DataError: that split is not among them.
     """
-    name = DATASETS[card.config.dataset].held_out
+    name = held_out_of(card.config.dataset)
     splits = read_features(source).splits
     if name not in splits:
         raise DataError(f"trusted: {source} has no features of {name}, its held-out images; name a dataset (--trusted)")

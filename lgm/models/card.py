@@ -9,6 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from lgm.config import TrainConfig
+from lgm.data.registry import DATASETS
 from lgm.models.card_schema import FORMAT, check_card, newer_format
 from lgm.models.recipe_json import recipe_from_dict, recipe_to_dict
 from lgm.utils.files import first_bytes, reason, unreadable
@@ -39,6 +40,7 @@ class Card:
         history: One record per epoch.
         versions: Of the libraries that made it.
         note: Anything a reader must know, such as a foreign origin.
+        classes: Their names by label, for a dataset of the user's own; () where the program knows them.
     """
 
     name: str
@@ -52,6 +54,12 @@ class Card:
     history: list[dict[str, Any]] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     note: str = ""
+    classes: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """By label."""
+        return self.classes or DATASETS[self.config.dataset].classes
 
     @property
     def feature_scale(self) -> np.ndarray:
@@ -142,7 +150,13 @@ def card_of(weights: Path) -> Card:
         check_card(values)
         name = path.stem  # a renamed model is found by its new name
         values.pop("format", None)
-        given: dict[str, Any] = {**values, "name": name, "config": recipe_from_dict(values["config"])}
+        classes = tuple(values.get("classes", ()))
+        given: dict[str, Any] = {
+            **values,
+            "name": name,
+            "config": recipe_from_dict(values["config"]),
+            "classes": classes,
+        }
         card = Card(**given)
         _check_range(card)
         return card

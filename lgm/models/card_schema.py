@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-FORMAT = 2  # of a card; goes up when an older version could not read it, or would misread it; lower ones still read
+FORMAT = 3  # of a card; goes up when an older version could not read it, or would misread it; lower ones still read
 
 
 def is_number(value: Any) -> bool:
@@ -26,6 +26,10 @@ def _are_numbers(value: Any) -> bool:
 
 def _are_records(value: Any) -> bool:
     return isinstance(value, list) and all(map(is_record, value))
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value) and len(set(value)) == len(value)
 
 
 def is_record(value: Any) -> bool:
@@ -52,6 +56,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "history": (_are_records, "a list of records with epoch and loss"),
     "versions": (_is_text_by_name, "a version by name of package"),
     "note": _TEXT,
+    "classes": (_are_names, "a list of different names"),
 }
 _REQUIRED = ("name", "config", "weights_sha256")
 

@@ -2,27 +2,35 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from lgm.config import ModelConfig
 from lgm.data.pixels import Shape
-from lgm.models.backbones import BACKBONES
+from lgm.models.backbones import find_backbone, shape_of
 from lgm.models.heads import Head, build_head
 
 
 class Normalise(nn.Module):
-    """(x - mean) / std. Constants, not weights: 0.5 and 0.5 as in the paper's code."""
+    """(x - mean) / std of each channel. Constants, not weights: 0.5 and 0.5 of all as in the paper's code."""
 
-    def __init__(self, mean: float = 0.5, std: float = 0.5) -> None:
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.5,)) -> None:
         super().__init__()
-        self.mean = mean
-        self.std = std
+        self.register_buffer("mean", _per_channel(mean), persistent=False)
+        self.register_buffer("std", _per_channel(std), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape in, the same shape out."""
         return (x - self.mean) / self.std
+
+
+def _per_channel(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values[0]) if len(values) == 1 else torch.tensor(values)[:, None, None]
 
 
 class Classifier(nn.Module):
@@ -30,10 +38,13 @@ class Classifier(nn.Module):
 
     feature_scale: Tensor
 
-    def __init__(self, backbone: nn.Module, head: Head, image_shape: Shape = (1, 28, 28)) -> None:
+    def __init__(
+        self, backbone: nn.Module, head: Head, image_shape: Shape = (1, 28, 28), normalise: Normalise | None = None
+    ) -> None:
+        """``backbone``: any module, (N, *image_shape) -> (N, D), which sees what ``normalise`` makes of the pixels."""
         super().__init__()
         self.image_shape = image_shape
-        self.normalise = Normalise()
+        self.normalise = normalise or Normalise()
         self.backbone = backbone
         self.head = head
         # s of the objective: set from the card on loading. Not a weight, so it is not saved with them.
@@ -52,8 +63,9 @@ def build_model(config: ModelConfig, seed: int = 0) -> Classifier:
     """A freshly initialised network; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone, image_shape = BACKBONES[config.network]
-        return Classifier(backbone(config.n_dim), build_head(config), image_shape)
+        found, shape = find_backbone(config.network), shape_of(config)
+        normalise = Normalise(found.mean, found.std)
+        return Classifier(found.make(config.n_dim, shape), build_head(config), shape, normalise)
 
 
 _PRECISIONS = {"": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16}

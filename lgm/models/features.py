@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
-from lgm.data.registry import DATASETS
+from lgm.data.registry import held_out_of
 from lgm.models.card import Card, CheckpointError, card_path, tensor_shapes
 from lgm.models.registry import locate
 from lgm.utils.files import reason
@@ -100,7 +100,7 @@ def check_features(path: Path, card: Card | None = None) -> None:
         wrong += [f"{split}.{key}" for key, shape in expected.items() if not n or shapes.get(f"{split}.{key}") != shape]
     if card is not None:
         wrong += ["means"] if (n_classes, n_dim) != (card.config.model.n_classes, card.config.model.n_dim) else []
-        held_out = DATASETS[card.config.dataset].held_out
+        held_out = held_out_of(card.config.dataset)
         wrong += [] if held_out in splits else [f"{held_out}.z"]
     if wrong or not splits:
         raise CheckpointError(

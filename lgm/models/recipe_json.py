@@ -6,6 +6,7 @@ from typing import Any
 from lgm.config import ModelConfig, Phase, TrainConfig
 from lgm.utils.codec import encode
 
+_LATER = ("init", "weights_sha256", "image_shape")  # what format 1 has no field for
 _OF_RECIPE = ("dataset", "split", "limit")
 
 
@@ -33,8 +34,9 @@ def to_nested(config: TrainConfig) -> dict[str, Any]:
     """
     layout: dict[str, Any] | None = None
     for phase in config.phases:
-        values = asdict(phase) | {"dataset": config.dataset, "split": "train", "limit": None, "warm_start": layout}
-        layout = {name: value for name, value in values.items() if name != "init"}
+        model = {name: value for name, value in asdict(phase.model).items() if name not in _LATER}
+        values = asdict(phase) | {"model": model, "dataset": config.dataset, "split": "train", "limit": None}
+        layout = {name: value for name, value in values.items() if name not in _LATER} | {"warm_start": layout}
     return encode(layout)
 
 
@@ -59,5 +61,5 @@ def _phase(values: dict[str, Any]) -> Phase:
 
 
 def _model(values: dict[str, Any]) -> ModelConfig:
-    given: dict[str, Any] = {**values, "center_order": tuple(values.get("center_order", ()))}  # JSON has lists only
-    return ModelConfig(**given)
+    lists: dict[str, Any] = {name: tuple(values.get(name, ())) for name in ("center_order", "image_shape")}
+    return ModelConfig(**{**values, **lists})  # JSON has lists only

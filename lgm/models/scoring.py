@@ -1,5 +1,6 @@
 """Features and log-likelihoods of images, in batches: the one way from pixels to scores."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +11,13 @@ from lgm.data.pixels import Shape, check_shape, pixel_scale, to_labels, to_pixel
 from lgm.models.classifier import Classifier, device_of
 from lgm.models.heads import posterior
 from lgm.models.mixture import GaussianMixture
+
+_BATCH = 500  # images at a time, as large as CIFAR-10's; fewer of larger ones
+
+
+def batch_of(shape: Shape) -> int:
+    """How many images of this shape go through a network together: beyond it only memory grows."""
+    return max(1, min(_BATCH, _BATCH * 3 * 32 * 32 // math.prod(shape)))
 
 
 def check_images(images: Tensor | np.ndarray, shape: Shape) -> Tensor:
@@ -31,13 +39,13 @@ def check_images(images: Tensor | np.ndarray, shape: Shape) -> Tensor:
 
 
 @torch.inference_mode()
-def embed(model: Classifier, images: Tensor | np.ndarray, batch_size: int = 500) -> Tensor:
+def embed(model: Classifier, images: Tensor | np.ndarray, batch_size: int | None = None) -> Tensor:
     """Features of any number of images, in float32.
 
     Args:
         model: In eval mode, as batch norm must be: else an image's features depend on its batch, and change the model.
         images: (N, C, H, W) pixels in [0, 1], of the model's ``image_shape``; bytes 0..255 are divided by 255.
-        batch_size: Images at a time; bounds the memory, does not change the result beyond rounding.
+        batch_size: Images at a time (default: `batch_of` their shape); does not change the result beyond rounding.
 
     Returns:
         (N, D) float32 on the CPU.
@@ -51,7 +59,7 @@ def embed(model: Classifier, images: Tensor | np.ndarray, batch_size: int = 500)
     device = device_of(model)
     parts = [
         model.embed(part.to(device, memory_format=torch.channels_last)).float().cpu()
-        for part in images.split(batch_size)
+        for part in images.split(batch_size or batch_of(model.image_shape))
     ]
     return torch.cat(parts) if parts else torch.empty(0, len(model.feature_scale))
 

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from lgm.attacks.result import Poisons
 from lgm.config import DefenseConfig
 from lgm.data.base import Dataset, Split
-from lgm.data.registry import DATASETS
+from lgm.data.registry import find_dataset
 from lgm.defense.example import Attack, stage
 from lgm.defense.report import ARMS, DefenseReport
 from lgm.detection.metrics import DetectionReport, detection_report, roc
@@ -68,7 +68,7 @@ class ReportNetwork:
         model, card = load_checkpoint(name)
         features = read_features(name)
         clean = features.splits.get(split.name) or embed_split(model, split)
-        return ReportNetwork(name, features, clean, poisons_or_none(name), DATASETS[card.config.dataset])
+        return ReportNetwork(name, features, clean, poisons_or_none(name), find_dataset(card.config.dataset))
 
     @property
     def side(self) -> Findings:
@@ -176,7 +176,7 @@ def _cifar() -> ReportNetwork | None:
         return None
     features = read_features(_CIFAR)
     clean = features.splits[str(poisons.manifest["split"])]
-    return ReportNetwork(_CIFAR, features, clean, poisons, DATASETS[read_card(_CIFAR).config.dataset])
+    return ReportNetwork(_CIFAR, features, clean, poisons, find_dataset(read_card(_CIFAR).config.dataset))
 
 
 def _made(network: ReportNetwork) -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lgm.config import Layers
+from lgm.config import Trained
 from lgm.models.classifier import Classifier, device_of
+from lgm.training.frozen import last_layer
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -21,20 +22,26 @@ _SHARED_OUT = ("DEEPSPEED", "FSDP", "MEGATRON_LM")  # each process holds a part 
 class Objective(nn.Module):
     """A batch's loss as one module, for Accelerate to wrap: the network in its precision, the head in float32."""
 
-    def __init__(self, model: Classifier, layers: Layers) -> None:
+    def __init__(self, model: Classifier, layers: Trained) -> None:
         super().__init__()
         self.model = model
         self.layers = layers
 
     def forward(self, x: Tensor, y: Tensor, ramp: float) -> tuple[Tensor, Tensor]:
-        """Scalar loss, and the features it comes from, (N, D) float32 without gradient: x, if the head alone learns."""
-        z = x if self.layers == "head" else self.model.embed(x).float()
+        """Scalar loss, and the features it comes from, (N, D) float32 without gradient.
+
+        ``x`` is images if all layers learn, else what those that do not make of them (see `FrozenFeatures`).
+        """
+        z = x if self.layers == "head" else self._layers(x).float()
         with torch.autocast(x.device.type, enabled=False):
             return self.model.head.loss(z, y, ramp), z.detach()
 
+    def _layers(self, x: Tensor) -> Tensor:
+        return last_layer(self.model)(x) if self.layers == "projection" else self.model.embed(x)
+
 
 def prepare(
-    model: Classifier, layers: Layers, optimizer: torch.optim.Optimizer, precision: torch.dtype
+    model: Classifier, layers: Trained, optimizer: torch.optim.Optimizer, precision: torch.dtype
 ) -> tuple["Accelerator", nn.Module, torch.optim.Optimizer]:
     """What a step needs: accelerator, `Objective` and optimiser. The model stays where it lies.
 

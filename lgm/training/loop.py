@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lgm.config import Network, TrainConfig
+from lgm.config import TrainConfig
 from lgm.data.base import Split
 from lgm.models.classifier import Classifier
+from lgm.training.frozen import FrozenFeatures
 from lgm.training.run import OnEpoch, OnStep, Run, raise_if_collapsed, raise_if_guessing
 from lgm.utils.threads import one_thread_if
 
-ONE_THREAD: tuple[Network, ...] = ("tiny-cnn",)  # a step is a millisecond; of the others, a second
+ONE_THREAD = ("tiny-cnn",)  # a step is a millisecond; of the others, a second
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ def fit(
     config: TrainConfig,
     phase: int = 0,
     *,
+    frozen: FrozenFeatures | None = None,
     validation: Split | None = None,
     state_path: Path | None = None,
     resume: bool = False,
@@ -49,6 +51,7 @@ def fit(
         train: Labelled images.
         config: The recipe. The same config, data, machine and thread count give the same weights.
         phase: Which of its phases, from 0; the model is what those before it have made. Steps are counted over all.
+        frozen: What layers that do not learn have made of images already.
         validation: Measured after each epoch.
         state_path: Where to keep the state after each epoch; None keeps none.
         resume: Go on from ``state_path`` if it exists.
@@ -61,7 +64,7 @@ def fit(
         TrainingError: the loss is not finite, the features collapse, or the result is no better than guessing.
         CheckpointError: the state to resume from is damaged or belongs to another run.
     """
-    run = Run(model, train, config, phase, earlier)
+    run = Run(model, train, config, phase, earlier, frozen)
     if state_path is not None:
         if run.team.decide(resume and state_path.exists()):
             run.load_state(state_path)

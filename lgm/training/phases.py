@@ -9,8 +9,9 @@ from lgm.config import Phase, TrainConfig
 from lgm.data.base import Split
 from lgm.models.classifier import Classifier, build_model, to_device
 from lgm.models.scoring import check_images
+from lgm.training.frozen import FrozenFeatures, last_layer
 from lgm.training.loop import FitResult, fit
-from lgm.training.projection import last_layer, start_from
+from lgm.training.projection import start_from, start_pretrained
 from lgm.training.run import OnEpoch, OnStep
 from lgm.training.state import phase_path, read_progress
 from lgm.utils.distributed import Team
@@ -30,11 +31,13 @@ def fit_phases(
     on_step: OnStep | None,
     on_epoch: OnEpoch | None,
     should_stop: Callable[[], bool] | None,
+    weights: Path | None = None,
 ) -> tuple[Classifier, FitResult]:
     """Train through all phases, from the last one whose state is on disk: it holds what came before.
 
     The arguments are those of `fit`; ``state`` is where the last phase keeps its own, and the others keep theirs beside
-    it (see `phase_path`). Without ``resume`` what lies at ``state`` is another run's, and is replaced.
+    it (see `phase_path`). Without ``resume`` what lies at ``state`` is another run's, and is replaced. ``weights`` are
+    those of a pre-trained first phase that come with no package.
 
     Returns:
         The last network that was trained, and whether all were.
@@ -53,8 +56,11 @@ def fit_phases(
         team.only_first(lambda: state.unlink(missing_ok=True))
     result = FitResult([], completed=True)
     for number, model in enumerate(models, first):
+        phase, frozen = config.phases[number], FrozenFeatures(model, config.phases[number].layers)
         if number > first:
-            start_from(model, models[number - first - 1], config.phases[number], train)
+            start_from(model, models[number - first - 1], phase, train)
+        elif phase.init == "pretrained" and number not in found:
+            start_pretrained(model, phase, train, frozen, weights)
         warm = number < last
         with _shared(paths[number], team) if warm else nullcontext(False) as kept:
             result = fit(
@@ -62,6 +68,7 @@ def fit_phases(
                 train,
                 config,
                 number,
+                frozen=frozen,
                 validation=validation,
                 state_path=paths[number],
                 resume=True,
@@ -82,7 +89,7 @@ def _networks(phases: Sequence[Phase], train: Split, device: str) -> list[Classi
     models = [to_device(build_model(phase.model, phase.seed), device) for phase in phases]
     check_images(train.pixels(slice(0, 1)), models[-1].image_shape)
     for phase, model in zip(phases, models, strict=True):
-        if phase.init == "project":
+        if phase.init in ("project", "pretrained"):
             last_layer(model)
     return models
 

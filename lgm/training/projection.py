@@ -1,15 +1,21 @@
 """Warm start: weights of the previous phase are copied, and the projection to D features is initialised."""
 
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lgm.config import ModelConfig, Phase
 from lgm.data.base import Split, class_subset
-from lgm.models.classifier import Classifier, device_of
+from lgm.models.backbones import TORCHVISION
+from lgm.models.classifier import Classifier
 from lgm.models.heads import build_mixture
+from lgm.models.pretrained import load_extractor
+from lgm.training.frozen import FrozenFeatures, last_layer, trunk_features
+from lgm.utils.files import file_sha256
 
 _RIDGE = 1e-3  # of the features' mean variance: some are almost always 0
-_BATCH = 500
 
 
 def start_from(model: Classifier, source: Classifier, phase: Phase, train: Split) -> None:
@@ -25,18 +31,6 @@ def start_from(model: Classifier, source: Classifier, phase: Phase, train: Split
         init_projection(model, train, phase.model)
 
 
-def last_layer(model: Classifier) -> nn.Linear:
-    """The layer that makes the features, out of what the others see.
-
-    Raises:
-        ValueError: it is not linear, so that no plane can be laid.
-    """
-    layer = model.backbone[-1] if isinstance(model.backbone, nn.Sequential) else model.backbone
-    if not isinstance(layer, nn.Linear):
-        raise ValueError(f"warm_start: expected a network whose last layer is linear, got {type(layer).__name__}")
-    return layer
-
-
 def copy_layers(model: Classifier, source: Classifier) -> None:
     """Overwrite every tensor of the backbone that has the same name and shape in ``source``.
 
@@ -48,6 +42,35 @@ def copy_layers(model: Classifier, source: Classifier) -> None:
     if not same:
         raise ValueError("warm_start: expected layers of the same names and shapes, found none; use the same network")
     model.backbone.load_state_dict(own | same)
+
+
+def start_pretrained(
+    model: Classifier, phase: Phase, train: Split, frozen: FrozenFeatures, weights: Path | None = None
+) -> None:
+    """Begin with a network that was trained on ImageNet, and lay the projection through what it sees.
+
+    The penalty of the ridge regression is the best of seven by leave-one-out, for images may be fewer than features.
+
+    Raises:
+        ValueError: ``weights`` do not fit, or are not those of the recipe.
+        ImportError: the package that brings them is not installed.
+    """
+    from sklearn.linear_model import RidgeCV
+
+    if phase.weights_sha256 != (file_sha256(weights) if weights else ""):
+        raise ValueError(f"weights: expected the file that the recipe names by its SHA-256, got {weights or 'none'}")
+    extractor = load_extractor(phase.model.network.removeprefix(TORCHVISION), weights)
+    assert isinstance(model.backbone, nn.Sequential)  # `last_layer` has looked
+    model.backbone[0].load_state_dict(extractor.state_dict())
+    model.eval()
+    seen = (frozen.of(train) if phase.layers == "projection" else trunk_features(model, train)).double().numpy()
+    means, plane = build_mixture(phase.model).means.detach().double(), last_layer(model)
+    scale = seen.var(0).mean() * len(seen)
+    ridge = RidgeCV(alphas=scale * np.logspace(-4, 2, 7)).fit(seen, means[train.targets()].numpy())
+    with torch.no_grad():
+        plane.weight.copy_(torch.from_numpy(np.atleast_2d(ridge.coef_)))
+        plane.bias.copy_(torch.from_numpy(np.atleast_1d(ridge.intercept_)))
+        model.head.start_at(means)
 
 
 @torch.no_grad()
@@ -64,21 +87,10 @@ def init_projection(model: Classifier, train: Split, config: ModelConfig, per_cl
     plane = last_layer(model)
     chosen = class_subset(train, train.name, 0, per_class)
     means = build_mixture(config).means.double()
-    weight, bias = _ridge(_inputs(model.eval(), chosen), means[chosen.targets()])
+    weight, bias = _ridge(trunk_features(model.eval(), chosen).double(), means[chosen.targets()])
     plane.weight.copy_(weight)
     plane.bias.copy_(bias)
     model.head.start_at(means)
-
-
-def _inputs(model: Classifier, split: Split) -> Tensor:
-    """What the last layer sees, (N, H) float64 on the CPU."""
-    assert isinstance(model.backbone, nn.Sequential)  # `last_layer` has looked
-    trunk, device = model.backbone[:-1], device_of(model)
-    parts = [
-        trunk(model.normalise(part.to(device, memory_format=torch.channels_last))).cpu()
-        for part in split.pixels().split(_BATCH)
-    ]
-    return torch.cat(parts).double()
 
 
 def _ridge(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

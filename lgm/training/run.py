@@ -12,11 +12,11 @@ from lgm.config import ModelConfig, Phase, TrainConfig
 from lgm.data.augment import augment
 from lgm.data.base import Split
 from lgm.models.card import CheckpointError
-from lgm.models.checkpoint import embed_split, is_guessing
+from lgm.models.checkpoint import embed_split, features_of, is_guessing
 from lgm.models.classifier import Classifier, device_of, fast_precision
 from lgm.models.features import Features
-from lgm.models.scoring import embed
 from lgm.training.acceleration import prepare
+from lgm.training.frozen import FrozenFeatures, last_layer
 from lgm.training.state import Progress, pack, read_state, unpack, write_state
 from lgm.utils.distributed import Team
 
@@ -39,16 +39,19 @@ class Run:
         config: TrainConfig,
         number: int = 0,
         earlier: Sequence[dict[str, Any]] = (),
+        frozen: FrozenFeatures | None = None,
     ) -> None:
-        """``number``: of the phase, from 0; ``earlier``: records of those before it."""
+        """``number``: of the phase, from 0; ``earlier``: records of those before; ``frozen``: what is known already."""
         self.model = model
         self.train = train
         self.config, self.phase = config.up_to(number), config.phases[number]
         self.device = device_of(model)
         self.team = Team.join(str(self.device))
-        self.z: Tensor | None = None  # what the head learns from, if it learns alone; known once the layers are
-        if self.phase.layers == "head":
+        self.frozen = frozen or FrozenFeatures(model, self.phase.layers)
+        if self.phase.layers != "all":
             model.backbone.requires_grad_(False)
+        if self.phase.layers == "projection":
+            last_layer(model).requires_grad_(True)
         self.accelerator, self.objective, self.optimizer = prepare(
             model, self.phase.layers, build_optimizer(model, self.phase), fast_precision(self.device)
         )
@@ -61,8 +64,6 @@ class Run:
     def train_epoch(self, on_step: OnStep | None, should_stop: Callable[[], bool] | None) -> dict[str, Any] | None:
         """One pass over the data; None if it was stopped."""
         self.model.train(self.phase.layers == "all")
-        if self.phase.layers == "head" and self.z is None:
-            self.z = embed(self.model, self.train.pixels())
         # Order and shifts depend on seed and epoch alone, so a resumed run sees what an uninterrupted one sees.
         generator = torch.Generator().manual_seed(self.phase.seed * 100_003 + self.epoch)
         order = torch.randperm(len(self.train), generator=generator)
@@ -87,21 +88,27 @@ class Run:
 
     def inputs(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """What the learning layers see of these images."""
-        if self.z is not None:
-            return self.z[index]
+        if self.phase.layers != "all":
+            return self.frozen.of(self.train)[index]
         x = augment(self.train.pixels(index.numpy()), self.phase, self.epoch, generator)
         return x.contiguous(memory_format=torch.channels_last)
 
     def finish_epoch(self, validation: Split | None, state_path: Path | None, on_epoch: OnEpoch | None) -> None:
         """Measure, save the state, and tell the caller."""
         record = self.history[-1]
-        features = embed_split(self.model, validation) if validation else None
+        features = self.measure(validation) if validation else None
         if features is not None:
             record["validation_accuracy"] = float((features.predicted == features.labels).mean())
         if state_path is not None:
             self.save_state(state_path)
         if on_epoch:
             on_epoch(record, features)
+
+    def measure(self, split: Split) -> Features:
+        """What the network makes of a split as it is now."""
+        if self.phase.layers == "all":
+            return embed_split(self.model, split)
+        return features_of(self.model, self.frozen.z(split), split)
 
     def step(self, x: Tensor, y: Tensor, step: int) -> tuple[float, float]:
         """Train on this process's shard of a batch; mean loss and number of hits of the whole batch."""

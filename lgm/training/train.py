@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lgm.config import TrainConfig
 from lgm.data.base import DataError, Split, per_class
-from lgm.data.registry import DATASETS, load_split, validation_split
+from lgm.data.registry import DATASETS, find_dataset, held_out_of, load_split, validation_split
 from lgm.models.card import Card, CheckpointError
 from lgm.models.checkpoint import save_measured
 from lgm.models.registry import check_name
@@ -28,6 +28,7 @@ def train_checkpoint(
     resume: bool = False,
     force: bool = False,
     device: str = "cpu",
+    weights: Path | None = None,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -40,7 +41,7 @@ def train_checkpoint(
 
     Records of all phases but the last are marked with a ``phase``. Steps and epochs are counted over all of them. The
     state in which each ends stays in ``folder`` (see `phase_path`) for all recipes that begin with the same phases: a
-    run that finds one there says so by a record marked ``kept``, without features.
+    run that finds one there says so by a record marked ``kept``, without features. ``weights``: see `fit_phases`.
 
     Returns:
         The card, or None if the caller stopped it: then the state of the last epoch waits for ``resume``. Of several
@@ -70,10 +71,12 @@ def train_checkpoint(
             on_step=on_step,
             on_epoch=on_epoch,
             should_stop=should_stop,
+            weights=weights,
         )
         if not result.completed or team.rank:
             return None
         card = Card(name=name, config=config, weights_sha256="", history=result.history)
+        card.classes = () if config.dataset in DATASETS else find_dataset(config.dataset).classes
         card.data_sha256["trained on"] = train.sha256
         with one_thread_if(config.model.network in ONE_THREAD):
             save_measured(model.eval(), card, list(_splits_at_hand(config.dataset)), folder)
@@ -122,7 +125,7 @@ def _what_is_kept(state: Path) -> str | None:
 
 
 def _splits_at_hand(dataset: str) -> Iterator[Split]:
-    yield load_split(DATASETS[dataset].held_out, dataset)
+    yield load_split(held_out_of(dataset), dataset)
     for name in ("train", "test"):
         try:
             yield load_split(name, dataset)

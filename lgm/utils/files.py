@@ -1,5 +1,6 @@
 """Checks before a file is read: whether it can be, and how large it is once unpacked."""
 
+import hashlib
 import os
 import stat
 import zipfile
@@ -21,6 +22,12 @@ def first_bytes(path: Path, count: int = 16) -> bytes:
     """
     with path.open("rb") as file:
         return file.read(count)
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file's content, in hex; OSError if it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def reason(error: Exception) -> str:

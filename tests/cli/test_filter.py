@@ -125,7 +125,7 @@ def test_a_rate_that_too_few_can_promise_is_refused(
     ("arguments", "said"),
     [
         (["data", "add", "Mine!", "{}"], "error: name: expected up to 64 of a-z"),
-        (["data", "add", "mnist", "{}"], "name: mnist comes with the program"),
+        (["data", "add", "mnist", "{}"], "name: mnist has a meaning already"),
         (["data", "add", "mine", "{}/3"], "no image in any class"),
         (["data", "add", "mine", "{}/nowhere"], "cannot be read"),
         (["data", "add", "mine", "{}", "--size", "0"], "--size: expected a number of pixels from 1 to 1024, got 0"),

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from lgm.config import DATASET_NAMES
-from lgm.data.base import DataError
+from lgm.data.base import RESERVED, DataError
+from lgm.data.own import OWN_SPLITS
 from lgm.data.registry import DATASETS, default_split, load_split, validation_split
 from lgm.models.classifier import build_model
 from lgm.training.presets import PRESETS
@@ -15,9 +15,10 @@ def _no_packaged_data(fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("lgm.data.mnist._PACKAGED", fresh_home)
 
 
-def test_a_config_can_name_each_dataset_and_no_other():
-    assert tuple(DATASETS) == DATASET_NAMES
+def test_no_dataset_of_the_users_own_can_have_a_name_that_is_taken():
     assert all(dataset.name == name for name, dataset in DATASETS.items())
+    splits = {split for dataset in DATASETS.values() for split in dataset.splits}
+    assert {*DATASETS, *splits, *OWN_SPLITS} <= RESERVED
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -8,7 +8,7 @@ from torch.distributions import MultivariateNormal
 
 from lgm.config import ModelConfig
 from lgm.data.base import Split
-from lgm.models.backbones import mnist_cnn
+from lgm.models.backbones import small_cnn
 from lgm.models.classifier import Normalise, autocast, build_model, fast_precision, to_device
 from lgm.models.heads import LGMHead, SoftmaxHead
 from lgm.models.scoring import check_images, embed, log_likelihood, require_mixture
@@ -44,7 +44,7 @@ def count(module: nn.Module) -> int:
 
 
 def test_mnist_cnn_is_the_papers_layer_by_layer():
-    network = mnist_cnn()
+    network = small_cnn()
     x = torch.rand(2, 1, 28, 28)
     found = []
     for layer in network:

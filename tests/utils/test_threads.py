@@ -13,7 +13,7 @@ import torch
 
 from lgm.attacks.craft import craft_beta_path
 from lgm.attacks.result import Poisons
-from lgm.config import Method, ModelConfig, Network, PoisonConfig
+from lgm.config import Method, ModelConfig, PoisonConfig
 from lgm.data.base import Split
 from lgm.models.checkpoint import load_checkpoint
 from lgm.models.classifier import build_model
@@ -163,7 +163,7 @@ assert {expected} == 5 or torch.get_num_threads() == {expected}  # fewer than fi
     assert done.stdout == expected + "\n"
 
 
-def threads_in_steps(network: Network, few: Split) -> int:
+def threads_in_steps(network: str, few: Split) -> int:
     """How many threads torch has while a network trains."""
     config = PRESETS["tiny-lgm"].with_last(model=ModelConfig(network=network), epochs=1)
     seen: list[int] = []

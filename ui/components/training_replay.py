@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lgm.config import TrainConfig
-from lgm.data.registry import DATASETS
+from lgm.data.registry import find_dataset
 from lgm.plots.theme import CLASS, ROLE
 from ui.components.declare import declare
 from ui.training_runs import Epoch
@@ -33,7 +33,7 @@ def training_replay(epochs: list[Epoch], config: TrainConfig, *, title: str, ide
         "loss": config.model.loss,
         "epochs": config.epochs,
         "records": [epoch.record for epoch in epochs if "loss" in epoch.record],
-        "classes": DATASETS[config.dataset].classes,
+        "classes": find_dataset(config.dataset).classes,
         "labels": _pack(first.labels if first else np.empty(0), np.uint8),
         "clouds": [_cloud(epoch) for epoch in clouds],
         "views": _views(clouds, common=config.model.loss == "lgm"),

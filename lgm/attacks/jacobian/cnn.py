@@ -71,7 +71,7 @@ class FastJacobian:
         rows = torch.eye(z.shape[1]).expand(len(kept), -1, -1)
         for layer, for_backward in zip(reversed(self.layers), reversed(saved), strict=True):
             rows = layer.backward(rows, for_backward, kept)
-        return rows.permute(2, 3, 4, 0, 1).flatten(2) / self.normalise.std
+        return (rows.permute(2, 3, 4, 0, 1) / self.normalise.std).flatten(2)
 
 
 def _without_batch_norm(model: Classifier) -> list[nn.Module]:
