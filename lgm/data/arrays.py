@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from lgm.data.base import DataError
-from lgm.data.image_files import LARGEST_IMAGE, ImageFileError, read_content, read_image
+from lgm.data.image_files import LARGEST_IMAGE, ImageFileError, fit_to, read_content, read_image
 from lgm.data.labels import read_labels
 from lgm.data.npz_rows import Rows
 from lgm.data.pixels import pixel_scale
@@ -141,6 +141,31 @@ def as_picture(pixels: np.ndarray) -> Image.Image:
     """(H, W, C) bytes as a picture in mode "L" where it is grey and "RGB" where it is not."""
     grey = bool(_are_grey(pixels[None])[0])
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if grey else pixels))
+
+
+def fit_rows(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """(n, H, W, C) uint8 as a network takes them, (n, *shape); those that have its shape already are only turned."""
+    if (pixels.shape[3], *pixels.shape[1:3]) == shape:
+        return pixels.transpose(0, 3, 1, 2).copy()  # torch wants what may be written to
+    return np.stack([fit_to(as_picture(image), shape) for image in pixels])
+
+
+def read_rows(path: Path, rows: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """(n, *shape) uint8: these rows of an archive, in their order, through which is gone once.
+
+    Raises:
+        DataError: it does not read any more, or has fewer rows.
+    """
+    found = np.empty((len(rows), *shape), np.uint8)
+    order = np.argsort(rows, kind="stable")
+    with ArrayImages(path) as images:
+        if len(rows) and rows.max() >= len(images):
+            raise DataError(f"{path}: row {rows.max():,} is asked for, and it has {len(images):,}; it has changed")
+        for start, pixels in _chunks(images):
+            here = order[slice(*np.searchsorted(rows[order], (start, start + len(pixels))))]
+            if len(here):
+                found[here] = fit_rows(pixels[rows[here] - start], shape)
+    return found
 
 
 def _chunks(images: ArrayImages) -> Iterator[tuple[int, np.ndarray]]:

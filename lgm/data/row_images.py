@@ -5,14 +5,12 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lgm.data.arrays import ArrayImages, as_picture
+from lgm.data.arrays import ArrayImages, fit_rows
 from lgm.data.base import DataError
-from lgm.data.image_files import fit_to
 
 Item = tuple[int, Tensor]  # position, or -1 where a row does not read any more, and pixels (C, H, W) uint8
 
@@ -60,7 +58,7 @@ class RowImages(Dataset[Item]):
         except DataError:
             self._is_damaged = True
             return [(-1, torch.zeros(self.shape, dtype=torch.uint8))] * len(indices)
-        return list(zip(indices, torch.from_numpy(_fit_rows(pixels, self.shape)), strict=True))
+        return list(zip(indices, torch.from_numpy(fit_rows(pixels, self.shape)), strict=True))
 
     def _images(self, index: int) -> ArrayImages:
         """The archive, as this thread has opened it. Raises DataError if it does not read any more."""
@@ -68,10 +66,3 @@ class RowImages(Dataset[Item]):
         if reader not in self._open:
             self._open[reader] = ArrayImages(self.root / self.paths[index].rpartition("/")[0])
         return self._open[reader]
-
-
-def _fit_rows(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """(n, H, W, C) uint8 as (n, *shape); those that have it already are only turned."""
-    if (pixels.shape[3], *pixels.shape[1:3]) == shape:
-        return pixels.transpose(0, 3, 1, 2).copy()  # torch wants what may be written to
-    return np.stack([fit_to(as_picture(image), shape) for image in pixels])

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lgm.data.arrays import ArrayImages, image_at, scan_arrays
+from lgm.data.arrays import ArrayImages, image_at, read_rows, scan_arrays
 from lgm.data.base import DataError
-from lgm.data.image_files import ImageFileError
+from lgm.data.image_files import ImageFileError, fit_to
 from lgm.data.npz_rows import Rows
+from lgm.data.registry import load_split
+from lgm.data.store import register
+from lgm.utils.images import picture
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (7, 5, 6, 3), dtype=np.uint8)
@@ -191,3 +194,27 @@ def test_one_row_is_a_picture(tmp_path: Path):
         image_at(tmp_path, "x.npz/000007")
     with pytest.raises(ImageFileError, match="not a regular file"):
         image_at(tmp_path, "y.npz/000007")
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 6), (1, 4, 4)])
+def test_rows_in_any_order_are_read_in_one_go(shape: tuple[int, int, int], tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setattr("lgm.data.arrays._CHUNK", 8 * 3 * COLOUR[0].size)  # three images at a time
+    rows = np.array([5, 0, 6, 5])
+    expected = np.stack([fit_to(picture(np.moveaxis(COLOUR[at], -1, 0)), shape) for at in rows])
+    path = save(tmp_path / "x.npz", images=COLOUR, labels=LABELS)
+    np.testing.assert_array_equal(read_rows(path, rows, shape), expected)
+    with pytest.raises(DataError, match="row 7 is asked for, and it has 7"):
+        read_rows(path, np.array([7]), shape)
+
+
+def test_a_registered_archive_is_a_dataset(fresh_home: Path, tmp_path: Path):
+    made, found = register("mine", save(tmp_path / "x.npz", images=COLOUR, labels=LABELS), size=5)
+    split = load_split("all", "mine")
+    assert (made.shape, made.kind) == ((3, 5, 5), "arrays")
+    expected = np.stack([fit_to(image_at(tmp_path, image.path), (3, 5, 5)) for image in found.images])
+    np.testing.assert_array_equal(split.images, expected)
+    assert [made.classes[label] for label in split.labels] == [str(label) for label in LABELS]
+    np.savez(tmp_path / "f.npz", features=np.eye(7), labels=LABELS)
+    register("features", tmp_path / "f.npz")
+    with pytest.raises(DataError, match="features: holds features, not images"):
+        load_split("all", "features")
