@@ -67,12 +67,13 @@ def framed(picture: Image.Image, framing: Framing, size: tuple[int, int] = (28, 
         BlankImageError: see `as_image_of`.
     """
     ink = _ink(picture.convert("L"))
-    left, top, right, bottom = _bounds(ink)
-    scale = framing.box / max(right - left, bottom - top)
-    width, height = (max(1, round(scale * side)) for side in (right - left, bottom - top))
+    rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
+    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = framing.box / max(ink.shape)
+    height, width = (max(1, round(scale * side)) for side in ink.shape)
     levels = Image.fromarray((255 * ink).round().astype(np.uint8))
     # Lanczos averages over all the pixels that become one, so that edges come out grey: "anti-aliased", as MNIST's are.
-    figure = np.asarray(levels.resize((width, height), Image.Resampling.LANCZOS, box=(left, top, right, bottom)))
+    figure = np.asarray(levels.resize((width, height), Image.Resampling.LANCZOS))
     image = np.zeros((1, *size), np.uint8)
     y, x = (_start(figure, axis, framing, size[axis]) for axis in (0, 1))
     image[0, y : y + height, x : x + width] = figure
@@ -140,12 +141,6 @@ def _without_specks(ink: np.ndarray) -> np.ndarray:
     mass = ndimage.sum_labels(ink, parts, np.arange(count + 1))
     kept = mass >= _SPECK * mass.max()
     return np.where(kept[parts], ink, 0)
-
-
-def _bounds(ink: np.ndarray) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of what is not background; the last two are outside."""
-    rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 _BLANK = (
