@@ -2,12 +2,12 @@
 
 import numpy as np
 import streamlit as st
-from PIL import Image
 
 from lgm.data.base import DataError
 from lgm.data.drawing import SIDE, drawn, read_strokes
 from lgm.data.image_files import ImageFileError, read_image
-from lgm.data.own_image import FRAMINGS, as_image_of
+from lgm.data.own_image import FRAMINGS, BlankImageError, as_image_of
+from lgm.data.registry import DATASETS
 from ui import load, pair_picker
 from ui.components.draw import draw_figure
 from ui.frame import enlarged, guard
@@ -56,20 +56,20 @@ def own_image(role: Role, origin: str) -> None:
     """Draw or upload an image, see it as the networks do, and take it into the pair."""
     with st.container(horizontal=True), guard():  # on a phone, one below the other
         with st.container(width=SIDE):
-            picture = _drawn(role) if origin == "draw" else _uploaded(role)
+            pixels = _drawn(role) if origin == "draw" else _uploaded(role)
         with st.container(width=320):
-            if picture is None:
+            if pixels is None:
                 st.caption(_HINTS[origin].format(_LARGEST))
             else:
-                _judge(role, as_image_of(load.dataset(), picture))
+                _judge(role, pixels)
     st.caption(
         "An image of your own is not part of a link, and is gone once the page is closed or loaded anew: in its place, "
         "a link opens the first image of its class in the data."
     )
 
 
-def _drawn(role: Role) -> Image.Image | None:
-    """What is on the sheet; None while it is empty."""
+def _drawn(role: Role) -> np.ndarray | None:
+    """What is on the sheet, (C, H, W) uint8; None while it is empty. Raises DataError for what no hand draws."""
     key = f"strokes_{role}"
 
     def keep(sent: object) -> None:
@@ -82,20 +82,26 @@ def _drawn(role: Role) -> Image.Image | None:
         raise
     finally:
         draw_figure(f"The {role}, drawn", strokes, keep, key=f"sheet_{role}")
-    return drawn(strokes) if strokes else None
+    return as_image_of(load.dataset(), drawn(strokes)) if strokes else None
 
 
-def _uploaded(role: Role) -> Image.Image | None:
-    """The picture of the uploaded file; None while there is none. Raises DataError for a file that is no picture."""
+def _uploaded(role: Role) -> np.ndarray | None:
+    """What the uploaded file shows, (C, H, W) uint8; None while there is none. Raises DataError for no picture."""
     file = st.file_uploader(f"A picture for the {role}", key=f"picture_{role}", max_upload_size=_LARGEST)
     if file is None:
         return None
     try:
-        return read_image(file.getvalue())
-    except ImageFileError as error:
+        return _read(file.getvalue(), load.dataset().name)
+    except (ImageFileError, BlankImageError) as error:
         raise DataError(
             f"{quoted(file.name)} cannot be used: {error}. Expected a picture, such as a JPEG, PNG, GIF, WebP or TIFF."
         ) from error
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _read(content: bytes, dataset: str) -> np.ndarray:
+    """A file as an image of a dataset. A large photo takes a second to read, and each click asks for it."""
+    return as_image_of(DATASETS[dataset], read_image(content))
 
 
 def _judge(role: Role, pixels: np.ndarray) -> None:

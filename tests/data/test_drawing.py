@@ -57,5 +57,5 @@ def test_points_beyond_the_sheet_come_to_lie_on_its_edge():
     ],
 )
 def test_what_no_hand_draws_is_refused(sent: Any):
-    with pytest.raises(DataError, match="a drawing: expected .*; clear it and draw anew"):
+    with pytest.raises(DataError, match=r"a drawing: expected .*; clear it and draw anew"):
         read_strokes(sent)
