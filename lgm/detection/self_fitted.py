@@ -1,14 +1,12 @@
 """Scores that are fitted to the very data that they judge, for where no image is trusted."""
 
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 
 from lgm.detection.class_gaussians import ClassGaussians, shrunk_covariance
+from lgm.detection.score import Score
 from lgm.detection.thresholds import empirical_threshold
-
-if TYPE_CHECKING:
-    from lgm.detection.scores import Score
 
 _MAD = 1.4826  # standard deviations of a Gaussian in its median absolute deviation
 
@@ -80,7 +78,7 @@ class OfItself:
     pass whatever the score.
     """
 
-    def __init__(self, score: "Score") -> None:
+    def __init__(self, score: Score) -> None:
         self.score = score
         self.calibration_scores_ = np.empty(0)
 
