@@ -130,7 +130,7 @@ def _save(args: argparse.Namespace, found: "Filtered") -> "FilterSummary":
     if args.report:
         from lgm.reports.filter_report import write_filter_report
 
-        saves[args.report] = partial(write_filter_report, found.kept, values)
+        saves[args.report] = partial(write_filter_report, found.kept, values, found.shape)
     save_all(saves)
     if args.links:
         from lgm.detection.links import write_links

@@ -30,11 +30,13 @@ class Filtered:
     Attributes:
         kept: The list.
         trusted: What vouches for it.
+        shape: (C, H, W) that the network takes.
         parts: Features on disk, for a run that is killed before the list is saved.
     """
 
     kept: KeptList
     trusted: Trusted
+    shape: tuple[int, int, int]
     parts: tuple[Parts, ...]
 
     def done(self) -> None:
@@ -125,7 +127,7 @@ def filter_dataset(
         return None
     fitted = fitted or fit_to_itself(model, images, scores, fpr)
     kept = KeptList(images, tuple(score.judge(images) for score in fitted))
-    return Filtered(kept, found, tuple(each for each in parts if each))
+    return Filtered(kept, found, model.image_shape, tuple(each for each in parts if each))
 
 
 def _fit(model: "Classifier", trusted: Trusted | None, scores: Sequence[str], fpr: float) -> list[FittedScore]:
