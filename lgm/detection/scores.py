@@ -55,7 +55,16 @@ SCORES = {
     "confidence": "probability of the claimed label by the network's own head",
     "knn": "minus the distance to the tenth nearest trusted image of the claimed class",
 }
+_OF_ITSELF = {
+    "gaussian": "log-likelihood under Gaussians fitted to the inner part of each class of these very images, nats",
+    "knn": "minus the distance to the tenth nearest other image of the claimed class",
+}
 BY_HEAD = ("likelihood", "log-odds", "confidence")  # of the network itself, so of classes that it knows
+
+
+def score_words(name: str, *, of_itself: bool = False) -> str:
+    """What one of `SCORES` is, in words; ``of_itself`` as in `make_score`."""
+    return _OF_ITSELF.get(name, SCORES[name]) if of_itself else SCORES[name]
 
 
 def make_score(name: str, model: "Classifier", seed: int = 0, *, of_itself: bool = False) -> Score:

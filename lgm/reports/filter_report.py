@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from lgm.detection.filter_summary import FilterSummary
 from lgm.detection.kept_list import KeptList
-from lgm.detection.scores import SCORES
+from lgm.detection.scores import score_words
+from lgm.detection.trusted import NONE
 from lgm.experiments.adaptive_rows import frontier_meaning
 from lgm.experiments.records import read_study
 from lgm.models.card import CheckpointError
@@ -75,7 +76,7 @@ def write_filter_report(found: KeptList, summary: FilterSummary, shape: tuple[in
     html = page.render(
         found=summary,
         histogram=histograms(found),
-        words=SCORES,
+        words={each.score: score_words(each.score, of_itself=summary.trusted == NONE) for each in summary.scores},
         overlaps=overlaps(found),
         thumbnails=list(least_likely(found, shape)),
         elsewhere=elsewhere,
