@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lgm.data.registry import find_dataset
 from lgm.detection.embedded import Embedded
 from lgm.detection.image_table import ImageTable
 from lgm.detection.score import Score
@@ -109,7 +108,7 @@ class KeptList:
 
 def class_names(card: "Card", *datasets: ImageTable) -> tuple[str, ...]:
     """Names of the classes that a network was trained on, then those of datasets that it does not know."""
-    own = find_dataset(card.config.dataset).classes
+    own = card.class_names
     claimed = {name for table in datasets for name in table.classes}
     return own + tuple(sorted(claimed - set(own)))
 
