@@ -81,9 +81,8 @@ def choose() -> None:
     )
     left, right = st.columns(2)
     usual = recipes.usual_epochs(dataset, network)
-    epochs = left.number_input(
-        "Epochs", 1, 200, usual, key=f"train_epochs_{dataset.name}_{network}", persist_state="session"
-    )
+    key = f"train_epochs_{network}" if dataset.name in DATASETS else f"train_epochs_{dataset.name}_{network}"
+    epochs = left.number_input("Epochs", 1, 200, usual, key=key, persist_state="session")
     seed = right.number_input("Seed", *state.bounds("seed"), Phase().seed, key="train_seed", persist_state="session")
     suggested = training_runs.free_name(f"{'my' if dataset.name in DATASETS else dataset.name}-{loss}")
     name = st.text_input("Save as", placeholder=suggested, key="train_name", max_chars=64).strip() or suggested

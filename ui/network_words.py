@@ -34,15 +34,10 @@ def recipe_text(config: TrainConfig) -> str:
     if model.loss == "lgm":
         parts.append(f"α = {model.margin:g}, λ = {model.likelihood_weight:g}")
         parts += ["diagonal covariance"] if model.covariance == "diagonal" else []
-    parts.append(
-        {"tiny-cnn": "tiny network", "mnist-cnn": "the paper's network"}.get(model.network, _title(model.network))
-    )
+    own = {"tiny-cnn": "tiny network", "mnist-cnn": "the paper's network"}
+    parts.append(own.get(model.network) or NETWORKS.get(model.network, model.network))
     parts += [f"{model.n_dim} features"] if model.n_dim != 2 else []
     return ", ".join([*parts, data_text(config.split, config.dataset), f"seed {config.phases[-1].seed}"])
-
-
-def _title(network: str) -> str:
-    return NETWORKS.get(network, network)
 
 
 def accuracy_text(name: str) -> str:
