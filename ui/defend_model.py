@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 POISONS, CLEAN = state.options("poisons"), state.options("clean")
 THRESHOLD = {"lgm": "threshold", "softmax": "softmax_threshold"}  # where T is in `ui.state`: each density has its own
-_EXAMPLE = (4, 9)  # classes of base and target
 _FOLLOWED = "defend_craft"  # key of the craft that this session waits for
 _STOPPED = "defend_craft_stopped"  # key of the one that it has cancelled
 _KEPT = 64  # sets of poisons in memory
@@ -38,7 +37,7 @@ def classes() -> tuple[int, int]:
     """Of base and target: the link's if they are two of the dataset's, else the example's."""
     base, target = state.link().base_class, state.link().target_class
     if base is None or target is None or base == target or max(base, target) >= len(load.dataset().classes):
-        return _EXAMPLE
+        return load.example_classes()
     return base, target
 
 
