@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lgm.data.arrays import row_of
 from lgm.data.image_files import ImageFileError, fit_to, read_content, read_image
+from lgm.data.row_images import RowImages
 
 Batch = tuple[Tensor, Tensor]  # positions (n,) and pixels (n, C, H, W) uint8 of the images that read
 
@@ -31,7 +33,7 @@ class FileImages(Dataset[tuple[int, Tensor]]):
 
 def open_images(root: Path, paths: Sequence[str], shape: tuple[int, int, int]) -> Dataset[tuple[int, Tensor]]:
     """Images by position in ``paths``, which start from ``root``; several threads may read them at a time."""
-    return FileImages(root, paths, shape)
+    return (RowImages if len(paths) and row_of(root, paths[0]) else FileImages)(root, paths, shape)
 
 
 def read_batch(images: Dataset[tuple[int, Tensor]], positions: Sequence[int]) -> Batch:
