@@ -12,7 +12,9 @@ from ui.beta_path_job import craft_missing, missing
 from ui.beta_table import beta_table
 from ui.components.beta_explorer import beta_explorer
 from ui.frame import age, guard, keep_poison, poison_strip, title
-from ui.pair_picker import choose_image, current_pair, draw_pair, labels
+from ui.own_image import choose_member
+from ui.pair import OTHER, Pair, features_of, image_of, label_of
+from ui.pair_picker import current_pair, draw_pair
 from ui.words import WORDS
 
 LEAD = "A poison must look like the base and have the target's features. Pick the two, then drag β between the aims."
@@ -32,14 +34,11 @@ network has no density. The lines show each term by iteration, the bars all of t
 is paid in one for what is gained in another."""
 
 
-def pair_bar(base: int, target: int) -> beta_paths.Recipe:
+def pair_bar(pair: Pair) -> beta_paths.Recipe:
     """The row above the bench: pickers, presets, method, what the attacker knows. Returns how to make the path."""
-    y = labels()
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        for role, position, other in (("base", base, target), ("target", target, base)):
-            shown = f"{role.capitalize()}: {load.class_name(y[position])}"
-            with st.popover(shown, icon=":material/image_search:"), guard():  # the images may not be on this machine
-                choose_image(role, position, other)
+        for role in OTHER:
+            choose_member(role, pair)
         st.button("Random pair", icon=":material/casino:", on_click=draw_pair, args=("any",))
         st.button("Easy", on_click=draw_pair, args=("near",), help="Classes with LGM means close together")
         st.button("Hard", on_click=draw_pair, args=("far",), help="Classes with LGM means far apart")
@@ -75,26 +74,24 @@ def keep_beta(beta: float) -> None:
     state.put(beta=beta)
 
 
-def images_of(path: Poisons | None, base: int, target: int) -> tuple[np.ndarray, int, np.ndarray, int]:
+def images_of(path: Poisons | None, pair: Pair) -> tuple[np.ndarray, int, np.ndarray, int]:
     """Both images with their labels; a path brings them along, on a machine without the data too."""
     if path is not None:
         return path.bases[0], int(path.labels[0]), path.targets[0], int(path.target_labels[0])
-    split = load.split(load.clean_split())
-    return split.images[base], int(split.labels[base]), split.images[target], int(split.labels[target])
+    return image_of(pair.base), label_of(pair.base), image_of(pair.target), label_of(pair.target)
 
 
 @st.fragment
-def bench(base: int, target: int, recipe: beta_paths.Recipe) -> None:
+def bench(pair: Pair, recipe: beta_paths.Recipe) -> None:
     """The picture: everything about this pair, at every β that is ready."""
     names = {loss: load.model_name(loss) for loss in ("lgm", "softmax")}
-    features = {loss: load.embedded(name, load.clean_split()).z for loss, name in names.items()}
-    points = {loss: (z[base], z[target]) for loss, z in features.items()}
+    points = {loss: (features_of(name, pair.base), features_of(name, pair.target)) for loss, name in names.items()}
     beta = state.link().beta
-    ready = {loss: beta_paths.ready(name, (base, target), recipe) for loss, name in names.items()}
+    ready = {loss: beta_paths.ready(name, pair, recipe) for loss, name in names.items()}
     found, betas = beta_paths.side_by_side(ready, beta)
-    more = bool(missing(base, target, recipe)[0])
-    pair = images_of(found["lgm"], base, target)
-    beta_explorer(found, pair, points, betas=betas, beta=beta, more=more, key="lab", on_release=keep_beta)
+    more = bool(missing(pair, recipe)[0])
+    images = images_of(found["lgm"], pair)
+    beta_explorer(found, images, points, betas=betas, beta=beta, more=more, key="lab", on_release=keep_beta)
     path = found["lgm"]
     state.push()
     if path is not None:
@@ -175,14 +172,14 @@ def which_beta() -> None:
 
 title("Can an image look like this and mean that?", LEAD)
 with guard():
-    base, target = current_pair()
-    recipe = pair_bar(base, target)
-    work = missing(base, target, recipe)
-    bench(base, target, recipe)
-    if work != missing(base, target, recipe):
+    pair = current_pair()
+    recipe = pair_bar(pair)
+    work = missing(pair, recipe)
+    bench(pair, recipe)
+    if work != missing(pair, recipe):
         st.rerun()  # crafting has ended while the picture was drawn
     with st.bottom:  # in sight wherever the page is scrolled to, and nothing moves when it goes
-        craft_missing(base, target, recipe, *work)
+        craft_missing(pair, recipe, *work)
 with guard():
     which_beta()
 with st.expander("What am I looking at?"):

@@ -8,23 +8,22 @@ import streamlit as st
 from ui import beta_paths, load, state
 from ui.job_queue import QueueFull
 from ui.jobs import job_panel
+from ui.pair import Pair
 
 _FOLLOWED, _STOPPED = "path_followed", "path_stopped"  # of a session: its job, and the picture it wants no more of
 
 
-def missing(base: int, target: int, recipe: beta_paths.Recipe) -> tuple[list[str], tuple[float, ...]]:
+def missing(pair: Pair, recipe: beta_paths.Recipe) -> tuple[list[str], tuple[float, ...]]:
     """Which networks, and for which betas, the picture has no poisons of yet."""
     names = [load.model_name(loss) for loss in ("lgm", "softmax")]
-    return beta_paths.next_work(names, (base, target), recipe, state.link().beta)
+    return beta_paths.next_work(names, pair, recipe, state.link().beta)
 
 
-def craft_missing(
-    base: int, target: int, recipe: beta_paths.Recipe, lacking: list[str], betas: tuple[float, ...]
-) -> None:
+def craft_missing(pair: Pair, recipe: beta_paths.Recipe, lacking: list[str], betas: tuple[float, ...]) -> None:
     """Start what the picture lacks, in the background, and follow it; or say that it was stopped."""
     names = [load.model_name(loss) for loss in ("lgm", "softmax")]
-    order = (lacking, (base, target), recipe, betas)
-    picture = beta_paths.job_key(names, (base, target), recipe, ())
+    order = (lacking, pair, recipe, betas)
+    picture = beta_paths.job_key(names, pair, recipe, ())
     key = beta_paths.job_key(*order)
     _leave(key)
     if not lacking:

@@ -19,6 +19,7 @@ from lgm.models.card import Card, CheckpointError
 from ui import load
 from ui.job_queue import Job
 from ui.jobs import picture_runner
+from ui.pair import Pair, place
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Recipe:
         )
 
 
-Key = tuple[str, str, str, int, int, Recipe]
+Key = tuple[str, str, str, Pair, Recipe]
 _GLANCE = 0.25  # seconds between two looks at the work
 _TOLERANCE: dict[Method, float] = {"lm": 2e-2, "fbs": 2e-3}  # lm: a shorter wait for 2 % on average
 
@@ -74,8 +75,8 @@ def _store() -> PathStore:
     return PathStore()
 
 
-def _key(name: str, pair: tuple[int, int], recipe: Recipe) -> Key:
-    return (name, load.card(name).weights_sha256, load.clean_split(), *pair, _for_network(name, recipe))
+def _key(name: str, pair: Pair, recipe: Recipe) -> Key:
+    return (name, load.card(name).weights_sha256, load.clean_split(), pair, _for_network(name, recipe))
 
 
 def _for_network(name: str, recipe: Recipe) -> Recipe:
@@ -98,7 +99,7 @@ def example(name: str) -> Poisons | None:
     return _example(name, load.card(name).weights_sha256)
 
 
-def ready(name: str, pair: tuple[int, int], recipe: Recipe) -> Poisons | None:
+def ready(name: str, pair: Pair, recipe: Recipe) -> Poisons | None:
     """What needs no work, by ascending beta: kept from before, or shipped."""
     kept = _store().get(_key(name, pair, recipe))
     if kept is not None:
@@ -106,7 +107,7 @@ def ready(name: str, pair: tuple[int, int], recipe: Recipe) -> Poisons | None:
     shipped = example(name)
     if shipped is None:
         return None
-    made = shipped.manifest["split"], tuple(shipped.manifest["pair"]), Recipe(shipped.manifest["config"]["method"])
+    made = shipped.manifest["split"], Pair(*shipped.manifest["pair"]), Recipe(shipped.manifest["config"]["method"])
     return shipped if made == (load.clean_split(), pair, _for_network(name, recipe)) else None
 
 
@@ -140,9 +141,7 @@ def _at(path: Poisons | None, betas: tuple[float, ...]) -> Poisons | None:
     return path if have == betas else path[np.array([have.index(beta) for beta in betas])]
 
 
-def next_work(
-    names: list[str], pair: tuple[int, int], recipe: Recipe, beta: float
-) -> tuple[list[str], tuple[float, ...]]:
+def next_work(names: list[str], pair: Pair, recipe: Recipe, beta: float) -> tuple[list[str], tuple[float, ...]]:
     """Which networks are to be crafted on next, and for which betas; none if all is there.
 
     A small network makes all stops at once. Where that takes longer, for a large one, by the slower method or past the
@@ -160,7 +159,7 @@ def next_work(
     return [], ()
 
 
-def job_key(names: list[str], pair: tuple[int, int], recipe: Recipe, betas: tuple[float, ...]) -> str:
+def job_key(names: list[str], pair: Pair, recipe: Recipe, betas: tuple[float, ...]) -> str:
     """Of the work, which is the same for all sessions."""
     return f"path {[_key(name, pair, recipe) for name in names]} {betas}"
 
@@ -170,20 +169,20 @@ def find(key: str) -> Job | None:
     return picture_runner().jobs.get(key)
 
 
-def start(names: list[str], pair: tuple[int, int], recipe: Recipe, betas: tuple[float, ...]) -> Job:
+def start(names: list[str], pair: Pair, recipe: Recipe, betas: tuple[float, ...]) -> Job:
     """Queue the work, or join what another session has queued.
 
     Raises:
         QueueFull: too much waits already.
         DataError: the images are not on this machine.
     """
-    key, split = job_key(names, pair, recipe, betas), load.split(load.clean_split())
+    key, (split, positions) = job_key(names, pair, recipe, betas), place(pair)
     known = find(key)
     if known is not None and known.state == "done":  # long ago: what it made is no longer kept
         picture_runner().jobs.pop(key, None)
     sides = [_Side(name, load.card(name), _key(name, pair, recipe)) for name in names]
 
-    return picture_runner().submit(key, lambda job: _craft(sides, split, pair, betas, job))
+    return picture_runner().submit(key, lambda job: _craft(sides, split, positions, betas, job))
 
 
 def _craft(sides: "list[_Side]", split: Split, pair: tuple[int, int], betas: tuple[float, ...], job: Job) -> None:

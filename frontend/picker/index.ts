@@ -13,7 +13,7 @@ interface Data {
   title: string;
   images: string[];
   positions: number[];
-  picked: number;
+  picked: number | null;
   color: string;
 }
 

@@ -238,6 +238,7 @@ def _manifest(card: Card, split: Split, config: PoisonConfig, **origin: Any) -> 
     return {
         "model": card.name,
         "weights_sha256": card.weights_sha256,
+        "dataset": split.dataset,
         "split": split.name,
         "split_sha256": split.sha256,
         "config": asdict(config),

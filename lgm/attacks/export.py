@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lgm.attacks.result import Poisons
+from lgm.attacks.result import Poisons, largest_change, squared_change
 from lgm.utils.images import png
 from lgm.utils.json import to_json
 
@@ -30,8 +30,9 @@ def rounded(model: "Classifier", poisons: Poisons) -> Poisons:
         poisons: N poisons.
 
     Returns:
-        Poisons whose ``images``, ``z``, ``score``, ``predicted``, ``collision`` and ``perturbation`` are those of the
-        rounded images; what was recorded on the way stays.
+        Poisons whose ``images``, ``z``, ``score``, ``predicted``, ``collision``, ``perturbation`` and ``linf`` are
+        those of the rounded images; what was recorded on the way stays. Without the bases ``perturbation`` and
+        ``linf`` are NaN.
     """
     import torch
 
@@ -46,7 +47,8 @@ def rounded(model: "Classifier", poisons: Poisons) -> Poisons:
         labels = torch.from_numpy(poisons.labels.astype(np.int64)).to(device)
         score = model.head.log_likelihood(z.to(device), labels).cpu().numpy()
         gap = model.feature_scale.cpu() * (z - torch.from_numpy(poisons.target_z))
-    change = images - poisons.bases.astype(np.float32) / 255
+    bases = poisons.base_images
+    unknown = np.full(len(images), np.nan, np.float32)
     return replace(
         poisons,
         images=images,
@@ -54,16 +56,19 @@ def rounded(model: "Classifier", poisons: Poisons) -> Poisons:
         score=score,
         predicted=predicted,
         collision=gap.square().sum(-1).numpy(),
-        perturbation=np.square(change).sum(axis=(1, 2, 3)),
+        perturbation=unknown if bases is None else squared_change(images, bases),
+        linf=unknown if bases is None else largest_change(images, bases),
     )
 
 
 def arrays(poisons: Poisons) -> bytes:
     """A NumPy archive (.npz, no pickle): images, bases, targets, labels, what came of them; ``config`` is JSON text.
 
-    ``images`` (N, C, H, W) float32 in [0, 1] and ``labels`` (N,), the claimed ones, are what a filter needs.
+    ``images`` (N, C, H, W) float32 in [0, 1] and ``labels`` (N,), the claimed ones, are what a filter needs. ``bases``
+    and ``targets`` are left out where this machine does not have them.
     """
-    names = ("images", "bases", "targets", "labels", "target_labels", "base_index", "target_index", "predicted")
+    pairs = ("bases", "targets") if poisons.has_pairs else ()
+    names = ("images", *pairs, "labels", "target_labels", "base_index", "target_index", "predicted")
     kept = {name: getattr(poisons, name) for name in (*names, "z", "target_z", "score", "beta", "iterations")}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **kept, config=np.array(to_json(poisons.manifest)))

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from lgm.attacks.objective import Problem
-from lgm.attacks.result import Poisons
+from lgm.attacks.result import Poisons, largest_change
 from lgm.attacks.trajectory import Solution
 from lgm.data.base import Split
 from lgm.models.classifier import Classifier, device_of
@@ -27,8 +27,8 @@ def measure(problem: Problem, solution: Solution, bases: Split, targets: Split) 
     position = np.arange(len(bases), dtype=np.int64)
     return Poisons(
         images=images.numpy(),
-        bases=bases.images,
-        targets=targets.images,
+        base_images=bases.images,
+        target_images=targets.images,
         base_index=position,
         target_index=position,
         labels=bases.labels.astype(np.uint8),
@@ -39,6 +39,7 @@ def measure(problem: Problem, solution: Solution, bases: Split, targets: Split) 
         score=score,
         collision=collision.cpu().numpy(),
         perturbation=perturbation.numpy(),
+        linf=largest_change(images.numpy(), bases.images),
         beta=problem.beta.cpu().numpy(),
         iterations=solution.iterations.numpy(),
         path_iteration=trajectory.iterations,

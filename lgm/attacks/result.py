@@ -9,6 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from lgm.attacks.references import dataset_of, find, hashes, where_they_are
 from lgm.data.pixels import to_pixels
 from lgm.models.card import CheckpointError, card_path, open_checked
 from lgm.models.registry import locate, read_card
@@ -23,7 +24,8 @@ class Poisons:
 
     Attributes:
         images: (N, C, H, W) float32 poisons, pixels in [0, 1].
-        bases, targets: (N, C, H, W) uint8 images b and t of eq. (1).
+        base_images, target_images: (N, C, H, W) uint8 images b and t of eq. (1), see `bases` and `targets`; None if
+            they are not on this machine, as a file does not hold those of every dataset.
         base_index, target_index: (N,) positions in the split they were drawn from.
         labels: (N,) uint8 claimed labels: the class of the base.
         target_labels: (N,) uint8 classes of the targets.
@@ -32,6 +34,7 @@ class Poisons:
         score: (N,) log p(f(x) | claimed label) in nats; NaN for softmax networks.
         collision: (N,) first term of eq. (1): squared distance of rescaled features to the target's.
         perturbation: (N,) squared L2 distance to the base, the second term before beta.
+        linf: (N,) largest change of a single pixel, in [0, 1].
         beta: (N,) trade-off of each poison.
         iterations: (N,) iterations used until convergence or the limit.
         path_iteration: (F,) iterations at which frames were recorded.
@@ -45,8 +48,8 @@ class Poisons:
     """
 
     images: np.ndarray
-    bases: np.ndarray
-    targets: np.ndarray
+    base_images: np.ndarray | None
+    target_images: np.ndarray | None
     base_index: np.ndarray
     target_index: np.ndarray
     labels: np.ndarray
@@ -57,6 +60,7 @@ class Poisons:
     score: np.ndarray
     collision: np.ndarray
     perturbation: np.ndarray
+    linf: np.ndarray
     beta: np.ndarray
     iterations: np.ndarray
     path_iteration: np.ndarray
@@ -73,15 +77,33 @@ class Poisons:
     def __getitem__(self, index: np.ndarray) -> "Poisons":
         """The poisons at these positions, in this order."""
         shared = {"path_iteration": self.path_iteration, "manifest": self.manifest}
-        rows = {name: getattr(self, name)[index] for name in _ARRAYS if name not in shared}
-        return Poisons(**rows, **shared)
+        rows = {name: getattr(self, name) for name in _ARRAYS if name not in shared}
+        chosen: Any = {name: None if row is None else row[index] for name, row in rows.items()}
+        return Poisons(**chosen, **shared)
 
     @staticmethod
     def concatenate(parts: "list[Poisons]") -> "Poisons":
         """All poisons of these parts, which were crafted by the same configuration."""
         shared = {"path_iteration": parts[0].path_iteration, "manifest": parts[0].manifest}
-        rows = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS if name not in shared}
-        return Poisons(**rows, **shared)
+        rows = {name: [getattr(part, name) for part in parts] for name in _ARRAYS if name not in shared}
+        known = {name: not any(row is None for row in group) for name, group in rows.items()}
+        joined: Any = {name: np.concatenate(group) if known[name] else None for name, group in rows.items()}
+        return Poisons(**joined, **shared)
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether `bases` and `targets` are on this machine."""
+        return self.base_images is not None and self.target_images is not None
+
+    @property
+    def bases(self) -> np.ndarray:
+        """(N, C, H, W) uint8 images b of eq. (1). Raises AbsentImagesError."""
+        return _present(self.base_images, self.manifest)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """(N, C, H, W) uint8 images t of eq. (1). Raises AbsentImagesError."""
+        return _present(self.target_images, self.manifest)
 
     @property
     def collided(self) -> np.ndarray:
@@ -98,22 +120,41 @@ class Poisons:
         """(N,) L2 distance to the base, pixels in [0, 1]."""
         return np.sqrt(self.perturbation)
 
-    @property
-    def linf(self) -> np.ndarray:
-        """(N,) largest change of a single pixel, in [0, 1]."""
-        return np.abs(self.images - self.bases.astype(np.float32) / 255).max(axis=(1, 2, 3))
-
     def save(self, path: Path) -> None:
-        """Write all arrays and the manifest, bit for bit, whole or not at all."""
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
-        metadata = {"manifest": to_json(self.manifest)}
-        write_atomically(Path(path), lambda part: part.write_bytes(save(arrays, metadata)))
+        """Write all arrays and the manifest, bit for bit, whole or not at all.
+
+        Base and target images of a dataset that may not be copied are named by position and hash, and found again by
+        `read_poisons`.
+
+        Raises:
+            AbsentImagesError: of another dataset, and not on this machine.
+            SaveError: it cannot be written.
+        """
+        arrays = {name: getattr(self, name) for name in _ARRAYS if name not in _PAIRS}
+        dataset = dataset_of(self.manifest)
+        for name, file_name in _PAIRS.items():
+            if dataset is None or dataset.may_be_copied:
+                arrays[file_name] = _present(getattr(self, name), self.manifest)
+            else:
+                arrays[_HASHES[name]] = hashes(_present(getattr(self, name), self.manifest))
+        metadata = {"manifest": to_json(self.manifest), "format": str(FORMAT)}
+        content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata)
+        write_atomically(Path(path), lambda part: part.write_bytes(content))
 
 
+class AbsentImagesError(CheckpointError):
+    """Base and target of poisons are asked for, and this machine does not have them."""
+
+
+FORMAT = 2  # 1 had no linf, and all images; it is read still
 _ARRAYS = [item.name for item in fields(Poisons) if item.name != "manifest"]
-
-
-_BYTES = ("bases", "targets", "labels", "target_labels", "predicted", "path_predicted", "path_images")
+_PAIRS = {"base_images": "bases", "target_images": "targets"}  # what they are called in a file
+_POSITIONS = {"base_images": "base_index", "target_images": "target_index"}
+_HASHES = {"base_images": "base_sha256", "target_images": "target_sha256"}
+_BYTES = (
+    *(*_PAIRS.values(), *_HASHES.values()),
+    *("labels", "target_labels", "predicted", "path_predicted", "path_images"),
+)
 _WHOLE = ("base_index", "target_index", "iterations", "path_iteration")
 
 
@@ -121,24 +162,63 @@ def read_poisons(path: str | Path) -> Poisons:
     """Poisons from a file made by `craft`; numbers of another width than ours are cast.
 
     Raises:
-        CheckpointError: missing, damaged, or not a file of poisons.
+        CheckpointError: missing, damaged, not a file of poisons, or of a later format.
     """
     path = Path(path)
     try:
         open_checked(path)
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: _typed(name, file.get_tensor(name)) for name in _ARRAYS}
-            manifest = json.loads((file.metadata() or {}).get("manifest", "{}"))
+            metadata = file.metadata() or {}
+            names = _names(metadata.get("format", "1"), set(file.keys()))
+            arrays = {name: _typed(name, file.get_tensor(name)) for name in names}
+            manifest = json.loads(metadata.get("manifest", "{}"))
         if not isinstance(manifest, dict):
             raise ValueError(f"a manifest of type {type(manifest).__name__}")
+        lengths = {name: len(array) for name, array in arrays.items() if name != "path_iteration"}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"arrays of several lengths, {lengths}")
+        return _with_pairs(arrays, manifest)
     except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{path}: expected poisons made by `python -m lgm craft`, found {reason(error)}; craft them anew"
         ) from error
-    lengths = {name: len(array) for name, array in arrays.items() if name != "path_iteration"}
-    if len(set(lengths.values())) != 1:
-        raise CheckpointError(f"{path}: expected arrays of one length, found {lengths}; craft them anew")
-    return Poisons(**arrays, manifest=manifest)
+
+
+def _names(found: str, held: set[str]) -> list[str]:
+    """Of the arrays to read from a file of this format, which holds these."""
+    own = [name for name in _ARRAYS if name not in _PAIRS]
+    if found == "1":
+        return [name for name in own if name != "linf"] + list(_PAIRS.values())
+    if found != str(FORMAT):
+        raise ValueError(f"format {found:.20}, where {FORMAT} is the newest that this version of lgm reads")
+    return own + [_HASHES[name] if _HASHES[name] in held else file_name for name, file_name in _PAIRS.items()]
+
+
+def _with_pairs(arrays: dict[str, np.ndarray], manifest: dict[str, Any]) -> Poisons:
+    """Arrays of a file, with the images that it names found, if this machine has them."""
+    pairs: dict[str, Any] = {}
+    for name, file_name in _PAIRS.items():
+        known = arrays.pop(_HASHES[name], None)
+        pairs[name] = arrays.pop(file_name, None) if known is None else find(manifest, arrays[_POSITIONS[name]], known)
+    if (bases := pairs["base_images"]) is not None and "linf" not in arrays:  # of format 1, which holds all images
+        arrays["linf"] = largest_change(arrays["images"], bases)
+    return Poisons(**arrays, **pairs, manifest=manifest)
+
+
+def largest_change(images: np.ndarray, bases: np.ndarray) -> np.ndarray:
+    """(N,) L-infinity distance of float32 pixels in [0, 1] to bytes."""
+    return np.abs(images - bases.astype(np.float32) / 255).max(axis=(1, 2, 3))
+
+
+def squared_change(images: np.ndarray, bases: np.ndarray) -> np.ndarray:
+    """(N,) squared L2 distance of float32 pixels in [0, 1] to bytes."""
+    return np.square(images - bases.astype(np.float32) / 255).sum(axis=(1, 2, 3))
+
+
+def _present(images: np.ndarray | None, manifest: dict[str, Any]) -> np.ndarray:
+    if images is None:
+        raise AbsentImagesError(where_they_are(manifest))
+    return images
 
 
 def _typed(name: str, array: np.ndarray) -> np.ndarray:

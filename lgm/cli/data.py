@@ -14,19 +14,23 @@ from lgm.data.store import Registration, check, per_class, read_registration, re
 from lgm.utils.fields import Bounds
 
 _Size = Annotated[int, Bounds("a number of pixels from {ge} to {le}", ge=1, le=1024)]
+_SOURCES = (
+    "a folder with a sub-folder a class, or with train, test and val above them; a CSV with path and label; an .npz "
+    "with images and labels; features with labels: .npz, .npy beside NAME.labels.npy or NAME.labels.csv, or Parquet"
+)
 _SHOWN = 5  # files of a kind in what people read; --json has all
 
 
 def add_data_commands(commands: Any) -> None:
     """`data add | list | check`."""
-    text = "Registers folders of labelled images under a name, and looks at what is registered."
+    text = "Registers labelled images, or features, under a name, and looks at what is registered."
     parser = commands.add_parser("data", help=text, description=text)
     actions = parser.add_subparsers(required=True, metavar="add | list | check")
     adding = add_command(
-        actions, "add", _add, "Looks at a folder of images and registers it.", device=False, download=False
+        actions, "add", _add, "Looks at labelled images and registers them.", device=False, download=False
     )
     adding.add_argument("name", help="what commands call it from then on: a-z, 0-9, - and _")
-    adding.add_argument("source", type=Path, help="a folder with a sub-folder a class, or a CSV of path and label")
+    adding.add_argument("source", type=Path, help=_SOURCES)
     add_value(adding, "size", _Size, None, "pixels a side that images are scaled to (default: as they are, or 224)")
     add_value(
         adding,
@@ -64,10 +68,12 @@ def _add(args: argparse.Namespace) -> Answer:
 
 
 def _added_text(made: Registration, found: Scan) -> str:
-    channels, height, width = made.shape
+    first, height, width = made.shape
+    taken = f"taken as {width} x {height} pixels in {'grey' if first == 1 else 'colour'}"
+    what = f"rows of {first:,} features," if made.kind == "features" else "images"
     lines = [
-        f"{made.name}: {made.images:,} images of {len(made.classes)} classes, taken as {width} x {height} pixels in "
-        f"{'grey' if channels == 1 else 'colour'}. They stay in {made.source}."
+        f"{made.name}: {made.images:,} {what} of {len(made.classes)} classes"
+        f"{'' if made.kind == 'features' else f', {taken}'}. They stay in {made.source}."
     ]
     lines += [f"  {name:<30}{count:>9,}" for name, count in per_class(found).items()]
     lines += _some("skipped", [f"{entry.path}: {entry.reason}" for entry in found.skipped])

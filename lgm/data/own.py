@@ -5,9 +5,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
+from lgm.data.arrays import read_rows
 from lgm.data.base import DataError, Dataset, OnFile, Split
 from lgm.data.image_files import ImageFileError, fit_to, read_content, read_image
 from lgm.data.scan import ImageFile
@@ -36,8 +38,10 @@ def own_dataset(name: str) -> Dataset:
     found = read_registration(name)
     if len(found.classes) > _MOST_CLASSES:
         raise DataError(
-            f"{name}: expected at most {_MOST_CLASSES} classes, got {len(found.classes):,}; `lgm filter` takes any number"
+            f"{name}: expected at most {_MOST_CLASSES} classes, got {len(found.classes):,}; `lgm filter` takes more"
         )
+    if found.kind == "features":
+        raise DataError(f"{name}: holds features, not images; `lgm filter {name} --score gaussian` takes them")
     sizes = {split: len(files) for split, files in split_files(found, read_images(name)).items()}
     return Dataset(
         name=name,
@@ -124,6 +128,10 @@ def load_own(name: str, split: str, shape: tuple[int, int, int] | None = None) -
                 f"{path}: {error}; `lgm data check {name}` lists all, `lgm data add --force` leaves it out"
             ) from error
 
+    if found.kind == "arrays":
+        rows = np.array([int(file.path.rpartition("/")[2]) for file in chosen])
+        images = read_rows(Path(found.source), rows, shape)
+        return Split(split, images, np.array([numbers[file.label] for file in chosen], np.int64), name)
     with ThreadPoolExecutor(usable_cores()) as pool:  # decoding leaves Python to other threads
         for _ in pool.map(read, range(len(chosen))):
             pass
@@ -137,7 +145,8 @@ def _require_memory(name: str, count: int, shape: tuple[int, int, int]) -> None:
     if needed > _MEMORY * free:
         raise DataError(
             f"{name}: {count:,} images of {shape[2]} x {shape[1]} pixels take {needed / 2**30:.1f} GiB, and "
-            f"{free / 2**30:.1f} GiB of memory are free; register it with a smaller --size. `lgm filter` reads any number"
+            f"{free / 2**30:.1f} GiB of memory are free; register it with a smaller --size (`lgm filter` takes any "
+            "number)"
         )
 
 

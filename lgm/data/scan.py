@@ -71,10 +71,12 @@ class Scan:
     Attributes:
         images: In the order of their paths.
         skipped: Likewise.
+        classes: In the order of their labels.
     """
 
     images: tuple[ImageFile, ...]
     skipped: tuple[Skipped, ...]
+    classes: tuple[str, ...]
 
     def duplicates(self) -> list[tuple[ImageFile, ...]]:
         """Files of the same content in more than one class: often a wrong label, and what no filter can decide."""
@@ -141,7 +143,7 @@ def scan_list(table: Path, on_image: OnImage | None = None) -> Scan:
                 if not label.strip():
                     skipped.append(Skipped(path, "has no label"))
                 else:
-                    files.append(_Found(path, sys.intern(label.strip()), _split_named(table, path, split)))
+                    files.append(_Found(path, sys.intern(label.strip()), split_named(f"{table}: {path}: split", split)))
     except (OSError, csv.Error) as error:
         raise DataError(f"{table}: cannot be read ({reason(error)})") from error
     return _read(table.parent, files, skipped, on_image)
@@ -161,10 +163,11 @@ def _sub_folders(folder: Path) -> list[Path]:
         return []
 
 
-def _split_named(table: Path, path: str, cell: str) -> str:
+def split_named(where: str, cell: str) -> str:
+    """The split that a name means, "" for none. Raises DataError, which begins with ``where``, if nobody knows it."""
     name = cell.strip().lower()
     if name and name not in SPLITS:
-        raise DataError(f"{table}: {path}: split: expected train, test, held-out or nothing, got {cell!r:.60}")
+        raise DataError(f"{where}: expected train, test, held-out or nothing, got {cell!r:.60}")
     return SPLITS[name] if name else ""
 
 
@@ -177,7 +180,8 @@ def _read(root: Path, files: list[_Found], skipped: list[Skipped], on_image: OnI
     if not images:
         raise DataError(f"{root}: no image in any class; {_first_reasons(skipped)}")
     by_path = lambda entry: entry.path  # noqa: E731
-    return Scan(tuple(sorted(images, key=by_path)), tuple(sorted(skipped, key=by_path)))
+    classes = tuple(sorted({image.label for image in images}))
+    return Scan(tuple(sorted(images, key=by_path)), tuple(sorted(skipped, key=by_path)), classes)
 
 
 def _side_by_side(root: Path, files: list[_Found]) -> Iterator[ImageFile | Skipped]:

@@ -9,7 +9,13 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
+from lgm.data.arrays import scan_arrays
 from lgm.data.base import RESERVED, DataError
+from lgm.data.feature_files import SUFFIXES
+from lgm.data.feature_table import FeatureTable, read_table, scan_features
+from lgm.data.npz_rows import names
 from lgm.data.scan import ImageFile, OnImage, Scan, Skipped, look_at, scan_folder, scan_list
 from lgm.utils.codec import DecodeError, decode
 from lgm.utils.files import reason
@@ -22,6 +28,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _SMALL = 64  # pixels a side: up to here images keep their size, as those of MNIST and CIFAR-10
 _PHOTO = 224  # what networks pre-trained on ImageNet take
 LEAST_CLASSES = 2
+Kind = Literal["folder", "list", "arrays", "features"]
 FORMAT = 2  # 1 had no splits; it is read still
 
 
@@ -31,10 +38,11 @@ class Registration:
 
     Attributes:
         name: What commands and pages call it.
-        source: The folder, or the CSV file, as an absolute path.
-        kind: Which of the two.
+        source: The folder or file, as an absolute path.
+        kind: What that is: a folder with one a class, a CSV file of paths and labels, an archive of arrays, or a file
+            of features without images.
         classes: Names, in the order of their labels 0, 1, ...
-        shape: (C, H, W) that images are scaled to.
+        shape: (C, H, W) that images are scaled to; (D, 1, 1) for D features.
         images: How many there are.
         added: The day, as ISO 8601 has it.
         splits: Those that its images are given in, of "train", "held-out" and "test"; the others are drawn.
@@ -44,7 +52,7 @@ class Registration:
 
     name: str
     source: str
-    kind: Literal["folder", "list"]
+    kind: Kind
     classes: tuple[str, ...]
     shape: tuple[int, int, int]
     images: int
@@ -68,11 +76,12 @@ def register(
     replace: bool = False,
     on_image: OnImage | None = None,
 ) -> tuple[Registration, Scan]:
-    """Look at all images of a folder, or of a CSV file of paths and labels, and keep under a name what was found.
+    """Look at all images, or rows of features, of a source, and keep under a name what was found.
 
     Args:
         name: Lower-case letters, digits, "-" and "_".
-        source: See `lgm.data.scan`.
+        source: A folder or a CSV file (`lgm.data.scan`), an ``.npz`` of images (`lgm.data.arrays`), or features
+            (`lgm.data.feature_files`).
         size: Pixels a side that images are scaled to; None: their own if all are small and alike, else 224.
         seed: Of the splits that are not given; see `lgm.data.own`.
         replace: Whether a dataset of that name may be registered anew.
@@ -85,15 +94,15 @@ def register(
     """
     check_name(name, replace=replace)
     source = source.absolute()
-    kind = "folder" if source.is_dir() else "list"
-    found = scan_folder(source, on_image) if kind == "folder" else scan_list(source, on_image)
-    classes = tuple(sorted({image.label for image in found.images}))
-    if len(classes) < LEAST_CLASSES:
-        raise DataError(f"{source}: expected images of at least {LEAST_CLASSES} classes, found those of {classes[0]!r}")
+    kind, found, dims = _scan(source, on_image)
+    if len(found.classes) < LEAST_CLASSES:
+        only = found.classes[0]
+        raise DataError(f"{source}: expected images of at least {LEAST_CLASSES} classes, found those of {only!r}")
     channels = 1 if all(image.grey for image in found.images) else 3
     side = size or _usual_side(found)
-    shape, count, today = (channels, side, side), len(found.images), date.today().isoformat()
-    made = Registration(name, str(source), kind, classes, shape, count, today, _splits(found), seed)
+    shape = (dims, 1, 1) if dims else (channels, side, side)
+    count, today = len(found.images), date.today().isoformat()
+    made = Registration(name, str(source), kind, found.classes, shape, count, today, _splits(found), seed)
     with together(_folder(name) / "about.json") as place:
         write_records(place / "images.csv", ImageFile, found.images)
         write_records(place / "skipped.csv", Skipped, found.skipped)
@@ -144,6 +153,52 @@ def read_images(name: str) -> tuple[ImageFile, ...]:
     return tuple(_read_table(name, "images.csv", ImageFile))
 
 
+@dataclass(frozen=True)
+class Columns:
+    """All images of a dataset, a column each: a third of the memory of as many `ImageFile`.
+
+    Attributes:
+        paths, labels, splits: (N,) object, text; labels and splits are the same few objects again and again.
+        sha256: (N,) bytes of 32.
+    """
+
+    paths: np.ndarray
+    labels: np.ndarray
+    splits: np.ndarray
+    sha256: np.ndarray
+
+
+def read_columns(name: str) -> Columns:
+    """The same as `read_images`, for datasets of millions. Raises DataError as it does."""
+    count = read_registration(name).images
+    paths, labels, splits = (np.empty(count, object) for _ in range(3))
+    hashes, same, at = np.empty(count, "V32"), {}, -1
+    for at, image in enumerate(_read_table(name, "images.csv", ImageFile)):
+        if at < count:
+            paths[at], hashes[at] = image.path, bytes.fromhex(image.sha256)
+            labels[at], splits[at] = same.setdefault(image.label, image.label), image.split
+    if at + 1 != count:
+        raise DataError(
+            f"{_folder(name) / 'images.csv'}: expected {count:,} images, found {at + 1:,}; add the dataset anew"
+        )
+    return Columns(paths, labels, splits, hashes)
+
+
+def read_feature_table(name: str) -> FeatureTable:
+    """Features (N, D), claimed classes and names of the rows of a dataset of features.
+
+    Raises:
+        DataError: no such dataset, one of images, or its file does not read any more or holds other rows.
+    """
+    known = read_registration(name)
+    if known.kind != "features":
+        raise DataError(f"data: {name} holds images, not features; name a network that sees them (--model)")
+    table = read_table(Path(known.source))
+    if (table.z.shape[1], len(table.z)) != (known.shape[0], known.images) or set(table.claims) != set(known.classes):
+        raise DataError(f"{known.source}: has changed since {name} was registered; `lgm data add {name} ... --force`")
+    return table
+
+
 def read_skipped(name: str) -> tuple[Skipped, ...]:
     """Files that are no images of a dataset, and why. Raises DataError as `read_images` does."""
     return tuple(_read_table(name, "skipped.csv", Skipped))
@@ -170,10 +225,16 @@ def check(name: str, on_image: OnImage | None = None) -> Changes:
     """Read all images of a dataset again.
 
     Raises:
-        DataError: see `read_registration` and `read_images`.
+        DataError: see `read_registration` and `read_images`; a file of arrays or features that does not read any more.
     """
-    root = read_registration(name).root
-    missing, changed, unreadable = [], [], []
+    known = read_registration(name)
+    if known.kind in ("arrays", "features"):
+        again = {image.path: image.sha256 for image in _scan(Path(known.source), on_image)[1].images}
+        images = read_images(name)
+        gone = tuple(image.path for image in images if image.path not in again)
+        other = tuple(image.path for image in images if again.get(image.path, image.sha256) != image.sha256)
+        return Changes(gone, other, ())
+    root, missing, changed, unreadable = known.root, [], [], []
     images = read_images(name)
     for done, image in enumerate(images, 1):
         found = look_at(root, image.path, image.label)
@@ -198,6 +259,20 @@ def _folder(name: str) -> Path:
     if not _NAME.fullmatch(name):
         raise DataError(f"data: expected the name of a registered dataset, got {name!r}")
     return home() / "datasets" / name
+
+
+def _scan(source: Path, on_image: OnImage | None) -> tuple[Kind, Scan, int | None]:
+    """What kind of source it is, what it holds, and of features how many each row has."""
+    suffix = source.suffix.lower()
+    if source.is_dir():
+        return "folder", scan_folder(source, on_image), None
+    if suffix == ".npz" and not {"images", "features"} & set(held := names(source)):
+        raise DataError(f"{source}: expected arrays images and labels, or features and labels, found {', '.join(held)}")
+    if suffix == ".npz" and "images" in held:
+        return "arrays", scan_arrays(source, on_image), None
+    if suffix == ".npz" or suffix in SUFFIXES:
+        return "features", *scan_features(source, on_image)
+    return "list", scan_list(source, on_image), None
 
 
 def _usual_side(found: Scan) -> int:

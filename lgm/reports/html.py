@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import plotly.graph_objects as go
 
+from lgm.attacks.references import where_they_are
 from lgm.attacks.result import Poisons
 from lgm.config import DefenseConfig
 from lgm.data.base import Dataset, Split
@@ -147,7 +148,7 @@ def _paper_figures(networks: dict[str, ReportNetwork], split: Split) -> list[Fig
         Figure(
             3,
             "Poisons for both networks",
-            "Base, target, poison for softmax, poison for LGM, of the same pairs.",
+            _said_of_pairs(networks["softmax"].poisons, "poison for softmax, poison for LGM, of the same pairs"),
             _pictures(networks["softmax"].poisons, lgm.poisons),
         ),
         Figure(
@@ -157,7 +158,12 @@ def _paper_figures(networks: dict[str, ReportNetwork], split: Split) -> list[Fig
             _side_by_side(both, _poisoned_plane),
         ),
         Figure(5, "ROC of the likelihood filter", "All poisons, and those that collide.", _roc([lgm, cifar])),
-        Figure(6, "Poisons on CIFAR-10", "Base, target, poison for LGM.", _pictures(cifar.poisons) if cifar else ""),
+        Figure(
+            6,
+            "Poisons on CIFAR-10",
+            _said_of_pairs(cifar.poisons if cifar else None, "poison for LGM"),
+            _pictures(cifar.poisons) if cifar else "",
+        ),
         Figure(
             7,
             "An attack on a fine-tuned head, and the filter",
@@ -220,19 +226,27 @@ def _poisoned_plane(network: ReportNetwork) -> go.Figure:
 
 
 def _pictures(*sets: Poisons | None) -> str:
-    """Base, target and the poisons of all sets for the same pairs."""
+    """Base, target and the poisons of all sets for the same pairs; without the first two where they are not at hand."""
     known = [poisons for poisons in sets if poisons is not None]
     if len(known) < len(sets):
         return ""
     first = known[0]
     same = [i for i in range(len(first)) if all(_pair(other, i) == _pair(first, i) for other in known)]
     groups = [
-        "".join(
-            _image(image) for image in (first.bases[i], first.targets[i], *(poisons.images[i] for poisons in known))
-        )
+        "".join(_image(image) for image in (*_pair_images(first, i), *(poisons.images[i] for poisons in known)))
         for i in same[:_SHOWN]
     ]
     return '<div class="pictures">' + "".join(f"<div>{group}</div>" for group in groups) + "</div>"
+
+
+def _said_of_pairs(poisons: Poisons | None, what: str) -> str:
+    if poisons is None or poisons.has_pairs:
+        return f"Base, target, {what}."
+    return f"{what[0].upper()}{what[1:]}. {where_they_are(poisons.manifest)}"
+
+
+def _pair_images(poisons: Poisons, i: int) -> list[np.ndarray]:
+    return [poisons.bases[i], poisons.targets[i]] if poisons.has_pairs else []
 
 
 def _pair(poisons: Poisons, i: int) -> tuple[int, int] | None:

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from lgm.attacks.result import Poisons, pick_pairs, read_poisons, read_shipped_poisons
+from lgm.attacks.result import (
+    AbsentImagesError,
+    Poisons,
+    largest_change,
+    pick_pairs,
+    read_poisons,
+    read_shipped_poisons,
+)
+from lgm.data.registry import load_split
 from lgm.models.card import Card, CheckpointError, write_card
 
 N, F = 4, 3
@@ -24,10 +32,11 @@ def poisons(rng: np.random.Generator) -> Poisons:
 
     score = floats(N)
     score[1] = np.nan  # softmax networks have no density
+    images, bases = floats(N, 1, 28, 28), bytes_(N, 1, 28, 28)
     return Poisons(
-        images=floats(N, 1, 28, 28),
-        bases=bytes_(N, 1, 28, 28),
-        targets=bytes_(N, 1, 28, 28),
+        images=images,
+        base_images=bases,
+        target_images=bytes_(N, 1, 28, 28),
         base_index=np.arange(N),
         target_index=np.arange(N)[::-1],
         labels=np.array([0, 1, 2, 3], np.uint8),
@@ -38,6 +47,7 @@ def poisons(rng: np.random.Generator) -> Poisons:
         score=score,
         collision=floats(N),
         perturbation=floats(N),
+        linf=largest_change(images, bases),
         beta=floats(N),
         iterations=rng.integers(0, 99, N),
         path_iteration=np.arange(F),
@@ -68,10 +78,99 @@ def test_file_without_images_on_the_way(poisons: Poisons, tmp_path: Path):
     assert back[np.array([2, 0])].path_images.shape == (2, 0, 1, 28, 28)
 
 
+def of_format_1(poisons: Poisons, *, without: str = "") -> dict[str, np.ndarray]:
+    arrays = {name: getattr(poisons, name) for name in ARRAYS if name not in ("linf", "base_images", "target_images")}
+    arrays |= {"bases": poisons.bases, "targets": poisons.targets}
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items() if name != without}
+
+
+def test_a_file_of_format_1_reads(poisons: Poisons, tmp_path: Path):
+    path = tmp_path / "old.safetensors"
+    save_file(of_format_1(poisons), path)
+    back = read_poisons(path)
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(poisons, name), getattr(back, name))
+
+
+def test_a_file_of_a_later_format_is_refused(poisons: Poisons, tmp_path: Path):
+    path = tmp_path / "new.safetensors"
+    save_file(of_format_1(poisons), path, {"format": "3"})
+    with pytest.raises(CheckpointError, match="found format 3, where 2 is the newest that this version of lgm reads"):
+        read_poisons(path)
+
+
+# Images that a file may not hold are found by position and hash.
+
+CIFAR = {"dataset": "cifar10", "split": "test"}
+
+
+@pytest.fixture
+def of_cifar(poisons: Poisons) -> Poisons:
+    """Poisons whose bases and targets are among the images that come with the packages."""
+    twenty = load_split("bundled", "cifar10").images
+    base, target = np.array([3, 0, 19, 3]), np.array([1, 1, 2, 17])
+    return replace(
+        poisons,
+        images=(twenty[base] // 2 + 9).astype(np.float32) / 255,
+        base_images=twenty[base],
+        target_images=twenty[target],
+        base_index=base,
+        target_index=target,
+        manifest=CIFAR,
+    )
+
+
+def test_a_file_of_cifar_10_holds_none_of_its_images_and_gives_them_back(of_cifar: Poisons, tmp_path: Path):
+    of_cifar.save(tmp_path / "poisons")
+    content = (tmp_path / "poisons").read_bytes()
+    for image in (*of_cifar.bases, *of_cifar.targets):
+        assert image.tobytes()[:64] not in content
+    back = read_poisons(tmp_path / "poisons")
+    np.testing.assert_array_equal(back.bases, of_cifar.bases)
+    np.testing.assert_array_equal(back.targets, of_cifar.targets)
+    np.testing.assert_array_equal(back.images, of_cifar.images)
+    np.testing.assert_array_equal(back.linf, of_cifar.linf)
+
+
+def absent(of_cifar: Poisons, path: Path, monkeypatch: pytest.MonkeyPatch) -> Poisons:
+    of_cifar.save(path)
+    monkeypatch.setattr("lgm.data.cifar10._bundled_files", list)
+    return read_poisons(path)
+
+
+def test_without_the_images_all_numbers_stay(of_cifar: Poisons, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    back = absent(of_cifar, tmp_path / "poisons", monkeypatch)
+    assert not back.has_pairs and not back[np.array([0])].has_pairs
+    assert not Poisons.concatenate([back, back]).has_pairs
+    np.testing.assert_array_equal(back.linf, of_cifar.linf)
+    np.testing.assert_array_equal(back.objective, of_cifar.objective)
+    for images in ("bases", "targets"):
+        with pytest.raises(AbsentImagesError, match=r"images of CIFAR-10, the official test set, which this machine"):
+            getattr(back, images)
+    with pytest.raises(AbsentImagesError):
+        back.save(tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize("field", ["base_index", "target_index"])
+@pytest.mark.parametrize("position", [4, 20, -1, 10**9])
+def test_an_image_that_is_another_is_none(of_cifar: Poisons, tmp_path: Path, field: str, position: int):
+    index = getattr(of_cifar, field).copy()
+    index[2] = position
+    replace(of_cifar, **{field: index}).save(tmp_path / "poisons")
+    assert not read_poisons(tmp_path / "poisons").has_pairs
+
+
+@pytest.mark.parametrize("manifest", [{}, {"dataset": "mnist"}, {"dataset": ["cifar10"], "split": "test"}])
+def test_images_of_other_data_stay_in_the_file(of_cifar: Poisons, manifest: dict[str, object], tmp_path: Path):
+    replace(of_cifar, manifest=manifest).save(tmp_path / "poisons")
+    np.testing.assert_array_equal(read_poisons(tmp_path / "poisons").bases, of_cifar.bases)
+
+
 @pytest.mark.parametrize("missing", ["path_score", "path_predicted", "path_images"])
 def test_file_of_an_older_version(poisons: Poisons, tmp_path: Path, missing: str):
     path = tmp_path / "old.safetensors"
-    save_file({name: getattr(poisons, name) for name in ARRAYS if name != missing}, path)
+    save_file(of_format_1(poisons, without=missing), path)
     with pytest.raises(CheckpointError, match=rf"{path}: expected poisons .*{missing}.*; craft them anew"):
         read_poisons(path)
 
@@ -115,7 +214,7 @@ def test_foreign_files(poisons: Poisons, tmp_path: Path):
 def test_arrays_of_different_lengths(poisons: Poisons, tmp_path: Path):
     path = tmp_path / "poisons.safetensors"
     replace(poisons, labels=poisons.labels[:-1]).save(path)
-    with pytest.raises(CheckpointError, match=r"expected arrays of one length, found .*'labels': 3"):
+    with pytest.raises(CheckpointError, match=r"found arrays of several lengths, .*'labels': 3"):
         read_poisons(path)
 
 

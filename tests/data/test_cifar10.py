@@ -3,15 +3,21 @@
 import hashlib
 import os
 import pickle
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lgm.data.base import DataError, Split, per_class
+from lgm.data.cifar10 import _bundled_files
 from lgm.data.registry import DATASETS, load_split
+from lgm.models.features import read_features
 
 # Before conftest hides it: where the official images are, if the machine has them.
 _REAL = Path(os.environ.get("LGM_DATA", "no such folder"))
@@ -260,3 +266,57 @@ def test_the_splits_are_parts_of_the_official_training_set(monkeypatch: pytest.M
     assert len(test) in (1_000, 10_000)
     # The official test set begins with cat, ship, ship, airplane, frog, frog, automobile, frog, cat, ...
     assert test.labels[:10].tolist() == [3, 8, 8, 0, 6, 6, 1, 6, 3, 1]
+
+
+# The twenty that come with a package.
+
+
+def test_the_bundled_images_are_the_first_of_the_test_set():
+    few = split("bundled")
+    assert (len(few), few.name, few.images.shape) == (20, "bundled", (20, 3, 32, 32))
+    assert few.labels.tolist() == [3, 8, 8, 0, 6, 6, 1, 6, 3, 1, 0, 9, 5, 7, 9, 8, 5, 7, 8, 6]
+    stored = read_features("cifar10-lgm").splits["test"]
+    np.testing.assert_array_equal(few.labels, stored.labels[:20])
+    assert DATASETS["cifar10"].at_hand_of("test") == "bundled"
+
+
+def test_the_bundled_images_need_no_code_of_their_package():
+    code = (
+        "import sys; from lgm.data.cifar10 import CIFAR10; CIFAR10.load('bundled'); assert 'foolbox' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (_REAL / "cifar10.npz").is_file(), reason="$LGM_DATA has no cifar10.npz")
+def test_the_bundled_images_are_the_official_ones(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LGM_DATA", str(_REAL.resolve()))
+    assert DATASETS["cifar10"].at_hand_of("test") == "test"
+    np.testing.assert_array_equal(split("bundled").images, split("test").images[:20])
+
+
+def copies(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    found = [Path(shutil.copy(path, folder)) for path in _bundled_files()]
+    monkeypatch.setattr("lgm.data.cifar10._bundled_files", lambda: found)
+    return found
+
+
+def test_bundled_images_that_are_others_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    files = copies(tmp_path, monkeypatch)
+    image = np.array(Image.open(files[7]))
+    image[3, 4, 2] ^= 1
+    Image.fromarray(image).save(files[7])
+    with pytest.raises(
+        DataError, match=r"expected the official images, which have SHA-256 .*; install the package fool"
+    ):
+        split("bundled")
+    files[7].write_bytes(b"no image")
+    with pytest.raises(DataError, match="expected images of CIFAR-10, found not an image; install the package foolbox"):
+        split("bundled")
+
+
+def test_without_the_package_the_images_are_not_at_hand(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("lgm.data.cifar10._bundled_files", list)
+    assert DATASETS["cifar10"].at_hand_of("test") is None
+    with pytest.raises(DataError, match=r"found 0; install the package foolbox==3\.3\.4, which has them"):
+        split("bundled")

@@ -164,7 +164,7 @@ def test_similarity_is_the_papers_formula(rng: np.random.Generator):
     example = read_shipped_poisons("mnist-lgm", "example")[np.arange(3)]
     bases = rng.integers(0, 256, (3, 2, 16, 18)).astype(np.uint8)  # two channels, not square
     images = np.clip(bases / 255 + rng.normal(0, 0.2, bases.shape) * np.array([0, 0.5, 1])[:, None, None, None], 0, 1)
-    poisons: Poisons = replace(example, bases=bases, images=images.astype(np.float32))
+    poisons: Poisons = replace(example, base_images=bases, images=images.astype(np.float32))
     found = ssim(poisons.bases, poisons.images)
     for i in range(3):
         expected = np.mean([slow_ssim(bases[i, c] / 255, images[i, c].astype(np.float32)) for c in range(2)])

@@ -12,7 +12,7 @@ _mount = declare("picker")
 
 
 def pick_image(
-    title: str, images: np.ndarray, positions: list[int], picked: int, color: str, *, key: str
+    title: str, images: np.ndarray, positions: list[int], picked: int | None, color: str, *, key: str
 ) -> int | None:
     """Show the images; returns the position that was just clicked, or None.
 
@@ -20,7 +20,7 @@ def pick_image(
         title: What is being picked, for screen readers.
         images: (N, C, H, W) uint8.
         positions: What each stands for.
-        picked: The current choice, which is outlined in ``color``.
+        picked: The current choice, which is outlined in ``color``; None if it is none of these.
         color: A role's colour.
         key: Identity of the component.
     """

@@ -1,0 +1,167 @@
+"""An image of one's own on the Craft page, in Chromium: drawn with the mouse or a finger, or uploaded; and poisoned."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+
+from lgm.data.base import Split
+from lgm.data.drawing import SIDE, drawn
+from lgm.data.mnist import MNIST
+from lgm.data.own_image import as_image_of
+from tests.browser.driver import DRAWN, assert_accessible, messages, open_page, settled
+
+pytestmark = pytest.mark.browser
+LATER = 60_000  # ms: machines are shared
+FOUR = [[(90.0, 40.0), (70.0, 140.0), (200.0, 140.0)], [(180.0, 50.0), (170.0, 240.0)]]
+BASE = """lab => {
+  const canvas = lab.querySelector(".tile.base canvas");
+  const { data } = canvas.getContext("2d").getImageData(0, 0, 28, 28);
+  return [...data].filter((_, i) => i % 4 === 0);
+}"""
+INK = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
+  .filter((value, i) => i % 4 === 3 && value > 127).length"""
+
+
+@pytest.fixture(autouse=True)
+def patience(page: Page) -> None:
+    page.set_default_timeout(LATER)
+
+
+def choose(page: Page, role: str, origin: str) -> None:
+    """Open the popover of a role, and choose where the image comes from."""
+    page.get_by_role("button", name=re.compile(f"{role}: ")).click()
+    page.get_by_role("radio", name=origin).click()
+    settled(page)
+
+
+def sheet(page: Page) -> Locator:
+    return page.locator(".draw canvas")
+
+
+def places(page: Page, strokes: list[list[tuple[float, float]]]) -> list[list[tuple[float, float]]]:
+    """These points of the sheet, on the page."""
+    box = sheet(page).bounding_box()
+    assert box is not None
+    scale = box["width"] / SIDE
+    return [[(box["x"] + scale * x, box["y"] + scale * y) for x, y in stroke] for stroke in strokes]
+
+
+def draw(page: Page, strokes: list[list[tuple[float, float]]]) -> None:
+    for stroke in places(page, strokes):
+        page.mouse.move(*stroke[0])
+        page.mouse.down()
+        for place in stroke[1:]:
+            page.mouse.move(*place, steps=8)
+        page.mouse.up()
+
+
+def assert_crafted(page: Page) -> None:
+    """The poison of the current pair is there, on the picture and in the strip at the foot."""
+    expect(page.locator(".tile.lgm output")).to_contain_text("seen as", timeout=LATER)
+    expect(page.locator(".tile.softmax output")).to_contain_text("seen as", timeout=LATER)
+    expect(page.get_by_text("Your poison").first).to_be_visible()
+
+
+def test_a_digit_is_drawn_and_poisoned(page: Page, app_url: str) -> None:
+    sent = messages(page)
+    errors = open_page(page, f"{app_url}/craft")
+    choose(page, "Base", "Draw")
+    before = len(sent)
+    draw(page, FOUR[:1])
+    settled(page)
+    assert len(sent) == before + 1, "moves go nowhere, a stroke is one message"
+    draw(page, FOUR[1:])
+    settled(page)
+    expect(page.get_by_role("img", name="The base, drawn: 2 strokes")).to_be_visible()
+    expect(page.get_by_role("img", name="The base as the networks see it")).to_be_visible()
+    expect(page.get_by_text(re.compile("LGM network: 4, probability"))).to_be_visible()
+    expect(page.get_by_text("not part of a link")).to_be_visible()
+    assert_accessible(page)
+    page.get_by_role("button", name="Use as base").click()
+    expect(page.get_by_role("button", name="Base: 4, your own")).to_be_visible()
+    expect(sheet(page)).to_be_hidden()
+    assert_crafted(page)
+    expect(page.get_by_text(re.compile("claims 4, the network sees 9"))).to_be_visible()
+    shown = np.array(page.locator(".beta-explorer").evaluate(BASE)).reshape(28, 28)
+    expected = as_image_of(MNIST, drawn(FOUR))[0].astype(float)
+    assert np.abs(shown - expected).mean() < 2, "the mouse went the way that was drawn"
+    assert errors == []
+
+
+def test_undo_and_clear_by_keyboard_and_the_sheet_outlives_its_popover(page: Page, app_url: str) -> None:
+    errors = open_page(page, f"{app_url}/craft")
+    choose(page, "Base", "Draw")
+    undo, clear = (page.get_by_role("button", name=name, exact=True) for name in ("Undo", "Clear"))
+    expect(undo).to_be_disabled()
+    draw(page, FOUR)
+    both = sheet(page).evaluate(INK)
+    undo.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("img", name="The base, drawn: 1 stroke")).to_be_visible()
+    assert 0 < sheet(page).evaluate(INK) < both
+    settled(page)
+    page.keyboard.press("Escape")
+    expect(sheet(page)).to_be_hidden()
+    page.get_by_role("button", name=re.compile("Base: ")).click()
+    expect(page.get_by_role("img", name="The base, drawn: 1 stroke")).to_be_visible()
+    clear.focus()
+    page.keyboard.press("Space")
+    expect(page.get_by_role("img", name="The base, drawn: 0 strokes")).to_be_visible()
+    expect(clear).to_be_disabled()
+    assert sheet(page).evaluate(INK) == 0
+    settled(page)
+    expect(page.get_by_role("button", name="Use as base")).to_have_count(0)
+    assert errors == []
+
+
+def test_on_a_phone_a_finger_draws_and_does_not_scroll(page: Page, app_url: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.emulate_media(color_scheme="dark")
+    errors = open_page(page, f"{app_url}/craft")
+    choose(page, "Target", "Draw")
+    top = sheet(page).evaluate("canvas => canvas.getBoundingClientRect().top")
+    touch = page.context.new_cdp_session(page)
+
+    def send(kind: str, *place: tuple[float, float]) -> None:
+        points = [{"x": x, "y": y} for x, y in place]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    for stroke in places(page, [[(140.0, 40.0), (140.0, 140.0), (140.0, 240.0)]]):
+        send("touchStart", stroke[0])
+        for place in stroke[1:]:
+            send("touchMove", place)
+        send("touchEnd")
+    settled(page)
+    assert sheet(page).evaluate("canvas => canvas.getBoundingClientRect().top") == top
+    expect(page.get_by_role("img", name="The target, drawn: 1 stroke")).to_be_visible()
+    assert sheet(page).evaluate(INK) > 0
+    use = page.get_by_role("button", name="Use as target")
+    use.scroll_into_view_if_needed()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    use.click()
+    expect(page.get_by_role("button", name="Target: 1, your own")).to_be_visible()
+    assert_crafted(page)
+    assert errors == []
+
+
+def test_a_picture_is_uploaded_and_what_is_none_is_refused(page: Page, app_url: str, bundled: Split) -> None:
+    errors = open_page(page, f"{app_url}/craft")
+    choose(page, "Base", "Upload")
+    upload = page.locator('input[type="file"]')
+    upload.set_input_files({"name": "note.jpg", "mimeType": "image/jpeg", "buffer": b"a text"})
+    expect(page.get_by_text("cannot be used: not an image")).to_be_visible()
+    ink = Image.fromarray(255 - bundled.images[bundled.labels == 7][0, 0]).resize((280, 280))
+    buffer = io.BytesIO()
+    ink.save(buffer, "WEBP")
+    upload.set_input_files({"name": "seven.webp", "mimeType": "image/webp", "buffer": buffer.getvalue()})
+    expect(page.get_by_text(re.compile("LGM network: 7, probability"))).to_be_visible()
+    expect(page.get_by_text("cannot be used")).to_have_count(0)
+    page.get_by_role("button", name="Use as base").click()
+    expect(page.get_by_role("button", name="Base: 7, your own")).to_be_visible()
+    assert_crafted(page)
+    page.evaluate(DRAWN)
+    assert errors == []
