@@ -94,7 +94,7 @@ def one_shot(
         cache=cache,
         on_step=on_step,
     )
-    attacks, accuracy = _judge(photos, poisons, (bases, targets), config, classes)
+    attacks, accuracy = judge(photos, poisons, (bases, targets), config, classes)
     success = sum(attack.success for attack in attacks)
     return OneShotReport(
         data=split.dataset,
@@ -119,11 +119,25 @@ def one_shot(
     )
 
 
-def prepare(model: Classifier, split: Split, names: tuple[str, ...], config: OneShotConfig) -> Photos:
+def prepare(
+    model: Classifier,
+    split: Split,
+    names: tuple[str, ...],
+    config: OneShotConfig,
+    on_step: OnStep | None = None,
+) -> Photos:
     """Embed all photos, draw those that are trusted, and set the network's scale and head by them.
+
+    Args:
+        model: Frozen network.
+        split: Photos in the shape that it takes.
+        names: Of the files.
+        config: The setting.
+        on_step: Called as (photos embedded, in all); returning False stops.
 
     Raises:
         ValueError: too few photos of a class.
+        InterruptedError: stopped.
     """
     trusted = _stratified(split.labels, config.trusted, config.seed)
     pool = np.setdiff1d(np.arange(len(split)), trusted)
@@ -135,7 +149,7 @@ def prepare(model: Classifier, split: Split, names: tuple[str, ...], config: One
                 f"found {counts.min()} of one; add photos, or choose a share nearer to 0.5"
             )
     model.feature_scale = torch.ones(1)
-    own = torch.cat([embed(model, part) for part in _in_parts(split)]).numpy()
+    own = _embedded(model, split, on_step)
     scale = feature_scale(own[trusted])
     model.feature_scale = torch.from_numpy(scale)
     photos = Photos(split, names, own, scale, trusted, pool)
@@ -144,8 +158,14 @@ def prepare(model: Classifier, split: Split, names: tuple[str, ...], config: One
     return photos
 
 
-def _in_parts(split: Split, size: int = 64) -> list[torch.Tensor]:
-    return [split.pixels(slice(start, start + size)) for start in range(0, len(split), size)]
+def _embedded(model: Classifier, split: Split, on_step: OnStep | None, batch: int = 32) -> np.ndarray:
+    """(N, D) features."""
+    parts = []
+    for start in range(0, len(split), batch):
+        parts.append(embed(model, split.pixels(slice(start, start + batch))).numpy())
+        if on_step and on_step(min(start + batch, len(split)), len(split)) is False:
+            raise InterruptedError("stopped while photos were embedded")
+    return np.concatenate(parts)
 
 
 def _stratified(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -205,7 +225,7 @@ def probability(head: LinearHead, z: np.ndarray, label: int) -> float:
     return float(np.exp(logits - np.logaddexp.reduce(logits))[head.classes == label].sum())
 
 
-def _judge(
+def judge(
     photos: Photos,
     poisons: Poisons,
     pairs: tuple[np.ndarray, np.ndarray],
