@@ -17,7 +17,7 @@ from ui.job_queue import Job
 from ui.jobs import runner
 
 if TYPE_CHECKING:
-    from lgm.detection.scores import Score
+    from lgm.detection.score import Score
     from lgm.experiments.one_shot import Photos
     from lgm.experiments.one_shot_report import Attack
     from lgm.models.classifier import Classifier
