@@ -1772,7 +1772,7 @@ function scoreAxis(data, scores) {
   const to = (t) => t < low ? below(t) : above(Math.max(0, high - t));
   const from = (u) => slot && u < slot ? below.invert(u) : high - above.invert(u);
   const edges = range(bins + 1).map((i) => i === bins ? high : from(slot + (1 - slot) * i / bins));
-  const share = (group, start, end) => (countRemoved(group, end) - countRemoved(group, start)) / group.length;
+  const share = (group, start, end) => (countRemoved(group, end) - countRemoved(group, start)) / (group.length || 1);
   const bar = (start, end, left, right) => ({
     from: start,
     to: end,
@@ -1810,6 +1810,7 @@ var Scores = class {
   classes;
   faces;
   inNats;
+  requested = false;
   constructor(data) {
     this.all = doubles(data.scores);
     this.calibration = doubles(data.calibration);
@@ -1841,8 +1842,8 @@ var Scores = class {
   }
   /** The images come after the first picture. */
   async unpack(packed, done) {
-    if (!packed || this.faces.pixels) return;
-    this.faces.pixels = new Uint8Array(bytes(""));
+    if (!packed || this.requested) return;
+    this.requested = true;
     this.faces.pixels = await inflate(packed);
     done();
   }
@@ -2015,13 +2016,17 @@ function drawHistogram(plot, axis, data, scores, threshold, colour) {
   const border = x(axis.slot * 0.85);
   if (axis.slot) segment(g, theme.text, 1, [border, top], [border, bottom], { dash: [2, 3], alpha: 0.6 });
   drawBars(plot, axis.bars, colour, scores.all, threshold, y);
-  const trusted = axis.bars.flatMap((bar) => [bar.left, bar.right].map((u) => [x(u), y(bar.trusted)]));
-  line(g, theme.text, 1.5, trusted, { dash: [4, 3], alpha: MUTED });
   const inner = x(axis.slot) + 8;
   drawKey(plot, colour, `your data: share of ${count(scores.all.length)} in each bin`, inner, top + 14);
-  drawKey(plot, null, `the ${count(scores.calibration.length)} trusted images that calibrate T`, inner, top + 30);
+  if (scores.calibration.length) drawTrusted(plot, axis, scores, y, inner);
   drawTicks(plot, axis.ticks, data.axis, 8);
   drawThreshold(plot, `T = ${scores.text(threshold)}`, cut, (top + bottom) / 2);
+}
+function drawTrusted(plot, axis, scores, y, inner) {
+  const { g, theme, x, top } = plot;
+  const trusted = axis.bars.flatMap((bar) => [bar.left, bar.right].map((u) => [x(u), y(bar.trusted)]));
+  line(g, theme.text, 1.5, trusted, { dash: [4, 3], alpha: MUTED });
+  drawKey(plot, null, `the ${count(scores.calibration.length)} trusted images that calibrate T`, inner, top + 30);
 }
 
 // kept_list/table.ts
@@ -2101,10 +2106,12 @@ var KeptListView = class {
     this.data = data;
     const { scores } = this;
     void scores.unpack(data.pictures, () => this.scores === scores && this.frame.ask());
-    const groups = `${count(scores.all.length)} images, and of ${count(scores.calibration.length)} trusted ones`;
+    const [n, trusted] = [count(scores.all.length), scores.calibration.length];
+    const groups = `${n} images${trusted ? `, and of ${count(trusted)} trusted ones` : ""}`;
+    const rate = `${+(100 * data.rate).toPrecision(3)} %`;
     this.histogram.setAttribute("aria-label", `Histogram of the scores of ${groups}, cut by the threshold T`);
     setText(find(this.root, ".number i"), data.nats ? "nats" : "");
-    setText(find(this.root, ".back"), `T for ${+(100 * data.rate).toPrecision(3)} % of clean images`);
+    setText(find(this.root, ".back"), trusted ? `T for ${rate} of clean images` : `T that removes ${rate}`);
     this.frame.ask();
   }
   close() {
@@ -2156,15 +2163,15 @@ var KeptListView = class {
   }
   readOut() {
     const { root, data, scores, threshold } = this;
-    const [removed, n] = [scores.removed(threshold), scores.all.length];
+    const [removed, n, trusted] = [scores.removed(threshold), scores.all.length, scores.calibration.length];
     const texts = {
       where: threshold === data.start ? "where the rate puts it" : "where you put it",
       removed: count(removed),
       removed_share: `${percent(removed / n, 1)} of ${count(n)} images`,
       kept: count(n - removed),
       kept_share: `${percent((n - removed) / n, 1)} of ${count(n)} images`,
-      cost: `≤ ${percent(scores.cost(threshold), 2)}`,
-      calibration: `of fresh ones, by ${count(scores.calibration.length)} trusted images`
+      cost: trusted ? `≤ ${percent(scores.cost(threshold), 2)}` : "–",
+      calibration: trusted ? `of fresh ones, by ${count(trusted)} trusted images` : "not known: no image is trusted"
     };
     for (const [name, text] of Object.entries(texts)) setText(find(root, `[data-out=${name}]`), text);
   }

@@ -31,7 +31,7 @@ export function scoreAxis(data: Data, scores: Scores): ScoreAxis {
   const from = (u: number) => (slot && u < slot ? below.invert(u) : high - above.invert(u));
   const edges = range(bins + 1).map((i) => (i === bins ? high : from(slot + ((1 - slot) * i) / bins)));
   const share = (group: Ascending, start: number, end: number) =>
-    (countRemoved(group, end) - countRemoved(group, start)) / group.length;
+    (countRemoved(group, end) - countRemoved(group, start)) / (group.length || 1);
   const bar = (start: number, end: number, left: number, right: number): Bar => ({
     from: start,
     to: end,

@@ -1,7 +1,7 @@
 import type { Shape } from "../shared/canvas.ts";
 import type { Faces } from "../shared/faces.ts";
 import { nats } from "../shared/format.ts";
-import { bytes, doubles, inflate, shorts } from "../shared/packed.ts";
+import { doubles, inflate, shorts } from "../shared/packed.ts";
 import { countRemoved } from "../shared/stats.ts";
 
 /** What `kept_list` of ui/components/kept_list.py sends. */
@@ -40,6 +40,7 @@ export class Scores {
   readonly classes: ClassScores[];
   readonly faces: Faces;
   private readonly inNats: boolean;
+  private requested = false;
 
   constructor(data: Data) {
     this.all = doubles(data.scores);
@@ -79,8 +80,8 @@ export class Scores {
 
   /** The images come after the first picture. */
   async unpack(packed: string | null, done: () => void): Promise<void> {
-    if (!packed || this.faces.pixels) return;
-    this.faces.pixels = new Uint8Array(bytes("")); // asked for
+    if (!packed || this.requested) return;
+    this.requested = true;
     this.faces.pixels = await inflate(packed);
     done();
   }

@@ -61,10 +61,12 @@ class KeptListView implements View<State, Data>, Movable {
     this.data = data;
     const { scores } = this;
     void scores.unpack(data.pictures, () => this.scores === scores && this.frame.ask());
-    const groups = `${count(scores.all.length)} images, and of ${count(scores.calibration.length)} trusted ones`;
+    const [n, trusted] = [count(scores.all.length), scores.calibration.length];
+    const groups = `${n} images${trusted ? `, and of ${count(trusted)} trusted ones` : ""}`;
+    const rate = `${+(100 * data.rate).toPrecision(3)} %`;
     this.histogram.setAttribute("aria-label", `Histogram of the scores of ${groups}, cut by the threshold T`);
     setText(find(this.root, ".number i"), data.nats ? "nats" : "");
-    setText(find(this.root, ".back"), `T for ${+(100 * data.rate).toPrecision(3)} % of clean images`);
+    setText(find(this.root, ".back"), trusted ? `T for ${rate} of clean images` : `T that removes ${rate}`);
     this.frame.ask();
   }
 
@@ -123,15 +125,15 @@ class KeptListView implements View<State, Data>, Movable {
 
   private readOut(): void {
     const { root, data, scores, threshold } = this;
-    const [removed, n] = [scores.removed(threshold), scores.all.length];
+    const [removed, n, trusted] = [scores.removed(threshold), scores.all.length, scores.calibration.length];
     const texts = {
       where: threshold === data.start ? "where the rate puts it" : "where you put it",
       removed: count(removed),
       removed_share: `${percent(removed / n, 1)} of ${count(n)} images`,
       kept: count(n - removed),
       kept_share: `${percent((n - removed) / n, 1)} of ${count(n)} images`,
-      cost: `≤ ${percent(scores.cost(threshold), 2)}`,
-      calibration: `of fresh ones, by ${count(scores.calibration.length)} trusted images`,
+      cost: trusted ? `≤ ${percent(scores.cost(threshold), 2)}` : "–",
+      calibration: trusted ? `of fresh ones, by ${count(trusted)} trusted images` : "not known: no image is trusted",
     };
     for (const [name, text] of Object.entries(texts)) setText(find(root, `[data-out=${name}]`), text);
   }

@@ -19,6 +19,11 @@ def uploads_folder() -> Path:
     return home() / "uploads"
 
 
+def registration_folder(name: str) -> Path:
+    """Where the registration of a dataset lies."""
+    return home() / "datasets" / name
+
+
 def add_upload(
     name: str, file_name: str, source: BinaryIO, on_image: OnImage | None = None
 ) -> tuple[Registration, Scan]:
@@ -82,7 +87,7 @@ def remove_upload(name: str) -> None:
     """
     if not is_upload(name):
         raise DataError(f"data: {name} was not uploaded: its files are yours, and stay")
-    registration, files = home() / "datasets" / name, uploads_folder() / name
+    registration, files = registration_folder(name), uploads_folder() / name
     with writing_errors(registration):
         (registration / "about.json").unlink()  # which makes it count
         shutil.rmtree(registration)
