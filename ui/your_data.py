@@ -199,9 +199,21 @@ def _answer(question: Question, keys: str) -> Answer:
         kept=kept,
         calibration=np.sort(np.asarray(calibration, np.float64)),
         promise=promise(trusted, question.fpr, kept.calibrated_on),
-        notes=tuple(notes(kept, trusted)),
+        notes=(_as_seen(question), *notes(kept, trusted)),
         own_trusted=len(features.labels) if features is not None and question.trusted == SHARE else 0,
     )
+
+
+def _as_seen(question: Question) -> str:
+    """In what form the network takes the images."""
+    shape, own = load.model(question.network).image_shape, read_registration(question.data).shape
+    said = f"{question.network} sees each image as {_shape_text(shape)}"
+    return f"{said}." if shape == own else f"{said}; they are registered as {_shape_text(own)}."
+
+
+def _shape_text(shape: tuple[int, int, int]) -> str:
+    channels, height, width = shape
+    return f"{width} × {height} pixels in {'grey' if channels == 1 else 'colour'}"
 
 
 def _images_and_trusted(question: Question) -> tuple["Embedded", "Trusted"]:

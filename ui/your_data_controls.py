@@ -85,6 +85,11 @@ def assumption(question: Question) -> str:
         "images are not judged. If some of them are poisons, T is too low, and poisons like them pass.",
         NOBODY: "Nothing is assumed to be right, so nothing is promised.",
     }
+    if question.trusted == HELD_OUT and load.card(question.network).config.dataset == question.data:
+        words[HELD_OUT] = (
+            "Assumed: the labels of those images of this dataset that were held out of the network's training are "
+            "right, and your clean images are like these."
+        )
     name = question.trusted[1:]
     said = words.get(
         question.trusted, f"Assumed: every label of {name} is right, and your clean images are like these."

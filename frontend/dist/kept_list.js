@@ -1797,7 +1797,7 @@ function bytes(text) {
   return found;
 }
 var doubles = (text) => new Float64Array(bytes(text).buffer);
-var shorts = (text) => new Uint16Array(bytes(text).buffer);
+var integers = (text) => new Uint32Array(bytes(text).buffer);
 async function inflate(text) {
   const stream = new Blob([bytes(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
@@ -1815,11 +1815,11 @@ var Scores = class {
     this.all = doubles(data.scores);
     this.calibration = doubles(data.calibration);
     this.inNats = data.nats;
-    const claims = shorts(data.claims);
+    const claims = integers(data.claims);
     const groups = data.names.map((name) => ({ name, scores: [] }));
     claims.forEach((claim, i) => groups[claim].scores.push(this.all[i]));
     this.classes = groups.filter(({ scores: scores2 }) => scores2.length).map(({ name, scores: scores2 }) => ({ name, scores: Float64Array.from(scores2) }));
-    const predicted = shorts(data.predicted);
+    const predicted = integers(data.predicted);
     const { names, shape } = data;
     const scores = this.all.subarray(0, predicted.length);
     const said = (i) => this.withUnit(scores[i]);

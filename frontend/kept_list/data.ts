@@ -1,7 +1,7 @@
 import type { Shape } from "../shared/canvas.ts";
 import type { Faces } from "../shared/faces.ts";
 import { nats } from "../shared/format.ts";
-import { doubles, inflate, shorts } from "../shared/packed.ts";
+import { doubles, inflate, integers } from "../shared/packed.ts";
 import { countRemoved } from "../shared/stats.ts";
 
 /** What `kept_list` of ui/components/kept_list.py sends. */
@@ -46,13 +46,13 @@ export class Scores {
     this.all = doubles(data.scores);
     this.calibration = doubles(data.calibration);
     this.inNats = data.nats;
-    const claims = shorts(data.claims);
+    const claims = integers(data.claims);
     const groups = data.names.map((name) => ({ name, scores: [] as number[] }));
     claims.forEach((claim, i) => groups[claim].scores.push(this.all[i]));
     this.classes = groups
       .filter(({ scores }) => scores.length)
       .map(({ name, scores }) => ({ name, scores: Float64Array.from(scores) }));
-    const predicted = shorts(data.predicted);
+    const predicted = integers(data.predicted);
     const { names, shape } = data;
     const scores = this.all.subarray(0, predicted.length);
     const said = (i: number) => this.withUnit(scores[i]);

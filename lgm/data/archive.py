@@ -87,7 +87,8 @@ def check_npz(source: BinaryIO, name: str) -> None:
         DataError: it is none, is damaged, would take too much memory, or holds Python objects.
     """
     with _opened(source, name) as archive:
-        arrays = {"/".join(file.parts): file.entry for file in _checked(archive, name, _size(source))}
+        files = _checked(archive, name, _size(source), largest=LARGEST)
+        arrays = {"/".join(file.parts): file.entry for file in files}
         missing = [each for each in ("images", "labels") if f"{each}.npy" not in arrays]
         if missing:
             found = ", ".join(sorted(each.removesuffix(".npy") for each in arrays)[:10]) or "nothing"
@@ -143,8 +144,8 @@ def _size(source: BinaryIO) -> int:
     return size
 
 
-def _checked(archive: zipfile.ZipFile, name: str, size: int) -> list[_File]:
-    """All files to unpack, by what the archive's directory says of them.
+def _checked(archive: zipfile.ZipFile, name: str, size: int, largest: int = LARGEST_FILE) -> list[_File]:
+    """All files to unpack, by what the directory of an archive of ``size`` bytes says of them.
 
     Raises:
         DataError: one of them, or all together, are not unpacked.
@@ -167,7 +168,7 @@ def _checked(archive: zipfile.ZipFile, name: str, size: int) -> list[_File]:
         parts = _parts(text, name)
         if text.endswith("/") or not parts or any(part in LITTER or part.startswith(".") for part in parts):
             continue
-        _check_entry(entry, f"{name}: {text}")
+        _check_entry(entry, f"{name}: {text}", largest)
         if parts in files:
             raise DataError(f"{name}: holds two files of the name {text}; leave one out")
         files[parts] = _File(entry, parts)
@@ -201,8 +202,8 @@ def _parts(text: str, name: str) -> tuple[str, ...]:
     return parts
 
 
-def _check_entry(entry: zipfile.ZipInfo, what: str) -> None:
-    """Raise DataError for what is no plain file, or is not to be read."""
+def _check_entry(entry: zipfile.ZipInfo, what: str, largest: int) -> None:
+    """Raise DataError for what is no plain file, is not to be read, or has more than ``largest`` bytes."""
     if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
         raise DataError(f"{what}: expected plain files, found a link or a device; put the file itself into the archive")
     if entry.flag_bits & _ENCRYPTED:
@@ -211,10 +212,10 @@ def _check_entry(entry: zipfile.ZipInfo, what: str) -> None:
         raise DataError(
             f"{what}: is compressed in a way that is not read; make the archive with the usual one, deflate"
         )
-    if entry.file_size > LARGEST_FILE and not what.endswith(".npy"):
+    if entry.file_size > largest:
         raise DataError(
-            f"{what}: unpacks to {entry.file_size / 2**20:,.0f} MiB; files of at most {LARGEST_FILE / 2**20:,.0f} MiB "
-            "are unpacked"
+            f"{what}: unpacks to {entry.file_size / 2**20:,.0f} MiB; files of at most {largest / 2**20:,.0f} MiB are "
+            "unpacked"
         )
 
 

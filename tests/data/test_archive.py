@@ -193,6 +193,12 @@ def test_a_million_files_are_refused_before_their_names_are_read(out: Path):
     assert peak < 2 * 2**24 + 2**20
 
 
+def test_a_file_that_is_too_large_is_refused(out: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(archive, "_MOST_FOLD", 10**9)  # which is said first otherwise
+    with pytest.raises(DataError, match="a/1.png: unpacks to 512 MiB; files of at most 256 MiB are unpacked"):
+        unpack(declaring(2**29), "a.zip", out)
+
+
 def test_more_files_than_are_unpacked(out: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(archive, "MOST_FILES", 20)
     with pytest.raises(DataError, match="holds 21 files; at most 20 are unpacked"):

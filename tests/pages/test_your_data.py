@@ -135,8 +135,8 @@ def test_the_picture_is_what_the_filter_computes(open_page: Callable[..., AppTes
     kept, data = found.kept, sent(app)
     order = np.argsort(kept.score, kind="stable")
     np.testing.assert_array_equal(unpacked(data["scores"], "<f8"), kept.score[order])
-    np.testing.assert_array_equal(unpacked(data["claims"], "<u2"), kept.images.labels[order])
-    np.testing.assert_array_equal(unpacked(data["predicted"], "<u2"), kept.images.predicted[order])
+    np.testing.assert_array_equal(unpacked(data["claims"], "<u4"), kept.images.labels[order])
+    np.testing.assert_array_equal(unpacked(data["predicted"], "<u4"), kept.images.predicted[order])
     assert data["threshold"] == data["start"] == kept.threshold
     calibration = unpacked(data["calibration"], "<f8")
     assert len(calibration) == kept.calibrated_on == 5000

@@ -77,8 +77,8 @@ def _packed(images: ScoredImages) -> dict[str, Any]:
         "id": images.key,
         "title": images.title,
         "scores": _encode(images.score, "<f8"),  # as they are: the browser counts with the numbers that Python has
-        "claims": _encode(images.claims, "<u2"),
-        "predicted": _encode(images.predicted, "<u2"),
+        "claims": _encode(images.claims, "<u4"),
+        "predicted": _encode(images.predicted, "<u4"),
         "calibration": _encode(images.calibration, "<f8"),
         "names": images.names,
         "nats": images.in_nats,
