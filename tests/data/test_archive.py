@@ -195,7 +195,7 @@ def test_a_million_files_are_refused_before_their_names_are_read(out: Path):
 
 def test_a_file_that_is_too_large_is_refused(out: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(archive, "_MOST_FOLD", 10**9)  # which is said first otherwise
-    with pytest.raises(DataError, match="a/1.png: unpacks to 512 MiB; files of at most 256 MiB are unpacked"):
+    with pytest.raises(DataError, match=r"a/1\.png: unpacks to 512 MiB; files of at most 256 MiB are unpacked"):
         unpack(declaring(2**29), "a.zip", out)
 
 
