@@ -26,6 +26,9 @@ _MOST = 1e6  # of a weight: in float32, with its 24 bits, what it is weighed aga
 _TRIALS = 10_000  # then an interval of 95 % is a percentage point to either side
 _POISONS = 1_000_000  # in all trials: they are in memory together, with their ways 10 kB each
 
+# Trained from random weights; `lgm.models.backbones` builds them.
+NETWORKS = ("mnist-cnn", "tiny-cnn", "small", "resnet18", "vgg19")
+
 # What several fields take.
 Weight = Annotated[float, Bounds("a number >= {ge}, at most {le:,.0f}", ge=0, le=_MOST)]
 Positive = Annotated[float, Bounds("a number > {gt}, at most {le:,.0f}", gt=0, le=_MOST)]
@@ -40,7 +43,7 @@ Seed = Annotated[int, Bounds("an integer in [0, 2**31)", ge=0, lt=2**31)]  # tha
 class ModelConfig:
     """What is needed to build a `Classifier` before its weights are known."""
 
-    network: str = "mnist-cnn"  # see `lgm.models.backbones`
+    network: str = "mnist-cnn"  # one of `NETWORKS`, or of `lgm.models.architectures`
     # (C, H, W) in pixels; (): those of MNIST or CIFAR-10, or what a pre-trained network takes.
     image_shape: tuple[int, ...] = ()
     loss: Loss = "lgm"

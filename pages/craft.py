@@ -17,7 +17,8 @@ from ui.pair import OTHER, Pair, features_of, image_of, label_of
 from ui.pair_picker import current_pair, draw_pair
 from ui.words import WORDS
 
-LEAD = "A poison must look like the base and have the target's features. Pick the two, then drag β between the aims."
+LEAD = """A poison must look like the base and have the target's features. Pick, draw or upload the two, then drag β
+between the aims."""
 ABOUT = """Answers **figure 3** of the paper. The poison minimises the objective below. **Levenberg–Marquardt** solves
 the problem that is linear in the features exactly, with pixels kept in [0, 1], again and again; it starts from base,
 target and half-way, and the poisons of all β take over each other's points, so that the way shown may begin anywhere
@@ -31,7 +32,9 @@ for the target's class. The dashed ring is where the filter of the Detect page c
 too unlikely. It is drawn where the features are a plane: in a projection it would be none. With **γ** the attacker
 knows of that filter and adds γ · max(0, T − log p(f(x) | base)) to what is minimised, on the LGM network: a softmax
 network has no density. The lines show each term by iteration, the bars all of them where the two sliders stand, so what
-is paid in one for what is gained in another."""
+is paid in one for what is gained in another. An image of your **own** is made as those of the dataset were: a digit is
+scaled to fit 20 × 20 pixels and comes to lie, light on black, with its centre of mass in the middle of 28 × 28; of a
+photo for CIFAR-10 the middle is taken and scaled to 32 × 32."""
 
 
 def pair_bar(pair: Pair) -> beta_paths.Recipe:

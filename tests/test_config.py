@@ -27,7 +27,6 @@ def test_configs_are_frozen_values():
 @pytest.mark.parametrize(
     ("kind", "field", "value"),
     [
-        (ModelConfig, "network", "resnet"),
         (ModelConfig, "loss", "hinge"),
         (ModelConfig, "covariance", "full"),
         (ModelConfig, "n_classes", 1),
@@ -45,7 +44,6 @@ def test_configs_are_frozen_values():
         (ModelConfig, "center_radius", -1.0),
         (ModelConfig, "center_order", (0, 1, 2)),
         (ModelConfig, "center_order", (0, 0, 2, 3, 4, 5, 6, 7, 8, 9)),
-        (TrainConfig, "dataset", "svhn"),
         (Phase, "init", "warm"),
         (Phase, "epochs", 0),
         (Phase, "batch_size", 0),

@@ -3,18 +3,19 @@
 import numpy as np
 import streamlit as st
 
-from lgm.data.base import DataError
+from lgm.data.base import DataError, Dataset
 from lgm.data.drawing import SIDE, drawn, read_strokes
 from lgm.data.image_files import ImageFileError, read_image
 from lgm.data.own_image import FRAMINGS, BlankImageError, as_image_of
-from lgm.data.registry import DATASETS
 from ui import load, pair_picker
 from ui.components.draw import draw_figure
 from ui.frame import enlarged, guard
+from ui.markdown import plain
 from ui.pair import OTHER, Member, OwnImage, Pair, Role, Seen, label_of, seen
 from ui.state import quoted
 
 _LARGEST = 16  # MiB of an upload
+_SHOWN = 112  # pixels of the screen for an image, or a little less
 _ORIGINS = {"data": "From the data", "draw": "Draw", "upload": "Upload"}
 _HINTS = {
     "draw": "Draw with the mouse, a pen or a finger, at any place and size: what you draw is scaled and centred as the "
@@ -29,8 +30,8 @@ def choose_member(role: Role, pair: Pair) -> None:
     """The button that says what the base or the target is, and opens the ways to choose another."""
     member = pair.of(role)
     own = ", your own" if isinstance(member, OwnImage) else ""
-    label = f"{role.capitalize()}: {load.class_name(label_of(member))}{own}"
-    if st.session_state.get(_CLOSING) == role:
+    label = f"{role.capitalize()}: {_class_name(label_of(member))}{own}"
+    if st.session_state.get(_CLOSING) == role:  # what is open can be set only before it is drawn
         del st.session_state[_CLOSING]
         st.session_state[f"choose_{role}"] = False
     with st.popover(label, icon=":material/image_search:", key=f"choose_{role}", on_change="rerun"):
@@ -91,7 +92,7 @@ def _uploaded(role: Role) -> np.ndarray | None:
     if file is None:
         return None
     try:
-        return _read(file.getvalue(), load.dataset().name)
+        return _read(file.getvalue(), (load.dataset().name, load.dataset().shape), load.dataset())
     except (ImageFileError, BlankImageError) as error:
         raise DataError(
             f"{quoted(file.name)} cannot be used: {error}. Expected a picture, such as a JPEG, PNG, GIF, WebP or TIFF."
@@ -99,9 +100,10 @@ def _uploaded(role: Role) -> np.ndarray | None:
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
-def _read(content: bytes, dataset: str) -> np.ndarray:
-    """A file as an image of a dataset. A large photo takes a second to read, and each click asks for it."""
-    return as_image_of(DATASETS[dataset], read_image(content))
+def _read(content: bytes, key: object, _dataset: Dataset) -> np.ndarray:
+    """A file as an image of a dataset, which ``key`` names: a large photo takes a second, and each click asks anew."""
+    del key
+    return as_image_of(_dataset, read_image(content))
 
 
 def _judge(role: Role, pixels: np.ndarray) -> None:
@@ -113,17 +115,14 @@ def _judge(role: Role, pixels: np.ndarray) -> None:
         return OwnImage(pixels.tobytes(), load.dataset().shape, load.dataset().name, label)
 
     with st.container(horizontal=True):
-        st.image(
-            enlarged(pixels, 112), width=112, alt=f"The {role} as the networks see it", caption="As networks see it"
-        )
+        size = _SHOWN // pixels.shape[1] * pixels.shape[1] or _SHOWN  # each pixel as large as the next
+        seen_as = enlarged(pixels, size)
+        st.image(seen_as, width=size, alt=f"The {role} as the networks see it", caption="As networks see it")
         with st.container(width=180):
-            label = _choose_label(role, seen(names["lgm"], labelled(0)).predicted, other)
+            predicted = seen(names["lgm"], labelled(0)).predicted
+            label = _choose_label(role, predicted, other)
     if label is None:
-        name, taken = OTHER[role], load.class_name(label_of(other))
-        st.warning(
-            f"The LGM network sees {taken}, and the {name} is of this class already: an attack needs two. Choose "
-            f"another class here, or another {name} first."
-        )
+        st.warning(_no_class(OTHER[role], _class_name(predicted), taken=predicted == label_of(other)))
         return
     own = labelled(label)
     st.markdown("  \n".join(says(loss, seen(name, own), own) for loss, name in names.items()))
@@ -149,18 +148,33 @@ def _choose_label(role: Role, predicted: int, other: Member) -> int | None:
     )
 
 
+def _no_class(other: str, predicted: str, *, taken: bool) -> str:
+    """Why the class that the LGM network sees in an image cannot be the image's, and what to do."""
+    if taken:
+        why = (
+            f"the {other} is of this class already: an attack needs two. Choose another class here, or another {other}"
+        )
+        return f"The LGM network sees {predicted}, and {why} first."
+    return f"The LGM network sees {predicted}, of which the data have no image. Choose another class."
+
+
+def _class_name(label: int) -> str:
+    """What a label means, as Markdown: folders give classes any name."""
+    return plain(load.class_name(label))
+
+
 def says(loss: str, found: Seen, own: OwnImage) -> str:
     """What a network makes of an image, in a sentence."""
     certain = "over 99.9 %" if found.probability > 0.9995 else f"{100 * found.probability:.1f} %"
-    text = f"{load.LOSSES[loss]}: **{load.class_name(found.predicted)}**, probability {certain}"
+    text = f"{load.LOSSES[loss]}: **{_class_name(found.predicted)}**, probability {certain}"
     if np.isnan(found.score):
         return text
-    return f"{text}; log p(f(x)|{load.class_name(own.label)}) = **{found.score:.2f}** nats"
+    return f"{text}; log p(f(x)|{_class_name(own.label)}) = **{found.score:.2f}** nats"
 
 
 def warnings(role: Role, own: OwnImage, names: dict[str, str]) -> list[str]:
     """What of an image makes it a base or a target that shows less than others, in sentences."""
-    claimed, threshold = load.class_name(own.label), load.threshold(names["lgm"])
+    claimed, threshold = _class_name(own.label), load.threshold(names["lgm"])
     if role == "base":
         score = seen(names["lgm"], own).score
         if score > threshold:
@@ -171,8 +185,8 @@ def warnings(role: Role, own: OwnImage, names: dict[str, str]) -> list[str]:
         ]
     sees = {loss: seen(name, own).predicted for loss, name in names.items()}
     return [
-        f"The {load.LOSSES[loss]} sees {load.class_name(predicted)}, not {claimed}: there, a poison that has this "
-        f"image's features is seen as {load.class_name(predicted)} too, and does not count as one that collides."
+        f"The {load.LOSSES[loss]} sees {_class_name(predicted)}, not {claimed}: there, a poison that has this "
+        f"image's features is seen as {_class_name(predicted)} too, and does not count as one that collides."
         for loss, predicted in sees.items()
         if predicted != own.label
     ]

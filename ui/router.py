@@ -21,6 +21,7 @@ def main() -> None:
             st.Page(PAGES / "overview.py", title="Overview", icon=":material/home:", default=True),
             st.Page(PAGES / "features.py", title="Features", icon=":material/scatter_plot:"),
             st.Page(PAGES / "craft.py", title="Craft", icon=":material/science:"),
+            st.Page(PAGES / "one_shot.py", title="One shot", icon=":material/looks_one:"),
             st.Page(PAGES / "detect.py", title="Detect", icon=":material/shield:"),
             st.Page(PAGES / "defend.py", title="Defend", icon=":material/health_and_safety:"),
             st.Page(PAGES / "train.py", title="Train", icon=":material/model_training:"),

@@ -1,26 +1,39 @@
-"""python -m lgm bench: crafting against ART."""
+"""python -m lgm bench: crafting against ART; Poison Frogs' one-shot experiment on photos."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from lgm.cli.options import add_command, add_data, add_field, add_value, split_of
+from lgm.cli.options import add_cache, add_command, add_data, add_field, add_value, given, split_of
+from lgm.cli.output import output, progress_bar
 from lgm.cli.tables import Answer
 from lgm.config import Count, PoisonConfig, Seed
+from lgm.models.pretrained import LITE0
 from lgm.utils.codec import encode
+from lgm.utils.io import write_atomically
+from lgm.utils.json import to_json
+from lgm.utils.outputs import save_or_keep
 
 
 def add_bench(commands: Any) -> None:
-    """Add the command ``bench``."""
+    """`bench craft | oneshot`."""
+    text = "Measures crafting beside other implementations, and Poison Frogs' one-shot attack."
+    parser = commands.add_parser("bench", help=text, description=text)
+    kinds = parser.add_subparsers(required=True, metavar="craft | oneshot")
+    _add_craft(kinds)
+    _add_oneshot(kinds)
+
+
+def _add_craft(kinds: Any) -> None:
     parser = add_command(
-        commands,
-        "bench",
-        _bench,
+        kinds,
+        "craft",
+        _craft,
         "Time crafting against ART and against the paper's procedure, on the same pairs, on the CPU.",
         device=False,
     )
-    parser.add_argument("what", choices=["craft"])
     parser.add_argument("--model", default="mnist-lgm", help="name of a checkpoint, or path to its weights")
     add_data(parser)
     add_value(parser, "pairs", Count, 10, "random pairs to craft for")
@@ -29,7 +42,7 @@ def add_bench(commands: Any) -> None:
     add_value(parser, "seed", Seed, 1, "of the pairs")
 
 
-def _bench(args: argparse.Namespace) -> Answer:
+def _craft(args: argparse.Namespace) -> Answer:
     from lgm.attacks.result import check_count
     from lgm.experiments.benchmark import bench_craft
     from lgm.models.checkpoint import load_checkpoint
@@ -48,3 +61,56 @@ def _bench(args: argparse.Namespace) -> Answer:
             progress=bar.set_description_str,
         )
     return Answer({"model": card.name, "data": split.name, **encode(result)})
+
+
+def _add_oneshot(kinds: Any) -> None:
+    from lgm.experiments.one_shot_config import OneShotConfig
+
+    parser = add_command(
+        kinds,
+        "oneshot",
+        _oneshot,
+        "Poison Frogs' transfer-learning experiment: one poison among clean photos, whether it flips what a new head "
+        "on a pre-trained network says of one target, and what filters see of it.",
+        download=False,
+    )
+    parser.add_argument("--data", required=True, metavar="NAME", help="a registered dataset of photos")
+    parser.add_argument("--network", default=LITE0, help="pre-trained: this one, or torchvision's by name")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="its state dict, for one of torchvision's")
+    for name in ("attacks", "beta", "iterations", "trusted", "calibration", "strength", "seed"):
+        add_field(parser, OneShotConfig, name)
+    add_cache(parser)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file to write the record to")
+    parser.add_argument("--force", action="store_true", help="overwrite it")
+
+
+def _oneshot(args: argparse.Namespace) -> Answer:
+    from contextlib import nullcontext
+
+    from lgm.experiments.one_shot_report import one_shot_table
+
+    hold = output(args.out, ".json", "out", force=args.force) if args.out else nullcontext()
+    with hold:
+        report = _measure(args)
+        if args.out:
+            text = to_json(report, indent=1) + "\n"
+            save_or_keep(lambda path: write_atomically(path, lambda part: part.write_text(text)), args.out)
+    return Answer(report, lambda: one_shot_table(report))
+
+
+def _measure(args: argparse.Namespace) -> Any:
+    from lgm.attacks.one_shot import frozen_network
+    from lgm.data.own import ALL, load_own
+    from lgm.data.store import read_images, read_registration
+    from lgm.experiments.one_shot import one_shot
+    from lgm.experiments.one_shot_config import OneShotConfig
+
+    classes = read_registration(args.data).classes  # refused before the network is read
+    config = OneShotConfig(**given(args, OneShotConfig))
+    model = frozen_network(args.network, len(classes), args.weights, args.device)
+    split = load_own(args.data, ALL, model.image_shape)
+    names = tuple(file.path for file in read_images(args.data))
+    with progress_bar("poison-iteration") as on_step:
+        return one_shot(
+            model, split, names, config, network=args.network, classes=classes, cache=args.cache, on_step=on_step
+        )

@@ -1,24 +1,27 @@
 """Command `filter`: which images of a dataset to keep."""
 
 import argparse
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from lgm.cli.options import add_command, add_value
-from lgm.cli.output import output, progress_bar
+from lgm.cli.output import output, progress_bar, save_all
 from lgm.cli.tables import Answer
 from lgm.config import Rate
-from lgm.data.scan import Skipped
-from lgm.data.store import read_registration, read_skipped
+from lgm.data.store import read_skipped
 from lgm.detection.scores import SCORES
-from lgm.detection.thresholds import conformal_words
-from lgm.utils.outputs import save_or_keep
-from lgm.utils.progress import OnStep
+from lgm.utils.fields import Bounds
+from lgm.utils.io import write_atomically
+from lgm.utils.json import to_json
 
 if TYPE_CHECKING:
-    from lgm.detection.kept_list import KeptList
+    from lgm.detection.filter_run import Filtered
+    from lgm.detection.filter_summary import FilterSummary
+
+_Workers = Annotated[int, Bounds("a number of processes from {ge} to {le}", ge=0, le=256)]
 
 
 def add_filter(commands: Any) -> None:
@@ -30,75 +33,113 @@ def add_filter(commands: Any) -> None:
     parser.add_argument(
         "--trusted",
         metavar="NAME",
-        help="a registered dataset whose labels are right, and that shares no image with the other one (default: what "
-        "was held out of the network's training)",
+        help="a registered dataset whose labels are right; images that the other one holds too are left out of it. "
+        "none: the filter is fitted to the data that it judges, and promises no rate (default: what was held out of "
+        "the network's training, or none where that is of other classes)",
     )
     words = "; ".join(f"{name}: {what}" for name, what in SCORES.items())
-    parser.add_argument("--score", choices=SCORES, default="likelihood", help=f"what to go by. {words}")
-    add_value(parser, "fpr", Rate, 0.02, "share of clean images that may be removed")
-    parser.add_argument("--workers", type=int, default=0, help="processes that read images")
-    parser.add_argument("--out", type=Path, required=True, help="CSV file to write, with a row an image")
-    parser.add_argument("--force", action="store_true", help="overwrite it")
-
-
-@dataclass(frozen=True)
-class Filtered:
-    """What `filter` found.
-
-    Attributes:
-        data, model, score, fpr: What was asked for.
-        threshold: T in the unit of the score; removed is score <= T.
-        promise: What T stands for.
-        calibrated_on: Trusted images that vouch for it.
-        images: How many were scored.
-        removed: How many of them were removed.
-        images_per_class, removed_per_class: The same by the class that they claim.
-        unreadable: Files that were registered and do not read any more.
-        skipped: Files of the dataset's folder that were no images when it was registered.
-        out: The list.
-    """
-
-    data: str
-    model: str
-    score: str
-    fpr: float
-    threshold: float
-    promise: str
-    calibrated_on: int
-    images: int
-    removed: int
-    images_per_class: dict[str, int]
-    removed_per_class: dict[str, int]
-    unreadable: tuple[str, ...]
-    skipped: tuple[Skipped, ...]
-    out: str
-
-
-def _filter(args: argparse.Namespace) -> Answer:
-    with output(args.out, ".csv", "out", force=args.force), progress_bar("image") as on_batch:
-        found = _kept_list(args, on_batch)
-        save_or_keep(found.write, args.out)
-    removed, claims = ~found.kept, found.images.claims
-    values = Filtered(
-        data=args.data,
-        model=args.model,
-        score=args.score,
-        fpr=args.fpr,
-        threshold=found.threshold,
-        promise=conformal_words(args.fpr, found.calibrated_on),
-        calibrated_on=found.calibrated_on,
-        images=len(claims),
-        removed=int(removed.sum()),
-        images_per_class=dict(sorted(Counter(claims.tolist()).items())),
-        removed_per_class=dict(sorted(Counter(claims[removed].tolist()).items())),
-        unreadable=found.images.unreadable,
-        skipped=read_skipped(args.data),
-        out=str(args.out),
+    parser.add_argument(
+        "--score",
+        action="append",
+        metavar="NAME[,NAME...]",
+        help=f"what to go by (default: likelihood). Of several, the first decides. {words}",
     )
+    add_value(parser, "fpr", Rate, 0.02, "share of clean images that may be removed; of all images, if none is trusted")
+    add_value(parser, "workers", _Workers, 0, "processes that read images; 0: threads of this one")
+    parser.add_argument("--out", type=Path, required=True, help="CSV file to write, with a row an image")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a report too: one file with pictures")
+    parser.add_argument("--summary", type=Path, metavar="FILE.json", help="write what --json prints to a file too")
+    parser.add_argument(
+        "--links", type=Path, metavar="FOLDER", help="make a folder of links too: kept/CLASS/file, removed/CLASS/file"
+    )
+    parser.add_argument(
+        "--no-resume", action="store_true", help="neither go on where a killed run stopped nor keep what was computed"
+    )
+    parser.add_argument("--force", action="store_true", help="replace what is there already")
+
+
+def _filter(args: argparse.Namespace) -> Answer | None:
+    from lgm.detection.filter_run import filter_dataset
+    from lgm.utils.distributed import Team
+
+    scores, team = _scores(args.score), Team.join(args.device)
+    silent = team.rank > 0
+    with ExitStack() as held:
+        team.only_first(lambda: _hold_outputs(args, held))
+        with progress_bar("trusted image", silent) as on_trusted, progress_bar("image", silent) as on_batch:
+            found = filter_dataset(
+                args.data,
+                args.model,
+                trusted=args.trusted,
+                scores=scores,
+                fpr=args.fpr,
+                workers=args.workers,
+                team=team,
+                resume=not args.no_resume,
+                on_batch=on_batch,
+                on_trusted=on_trusted,
+            )
+        team.leave()
+        if found is None:
+            return None
+        values = _save(args, found)
+        found.done()
     return Answer(values, lambda: _text(values))
 
 
-def _text(found: Filtered) -> str:
+def _scores(given: list[str] | None) -> list[str]:
+    """Names of scores, each once, in the order in which they were given."""
+    names = [name.strip() for entry in given or ["likelihood"] for name in entry.split(",") if name.strip()]
+    for name in names:
+        if name not in SCORES:
+            raise ValueError(f"score: expected one of {', '.join(SCORES)}, got {name!r}")
+    if not names:
+        raise ValueError(f"score: expected one of {', '.join(SCORES)}, got none")
+    return list(dict.fromkeys(names))
+
+
+def _hold_outputs(args: argparse.Namespace, held: ExitStack) -> None:
+    held.enter_context(output(args.out, ".csv", "out", force=args.force))
+    if args.report:
+        held.enter_context(output(args.report, ".html", "report", force=args.force))
+    if args.summary:
+        held.enter_context(output(args.summary, ".json", "summary", force=args.force))
+    if args.links:
+        from lgm.detection.links import check_links
+
+        check_links(args.links, force=args.force)
+
+
+def _save(args: argparse.Namespace, found: "Filtered") -> "FilterSummary":
+    from lgm.detection.filter_summary import summarise
+
+    values = summarise(
+        found.kept,
+        found.trusted,
+        model=args.model,
+        fpr=args.fpr,
+        skipped=read_skipped(args.data),
+        out=str(args.out),
+        report=str(args.report or ""),
+        links=str(args.links or ""),
+    )
+    saves: dict[Path, Callable[[Path], object]] = {args.out: found.kept.write}
+    if args.summary:
+        text = to_json(values, indent=1) + "\n"
+        saves[args.summary] = lambda path: write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    if args.report:
+        from lgm.reports.filter_report import write_filter_report
+
+        saves[args.report] = partial(write_filter_report, found.kept, values, found.shape)
+    save_all(saves)
+    if args.links:
+        from lgm.detection.links import write_links
+
+        write_links(found.kept, args.links)
+    return values
+
+
+def _text(found: "FilterSummary") -> str:
     lines = [
         f"{found.out}: {found.images - found.removed:,} of {found.images:,} images kept, {found.removed:,} removed.",
         f"T = {found.threshold:.6g}: {found.promise}.",
@@ -106,6 +147,12 @@ def _text(found: Filtered) -> str:
     ]
     for name, images in found.images_per_class.items():
         lines.append(f"{name:<30}{images:>9,}{found.removed_per_class.get(name, 0):>9,}")
+    for other in found.scores[1:]:
+        lines.append(
+            f"By {other.score} (T = {other.threshold:.6g}), {other.removed:,} would be removed, of which "
+            f"{other.removed_by_both:,} are."
+        )
+    lines += found.notes
     if found.unreadable:
         lines.append(
             f"{len(found.unreadable):,} registered files do not read any more; see `lgm data check {found.data}`."
@@ -113,18 +160,3 @@ def _text(found: Filtered) -> str:
     if found.skipped:
         lines.append(f"{len(found.skipped):,} files were no images when it was registered; --json names them.")
     return "\n".join(lines)
-
-
-def _kept_list(args: argparse.Namespace, on_batch: OnStep) -> "KeptList":
-    from lgm.detection.kept_list import class_names, embed_dataset, held_out_of_training, keep, trusted_dataset
-    from lgm.models.checkpoint import load_checkpoint
-
-    read_registration(args.data)  # refused before the network is read
-    model, card = load_checkpoint(args.model, args.device)
-    names = class_names(card, args.data, *([args.trusted] if args.trusted else []))
-    if args.trusted:
-        trusted = trusted_dataset(model, names, args.trusted, args.data, workers=args.workers)
-    else:
-        trusted = held_out_of_training(args.model, card)
-    images = embed_dataset(model, names, args.data, workers=args.workers, on_batch=on_batch)
-    return keep(model, names, images, trusted, score=args.score, fpr=args.fpr)

@@ -10,7 +10,7 @@ from typing import Any
 from lgm.cli.tables import Answer
 from lgm.data.base import Split
 from lgm.data.own import OWN_SPLITS
-from lgm.data.registry import DATASETS, default_split, find_dataset, load_split
+from lgm.data.registry import DATASETS, dataset_names, default_split, find_dataset, load_split
 from lgm.utils.fields import Field, field_of, fields_of
 
 
@@ -99,7 +99,18 @@ def add_data(
         for dataset in DATASETS.values()
     )
     own = f"A dataset of your own: {', '.join(OWN_SPLITS)}; or its name, for all of it in the form of the model's"
-    parser.add_argument("--data", metavar="NAME", help=f"{which}. {named}. {own}. (default: {default})")
+    parser.add_argument("--data", type=_data, metavar="NAME", help=f"{which}. {named}. {own}. (default: {default})")
+
+
+def _data(name: str) -> str:
+    """A name that means something; of which dataset is known once the model is. Raises argparse's error otherwise."""
+    splits = [split for dataset in DATASETS.values() for split in dataset.splits]
+    known = list(dict.fromkeys((*splits, *OWN_SPLITS, *dataset_names())))
+    if name not in known:
+        raise argparse.ArgumentTypeError(
+            f"expected one of {', '.join(known)}, got {name!r}; `lgm data add NAME FOLDER` registers images of your own"
+        )
+    return name
 
 
 def split_of(args: argparse.Namespace, dataset: str) -> Split:

@@ -29,8 +29,9 @@ def add_train(commands: Any) -> None:
         commands,
         "train",
         _train,
-        "Train a network from a preset, or for a dataset (--data), and save it with its card. Where the preset has a warm start, that comes first; "
-        "it is kept beside the model as warm-*.state.safetensors, for other heads to start from, and may be deleted.",
+        "Train a network from a preset, or for a dataset (--data), and save it with its card. Where the recipe has a "
+        "warm start, that comes first; it is kept beside the model as warm-*.state.safetensors, for other heads to "
+        "start from, and may be deleted.",
     )
     parser.set_defaults(device=launched_device())
     parser.add_argument("preset", nargs="?", choices=list(PRESETS), help="default: a recipe for what --data names")
@@ -63,8 +64,8 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backbone",
         metavar="NETWORK",
-        help=f"{', '.join(BACKBONES)}, or another architecture of torchvision's with --weights (default: small up to 64 "
-        "pixels a side; of larger images efficientnet-lite0, frozen)",
+        help=f"{', '.join(BACKBONES)}, or another architecture of torchvision's with --weights (default: small up to "
+        "64 pixels a side; of larger images efficientnet-lite0, frozen)",
     )
     parser.add_argument(
         "--frozen",
@@ -87,10 +88,9 @@ def _dims(text: str) -> int | str:
 def _chosen(args: argparse.Namespace) -> TrainConfig:
     """The recipe for a dataset, without a preset."""
     if args.data not in dataset_names():
-        raise ValueError(
-            f"preset: expected one of {', '.join(PRESETS)}, or --data with a dataset ({', '.join(dataset_names())}), got "
-            f"{'neither' if args.data is None else '--data ' + args.data}"
-        )
+        got = "neither" if args.data is None else f"--data {args.data}"
+        known = ", ".join(dataset_names())
+        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, or --data with a dataset ({known}), got {got}")
     names = ("backbone", "frozen", "weights", "loss", "dims")
     return recipe_for(
         find_dataset(args.data), Choice(**{name: getattr(args, name) for name in names if getattr(args, name)})

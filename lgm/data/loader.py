@@ -1,6 +1,7 @@
 """Images of a registered dataset, read while a network works on those before: memory holds a few batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,6 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 from lgm.data.arrays import row_of
 from lgm.data.image_files import ImageFileError, fit_to, read_content, read_image
 from lgm.data.row_images import RowImages
+
+Batch = tuple[Tensor, Tensor]  # positions (n,) and pixels (n, C, H, W) uint8 of the images that read
 
 
 class FileImages(Dataset[tuple[int, Tensor]]):
@@ -33,19 +36,28 @@ def open_images(root: Path, paths: Sequence[str], shape: tuple[int, int, int]) -
     return (RowImages if len(paths) and row_of(root, paths[0]) else FileImages)(root, paths, shape)
 
 
-def batches(
-    root: Path, paths: Sequence[str], shape: tuple[int, int, int], batch_size: int = 256, workers: int = 0
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Positions (n,) and pixels (n, C, H, W) uint8 of all files that read, in their order.
+def read_batch(images: Dataset[tuple[int, Tensor]], positions: Sequence[int]) -> Batch:
+    """Those of the images at these positions that read."""
+    many = getattr(images, "__getitems__", None)  # as a DataLoader looks for it
+    items = many(list(positions)) if many else [images[position] for position in positions]
+    return _readable([torch.tensor([at for at, _ in items]), torch.stack([pixels for _, pixels in items])])
 
-    Args:
-        root: What the paths start from.
-        paths: Of the files, relative, or of an archive's rows (`lgm.data.arrays.row_path`).
-        shape: (C, H, W) that images are scaled to.
-        batch_size: Images at a time.
-        workers: Processes that read; 0: this one does, in between.
+
+def batch_readers(
+    images: Dataset[tuple[int, Tensor]], batches: Sequence[Sequence[int]], workers: int = 0
+) -> Iterator[Callable[[], Batch]]:
+    """For each batch of positions what gives it, in their order.
+
+    Without workers, the reading is left to whoever calls: to several threads side by side. With workers, processes
+    have read it by then, two batches each ahead.
     """
-    loader = DataLoader(open_images(root, paths, shape), batch_size, num_workers=workers, persistent_workers=False)
-    for positions, pixels in loader:
-        readable = positions >= 0
-        yield positions[readable], pixels[readable]
+    if not workers:
+        yield from (partial(read_batch, images, batch) for batch in batches)
+        return
+    for loaded in DataLoader(images, batch_sampler=batches, num_workers=workers):  # type: ignore[bad-argument-type]
+        yield partial(_readable, loaded)
+
+
+def _readable(loaded: Sequence[Tensor]) -> Batch:
+    positions, pixels = loaded
+    return positions[positions >= 0], pixels[positions >= 0]

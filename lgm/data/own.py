@@ -38,7 +38,7 @@ def own_dataset(name: str) -> Dataset:
     found = read_registration(name)
     if len(found.classes) > _MOST_CLASSES:
         raise DataError(
-            f"{name}: expected at most {_MOST_CLASSES} classes, got {len(found.classes):,}; `lgm filter` takes any number"
+            f"{name}: expected at most {_MOST_CLASSES} classes, got {len(found.classes):,}; `lgm filter` takes more"
         )
     if found.kind == "features":
         raise DataError(f"{name}: holds features, not images; `lgm filter {name} --score gaussian` takes them")
@@ -145,7 +145,8 @@ def _require_memory(name: str, count: int, shape: tuple[int, int, int]) -> None:
     if needed > _MEMORY * free:
         raise DataError(
             f"{name}: {count:,} images of {shape[2]} x {shape[1]} pixels take {needed / 2**30:.1f} GiB, and "
-            f"{free / 2**30:.1f} GiB of memory are free; register it with a smaller --size. `lgm filter` reads any number"
+            f"{free / 2**30:.1f} GiB of memory are free; register it with a smaller --size (`lgm filter` takes any "
+            "number)"
         )
 
 

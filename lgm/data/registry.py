@@ -52,7 +52,8 @@ def load_split(name: str, dataset: str = "mnist") -> Split:
     if name in registered():
         return _in_the_form_of(found, name)
     raise DataError(
-        f"data: expected one of {', '.join(found.splits)}, which {found.title} has, or a registered dataset, got {name!r}"
+        f"data: expected one of {', '.join(found.splits)}, which {found.title} has, or a registered dataset, got "
+        f"{name!r}"
     )
 
 
@@ -62,7 +63,8 @@ def _in_the_form_of(dataset: Dataset, name: str) -> Split:
     unknown = sorted(set(own) - set(dataset.classes))
     if unknown:
         raise DataError(
-            f"data: {name} has the classes {', '.join(unknown[:5])}, and {dataset.title} only {', '.join(dataset.classes)}"
+            f"data: {name} has the classes {', '.join(unknown[:5])}, and {dataset.title} only "
+            f"{', '.join(dataset.classes)}"
         )
     split = load_own(name, ALL, dataset.shape)
     numbers = np.array([dataset.classes.index(label) for label in own])

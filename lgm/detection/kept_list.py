@@ -1,66 +1,42 @@
 """The filtered set D_w of a dataset: which of its images to keep. Source: algorithm 1, step 5."""
 
-import csv
-import io
 import math
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lgm.data.base import DataError
-from lgm.data.loader import batches
-from lgm.data.registry import held_out_of
-from lgm.data.store import read_images, read_registration
+from lgm.detection.embedded import Embedded
+from lgm.detection.image_table import ImageTable
+from lgm.detection.score import Score
 from lgm.detection.scores import BY_HEAD, make_score
 from lgm.detection.thresholds import is_removed
-from lgm.models.features import Features, read_features
+from lgm.models.features import Features
 from lgm.utils.io import write_atomically
+from lgm.utils.tables import write_csv
 
 if TYPE_CHECKING:
     from lgm.models.card import Card
     from lgm.models.classifier import Classifier
 
-OnBatch = Callable[[int, int], object]  # (images done, images in all)
+_COLUMNS = ("score", "threshold", "kept")
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """Images of a dataset as a network sees them.
+class Verdict:
+    """What one score says of each image.
 
     Attributes:
-        paths: (N,) of the files.
-        claims: (N,) names of the claimed classes.
-        labels: (N,) the same as numbers: those of the network's classes, then those that it does not know.
-        z: (N, D) features.
-        predicted: (N,) classes by the network's own head.
-        unreadable: Files that were registered and do not read any more.
-    """
-
-    paths: np.ndarray
-    claims: np.ndarray
-    labels: np.ndarray
-    z: np.ndarray
-    predicted: np.ndarray
-    unreadable: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class KeptList:
-    """What a filter says of each image of a dataset.
-
-    Attributes:
-        images: The dataset.
-        names: Of all classes, the network's first.
-        score: (N,) in the unit of the score; higher is cleaner.
+        name: Key of `lgm.detection.scores.SCORES`.
+        score: (N,) float64 in the unit of the score; higher is cleaner.
         threshold: T; removed is score <= T.
-        calibrated_on: How many trusted images vouch for T.
+        calibrated_on: How many images T was calibrated on: trusted ones, or those of the data themselves.
     """
 
-    images: Embedded
-    names: tuple[str, ...]
+    name: str
     score: np.ndarray
     threshold: float
     calibrated_on: int
@@ -70,154 +46,209 @@ class KeptList:
         """(N,) bool."""
         return ~is_removed(self.score, self.threshold)
 
+
+@dataclass(frozen=True)
+class KeptList:
+    """What a filter says of each image of a dataset.
+
+    Attributes:
+        images: The dataset.
+        verdicts: Of each score that was asked for; the first one decides what is kept.
+    """
+
+    images: Embedded
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all classes, the network's first."""
+        return self.images.names
+
+    @property
+    def score(self) -> np.ndarray:
+        """(N,) of the score that decides."""
+        return self.verdicts[0].score
+
+    @property
+    def threshold(self) -> float:
+        """T of the score that decides."""
+        return self.verdicts[0].threshold
+
+    @property
+    def calibrated_on(self) -> int:
+        """How many images it was calibrated on."""
+        return self.verdicts[0].calibrated_on
+
+    @property
+    def kept(self) -> np.ndarray:
+        """(N,) bool, by the score that decides."""
+        return self.verdicts[0].kept
+
     def write(self, path: Path) -> None:
-        """A CSV file with a row an image: path, label, predicted, score, threshold, kept.
+        """A CSV file with a row an image: path, label, predicted, score, threshold, kept; then the other scores'.
+
+        Scores and thresholds are written with all their digits, so that comparing them gives ``kept``.
 
         Raises:
             SaveError: it cannot be written.
         """
-        text = io.StringIO(newline="")
-        table = csv.writer(text)
-        table.writerow(["path", "label", "predicted", "score", "threshold", "kept"])
-        rows = zip(self.images.paths, self.images.claims, self.images.predicted, self.score, self.kept, strict=True)
-        for name, claim, predicted, score, kept in rows:
-            table.writerow([name, claim, self.names[predicted], f"{score:.6g}", f"{self.threshold:.6g}", int(kept)])
-        write_atomically(path, lambda part: part.write_bytes(text.getvalue().encode("utf-8", "surrogateescape")))
+        others = [f"{verdict.name} {column}" for verdict in self.verdicts[1:] for column in _COLUMNS]
+        head = ["path", "label", "predicted", *_COLUMNS, *others]
+        write_atomically(path, lambda part: write_csv(part, head, self._rows()))
+
+    def _rows(self) -> Iterator[list[object]]:
+        images, judged = self.images, [(verdict, verdict.kept) for verdict in self.verdicts]
+        predicted = np.array(images.names, object)[images.predicted]
+        for i, row in enumerate(zip(images.paths, images.claims, predicted, strict=True)):
+            cells: list[object] = list(row)
+            for verdict, kept in judged:
+                cells += [repr(float(verdict.score[i])), repr(float(verdict.threshold)), int(kept[i])]
+            yield cells
 
 
-def embed_dataset(
-    model: "Classifier", names: tuple[str, ...], name: str, *, workers: int = 0, on_batch: OnBatch | None = None
-) -> Embedded:
-    """Features of all images of a registered dataset, read a batch at a time.
+def class_names(card: "Card", *datasets: ImageTable) -> tuple[str, ...]:
+    """Names of the classes that a network was trained on, then those of datasets that it does not know."""
+    own = card.class_names
+    claimed = {name for table in datasets for name in table.classes}
+    return own + tuple(sorted(claimed - set(own)))
+
+
+@dataclass(frozen=True)
+class FittedScore:
+    """A score that is ready to judge: its name, and T for the rate that was asked for."""
+
+    name: str
+    score: Score
+    threshold: float
+
+    def judge(self, images: Embedded) -> Verdict:
+        """What it says of each image. One that judges itself is to be given the images that it was fitted to."""
+        with _one_thread():
+            found = np.asarray(self.score.score_samples(images.z, images.labels), np.float64)
+        return Verdict(self.name, found, self.threshold, len(self.score.calibration_scores_))
+
+
+def fit_to_trusted(model: "Classifier", trusted: Features, scores: Sequence[str], fpr: float) -> list[FittedScore]:
+    """Scores that are fitted to, and calibrated on, clean images that the network was not trained on.
 
     Args:
-        model: In eval mode. Images are scaled to its ``image_shape``, and are grey or in colour as it takes them.
-        names: Of all classes that the dataset claims, beginning with the network's own.
-        name: The dataset.
-        workers: Processes that read images.
-        on_batch: Called after each batch.
+        model: The network that the features are of.
+        trusted: None of them among the data.
+        scores: Keys of `lgm.detection.scores.SCORES`.
+        fpr: Share of fresh clean images that may be removed on average.
 
     Raises:
-        DataError: no such dataset, or none of its images reads any more.
+        ValueError: too few trusted images for such a rate, or see `make_score`.
     """
-    import torch
-
-    from lgm.models.classifier import device_of
-    from lgm.models.scoring import embed
-
-    root, files = read_registration(name).root, read_images(name)
-    numbers = {label: number for number, label in enumerate(names)}
-    z, positions, done = [], [], 0
-    for seen, pixels in batches(root, [file.path for file in files], model.image_shape, workers=workers):
-        z.append(embed(model, pixels.float().div_(255)))
-        positions.append(seen)
-        done += len(seen)
-        if on_batch:
-            on_batch(done, len(files))
-    at = torch.cat(positions).numpy() if positions else np.zeros(0, np.int64)
-    if not len(at):
-        raise DataError(f"{root}: none of the {len(files):,} images of {name} reads any more; `lgm data check {name}`")
-    features = torch.cat(z)
-    with torch.inference_mode():
-        predicted = model.head.logits(features.to(device_of(model))).argmax(-1).cpu().numpy()
-    readable = set(at.tolist())
-    return Embedded(
-        paths=np.array([files[i].path for i in at], object),
-        claims=np.array([files[i].label for i in at], object),
-        labels=np.array([numbers[files[i].label] for i in at]),
-        z=features.numpy(),
-        predicted=predicted,
-        unreadable=tuple(file.path for i, file in enumerate(files) if i not in readable),
-    )
+    fitted = []
+    for name in scores:
+        with _one_thread():
+            score = make_score(name, model).fit(trusted.z, trusted.labels.astype(np.int64))
+        count = len(score.calibration_scores_)
+        threshold = score.threshold(fpr) if count else -math.inf
+        if threshold == -math.inf:
+            raise ValueError(f"fpr: {_too_few(count, len(trusted.labels), fpr)}")
+        fitted.append(FittedScore(name, score, threshold))
+    return fitted
 
 
-def class_names(card: "Card", *datasets: str) -> tuple[str, ...]:
-    """Names of the classes that a network was trained on, then those of registered datasets that it does not know."""
-    own = card.class_names
-    claimed = {name for dataset in datasets for name in read_registration(dataset).classes}
-    return own + tuple(sorted(claimed - set(own)))
+def fit_to_itself(model: "Classifier", images: Embedded, scores: Sequence[str], fpr: float) -> list[FittedScore]:
+    """Scores that are fitted to the very images that they judge; ``fpr`` is the share that T removes.
+
+    Raises:
+        ValueError: see `make_score`.
+    """
+    fitted = []
+    for name in scores:
+        with _one_thread():
+            score = make_score(name, model, of_itself=True).fit(images.z, images.labels)
+        fitted.append(FittedScore(name, score, score.threshold(fpr)))
+    return fitted
 
 
 def keep(
     model: "Classifier",
-    names: tuple[str, ...],
     images: Embedded,
-    trusted: Features,
+    trusted: Features | None,
     *,
-    score: str = "likelihood",
+    scores: Sequence[str] = ("likelihood",),
     fpr: float = 0.02,
 ) -> KeptList:
     """Score every image under the class that it claims, and remove those that are not above T.
 
     Args:
         model: The network that the features are of.
-        names: Of all classes, the network's first.
         images: The dataset.
-        trusted: Clean images that neither the network was trained on nor are among those of the dataset.
-        score: Key of `lgm.detection.scores.SCORES`.
-        fpr: Share of fresh clean images that may be removed on average.
+        trusted: Clean images that neither the network was trained on nor are among those of the dataset; None: the
+            scores are fitted to the dataset itself, and no rate is promised.
+        scores: Keys of `lgm.detection.scores.SCORES`; the first one decides.
+        fpr: Share of fresh clean images that may be removed on average; without trusted ones, of all images.
 
     Raises:
-        ValueError: a claimed class of which there is no trusted image, or which the network does not know and its own
-            head is to score; too few trusted images for such a rate.
+        ValueError: see `check_claims`, `fit_to_trusted` and `fit_to_itself`.
     """
-    if score in BY_HEAD:
-        _require_known(images, names, model.head.n_classes)
-    _require_trusted(images, trusted, names)
-    fitted = make_score(score, model).fit(trusted.z, trusted.labels.astype(np.int64))
-    threshold, calibration = fitted.threshold(fpr), len(fitted.calibration_scores_)
-    if threshold == -math.inf:
-        needed = math.ceil(1 / fpr) - 1 if fpr else math.inf
+    check_claims(model, images.names, images.table, scores, None if trusted is None else trusted.labels)
+    if trusted is None:
+        fitted = fit_to_itself(model, images, scores, fpr)
+    else:
+        fitted = fit_to_trusted(model, trusted, scores, fpr)
+    return KeptList(images, tuple(score.judge(images) for score in fitted))
+
+
+def check_claims(
+    model: "Classifier",
+    names: tuple[str, ...],
+    table: ImageTable,
+    scores: Sequence[str],
+    trusted: np.ndarray | None,
+) -> None:
+    """What can be refused before any image is read.
+
+    Args:
+        model: The network.
+        names: Of all classes, the network's first.
+        table: The dataset.
+        scores: What it is to be judged by.
+        trusted: Labels of the trusted images, positions in ``names``; None: there are none.
+
+    Raises:
+        ValueError: a score that this network has not; a claimed class that the network does not know while its own
+            head is to score; one of which there is no trusted image.
+    """
+    for name in scores:
+        make_score(name, model)
+    claimed, count = set(table.count()), model.head.n_classes
+    by_head = [name for name in scores if name in BY_HEAD]
+    unknown = sorted(claimed - set(names[:count]))
+    if by_head and unknown:
         raise ValueError(
-            f"fpr: {calibration} trusted images calibrate T, and a rate of {100 * fpr:g} % needs at least {needed:g}; "
-            f"allow {100 / (calibration + 1):.2g} %, or add trusted images"
+            f"score: the network knows the classes {', '.join(names[:count])}, so {by_head[0]} says nothing of images "
+            f"that claim to be {', '.join(unknown)}; gaussian and knn go by other images of these instead"
         )
-    return KeptList(images, names, fitted.score_samples(images.z, images.labels), threshold, calibration)
+    if trusted is not None:
+        bare = sorted(claimed - {names[k] for k in np.unique(trusted)})
+        if bare:
+            raise ValueError(f"trusted: no image of {', '.join(bare)}, which the data claim to hold; add some")
 
 
-def held_out_of_training(source: str, card: "Card") -> Features:
-    """What no network of this dataset is trained on, as this one sees it: stored beside its weights.
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums come out the same, to the bit, however many threads the process has."""
+    from threadpoolctl import threadpool_limits
 
-    Raises:
-        CheckpointError: its features are missing.
-        DataError: that split is not among them.
-    """
-    name = held_out_of(card.config.dataset)
-    splits = read_features(source).splits
-    if name not in splits:
-        raise DataError(f"trusted: {source} has no features of {name}, its held-out images; name a dataset (--trusted)")
-    return splits[name]
+    from lgm.utils.threads import one_thread_if
+
+    with one_thread_if(True), threadpool_limits(1):
+        yield
 
 
-def trusted_dataset(model: "Classifier", names: tuple[str, ...], name: str, data: str, *, workers: int = 0) -> Features:
-    """A registered dataset whose labels are right, without the images that ``data`` holds too.
-
-    Raises:
-        DataError: it is the same dataset, or holds the same images and nothing else.
-    """
-    if name == data:
-        raise DataError(f"trusted: {name} cannot vouch for itself; name images whose labels are right")
-    theirs = {file.sha256 for file in read_images(data)}
-    own = {file.path for file in read_images(name) if file.sha256 not in theirs}
-    if not own:
-        raise DataError(f"trusted: all images of {name} are among those of {data}; name others")
-    seen = embed_dataset(model, names, name, workers=workers)
-    apart = np.array([path in own for path in seen.paths])
-    return Features(seen.z[apart], seen.labels[apart], seen.predicted[apart], np.full(apart.sum(), np.nan, np.float32))
-
-
-def _require_known(images: Embedded, names: tuple[str, ...], count: int) -> None:
-    """Raise ValueError unless all claimed classes are among the network's own."""
-    unknown = sorted({names[k] for k in images.labels if k >= count})
-    if unknown:
-        raise ValueError(
-            f"score: the network knows the classes {', '.join(names[:count])}, so its head says nothing of images that "
-            f"claim to be {', '.join(unknown)}; gaussian and knn need trusted images of these instead"
-        )
-
-
-def _require_trusted(images: Embedded, trusted: Features, names: tuple[str, ...]) -> None:
-    """Raise ValueError unless there are trusted images of every claimed class."""
-    bare = sorted({names[k] for k in set(images.labels.tolist()) - set(trusted.labels.tolist())})
-    if bare:
-        raise ValueError(f"trusted: no image of {', '.join(bare)}, which the data claim to hold; add some (--trusted)")
+def _too_few(calibration: int, trusted: int, fpr: float) -> str:
+    needed = math.ceil(1 / fpr) - 1 if fpr else math.inf
+    of = "" if calibration == trusted else f" (a part of {trusted:,})"
+    if not fpr:
+        return f"{calibration:,} trusted images calibrate T{of}, and no number of them promises a rate of 0; allow more"
+    allowed = f"allow {math.ceil(1000 / (calibration + 1)) / 10:g} %, or " if calibration else ""
+    return (
+        f"{calibration:,} trusted images calibrate T{of}, and a rate of {100 * fpr:g} % needs at least {needed:,}; "
+        f"{allowed}add trusted images"
+    )

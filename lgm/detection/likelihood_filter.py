@@ -3,18 +3,15 @@
 from typing import Any, Literal, Self
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
 from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.covariance import ledoit_wolf
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import (
     check_is_fitted,
     validate_data,  # type: ignore[missing-module-attribute] newer than its stubs
 )
 
+from lgm.detection.calibration import calibration_split
+from lgm.detection.class_gaussians import ClassGaussians, shrunk_covariance
 from lgm.detection.thresholds import conformal_threshold, is_removed
-
-LEAST = 1e-6  # share of the mean variance that is added to each: features that never vary would have none
 
 
 class LikelihoodFilter(OutlierMixin, BaseEstimator):
@@ -63,13 +60,14 @@ class LikelihoodFilter(OutlierMixin, BaseEstimator):
         self._check()
         z: np.ndarray = np.asarray(validate_data(self, X, dtype=np.float64, ensure_min_samples=2))
         labels = np.zeros(len(z), np.int64) if y is None else _labels(y, len(z))
-        calibrates = self._calibrating(labels)
+        calibrates = calibration_split(labels, self.calibration, self.random_state)
         self.classes_ = np.unique(labels[~calibrates])
         known = calibrates & np.isin(labels, self.classes_)
         self.means_ = np.stack([z[~calibrates & (labels == k)].mean(0) for k in self.classes_])
         self.covariances_ = self._covariances(z[~calibrates], labels[~calibrates])
-        self._cholesky = np.stack([cholesky(covariance, lower=True) for covariance in self.covariances_])
-        self.calibration_scores_ = self._log_density(z[known], labels[known])
+        fitted = self.covariances_[0] if self.covariance == "shared" else self.covariances_
+        self._gaussians = ClassGaussians.of(self.classes_, self.means_, fitted)
+        self.calibration_scores_ = self._gaussians.log_density(z[known], labels[known])
         self.offset_ = self.threshold(self.fpr)
         return self
 
@@ -82,8 +80,8 @@ class LikelihoodFilter(OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         z: np.ndarray = np.asarray(validate_data(self, X, dtype=np.float64, reset=False))
         if y is not None:
-            return self._log_density(z, _labels(y, len(z)))
-        return np.max([self._log_density(z, np.full(len(z), k)) for k in self.classes_], axis=0)
+            return self._gaussians.log_density(z, _labels(y, len(z)))
+        return np.max([self._gaussians.log_density(z, np.full(len(z), k)) for k in self.classes_], axis=0)
 
     def decision_function(self, X: Any, y: Any = None) -> np.ndarray:
         """Nats above T, (N,); what is not above 0 is removed."""
@@ -110,29 +108,12 @@ class LikelihoodFilter(OutlierMixin, BaseEstimator):
         if self.covariance not in ("shared", "class"):
             raise ValueError(f"covariance: expected shared or class, got {self.covariance!r}")
 
-    def _calibrating(self, labels: np.ndarray) -> np.ndarray:
-        """(M,) bool: of each class its share, at random; one example at least stays for the Gaussian."""
-        random = check_random_state(self.random_state)
-        calibrates = np.zeros(len(labels), bool)
-        for k in np.unique(labels):
-            mine = random.permutation(np.flatnonzero(labels == k))
-            calibrates[mine[: min(round(self.calibration * len(mine)), len(mine) - 1)]] = True
-        return calibrates
-
     def _covariances(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
         residuals = z - self.means_[np.searchsorted(self.classes_, labels)]
         if self.covariance == "shared":
-            return np.repeat(_shrunk(residuals)[None], len(self.classes_), axis=0)
-        return np.stack([_shrunk(residuals[labels == k]) for k in self.classes_])
-
-    def _log_density(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        out = np.full(len(z), -np.inf)
-        for k, mean, lower in zip(self.classes_, self.means_, self._cholesky, strict=True):
-            mine = labels == k
-            whitened = solve_triangular(lower, (z[mine] - mean).T, lower=True)
-            constant = 2 * np.log(lower.diagonal()).sum() + z.shape[1] * np.log(2 * np.pi)
-            out[mine] = -0.5 * (np.square(whitened).sum(0) + constant)
-        return out
+            shape = (len(self.classes_), *2 * residuals.shape[1:])
+            return np.broadcast_to(shrunk_covariance(residuals), shape)
+        return np.stack([shrunk_covariance(residuals[labels == k]) for k in self.classes_])
 
 
 def _labels(y: Any, count: int) -> np.ndarray:
@@ -140,10 +121,3 @@ def _labels(y: Any, count: int) -> np.ndarray:
     if labels.shape != (count,):
         raise ValueError(f"y: expected one label for each of {count} examples, got shape {labels.shape}")
     return labels
-
-
-def _shrunk(residuals: np.ndarray) -> np.ndarray:
-    """(D, D) covariance about 0, positive definite however few the residuals (n, D)."""
-    covariance, _ = ledoit_wolf(residuals, assume_centered=True)
-    mean = covariance.diagonal().mean()
-    return covariance + np.eye(len(covariance)) * (LEAST * mean if mean > 0 else 1.0)

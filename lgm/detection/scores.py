@@ -1,53 +1,12 @@
-"""Scores that a filter can go by, with one interface: fit to trusted features, score claims, calibrate T."""
+"""Scores that a filter can go by, by name: what a network's own head says, and what is fitted to other images."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from lgm.detection.thresholds import conformal_threshold
+from lgm.detection.neighbours import NeighbourScore
+from lgm.detection.score import HeadScore, Score
 
 if TYPE_CHECKING:
     from lgm.models.classifier import Classifier
-
-
-class Score(Protocol):
-    """What every score can do; `LikelihoodFilter` is one."""
-
-    calibration_scores_: np.ndarray
-
-    def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
-        """Learn, and calibrate, from trusted features (M, D) and their labels (M,)."""
-        ...
-
-    def score_samples(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """(N,) of features (N, D) under the labels that they claim; higher is cleaner."""
-        ...
-
-    def threshold(self, fpr: float) -> float:
-        """T that removes at most this share of fresh clean examples on average; -inf where too few calibrate."""
-        ...
-
-
-class HeadScore:
-    """A score that the network's own head gives: nothing is learnt from trusted examples, all of them calibrate."""
-
-    def __init__(self, score: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
-        self._score = score
-        self.calibration_scores_ = np.empty(0)
-
-    def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
-        """Calibrate."""
-        self.calibration_scores_ = self.score_samples(X, y)
-        return self
-
-    def score_samples(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """See `Score`."""
-        return self._score(X, y)
-
-    def threshold(self, fpr: float) -> float:
-        """See `conformal_threshold`."""
-        return conformal_threshold(self.calibration_scores_, fpr)
 
 
 def own_likelihood(model: "Classifier") -> HeadScore:
@@ -74,60 +33,83 @@ def own_log_odds(model: "Classifier") -> HeadScore:
     return HeadScore(lambda z, labels: score_claims(model, z, labels)[0])
 
 
-class NeighbourScore(HeadScore):
-    """Minus the distance to the k-th nearest trusted example of the claimed class, in features.
+def own_confidence(model: "Classifier") -> HeadScore:
+    """p(y | z), the claimed label's probability by the network's own head, in [0, 1].
 
-    Source: Sun et al. 2022, *Out-of-Distribution Detection with Deep Nearest Neighbors*; here within the claimed class.
+    In the order of `own_log_odds`, but rounded to 1 where the network is sure, where images then tie.
+
+    Source: Northcutt, Jiang, Chuang 2021, *Confident Learning* (self-confidence).
     """
+    from scipy.special import expit
 
-    def __init__(self, k: int = 10, calibration: float = 0.5) -> None:
-        super().__init__(self._nearness)
-        self.k, self.calibration = k, calibration
+    from lgm.models.scoring import score_claims
 
-    def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
-        """A part of the trusted examples are the neighbours, the other part calibrates."""
-        from sklearn.neighbors import NearestNeighbors
-
-        random = np.random.default_rng(0).permutation(len(X))
-        cut = round(self.calibration * len(X))
-        calibrates, seen = random[:cut], random[cut:]
-        self.neighbours: dict[int, NearestNeighbors] = {}
-        for label in np.unique(y[seen]):
-            mine = X[seen][y[seen] == label]
-            self.neighbours[int(label)] = NearestNeighbors(n_neighbors=min(self.k, len(mine))).fit(mine)
-        known = np.isin(y[calibrates], list(self.neighbours))
-        return super().fit(X[calibrates][known], y[calibrates][known])
-
-    def _nearness(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        out = np.full(len(z), -np.inf)
-        for label, neighbours in self.neighbours.items():
-            mine = labels == label
-            if mine.any():
-                out[mine] = -neighbours.kneighbors(z[mine])[0][:, -1]
-        return out
+    return HeadScore(lambda z, labels: expit(score_claims(model, z, labels)[0]))
 
 
 # By name, in words.
 SCORES = {
-    "likelihood": "that of the Gaussians that the network was trained with (LGM only)",
-    "gaussian": "that of Gaussians fitted to the features of trusted images",
-    "log-odds": "of the claimed label by the network's own head",
+    "likelihood": "log-likelihood under the Gaussians that the network was trained with (LGM only), nats",
+    "gaussian": "log-likelihood under Gaussians fitted to the features of trusted images, nats",
+    "log-odds": "log-odds of the claimed label by the network's own head, nats",
+    "confidence": "probability of the claimed label by the network's own head",
     "knn": "minus the distance to the tenth nearest trusted image of the claimed class",
 }
-BY_HEAD = ("likelihood", "log-odds")  # of the network itself, so of classes that it knows
+_OF_ITSELF = {
+    "gaussian": "log-likelihood under Gaussians fitted to the inner part of each class of these very images, nats",
+    "knn": "minus the distance to the tenth nearest other image of the claimed class",
+}
+BY_HEAD = ("likelihood", "log-odds", "confidence")  # of the network itself, so of classes that it knows
 
 
-def make_score(name: str, model: "Classifier", seed: int = 0) -> Score:
-    """One of `SCORES`, not fitted. Raises ValueError for another name, or for a likelihood of a softmax network."""
+def score_words(name: str, *, of_itself: bool = False) -> str:
+    """What one of `SCORES` is, in words; ``of_itself`` as in `make_score`."""
+    return _OF_ITSELF.get(name, SCORES[name]) if of_itself else SCORES[name]
+
+
+def make_score(name: str, model: "Classifier", seed: int = 0, *, of_itself: bool = False) -> Score:
+    """One of `SCORES`, not fitted.
+
+    Args:
+        name: Its key.
+        model: The network that the features are of.
+        seed: Which of the trusted examples calibrate.
+        of_itself: Whether it is going to be fitted to the very data that it judges; see `OfItself`.
+
+    Raises:
+        ValueError: another name, or a likelihood of a softmax network.
+    """
+    if of_itself:
+        from lgm.detection.self_fitted import OfItself
+
+        return OfItself(_of_itself(name, model))
     match name:
-        case "likelihood":
-            return own_likelihood(model)
         case "gaussian":
             from lgm.detection.likelihood_filter import LikelihoodFilter  # scikit-learn takes a second
 
             return LikelihoodFilter(random_state=seed)
+        case "knn":
+            return NeighbourScore(random_state=seed)
+    return _by_head(name, model)
+
+
+def _of_itself(name: str, model: "Classifier") -> Score:
+    match name:
+        case "gaussian":
+            from lgm.detection.self_fitted import RobustGaussians
+
+            return RobustGaussians()
+        case "knn":
+            return NeighbourScore(of_itself=True)
+    return _by_head(name, model)
+
+
+def _by_head(name: str, model: "Classifier") -> HeadScore:
+    match name:
+        case "likelihood":
+            return own_likelihood(model)
         case "log-odds":
             return own_log_odds(model)
-        case "knn":
-            return NeighbourScore()
+        case "confidence":
+            return own_confidence(model)
     raise ValueError(f"score: expected one of {', '.join(SCORES)}, got {name!r}")

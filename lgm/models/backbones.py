@@ -7,9 +7,9 @@ from torch import nn
 
 from lgm.config import ModelConfig
 from lgm.data.pixels import Shape
-from lgm.models.pretrained import LITE0, PRETRAINED, build_extractor
+from lgm.models.architectures import PRETRAINED, TORCHVISION, require_network
+from lgm.models.pretrained import build_extractor
 
-TORCHVISION = "torchvision/"  # before the name of one of its architectures: two have namesakes here
 _HALVED = (0.5,)  # mean and standard deviation of the paper's code
 _SMALLEST = 8  # pixels a side that three poolings leave one of
 
@@ -127,12 +127,8 @@ def find_backbone(name: str) -> Backbone:
     """
     if name in OWN:
         return OWN[name]
+    require_network(name)
     architecture = name.removeprefix(TORCHVISION)
-    if architecture not in PRETRAINED:
-        raise ValueError(
-            f"network: expected one of {', '.join(OWN)}, {LITE0}, or one of torchvision's, such as {TORCHVISION}resnet18 "
-            f"or {TORCHVISION}vgg16, got {name!r}"
-        )
     found = PRETRAINED[architecture]
 
     def make(n_dim: int, shape: Shape) -> nn.Module:

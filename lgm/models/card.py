@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from lgm.config import TrainConfig
 from lgm.data.registry import DATASETS
+from lgm.models.architectures import require_network
 from lgm.models.card_schema import FORMAT, check_card, newer_format
 from lgm.models.recipe_json import recipe_from_dict, recipe_to_dict
 from lgm.utils.files import first_bytes, reason, unreadable
@@ -158,6 +159,7 @@ def card_of(weights: Path) -> Card:
             "classes": classes,
         }
         card = Card(**given)
+        _check_known(card)
         _check_range(card)
         return card
     except FileNotFoundError as error:
@@ -166,6 +168,17 @@ def card_of(weights: Path) -> Card:
         raise CheckpointError(
             f"{path}: expected a model card in JSON, found {reason(error)}; restore or retrain it"
         ) from error
+
+
+def _check_known(card: Card) -> None:
+    """Raise ValueError unless network and classes are known here; the dataset itself need not be on this machine."""
+    require_network(card.config.model.network)
+    if card.config.dataset not in DATASETS and not card.classes:
+        raise ValueError(
+            f"dataset: expected {' or '.join(DATASETS)}, or the names of classes, got {card.config.dataset!r}"
+        )
+    if card.classes and len(card.classes) != card.config.model.n_classes:
+        raise ValueError(f"classes: expected {card.config.model.n_classes} names, got {len(card.classes)}")
 
 
 def _check_range(card: Card) -> None:

@@ -61,5 +61,7 @@ def _phase(values: dict[str, Any]) -> Phase:
 
 
 def _model(values: dict[str, Any]) -> ModelConfig:
-    lists: dict[str, Any] = {name: tuple(values.get(name, ())) for name in ("center_order", "image_shape")}
-    return ModelConfig(**{**values, **lists})  # JSON has lists only
+    given: dict[str, Any] = {**values}
+    for name in ("center_order", "image_shape"):  # JSON has lists only
+        given[name] = tuple(given.get(name, ()))
+    return ModelConfig(**given)

@@ -64,7 +64,7 @@ def fit(
         TrainingError: the loss is not finite, the features collapse, or the result is no better than guessing.
         CheckpointError: the state to resume from is damaged or belongs to another run.
     """
-    run = Run(model, train, config, phase, earlier, frozen)
+    run = Run(model, train, config, phase, earlier, frozen=frozen)
     if state_path is not None:
         if run.team.decide(resume and state_path.exists()):
             run.load_state(state_path)

@@ -7,8 +7,8 @@ from typing import Literal
 
 from lgm.config import Loss, ModelConfig, Phase, TrainConfig
 from lgm.data.base import Dataset
-from lgm.models.backbones import OWN, TORCHVISION
-from lgm.models.pretrained import LITE0, PRETRAINED
+from lgm.models.architectures import LITE0, PRETRAINED, TORCHVISION
+from lgm.models.backbones import OWN
 from lgm.utils.files import file_sha256
 
 # As the command line names them; any other architecture of torchvision's, with a file of its weights, is one too.
@@ -68,8 +68,8 @@ def recipe_for(dataset: Dataset, choice: Choice) -> TrainConfig:
 def _require_pretrained(backbone: str, choice: Choice) -> None:
     if backbone not in PRETRAINED:
         raise ValueError(
-            f"backbone: {backbone} is trained from scratch, without --frozen and --weights; pre-trained are {LITE0} and, "
-            "with a file of their weights, torchvision's architectures, such as resnet18"
+            f"backbone: {backbone} is trained from scratch, without --frozen and --weights; pre-trained are {LITE0} "
+            "and, with a file of their weights, torchvision's architectures, such as resnet18"
         )
     if backbone != LITE0 and choice.weights is None:
         raise ValueError(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lgm.config import ModelConfig, Phase
 from lgm.data.base import Split, class_subset
-from lgm.models.backbones import TORCHVISION
+from lgm.models.architectures import TORCHVISION
 from lgm.models.classifier import Classifier
 from lgm.models.heads import build_mixture
 from lgm.models.pretrained import load_extractor

@@ -39,6 +39,7 @@ class Run:
         config: TrainConfig,
         number: int = 0,
         earlier: Sequence[dict[str, Any]] = (),
+        *,
         frozen: FrozenFeatures | None = None,
     ) -> None:
         """``number``: of the phase, from 0; ``earlier``: records of those before; ``frozen``: what is known already."""

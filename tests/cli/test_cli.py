@@ -527,7 +527,7 @@ def test_another_dataset_in_ten_dimensions_from_training_to_detection(
     assert (result["data"], result["n"]) == ("test", 300)
     assert result["accuracy"] == pytest.approx(trained["accuracy"]["test"], abs=1 / 150)
     assert run(capsys, "evaluate", model, "--data", "held-out")["n"] == 200
-    message = "error: --data: expected one of train, test, held-out, which Fashion-MNIST has, got 'bundled'"
+    message = "error: --data: expected one of train, test, held-out, which Fashion-MNIST has, or a registered dataset"
     assert message in fails(capsys, "evaluate", model, "--data", "bundled")
 
     out = tmp_path / "poisons.safetensors"

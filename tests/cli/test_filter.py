@@ -107,7 +107,22 @@ def test_the_list_of_a_class_that_nobody_knows_is_refused(
     assert "--score: the network knows the classes 0, 1, 2" in said
     assert "claim to be nine" in said
     assert not (tmp_path / "kept.csv").exists()
-    said = refused(capsys, "filter", "mine", "--model", "mnist-lgm", "--score", "gaussian", "--out", tmp_path / "k.csv")
+    assert "gaussian and knn go by other images of these instead" in said
+
+
+def test_a_class_that_no_trusted_image_is_of_is_judged_by_the_data_themselves(
+    digits: Path, bundled: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (digits / "9").rename(digits / "nine")
+    run(capsys, "data", "add", "mine", digits)
+    options = ["--model", "mnist-lgm", "--score", "gaussian"]
+    result = run(capsys, "filter", "mine", *options, "--out", tmp_path / "k.csv")
+    assert (result["trusted"], result["removed"]) == ("none", 6)
+    assert "no rate is promised" in result["promise"]
+    assert "no image held out of the network's training is of nine" in result["notes"][0]
+    write(tmp_path / "trusted", bundled.images[5::13], bundled.labels[5::13], "trusted")
+    run(capsys, "data", "add", "trusted", tmp_path / "trusted")
+    said = refused(capsys, "filter", "mine", *options, "--trusted", "trusted", "--out", tmp_path / "l.csv")
     assert "--trusted: no image of nine, which the data claim to hold" in said
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lgm.data.image_files import fit_to
-from lgm.data.loader import batches, open_images
+from lgm.data.loader import batch_readers, open_images
 from lgm.data.store import read_columns, read_images, register
 from lgm.utils.images import picture, png
 
@@ -33,7 +33,8 @@ def source(request: pytest.FixtureRequest, fresh_home: Path, tmp_path: Path) -> 
 def read(
     paths: Sequence[str], root: Path, shape: tuple[int, int, int], workers: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    found = list(batches(root, paths, shape, 4, workers))
+    fours = [range(at, min(at + 4, len(paths))) for at in range(0, len(paths), 4)]
+    found = [load() for load in batch_readers(open_images(root, paths, shape), fours, workers)]
     return tuple(torch.cat(part).numpy() for part in zip(*found, strict=True))  # type: ignore[return-value]
 
 

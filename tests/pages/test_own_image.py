@@ -1,6 +1,7 @@
 """An image of one's own on the Craft page, without a browser: drawn strokes come from the session."""
 
 import io
+import time
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from lgm.attacks.result import read_shipped_poisons
-from lgm.data.base import Split
+from lgm.data.base import DataError, Split
 from lgm.data.drawing import drawn, read_strokes
 from lgm.data.mnist import MNIST
 from lgm.data.own_image import as_image_of
@@ -180,3 +181,30 @@ def test_an_own_image_is_told_by_its_pixels_and_its_class() -> None:
     assert {Pair(one, 3): 1}[Pair(OwnImage(pixels, (1, 28, 28), "mnist", 4), 3)] == 1
     assert repr(one) != repr(OwnImage(others, (1, 28, 28), "mnist", 4)), "the key of a job is made of it"
     assert len(repr(one)) < 250
+
+
+def test_two_own_images_need_no_data_on_this_machine(bundled: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Split, tuple[int, int]]] = []
+
+    def noted(
+        model: object, card: object, split: Split, pair: tuple[int, int], *args: object, **options: object
+    ) -> None:
+        asked.append((split, pair))
+        raise DataError("far enough")
+
+    monkeypatch.setattr("lgm.attacks.craft.craft_beta_path", noted)
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), np.uint8)
+    base, target = (
+        OwnImage(image.tobytes(), (3, 32, 32), "cifar10", label) for image, label in zip(images, (3, 5), strict=True)
+    )
+    app = opened("craft", dataset="cifar10")
+    app.session_state["own_images"] = {"base": base, "target": target}
+    app.run()
+    assert not app.exception
+    for _ in range(100):
+        if asked:
+            break
+        time.sleep(0.05)
+    split, pair = asked[-1]
+    assert (split.name, split.dataset, pair, split.labels.tolist()) == ("own", "cifar10", (0, 1), [3, 5])
+    np.testing.assert_array_equal(split.images, images)

@@ -15,6 +15,7 @@ from lgm.config import ModelConfig, Phase, TrainConfig
 from lgm.data.base import Split, per_class
 from lgm.data.registry import load_split
 from lgm.models.card import card_of, write_card
+from lgm.models.card_schema import FORMAT
 from lgm.models.classifier import build_model
 from lgm.models.recipe_json import recipe_from_dict, recipe_to_dict, to_nested
 from lgm.training.loop import fit
@@ -87,7 +88,7 @@ def test_preset_builds_and_takes_a_step(name: str, few: Split):
 
 def test_a_recipe_begins_with_random_weights_and_nothing_else_does():
     first, last = Phase(), Phase(init="continue")
-    with pytest.raises(ValueError, match=r"^init: expected fresh in the first phase, got 'continue'$"):
+    with pytest.raises(ValueError, match=r"^init: expected fresh or pretrained in the first phase, got 'continue'$"):
         TrainConfig(phases=(last,))
     with pytest.raises(ValueError, match=r"^init: expected continue or project after another phase, got 'fresh'$"):
         TrainConfig(phases=(first, first))
@@ -132,7 +133,7 @@ def test_a_head_learns_alone_only_after_a_warm_start_and_from_images_as_they_are
     for changed in changes:
         with pytest.raises(ValueError, match=r"^layers: expected all where images are moved, mirrored or made smaller"):
             replace(last, **changed)
-    with pytest.raises(ValueError, match=r"^layers: expected head or all, got 'none'$"):
+    with pytest.raises(ValueError, match=r"^layers: expected head or projection or all, got 'none'$"):
         replace(last, layers="none")  # type: ignore[arg-type]
 
 
@@ -209,7 +210,7 @@ def test_a_card_of_format_1_is_read_and_written_as_one_of_today(tmp_path: Path):
     assert card.history == old("card")["history"]
     write_card(card, tmp_path)
     written = json.loads((tmp_path / "old.json").read_text())
-    assert written["format"] == 2
+    assert written["format"] == FORMAT
     assert len(written["config"]["phases"]) == 4
     assert card_of(tmp_path / "old.safetensors") == card
 
