@@ -7,10 +7,11 @@ import pytest
 import streamlit as st
 
 from lgm.attacks.result import read_shipped_poisons
-from lgm.data.registry import load_split
+from lgm.data.registry import DATASETS, load_split
 from lgm.models.features import read_features
 from tests.pages.test_pages import crafted, opened, words
 from ui import beta_paths
+from ui.jobs import runner
 
 pytestmark = [pytest.mark.page, pytest.mark.slow]
 
@@ -49,6 +50,20 @@ def test_only_images_that_are_here_are_offered() -> None:
         assert not app.exception
         assert max(int(app.query_params["base"]), int(app.query_params["target"])) < 20
     assert not app.error
+
+
+def test_an_attack_of_the_twenty_is_crafted_against_a_head_on_the_stored_features() -> None:
+    y = load_split("bundled", "cifar10").labels
+    app = opened("defend", dataset="cifar10", poisons="10", network="softmax", task="two")
+    (job,) = (job for job in runner().jobs.values() if job.key.startswith("attack cifar10-softmax"))
+    job.cancel()  # four poisons take VGG19 a minute; `stage` is tested on a small network
+    assert not app.error
+    assert not app.warning
+    assert job.active
+    assert "With K = 4: this machine has so many images of frog. The others are known as features." in words(app)
+    options = next(box for box in app.selectbox if box.label == "Poisons claim").options
+    assert options == [DATASETS["cifar10"].classes[k] for k in sorted(set(y.tolist()))]
+    assert len(app.get("plotly_chart")) == 5, "the clean head is there at once"
 
 
 @pytest.mark.parametrize("page", ["overview", "features", "craft"])
