@@ -16,8 +16,8 @@ _OWN = "own_images"  # of a session, by role: a link has no room for them
 
 
 def labels() -> np.ndarray:
-    """Labels of D_f, stored with the features: no image has to be read for them."""
-    return load.embedded(load.model_name("lgm"), load.clean_split()).labels
+    """Labels of the images to choose from."""
+    return load.pictured()
 
 
 def current_pair() -> Pair:
@@ -107,7 +107,7 @@ def choose_image(role: Role, pair: Pair) -> None:
     if position is not None and position not in offered:
         offered[0] = position
     offered = np.sort(offered)
-    images = load.split(load.clean_split()).images[offered]
+    images = load.pictures().images[offered]
     clicked = pick_image(f"{role} image", images, offered.tolist(), position, ROLE[role], key=f"pick_{role}")
     if clicked is not None and clicked != position:
         choose(role, clicked)
