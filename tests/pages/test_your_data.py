@@ -227,6 +227,17 @@ def test_files_that_changed_are_said_and_read_anew(open_page: Callable[..., AppT
     assert len(unpacked(sent(app)["scores"], "<f8")) == 107
 
 
+def test_a_network_of_ones_own_is_trained_on_the_train_page(digits: Path) -> None:
+    register("mine", digits)
+    app = AppTest.from_file(str(ROOT / "ui" / "router.py"), default_timeout=120).run()
+    app.switch_page("../pages/your_data.py").run()
+    assert any("lgm train --data mine --loss lgm --name mine-lgm" in block.value for block in app.code)
+    next(button for button in app.button if button.label == "Train on mine").click().run()
+    assert not app.exception
+    assert app.title[0].value == "How does a feature space form?"
+    assert {box.label: box.value for box in app.selectbox}["Dataset"] == "mine"
+
+
 def zipped(files: dict[str, bytes]) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
