@@ -25,7 +25,7 @@ from lgm.detection.thresholds import conformal_fpr
 from lgm.utils.images import png
 from ui.components.kept_list import ScoredImages, axis_range
 from ui.jobs import runner
-from ui.your_data import drawn_share
+from ui.your_data import drawn_share, start
 from ui.your_data_upload import free_name
 
 pytestmark = pytest.mark.page
@@ -225,6 +225,15 @@ def test_files_that_changed_are_said_and_read_anew(open_page: Callable[..., AppT
     assert "is not as it was registered" not in said(app)
     app = press(app, "Score 107 images")
     assert len(unpacked(sent(app)["scores"], "<f8")) == 107
+
+
+def test_what_was_stopped_is_said_and_can_be_started_anew(open_page: Callable[..., AppTest], digits: Path) -> None:
+    register("mine", digits)
+    app = open_page()
+    start("mine", app.session_state["your_data_network_mine"]).cancel()
+    finish(app)
+    assert "mine was stopped." in said(app)
+    assert len(unpacked(sent(press(app, "Score 108 images"))["scores"], "<f8")) == 108
 
 
 def test_a_network_of_ones_own_is_trained_on_the_train_page(digits: Path) -> None:
