@@ -332,7 +332,7 @@ def test_the_axis_holds_scores_of_any_kind() -> None:
             ScoredImages(**shared | {"score": np.array(score), "calibration": np.empty(0), "start": start})
         )
 
-    for score, start in (
+    for score, at in (
         ([-1e30, -5.0, -1.0], -4.0),
         ([-np.inf, -2.0, -1.0], -1.5),
         ([0.5] * 3, 0.4),
@@ -340,7 +340,7 @@ def test_the_axis_holds_scores_of_any_kind() -> None:
         ([0.0, 1e-9], 0.0),
         ([-3.0, np.inf], np.inf),
     ):
-        floor, low, high = axis(score, start)
+        floor, low, high = axis(score, at)
         assert np.isfinite([floor, low, high]).all()
         assert floor <= low < high
         finite = [value for value in score if np.isfinite(value)]
