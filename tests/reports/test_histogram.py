@@ -1,7 +1,7 @@
 """The histogram says what NumPy counts, and no bar is on both sides of T."""
 
 import re
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
