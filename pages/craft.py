@@ -79,7 +79,7 @@ def keep_beta(beta: float) -> None:
 
 def images_of(path: Poisons | None, pair: Pair) -> tuple[np.ndarray, int, np.ndarray, int]:
     """Both images with their labels; a path brings them along, on a machine without the data too."""
-    if path is not None:
+    if path is not None and path.has_pairs:
         return path.bases[0], int(path.labels[0]), path.targets[0], int(path.target_labels[0])
     return image_of(pair.base), label_of(pair.base), image_of(pair.target), label_of(pair.target)
 
@@ -93,7 +93,11 @@ def bench(pair: Pair, recipe: beta_paths.Recipe) -> None:
     ready = {loss: beta_paths.ready(name, pair, recipe) for loss, name in names.items()}
     found, betas = beta_paths.side_by_side(ready, beta)
     more = bool(missing(pair, recipe)[0])
-    images = images_of(found["lgm"], pair)
+    images = None
+    with guard():  # they may not be on this machine
+        images = images_of(found["lgm"], pair)
+    if images is None:
+        return
     beta_explorer(found, images, points, betas=betas, beta=beta, more=more, key="lab", on_release=keep_beta)
     path = found["lgm"]
     state.push()

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from lgm.attacks.references import where_they_are
 from lgm.attacks.result import Poisons
 from lgm.config import PAPER_BETA
 from ui import beta_paths, load
@@ -53,6 +54,9 @@ def story() -> Poisons | None:
     if path is None:
         st.info(f"`{name}` has no ready-made example: craft a poison for it on the Craft page.")
         return None
+    if not path.has_pairs:
+        st.info(where_they_are(path.manifest), icon=":material/image:")
+        return path
     z = load.embedded(name, path.manifest["split"]).z
     pair = (path.bases[0], int(path.labels[0]), path.targets[0], int(path.target_labels[0]))
     points = {"lgm": (z[path.base_index[0]], z[path.target_index[0]])}
@@ -62,7 +66,7 @@ def story() -> Poisons | None:
 
 def steps(path: Poisons | None) -> None:
     """Three steps that lead on to the other pages."""
-    labels = (path.labels[0], path.target_labels[0]) if path else (4, 9)
+    labels = (path.labels[0], path.target_labels[0]) if path else load.example_classes()
     base, target = (load.class_name(label) for label in labels)
     for number, (page, heading, text, link) in enumerate(STEPS, start=1):
         with st.container(border=True):

@@ -45,7 +45,7 @@ def draw_row(attack: "Attack | None", loss: str) -> float | None:
             ("base_class", "target_class", "Poisons claim", pair[0]),
             ("target_class", "base_class", "Target is", pair[1]),
         ):
-            options = list(range(len(load.dataset().classes)))
+            options = sorted(defend_model.offered())
             key, arguments = _shows(name, value), (name, other, pair)
             st.selectbox(
                 label, options, format_func=load.class_name, key=key, width=120, on_change=_keep_class, args=arguments

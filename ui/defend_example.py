@@ -29,6 +29,13 @@ def example(config: DefenseConfig, name: str, loss: str, report: DefenseReport |
     """One attack, drawn as soon as its clean images are known. Returns T in nats; None if there is no example."""
     st.markdown("## One attack, as an example")
     note, row, picture = st.container(), st.container(), st.container()
+    wished, config = config, defend_model.playable(config)
+    if config != wished:
+        base = load.class_name(defend_model.classes()[0])
+        report = None  # of another setting
+        st.caption(
+            f"With K = {config.poisons}: this machine has so many images of {base}. The others are known as features."
+        )
     attack, whole = None, None
     with picture, guard():
         try:

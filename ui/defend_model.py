@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from lgm.config import DefenseConfig
+from lgm.data.base import Split
 from ui import load, state
 from ui.job_queue import Job, QueueFull
 from ui.jobs import runner
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 POISONS, CLEAN = state.options("poisons"), state.options("clean")
 THRESHOLD = {"lgm": "threshold", "softmax": "softmax_threshold"}  # where T is in `ui.state`: each density has its own
-_EXAMPLE = (4, 9)  # classes of base and target
 _FOLLOWED = "defend_craft"  # key of the craft that this session waits for
 _STOPPED = "defend_craft_stopped"  # key of the one that it has cancelled
 _KEPT = 64  # sets of poisons in memory
@@ -35,11 +35,48 @@ def setting() -> DefenseConfig:
 
 
 def classes() -> tuple[int, int]:
-    """Of base and target: the link's if they are two of the dataset's, else the example's."""
+    """Of base and target: the link's if there are images of both, else the example's or those of most images."""
     base, target = state.link().base_class, state.link().target_class
-    if base is None or target is None or base == target or max(base, target) >= len(load.dataset().classes):
-        return _EXAMPLE
-    return base, target
+    present = offered()
+    if base in present and target in present and base != target:
+        return base, target
+    example = load.example_classes()
+    return example if set(example) <= set(present) else (present[0], present[1])
+
+
+def offered() -> list[int]:
+    """Classes that poisons may claim and a target be of, those with most images first where this machine has few."""
+    if not _has_few():
+        return list(range(len(load.dataset().classes)))
+    counts = np.bincount(load.pictured(), minlength=len(load.dataset().classes))
+    return [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]]
+
+
+def playable(config: DefenseConfig) -> DefenseConfig:
+    """The setting with no more poisons than this machine has images of their class."""
+    if not _has_few():
+        return config
+    return replace(config, poisons=min(config.poisons, int((load.pictured() == classes()[0]).sum())))
+
+
+def _has_few() -> bool:
+    """Whether of D_f only the first images are here: all others are known by their features."""
+    return load.dataset().at_hand_of(load.clean_split()) not in (load.clean_split(), None)
+
+
+def _images() -> tuple[Split, np.ndarray | None]:
+    """D_f; and if only the first images of it are here, their positions: all others are black, and must not be used.
+
+    Raises:
+        DataError: there are none on this machine.
+    """
+    images = load.pictures()
+    if not _has_few():
+        return images, None
+    labels = load.embedded(load.model_name("lgm"), load.clean_split()).labels
+    padded = np.zeros((len(labels), *images.images.shape[1:]), np.uint8)
+    padded[: len(images)] = images.images
+    return replace(images, name=load.clean_split(), images=padded, labels=labels), np.arange(len(images))
 
 
 @dataclass(frozen=True)
@@ -99,8 +136,8 @@ def _bare(name: str, weights_sha256: str, split: str, config: DefenseConfig) -> 
     del weights_sha256  # part of the key
     from lgm.defense.example import stage
 
-    images = load.split(split)  # first: without them there is nothing to wait for
-    return stage(load.model(name), load.card(name), images, config, z=load.embedded(name, split).z)
+    images, among = _images()  # first: without them there is nothing to wait for
+    return stage(load.model(name), load.card(name), images, config, z=load.embedded(name, split).z, among=among)
 
 
 def bare(name: str, config: DefenseConfig) -> "Attack":
@@ -159,14 +196,14 @@ def craft_again(name: str, config: DefenseConfig) -> None:
 
 
 def _submit(name: str, config: DefenseConfig, key: str) -> Job | None:
-    model, card, images = load.model(name), load.card(name), load.split(load.clean_split())
+    model, card, (images, among) = load.model(name), load.card(name), _images()
     z = load.embedded(name, load.clean_split()).z
     kept, origin = _crafted(), _origin(name, config)  # a job has no session
 
     def work(job: Job) -> CraftedPoisons | None:
         from lgm.defense.example import stage
 
-        attack = stage(model, card, images, config, z=z, on_step=job.report)
+        attack = stage(model, card, images, config, z=z, among=among, on_step=job.report)
         if job.cancelling:
             return None
         poisons = CraftedPoisons.of(attack)

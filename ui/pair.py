@@ -112,7 +112,7 @@ def features_of(name: str, member: Member) -> np.ndarray:
 
 def image_of(member: Member) -> np.ndarray:
     """(C, H, W) uint8. Raises DataError where the images of D_f are not on this machine."""
-    return member.image if isinstance(member, OwnImage) else load.split(load.clean_split()).images[member]
+    return member.image if isinstance(member, OwnImage) else load.pictures().images[member]
 
 
 def place(pair: Pair) -> tuple[Split, tuple[int, int]]:
@@ -123,7 +123,7 @@ def place(pair: Pair) -> tuple[Split, tuple[int, int]]:
     """
     base, target = pair
     if not isinstance(base, OwnImage) and not isinstance(target, OwnImage):
-        return load.split(load.clean_split()), (base, target)
+        return load.pictures(), (base, target)
     images = np.stack([image_of(member) for member in pair])
     labels = np.array([label_of(member) for member in pair])
     return Split(OWN, images, labels, load.dataset().name), (0, 1)

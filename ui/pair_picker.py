@@ -16,8 +16,8 @@ _OWN = "own_images"  # of a session, by role: a link has no room for them
 
 
 def labels() -> np.ndarray:
-    """Labels of D_f, stored with the features: no image has to be read for them."""
-    return load.embedded(load.model_name("lgm"), load.clean_split()).labels
+    """Labels of the images to choose from."""
+    return load.pictured()
 
 
 def current_pair() -> Pair:
@@ -42,14 +42,15 @@ def classes_beside(other: Member) -> list[int]:
 
 
 def _positions() -> Pair:
-    """The pair in the URL if it fits the data, else the shipped example, else the first 4 and the first 9."""
+    """The pair in the URL if it fits the data, else the shipped example, else the first of two classes."""
     y, base, target = labels(), state.link().base, state.link().target
     if base is not None and target is not None and max(base, target) < len(y) and y[base] != y[target]:
         return Pair(base, target)
     example = beta_paths.example(load.model_name("lgm"))
     if example is not None and example.manifest["split"] == load.clean_split():
         return Pair(*example.manifest["pair"])
-    return Pair(_first(4), _first(9))
+    base, target = map(_first, load.example_classes())
+    return Pair(base, target)
 
 
 def _first(label: int) -> int:
@@ -106,7 +107,7 @@ def choose_image(role: Role, pair: Pair) -> None:
     if position is not None and position not in offered:
         offered[0] = position
     offered = np.sort(offered)
-    images = load.split(load.clean_split()).images[offered]
+    images = load.pictures().images[offered]
     clicked = pick_image(f"{role} image", images, offered.tolist(), position, ROLE[role], key=f"pick_{role}")
     if clicked is not None and clicked != position:
         choose(role, clicked)

@@ -142,9 +142,8 @@ def _absence(split: str) -> DataError:
             return error
         except DataError:
             continue
-    return DataError(
-        f"{_archive()} is missing, and so is {batch}; {_FIX}, or take bundled, its first {_BUNDLED} images"
-    )
+    few = f", or take bundled, its first {_BUNDLED} images" if split == "test" else ""
+    return DataError(f"{_archive()} is missing, and so is {batch}; {_FIX}{few}")
 
 
 def _download(on_file: OnFile | None = None) -> None:

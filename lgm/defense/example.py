@@ -181,6 +181,7 @@ def stage(
     config: DefenseConfig | None = None,
     *,
     z: np.ndarray | None = None,
+    among: np.ndarray | None = None,
     on_step: OnStep | None = None,
 ) -> Attack:
     """Draw the first trial of a setting and craft its poisons.
@@ -191,6 +192,8 @@ def stage(
         split: Clean images that it was not trained on.
         config: The setting; a new head on frozen features only.
         z: (N, D) features of the split, if they are known already.
+        among: Positions that bases and target are drawn from, if only these images are known as pixels; then ``z`` must
+            be given.
         on_step: See `craft_poisons`.
 
     Raises:
@@ -199,8 +202,10 @@ def stage(
     config = config or DefenseConfig()
     if config.layers != "head":
         raise ValueError(f"layers: expected head, as the picture is of frozen features, got {config.layers}")
+    if among is not None and z is None:
+        raise ValueError("z: expected the features of all images, as only some of them are known as pixels")
     # The first trial is the same for any number of them.
-    experiment = Experiment(model, card, split, replace(config, trials=2), z=z)
+    experiment = Experiment(model, card, split, replace(config, trials=2), z=z, among=among)
     trial, images = experiment.trials[0], experiment.images
     own, poisons = experiment.filter_of(trial), experiment.craft(on_step, trials=1)
     return Attack(

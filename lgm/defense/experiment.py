@@ -175,13 +175,17 @@ class Experiment:
         *,
         z: np.ndarray | None = None,
         cache: Path | None = None,
+        among: np.ndarray | None = None,
     ) -> None:
-        """``z``: (N, D) features of the split, if they are known already. ``cache``: see `lgm.attacks.cache`."""
+        """``z``: (N, D) features of the split, if they are known already. ``cache``: see `lgm.attacks.cache`.
+
+        ``among``: see `draw_trials`; no pixels are looked at of other images, while all layers but the head are frozen.
+        """
         self.model, self.card, self.split, self.config, self.cache = model, card, split, config, cache
         self.scale = model.feature_scale.cpu().numpy()
         self.density = config.density or ("fitted" if model.head.mixture is None else "own")
         self._own = own_density(model) if self.density == "own" else None
-        self.trials = draw_trials(split.labels, config)
+        self.trials = draw_trials(split.labels, config, among=among)
         pixels = split.pixels()
         z = (embed(model, pixels).numpy() if z is None else z) * self.scale
         self.images = _examples(z, split.labels, pixels.numpy(), poisoned=False)

@@ -47,8 +47,11 @@ def in_play(labels: np.ndarray, config: DefenseConfig) -> np.ndarray:
     return np.array(sorted(config.classes)) if config.classes and config.task == "two" else np.unique(labels)
 
 
-def draw_trials(labels: np.ndarray, config: DefenseConfig) -> list[Trial]:
+def draw_trials(labels: np.ndarray, config: DefenseConfig, *, among: np.ndarray | None = None) -> list[Trial]:
     """Draws that are independent of each other, from the images with these ``labels`` (N,).
+
+    ``among``: positions that bases and targets are drawn from, and nothing else is, where only these images are known
+    as pixels; None: any.
 
     The same seed gives the same trials: their number changes none of them; fewer poisons or clean images are some of
     the same ones.
@@ -62,29 +65,45 @@ def draw_trials(labels: np.ndarray, config: DefenseConfig) -> list[Trial]:
     if len(present) < 2:
         raise ValueError(f"classes: expected at least two in the data, got {len(present)}")
     children = np.random.SeedSequence(config.seed).spawn(config.trials)
-    return [_draw(labels, config, np.random.default_rng(child)) for child in children]
+    return [_draw(labels, config, np.random.default_rng(child), among) for child in children]
 
 
-def _draw(labels: np.ndarray, config: DefenseConfig, rng: np.random.Generator) -> Trial:
+def _draw(labels: np.ndarray, config: DefenseConfig, rng: np.random.Generator, among: np.ndarray | None) -> Trial:
     classes = in_play(labels, config)
-    calibration, pool = hold_out(len(labels), config.calibration, rng)
+    rest = np.arange(len(labels)) if among is None else np.setdiff1d(np.arange(len(labels)), among)
+    calibration, pool = (rest[part] for part in hold_out(len(rest), config.calibration, rng))
     _check_size(labels[pool], classes, config)
     base, target = (int(k) for k in config.classes or rng.choice(np.unique(labels), 2, replace=False))
     shuffled = {int(k): rng.permutation(pool[labels[pool] == k]) for k in np.unique(labels)}
     playing = sorted((base, target)) if config.task == "two" else list(shuffled)
     # D_f is taken from the front, bases and target from the back: how many of the one does not change the other.
-    taken = {k: config.poisons if k == base else int(k == target) for k in playing}
+    attacking = shuffled if among is None else _attacking(labels, among, (base, target), config, rng)
+    taken = {k: 0 if among is not None else config.poisons if k == base else int(k == target) for k in playing}
     return Trial(
         base_class=base,
         target_class=target,
-        target=int(shuffled[target][-1]),
-        bases=shuffled[base][::-1][: config.poisons],
+        target=int(attacking[target][-1]),
+        bases=attacking[base][::-1][: config.poisons],
         clean=np.concatenate([shuffled[k][: config.clean] for k in playing]),
         evaluation=np.concatenate([shuffled[k][config.clean : len(shuffled[k]) - taken[k]] for k in playing]),
         # The promise is for the images that will be scored.
         calibration=calibration[np.isin(labels[calibration], classes)],
         fresh=pool[np.isin(labels[pool], classes)],
     )
+
+
+def _attacking(
+    labels: np.ndarray, among: np.ndarray, pair: tuple[int, int], config: DefenseConfig, rng: np.random.Generator
+) -> dict[int, np.ndarray]:
+    """Positions of ``among`` by class, in random order. Raises ValueError unless there are enough of both classes."""
+    found = {k: rng.permutation(among[labels[among] == k]) for k in pair}
+    for k, needed, role in zip(pair, (max(config.poisons, 1), 1), ("poisons", "the target"), strict=True):
+        if len(found[k]) < needed:
+            raise ValueError(
+                f"classes, poisons: expected at most {len(found[k])} images of class {k} for {role}, as only so many "
+                f"are here as pixels, got {needed}"
+            )
+    return found
 
 
 def _check_size(labels: np.ndarray, classes: np.ndarray, config: DefenseConfig) -> None:

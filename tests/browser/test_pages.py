@@ -53,7 +53,7 @@ def test_a_page_of_cifar_10_says_what_is_missing_and_shows_the_rest(page: Page, 
     errors = open_page(page, f"{app_url}/{path}?dataset=cifar10")
     expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[path])
     alerts = page.get_by_test_id("stAlert")
-    expect(alerts).to_have_count({"detect": 1, "defend": 1}.get(path, 0))
+    expect(alerts).to_have_count({"detect": 1}.get(path, 0))
     for alert in alerts.all():
         expect(alert).to_contain_text("is missing")
     assert errors == []

@@ -66,6 +66,25 @@ def test_known_features_are_not_computed_again(attack: Attack, gaussian: Classif
         np.testing.assert_array_equal(getattr(again, part).z, getattr(attack, part).z)
 
 
+def test_no_other_pixels_are_looked_at_than_those_to_attack_with(gaussian: Classifier, blank_card: Card, blobs: Split):
+    known = embed(gaussian, blobs.pixels()).numpy()
+    among = np.arange(0, len(blobs), 3)
+    config = replace(SETTING, poisons=5)
+    black = blobs.images.copy()
+    black[np.setdiff1d(np.arange(len(blobs)), among)] = 0
+    whole, few = (
+        stage(gaussian, blank_card, replace(blobs, images=images), config, z=known, among=among)
+        for images in (blobs.images, black)
+    )
+    assert {*few.trial.bases, few.trial.target} <= set(among)
+    for part in ("clean", "poisons", "target", "held_out"):
+        np.testing.assert_array_equal(getattr(few, part).z, getattr(whole, part).z)
+    np.testing.assert_array_equal(few.poisons.pixels, whole.poisons.pixels)
+    np.testing.assert_array_equal(few.calibration, whole.calibration)
+    with pytest.raises(ValueError, match="z: expected the features of all images"):
+        stage(gaussian, blank_card, blobs, config, among=among)
+
+
 def test_regions_are_what_the_heads_predict(attack: Attack):
     shown = attack.demonstrate()
     x, y = attack.grid()

@@ -49,6 +49,30 @@ def test_chosen_classes_are_those_of_all_trials(blobs: Split):
     assert in_play(blobs.labels, replace(QUICK, classes=(3, 0), task="all")).tolist() == [0, 1, 2, 3]
 
 
+def test_bases_and_target_come_from_the_images_that_are_there_and_nothing_else_does(blobs: Split):
+    among = np.flatnonzero(np.isin(blobs.labels, (0, 3)))[:9]
+    mine = blobs.labels[among]
+    count = int((mine == 3).sum())
+    config = replace(QUICK, classes=(3, 0), poisons=count, trials=20)
+    targets = set()
+    for trial in draw_trials(blobs.labels, config, among=among):
+        assert sorted(trial.bases) == among[mine == 3].tolist()
+        assert trial.target in among[mine == 0]
+        others = np.r_[trial.clean, trial.evaluation]
+        assert not set(among) & {*others, *trial.calibration, *trial.fresh}
+        assert len(others) == len(set(others)) == len(trial.fresh)
+        targets.add(trial.target)
+    assert len(targets) > 3, "they are drawn"
+    few = draw_trials(blobs.labels, replace(config, poisons=1), among=among)[0]
+    assert few.bases[0] == draw_trials(blobs.labels, config, among=among)[0].bases[0]
+    with pytest.raises(
+        ValueError, match=f"expected at most {count} images of class 3 for poisons, as only so many are"
+    ):
+        draw_trials(blobs.labels, replace(config, poisons=count + 1), among=among)
+    with pytest.raises(ValueError, match="expected at most 0 images of class 1 for the target"):
+        draw_trials(blobs.labels, replace(config, classes=(3, 1)), among=among)
+
+
 def test_numbers_do_not_change_what_is_drawn(blobs: Split):
     many = draw_trials(blobs.labels, replace(QUICK, trials=9, poisons=20, clean=15))
     few = draw_trials(blobs.labels, replace(QUICK, trials=4, poisons=5, clean=2))
