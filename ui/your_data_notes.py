@@ -10,7 +10,7 @@ import streamlit as st
 from lgm.data.arrays import row_of
 from lgm.data.scan import ImageFile
 from lgm.data.store import read_images, read_registration, read_skipped, register
-from ui import load
+from ui import datasets, load
 from ui.job_queue import Job, QueueFull
 from ui.jobs import job_panel, runner
 from ui.markdown import plain
@@ -131,7 +131,7 @@ def train_own(data: str) -> None:
             "A network that was trained on these classes judges them by its own Gaussians. It is in the list of "
             "networks above as soon as it is trained. Of what it was trained on it is surer than of fresh images."
         )
-        if data in load.registered():
+        if data in datasets.registered():
             if st.button(f"Train on {data}", icon=":material/model_training:", key="your_data_train"):
                 st.session_state[f"train_dataset_{load.dataset().name}"] = data  # what that page offers first
                 st.switch_page(load.PAGES / "train.py")
