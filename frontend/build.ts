@@ -3,7 +3,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { build } from "esbuild";
 
-const COMPONENTS = ["beta_explorer", "draw", "picker", "threshold", "training_replay"];
+const COMPONENTS = ["beta_explorer", "draw", "kept_list", "picker", "threshold", "training_replay"];
 
 /** What dist/ has to hold: the content of each file by its name. */
 export async function bundle(): Promise<Map<string, string>> {

@@ -66,7 +66,7 @@ def story() -> Poisons | None:
 
 def steps(path: Poisons | None) -> None:
     """Three steps that lead on to the other pages."""
-    labels = (path.labels[0], path.target_labels[0]) if path else (4, 9)
+    labels = (path.labels[0], path.target_labels[0]) if path else load.example_classes()
     base, target = (load.class_name(label) for label in labels)
     for number, (page, heading, text, link) in enumerate(STEPS, start=1):
         with st.container(border=True):

@@ -5,7 +5,9 @@ from typing import Any, cast
 import streamlit as st
 
 from lgm.config import Loss, ModelConfig, Phase, TrainConfig
-from ui import load, state, training_runs
+from lgm.data.base import Dataset
+from lgm.data.registry import DATASETS
+from ui import load, recipes, state, training_runs
 from ui.frame import guard, title
 from ui.network_tabs import add_network, official_files, show_networks
 from ui.network_words import LOSSES, NETWORKS, data_text
@@ -23,7 +25,6 @@ from ui.run_panel import (
 from ui.training_runs import Run, Unfinished
 from ui.words import WORDS
 
-EPOCHS = {"tiny-cnn": 12, "mnist-cnn": 6, "vgg19": 3}  # that are usually enough
 COVARIANCES = {"identity": "Identity, as in the paper", "diagonal": "Diagonal, learnt"}
 LEAD = "Press Train and watch ten classes find their places in the plane. Then go back through the epochs."
 ABOUT = """
@@ -66,21 +67,27 @@ _CSS = """
 def choose() -> None:
     """Everything a run can be told, and the button that starts it."""
     loss = cast(Loss, pick("Loss", LOSSES, "train_loss"))
-    dataset = load.dataset()
-    networks: dict[str, str] = {name: NETWORKS[name] for name in training_runs.networks(dataset.name)}
+    dataset = choose_dataset()
+    networks: dict[str, str] = {name: NETWORKS[name] for name in recipes.networks(dataset)}
     network = pick("Network", networks, f"train_network_{dataset.name}")
     gaussian = choose_gaussian(disabled=loss != "lgm")
     names = [name for name in ("bundled-train", "train") if name in dataset.splits]
     splits = [name for name in names if dataset.at_hand(name)]
-    split = st.selectbox("Training data", splits or names, format_func=data_text, key=f"train_split_{dataset.name}")
+    split = st.selectbox(
+        "Training data",
+        splits or names,
+        format_func=lambda name: data_text(name, dataset.name),
+        key=f"train_split_{dataset.name}",
+    )
     left, right = st.columns(2)
-    usual = EPOCHS[network]
-    epochs = left.number_input("Epochs", 1, 200, usual, key=f"train_epochs_{network}", persist_state="session")
+    usual = recipes.usual_epochs(dataset, network)
+    key = f"train_epochs_{network}" if dataset.name in DATASETS else f"train_epochs_{dataset.name}_{network}"
+    epochs = left.number_input("Epochs", 1, 200, usual, key=key, persist_state="session")
     seed = right.number_input("Seed", *state.bounds("seed"), Phase().seed, key="train_seed", persist_state="session")
-    suggested = training_runs.free_name(f"my-{loss}")
+    suggested = training_runs.free_name(f"{'my' if dataset.name in DATASETS else dataset.name}-{loss}")
     name = st.text_input("Save as", placeholder=suggested, key="train_name", max_chars=64).strip() or suggested
     own = gaussian if loss == "lgm" else {}
-    config = training_runs.recipe(dataset.name, network, loss, split=split, epochs=epochs, seed=seed, **own)
+    config = recipes.recipe(dataset, network, loss, split=split, epochs=epochs, seed=seed, **own)
     busy = not splits or training_own()
     left = training_runs.stopped(name)
     if left is not None:
@@ -91,6 +98,16 @@ def choose() -> None:
         st.caption("The time left is shown once it runs, by its pace so far.")
     else:
         st.caption(f"{dataset.title} is not on this machine: see *Official files* below.")
+
+
+def choose_dataset() -> Dataset:
+    """What to train on: where images of the user's own are registered, these too, before they have a network."""
+    chosen, own = load.dataset(), load.registered()
+    if not own:
+        return chosen
+    names = list(dict.fromkeys([chosen.name, *load.usable(), *own]))
+    picked = st.selectbox("Dataset", names, format_func=load.title, key=f"train_dataset_{chosen.name}")
+    return load.find(picked) or chosen
 
 
 def resume_or_begin_anew(left: Unfinished, config: TrainConfig, *, busy: bool) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import streamlit as st
 
 from lgm.attacks.result import Poisons, read_shipped_poisons
-from lgm.config import BETA_GRID, Method, PoisonConfig
+from lgm.config import BETA_GRID, NETWORKS, Method, PoisonConfig
 from lgm.data.base import Split
 from lgm.experiments.beta_sweep import BETAS
 from lgm.models.card import Card, CheckpointError
@@ -141,17 +141,21 @@ def _at(path: Poisons | None, betas: tuple[float, ...]) -> Poisons | None:
     return path if have == betas else path[np.array([have.index(beta) for beta in betas])]
 
 
+_QUICK = ("tiny-cnn", "mnist-cnn", "small")  # networks that make all stops in a second
+
+
 def next_work(names: list[str], pair: Pair, recipe: Recipe, beta: float) -> tuple[list[str], tuple[float, ...]]:
     """Which networks are to be crafted on next, and for which betas; none if all is there.
 
     A small network makes all stops at once. Where that takes longer, for a large one, by the slower method or past the
-    filter, the stop that is asked for comes first; and where each step needs more than two rows of the Jacobian, only
-    the stops of the studies follow.
+    filter, the stop that is asked for comes first; and where each step needs more than two rows of the Jacobian, or the
+    images are photos, only the stops of the studies follow.
     """
     models = [load.card(name).config.model for name in names]
-    grid = BETAS if any(model.n_dim > 2 for model in models) else BETA_GRID
+    large = any(model.network not in NETWORKS for model in models)  # of photos
+    grid = BETAS if large or any(model.n_dim > 2 for model in models) else BETA_GRID
     hard = recipe.method == "fbs" or recipe.gamma > 0
-    slow = grid is BETAS or hard or any(model.network == "vgg19" for model in models)
+    slow = grid is BETAS or hard or any(model.network not in _QUICK for model in models)
     for betas in ((BETA_GRID[nearest(beta)],), grid) if slow else (grid,):
         lacking = [name for name in names if not set(betas) <= set(stops(ready(name, pair, recipe)))]
         if lacking:

@@ -2,7 +2,6 @@
 
 import streamlit as st
 
-from lgm.data.registry import DATASETS
 from ui import load, state
 from ui.markdown import plain
 
@@ -13,8 +12,10 @@ def choose_data() -> None:
     split = chosen.brief(load.clean_split())
     names = ", ".join(load.model_name(loss) for loss in load.LOSSES)
     with st.popover(f"{chosen.title}, {split} · {names}", icon=":material/database:", key="choices"):
-        titles = {name: DATASETS[name].title for name in load.usable()}
+        titles = {name: load.title(name) for name in load.usable()}
         _choice("Dataset", "dataset", list(titles), chosen.name, titles)
+        for name, loss in load.one_loss().items():
+            st.caption(plain(f"{name} has no {loss} network yet: lgm train --data {name} --loss {loss}"))
         wording = {name: f"{chosen.title}: {chosen.brief(name)}" for name in chosen.splits}
         _choice("Fine-tuning data D_f", "data", load.clean_splits(), load.clean_split(), wording)
         if not chosen.at_hand(chosen.clean[0]):

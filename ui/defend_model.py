@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 POISONS, CLEAN = state.options("poisons"), state.options("clean")
 THRESHOLD = {"lgm": "threshold", "softmax": "softmax_threshold"}  # where T is in `ui.state`: each density has its own
-_EXAMPLE = (4, 9)  # classes of base and target
 _FOLLOWED = "defend_craft"  # key of the craft that this session waits for
 _STOPPED = "defend_craft_stopped"  # key of the one that it has cancelled
 _KEPT = 64  # sets of poisons in memory
@@ -41,7 +40,8 @@ def classes() -> tuple[int, int]:
     present = offered()
     if base in present and target in present and base != target:
         return base, target
-    return _EXAMPLE if set(_EXAMPLE) <= set(present) else (present[0], present[1])
+    example = load.example_classes()
+    return example if set(example) <= set(present) else (present[0], present[1])
 
 
 def offered() -> list[int]:

@@ -28,7 +28,8 @@ _CSS = """
 [data-testid="stCaptionContainer"] {color: inherit; opacity: .8;}
 h1 {font-size: 1.7rem !important; padding: 0 0 .1rem 0 !important;}
 /* In the dark no single colour can be both text on the page and ground for white text. */
-[data-testid="stBaseButton-primary"] {background-color: #0B6BB8; border-color: #0B6BB8; color: #FFFFFF;}
+[data-testid="stBaseButton-primary"], [data-testid="stBaseButton-primary"]:hover
+  {background-color: #0B6BB8; border-color: #0B6BB8; color: #FFFFFF;}
 h2 {font-size: 1.25rem !important; padding: .4rem 0 .2rem 0 !important;}
 .st-key-title_row {margin-bottom: -1rem;}
 /* On a phone it would share its line with the buttons. */
@@ -45,13 +46,17 @@ def style() -> None:
     st.html(_CSS.replace("</style>", f"{STYLE}</style>"))
 
 
-def title(question: str, lead: str) -> None:
-    """The one question a page answers, what it is about, and one sentence that says what to do."""
+def title(question: str, lead: str, *, choices: bool = True) -> None:
+    """The one question a page answers, what it is about, and one sentence that says what to do.
+
+    ``choices``: whether the page is about the dataset and the networks that are the same on all pages.
+    """
     row: dict[str, Any] = {"horizontal": True, "vertical_alignment": "center", "horizontal_alignment": "distribute"}
     with st.container(key="title_row", **row):
         st.title(question, anchor=False, width="content")
-        with guard():
-            choose_data()
+        if choices:
+            with guard():
+                choose_data()
     st.html(f'<p class="lgm-lead">{explain(lead)}</p>')
 
 

@@ -8,13 +8,15 @@ import numpy as np
 import streamlit as st
 
 from lgm.attacks.result import NoPoisonsError, Poisons, read_shipped_poisons
+from lgm.data import store
 from lgm.data.base import DataError, Dataset, Split, UnreadableError
-from lgm.data.registry import DATASETS, load_split
+from lgm.data.registry import DATASETS, find_dataset, load_split
 from lgm.detection.thresholds import empirical_threshold
 from lgm.experiments.records import ByLoss, Study, read_study
 from lgm.models.card import Card, CheckpointError
 from lgm.models.features import FeatureMap, Features, check_features, features_path, read_features
 from lgm.models.registry import SHIPPED, locate, read_card, survey, user_folder
+from lgm.utils.paths import home
 from ui import state
 
 if TYPE_CHECKING:
@@ -68,20 +70,66 @@ def unusable() -> list[str]:
 
 def networks(loss: str, of: str) -> list[str]:
     """Names of the usable networks of one loss, trained on the dataset ``of``; shipped ones first."""
-    configs = {name: card.config for name, card in _all_cards().items()}
-    return [name for name, config in configs.items() if config.model.loss == loss and config.dataset == of]
+    return [
+        name
+        for name, card in _all_cards().items()
+        if card.config.model.loss == loss and card.config.dataset == of and _knows_classes(card)
+    ]
+
+
+def _knows_classes(card: Card) -> bool:
+    """Whether the classes are those of today: a dataset of the user's own may have been registered anew since."""
+    found = find(card.config.dataset)
+    return found is not None and card.class_names == found.classes
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _own(name: str, registered_at: int) -> Dataset | None:
+    del registered_at  # part of the key
+    try:
+        return find_dataset(name)
+    except DataError:  # the page "Your data" says why
+        return None
+
+
+def find(name: str) -> Dataset | None:
+    """A dataset by name, the user's own too; None if it cannot be used."""
+    return DATASETS.get(name) or _own(name, _changed(home() / "datasets" / name / "about.json"))
 
 
 def usable() -> list[str]:
     """Datasets with a network of either loss."""
-    made = {(card.config.model.loss, card.config.dataset) for card in _all_cards().values()}
-    return [name for name in DATASETS if all((loss, name) in made for loss in LOSSES)]
+    names = [*DATASETS, *sorted({card.config.dataset for card in _all_cards().values()} - set(DATASETS))]
+    return [name for name in names if all(networks(loss, name) for loss in LOSSES)]
+
+
+def registered() -> list[str]:
+    """Datasets of the user's own that can be used, with or without a network."""
+    return [name for name in store.registered() if find(name)]
+
+
+def title(name: str) -> str:
+    """What people call a dataset."""
+    return DATASETS[name].title if name in DATASETS else name
+
+
+def one_loss() -> dict[str, str]:
+    """Registered datasets that have a network of one loss alone, and the loss that is missing."""
+    made = {(card.config.dataset, card.config.model.loss) for card in _all_cards().values() if _knows_classes(card)}
+    own = {name for name, _ in made} - set(DATASETS) - set(usable())
+    return {name: next(loss for loss in LOSSES if (name, loss) not in made) for name in sorted(own)}
 
 
 def dataset() -> Dataset:
     """The URL's dataset if there are networks for it, else MNIST."""
     wanted = state.link().dataset
-    return DATASETS[wanted if wanted in usable() else "mnist"]
+    found = find(wanted) if wanted in usable() else None
+    return found or DATASETS["mnist"]
+
+
+def example_classes() -> tuple[int, int]:
+    """Of base and target where nobody chose: 4 and 9, which people confuse too; of few classes the first two."""
+    return (4, 9) if len(dataset().classes) > 9 else (0, 1)
 
 
 def class_name(label: int) -> str:

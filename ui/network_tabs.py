@@ -9,6 +9,7 @@ from lgm.data.base import DataError, Dataset
 from lgm.models.card import WEIGHTS, card_path
 from lgm.models.registry import SHIPPED, locate, user_folder
 from ui import load, state, training_runs, uploads
+from ui.dropzones import name_dropzones
 from ui.job_queue import Job, QueueFull
 from ui.jobs import job_panel, runner
 from ui.markdown import plain
@@ -28,17 +29,6 @@ COLUMNS = {
     "epochs": "Epochs",
     "origin": "Origin",
 }
-# Streamlit gives the place for dropped files a label and a role that denies it; without the role the label counts.
-_DROPZONES = """
-<script>
-const mend = () => {
-  for (const zone of document.querySelectorAll("[data-testid=stFileUploaderDropzone][role=presentation]"))
-    zone.setAttribute("role", "group");
-};
-mend();
-new MutationObserver(mend).observe(document.querySelector(".st-key-train_uploads"), { childList: true, subtree: true });
-</script>
-"""
 
 
 def show_networks() -> None:
@@ -124,7 +114,7 @@ def add_network() -> None:
         card = right.file_uploader(
             "Card (.json); the paper's own weights need none", "json", key=f"upload_card_{count}"
         )
-        st.html(_DROPZONES, unsafe_allow_javascript=True)
+        name_dropzones("train_uploads")
     suggested = training_runs.free_name("uploaded")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Name of the new network", placeholder=suggested, key=f"upload_name_{count}", width=260)

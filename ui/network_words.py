@@ -1,12 +1,20 @@
 """Networks and recipes in the words of the Train page."""
 
 from lgm.config import TrainConfig
-from lgm.data.registry import find_dataset, held_out_of
+from lgm.data.registry import DATASETS, find_dataset, held_out_of
+from lgm.models.architectures import LITE0
 from lgm.stats.intervals import wilson_interval
 from ui import load, training_runs
 
 LOSSES = {"lgm": "LGM", "softmax": "Softmax"}
-NETWORKS = {"tiny-cnn": "Tiny", "mnist-cnn": "The paper's", "vgg19": "VGG19"}
+NETWORKS = {
+    "tiny-cnn": "Tiny",
+    "mnist-cnn": "The paper's",
+    "small": "Small CNN",
+    "resnet18": "ResNet-18",
+    "vgg19": "VGG19",
+    LITE0: "EfficientNet-Lite0, frozen",
+}
 
 
 def data_text(split: str, dataset: str | None = None) -> str:
@@ -14,7 +22,9 @@ def data_text(split: str, dataset: str | None = None) -> str:
     chosen = find_dataset(dataset) if dataset else load.dataset()
     if split == "bundled-train":
         return "4,000 bundled digits"
-    return f"D_C: {chosen.train_size:,} official images" if split == "train" else f"{chosen.title}, {split}"
+    if split == "train":
+        return f"D_C: {chosen.train_size:,} {'official images' if chosen.name in DATASETS else 'of your images'}"
+    return f"{chosen.title}, {split}"
 
 
 def recipe_text(config: TrainConfig) -> str:
@@ -24,7 +34,8 @@ def recipe_text(config: TrainConfig) -> str:
     if model.loss == "lgm":
         parts.append(f"α = {model.margin:g}, λ = {model.likelihood_weight:g}")
         parts += ["diagonal covariance"] if model.covariance == "diagonal" else []
-    parts.append({"tiny-cnn": "tiny network", "mnist-cnn": "the paper's network"}.get(model.network, "VGG19"))
+    own = {"tiny-cnn": "tiny network", "mnist-cnn": "the paper's network"}
+    parts.append(own.get(model.network) or NETWORKS.get(model.network, model.network))
     parts += [f"{model.n_dim} features"] if model.n_dim != 2 else []
     return ", ".join([*parts, data_text(config.split, config.dataset), f"seed {config.phases[-1].seed}"])
 

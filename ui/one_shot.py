@@ -17,7 +17,7 @@ from ui.job_queue import Job
 from ui.jobs import runner
 
 if TYPE_CHECKING:
-    from lgm.detection.scores import Score
+    from lgm.detection.score import Score
     from lgm.experiments.one_shot import Photos
     from lgm.experiments.one_shot_report import Attack
     from lgm.models.classifier import Classifier
@@ -69,11 +69,11 @@ class Shot:
 
 def datasets() -> list[str]:
     """Registered datasets of images of three channels, as a network for photos takes them, and of few enough."""
-    return [name for name in registered() if read_registration(name).shape[0] == 3 and _fits(name)]
+    return [name for name in registered() if _fits(read_registration(name))]
 
 
-def _fits(name: str) -> bool:
-    return read_registration(name).images <= MOST
+def _fits(about: Registration) -> bool:
+    return about.kind != "features" and about.shape[0] == 3 and about.images <= MOST
 
 
 def installed() -> bool:

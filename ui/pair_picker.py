@@ -42,14 +42,15 @@ def classes_beside(other: Member) -> list[int]:
 
 
 def _positions() -> Pair:
-    """The pair in the URL if it fits the data, else the shipped example, else the first 4 and the first 9."""
+    """The pair in the URL if it fits the data, else the shipped example, else the first of two classes."""
     y, base, target = labels(), state.link().base, state.link().target
     if base is not None and target is not None and max(base, target) < len(y) and y[base] != y[target]:
         return Pair(base, target)
     example = beta_paths.example(load.model_name("lgm"))
     if example is not None and example.manifest["split"] == load.clean_split():
         return Pair(*example.manifest["pair"])
-    return Pair(_first(4), _first(9))
+    base, target = map(_first, load.example_classes())
+    return Pair(base, target)
 
 
 def _first(label: int) -> int:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from lgm.attacks.result import Poisons
 from lgm.config import BETA_GRID, METHODS, Method, PoisonConfig
-from lgm.data.registry import DATASETS, load_split
+from lgm.data.registry import load_split
 from lgm.models.card import CheckpointError
 from ui import load, state
 from ui.frame import keep_poison
@@ -38,7 +38,7 @@ def _crafts(weights: str) -> list[Job]:
 def _keep_one(poisons: Poisons) -> None:
     """The first of a set that collides goes along from page to page, as one from the Craft page does."""
     name = str(poisons.manifest["model"])
-    classes = DATASETS[load.card(name).config.dataset].classes
+    classes = load.card(name).class_names
     keep_poison(poisons, int(poisons.collided.argmax()), name, classes)
 
 

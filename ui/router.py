@@ -25,6 +25,7 @@ def main() -> None:
             st.Page(PAGES / "detect.py", title="Detect", icon=":material/shield:"),
             st.Page(PAGES / "defend.py", title="Defend", icon=":material/health_and_safety:"),
             st.Page(PAGES / "train.py", title="Train", icon=":material/model_training:"),
+            st.Page(PAGES / "your_data.py", title="Your data", icon=":material/folder_open:"),
         ],
         position="top",
     )

@@ -4,20 +4,19 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from lgm.config import Loss, TrainConfig
+from lgm.config import TrainConfig
 from lgm.data.base import per_class
 from lgm.data.registry import load_split, validation_split
 from lgm.models.card import Card, CheckpointError
 from lgm.models.features import Features, gaussians, read_gaussians
 from lgm.models.registry import SHIPPED, check_name, user_folder
-from lgm.training.presets import PRESETS
 from lgm.training.state import read_progress
 from lgm.utils.outputs import in_use
 from ui.job_queue import Job
@@ -28,6 +27,7 @@ _JOB = "train"  # keys of training jobs: this, the model's name, and a token of 
 _start = threading.Lock()  # between looking whether a name is free and taking it
 
 _QUICKEST_FIRST = ("tiny-cnn", "mnist-cnn", "vgg19")
+_SMALL = 64  # pixels a side: larger images are left to a network that was trained on ImageNet
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,28 +44,6 @@ class Epoch:
     features: Features | None = None
     means: np.ndarray | None = None
     sigmas: np.ndarray | None = None
-
-
-def networks(dataset: str) -> list[str]:
-    """Those that there are recipes for, the quickest first."""
-    found = {config.model.network for config in PRESETS.values() if config.dataset == dataset}
-    return [network for network in _QUICKEST_FIRST if network in found]
-
-
-def recipe(
-    dataset: str, network: str, loss: Loss, *, split: str, epochs: int, seed: int, **gaussian: Any
-) -> TrainConfig:
-    """A recipe that trains well, with the user's choices; ``gaussian``: fields of `ModelConfig` that only LGM has."""
-    base = next(c for c in PRESETS.values() if (c.dataset, c.model.loss, c.split) == (dataset, loss, "train"))
-    while base.phases[-1].init == "continue":  # up to the phase that lays the plane
-        base = replace(base, phases=base.phases[:-1])
-    radius = base.model.center_radius
-    if network == "tiny-cnn":  # 95 % of the held-out digits after 12 epochs of the bundled ones
-        base, radius = base.with_last(batch_size=50, lr=5e-3, shift=1), 5.0
-    elif split == "bundled-train":  # few images, so smaller batches: 97 % after 4 epochs
-        base, radius = base.with_last(batch_size=64, shift=1), 5.0
-    model = replace(base.model, network=network, center_radius=radius, **gaussian)
-    return replace(base, split=split).with_last(model=model, epochs=epochs, seed=seed)
 
 
 # Names: a model never replaces another.
@@ -266,7 +244,7 @@ def _untrained(config: TrainConfig) -> list[Epoch]:
     from lgm.models.checkpoint import embed_split
     from lgm.models.classifier import build_model
 
-    if config.phases[1:] or config.model.n_dim != 2:
+    if config.phases[1:] or config.phases[0].init != "fresh" or config.model.n_dim != 2:
         return []
     model = build_model(config.model, config.phases[0].seed).eval()
     state = {name: value.numpy() for name, value in model.state_dict().items()}

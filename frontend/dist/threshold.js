@@ -1985,7 +1985,8 @@ var Scores = class {
     const group = (role) => {
       const [labels, predicted] = [bytes(data.classes[role].labels), bytes(data.classes[role].predicted)];
       const scores = this[role].subarray(0, labels.length);
-      return { scores, labels, predicted, names: data.names, shape: data.shape, pixels: null };
+      const said = (i) => `${nats(scores[i])} nats`;
+      return { scores, labels, predicted, names: data.names, shape: data.shape, pixels: null, said };
     };
     this.groups = { clean: group("clean"), poison: group("poison") };
   }
@@ -2004,6 +2005,48 @@ var Scores = class {
     done();
   }
 };
+
+// shared/faces.ts
+var Thumbnail = class {
+  figure = document.createElement("figure");
+  kind;
+  canvas = document.createElement("canvas");
+  lines = Array.from({ length: 3 }, () => document.createElement("span"));
+  shown = [];
+  /** `kind`: what the image is, for screen readers. */
+  constructor(kind) {
+    this.kind = kind;
+    this.canvas.setAttribute("role", "img");
+    const caption = document.createElement("figcaption");
+    caption.append(...this.lines);
+    this.figure.append(this.canvas, caption);
+  }
+  /** The image at position i; none if it is undefined. */
+  show(group, i) {
+    const now = [group, i, group.pixels];
+    if (now.every((part, k) => part === this.shown[k])) return;
+    this.shown = now;
+    this.figure.classList.toggle("absent", i === void 0);
+    if (i === void 0) return;
+    const [claimed, seen] = [group.labels, group.predicted].map((classes) => group.names[classes[i]]);
+    const words = [`claims ${claimed}`, `seen as ${seen}`, group.said(i)];
+    words.forEach((text, k) => setText(this.lines[k], text));
+    this.canvas.setAttribute("aria-label", [this.kind, ...words].join(", "));
+    paint(this.canvas, group.pixels, group.shape, i);
+  }
+};
+function lastOf(scores, end, most) {
+  const found = [];
+  while (end && found.length < most) {
+    const start = countBelow(scores, scores[end - 1]);
+    for (let i = start; i < end && found.length < most; i++) found.push(i);
+    end = start;
+  }
+  return found;
+}
+function firstOf(scores, start, most) {
+  return Array.from({ length: Math.min(most, scores.length - start) }, (_, i) => start + i);
+}
 
 // threshold/gallery.ts
 var THUMBNAILS = 12;
@@ -2028,9 +2071,9 @@ var Gallery = class {
     this.caught.head(caught, poison.length, [`${count(colliding)} of them collide`, shownOf(caught)]);
     this.missed.head(missed, poison.length, [`${count(collided.length - colliding)} of them collide`, shownOf(missed)]);
     this.wrong.head(wrong, clean.length, [shownOf(wrong, likely) ?? (wrong ? ALL : null)]);
-    this.caught.fill(groups.poison, lastOf(groups.poison.scores, caught));
-    this.missed.fill(groups.poison, firstOf(groups.poison.scores, caught));
-    this.wrong.fill(groups.clean, lastOf(groups.clean.scores, Math.min(wrong, likely)));
+    this.caught.fill(groups.poison, lastOf(groups.poison.scores, caught, THUMBNAILS));
+    this.missed.fill(groups.poison, firstOf(groups.poison.scores, caught, THUMBNAILS));
+    this.wrong.fill(groups.clean, lastOf(groups.clean.scores, Math.min(wrong, likely), THUMBNAILS));
   }
 };
 var Column = class {
@@ -2053,52 +2096,13 @@ var Column = class {
     this.thumbnails.forEach((thumbnail, place) => thumbnail.show(group, chosen.at(place)));
   }
 };
-var Thumbnail = class {
-  figure = document.createElement("figure");
-  role;
-  canvas = document.createElement("canvas");
-  lines = Array.from({ length: 3 }, () => document.createElement("span"));
-  shown = [];
-  constructor(role) {
-    this.role = role;
-    this.canvas.setAttribute("role", "img");
-    const caption = document.createElement("figcaption");
-    caption.append(...this.lines);
-    this.figure.append(this.canvas, caption);
-  }
-  /** The image at position i; none if it is undefined. */
-  show(group, i) {
-    const now = [group, i, group.pixels];
-    if (now.every((part, k) => part === this.shown[k])) return;
-    this.shown = now;
-    this.figure.classList.toggle("absent", i === void 0);
-    if (i === void 0) return;
-    const [claimed, seen] = [group.labels, group.predicted].map((classes) => group.names[classes[i]]);
-    const words = [`claims ${claimed}`, `seen as ${seen}`, `${nats(group.scores[i])} nats`];
-    words.forEach((text, k) => setText(this.lines[k], text));
-    this.canvas.setAttribute("aria-label", [this.role, ...words].join(", "));
-    paint(this.canvas, group.pixels, group.shape, i);
-  }
-};
-function lastOf(scores, end) {
-  const found = [];
-  while (end && found.length < THUMBNAILS) {
-    const start = countBelow(scores, scores[end - 1]);
-    for (let i = start; i < end && found.length < THUMBNAILS; i++) found.push(i);
-    end = start;
-  }
-  return found;
-}
-function firstOf(scores, start) {
-  return Array.from({ length: Math.min(THUMBNAILS, scores.length - start) }, (_, i) => start + i);
-}
 function shownOf(hits, available = hits) {
   if (hits <= THUMBNAILS) return null;
   const among = hits > available ? ` among the ${count(available)} least likely` : "";
   return `here the ${THUMBNAILS} nearest to T${among}`;
 }
 
-// threshold/hand.ts
+// shared/hand.ts
 var SETTLE = 400;
 var Hand = class {
   /** The canvas or slider that the hand is on. */
@@ -2170,7 +2174,7 @@ var Hand = class {
   }
 };
 
-// threshold/plot.ts
+// shared/plot.ts
 var PAD = { left: 46, right: 14, top: 26, bottom: 40 };
 function plotOn(canvas, theme) {
   const sheet = prepare(canvas, theme);
@@ -2200,39 +2204,7 @@ function drawOwn(plot, colour, x, y, lower) {
   writeWithHalo(plot, "yours", left, y + lower, { align, thick: 4 });
 }
 
-// threshold/histogram.ts
-function drawHistogram(plot, axis, data, scores, threshold) {
-  const { g, theme, x, top, bottom } = plot;
-  const cut = x(Math.min(1, Math.max(0, axis.to(threshold))));
-  const middle = top + (bottom - top) * 0.56;
-  const clean = shareScale(
-    max(axis.bars, (bar) => Math.max(bar.clean, bar.expected)),
-    middle,
-    top + 40
-  );
-  const poison = shareScale(
-    max(axis.bars, (bar) => bar.poison),
-    middle,
-    bottom - 20
-  );
-  shade(plot, x(0), cut);
-  drawShares(plot, clean);
-  drawShares(plot, poison);
-  segment(g, theme.text, 1, [x(0), middle], [x(1), middle], { alpha: 0.6 });
-  const border = x(axis.slot * 0.85);
-  if (axis.slot) segment(g, theme.text, 1, [border, top], [border, bottom], { dash: [2, 3], alpha: 0.6 });
-  drawBars(plot, axis.bars, "clean", data.colors.clean, scores.clean, threshold, clean);
-  drawBars(plot, axis.bars, "poison", data.colors.poison, scores.poison, threshold, poison);
-  const expected = axis.bars.flatMap((bar) => [bar.left, bar.right].map((u) => [x(u), clean(bar.expected)]));
-  line(g, theme.text, 1.5, expected, { dash: [4, 3], alpha: MUTED });
-  const inner = x(axis.slot) + 8;
-  drawKey(plot, data.colors.clean, `clean: share of ${count(scores.clean.length)} in each bin`, inner, top + 14);
-  drawKey(plot, null, "if features were exactly Gaussian", inner, top + 30);
-  drawKey(plot, data.colors.poison, `poisons: share of ${count(scores.poison.length)} in each bin`, inner, bottom - 8);
-  drawTicks(plot, axis.ticks, axis.title, 8);
-  drawThreshold(plot, threshold, cut, middle);
-  if (data.own !== null) drawOwn(plot, data.colors.poison, x(axis.to(data.own)), middle, -8);
-}
+// shared/histogram.ts
 function shareScale(largest = 0, zero3, end) {
   return linear2([0, largest || 1], [zero3, end]);
 }
@@ -2245,8 +2217,8 @@ function drawShares(plot, y) {
     write(plot, `${+(100 * value2).toPrecision(2)} %`, x(0) - 6, y(value2) + 4, { align: "right" });
   }
 }
-function drawBars({ g, x }, bars, role, colour, scores, threshold, y) {
-  const filled = bars.filter((bar) => bar[role]);
+function drawBars({ g, x }, bars, colour, scores, threshold, y) {
+  const filled = bars.filter((bar) => bar.share);
   const outlined = filled.every((bar) => x(bar.right) - x(bar.left) > 6);
   const height = (share) => {
     const exact = y(share) - y(0);
@@ -2259,17 +2231,16 @@ function drawBars({ g, x }, bars, role, colour, scores, threshold, y) {
     const [left, wide] = [x(bar.left) + 1, Math.max(1, x(bar.right) - x(bar.left) - 2)];
     const removed = countRemoved(scores, Math.min(threshold, bar.to)) - countRemoved(scores, bar.from);
     g.globalAlpha = outlined ? 0.35 : 0.5;
-    g.fillRect(left, y(0), wide, height(bar[role]));
+    g.fillRect(left, y(0), wide, height(bar.share));
     g.globalAlpha = 1;
     if (removed > 0) g.fillRect(left, y(0), wide, height(removed / scores.length));
-    if (outlined) g.strokeRect(left, y(0), wide, height(bar[role]));
+    if (outlined) g.strokeRect(left, y(0), wide, height(bar.share));
   }
   g.restore();
 }
-function drawThreshold(plot, threshold, cut, middle) {
+function drawThreshold(plot, text, cut, middle) {
   const { g, theme, x, top, bottom } = plot;
   segment(g, theme.text, 2, [cut, top - 4], [cut, bottom]);
-  const text = `T = ${nats(threshold)}`;
   const half = g.measureText(text).width / 2 + 7;
   const center = Math.min(x(1) - half + PAD.right, Math.max(half, cut));
   g.fillStyle = theme.text;
@@ -2294,6 +2265,41 @@ function drawKey(plot, colour, text, left, base) {
     g.fillRect(left, base - 9, 12, 10);
   } else segment(g, theme.text, 1.5, [left - 2, base - 4], [left + 14, base - 4], { dash: [4, 3], alpha: MUTED });
   write(plot, text, left + 18, base, { alpha: 1 });
+}
+
+// threshold/histogram.ts
+function drawHistogram(plot, axis, data, scores, threshold) {
+  const { g, theme, x, top, bottom } = plot;
+  const cut = x(Math.min(1, Math.max(0, axis.to(threshold))));
+  const middle = top + (bottom - top) * 0.56;
+  const clean = shareScale(
+    max(axis.bars, (bar) => Math.max(bar.clean, bar.expected)),
+    middle,
+    top + 40
+  );
+  const poison = shareScale(
+    max(axis.bars, (bar) => bar.poison),
+    middle,
+    bottom - 20
+  );
+  shade(plot, x(0), cut);
+  drawShares(plot, clean);
+  drawShares(plot, poison);
+  segment(g, theme.text, 1, [x(0), middle], [x(1), middle], { alpha: 0.6 });
+  const border = x(axis.slot * 0.85);
+  if (axis.slot) segment(g, theme.text, 1, [border, top], [border, bottom], { dash: [2, 3], alpha: 0.6 });
+  const of = (role) => axis.bars.map((bar) => ({ ...bar, share: bar[role] }));
+  drawBars(plot, of("clean"), data.colors.clean, scores.clean, threshold, clean);
+  drawBars(plot, of("poison"), data.colors.poison, scores.poison, threshold, poison);
+  const expected = axis.bars.flatMap((bar) => [bar.left, bar.right].map((u) => [x(u), clean(bar.expected)]));
+  line(g, theme.text, 1.5, expected, { dash: [4, 3], alpha: MUTED });
+  const inner = x(axis.slot) + 8;
+  drawKey(plot, data.colors.clean, `clean: share of ${count(scores.clean.length)} in each bin`, inner, top + 14);
+  drawKey(plot, null, "if features were exactly Gaussian", inner, top + 30);
+  drawKey(plot, data.colors.poison, `poisons: share of ${count(scores.poison.length)} in each bin`, inner, bottom - 8);
+  drawTicks(plot, axis.ticks, axis.title, 8);
+  drawThreshold(plot, `T = ${nats(threshold)}`, cut, middle);
+  if (data.own !== null) drawOwn(plot, data.colors.poison, x(axis.to(data.own)), middle, -8);
 }
 
 // threshold/readout.ts

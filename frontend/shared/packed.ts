@@ -8,6 +8,8 @@ export function bytes(text: string): Uint8Array<ArrayBuffer> {
 }
 
 export const floats = (text: string) => new Float32Array(bytes(text).buffer);
+export const doubles = (text: string) => new Float64Array(bytes(text).buffer);
+export const integers = (text: string) => new Uint32Array(bytes(text).buffer);
 
 /** Bytes that were deflated before. */
 export async function inflate(text: string): Promise<Uint8Array<ArrayBuffer>> {

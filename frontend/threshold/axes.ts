@@ -2,23 +2,13 @@
 
 import { range } from "d3-array";
 import { scaleLinear, scaleLog, scaleSqrt } from "d3-scale";
+import type { Axis, Tick } from "../shared/plot.ts";
 import type { Scores as Ascending } from "../shared/stats.ts";
 import { countRemoved, nominalFpr } from "../shared/stats.ts";
 import type { Data, Scores } from "./data.ts";
 
 const SLOT = 0.07; // share of an axis set apart: for scores below it (histogram), for FPR 0 (logarithmic ROC)
 const BINS = 40; // of the likelihood axis
-
-export interface Tick {
-  u: number;
-  text: string;
-}
-
-export interface Axis {
-  to: (value: number) => number;
-  from: (u: number) => number;
-  ticks: Tick[];
-}
 
 /** Share of each group with a score in (from, to], and the share of clean images were features exactly Gaussian. */
 export interface Bar {

@@ -1,4 +1,6 @@
 import type { Shape } from "../shared/canvas.ts";
+import type { Faces } from "../shared/faces.ts";
+import { nats } from "../shared/format.ts";
 import { bytes, floats, inflate } from "../shared/packed.ts";
 import type { Corner, NominalTable } from "../shared/stats.ts";
 import { outcome, rocCurve } from "../shared/stats.ts";
@@ -36,15 +38,8 @@ export interface Data {
   own: number | null;
 }
 
-/** Images that can be shown, by ascending score: poisons all, clean images only the least likely. */
-export interface Group {
-  scores: Float32Array;
-  labels: Uint8Array;
-  predicted: Uint8Array;
-  names: string[];
-  shape: Shape;
-  pixels: Uint8Array | null;
-}
+/** Images that can be shown: poisons all, clean images only the least likely. */
+export type Group = Faces;
 
 /** The scores of one dataset and its poisons, unpacked. */
 export class Scores {
@@ -65,7 +60,8 @@ export class Scores {
     const group = (role: Role): Group => {
       const [labels, predicted] = [bytes(data.classes[role].labels), bytes(data.classes[role].predicted)];
       const scores = this[role].subarray(0, labels.length);
-      return { scores, labels, predicted, names: data.names, shape: data.shape, pixels: null };
+      const said = (i: number) => `${nats(scores[i])} nats`;
+      return { scores, labels, predicted, names: data.names, shape: data.shape, pixels: null, said };
     };
     this.groups = { clean: group("clean"), poison: group("poison") };
   }

@@ -1,7 +1,7 @@
-import { paint } from "../shared/canvas.ts";
 import { find, setText } from "../shared/dom.ts";
-import { count, nats } from "../shared/format.ts";
-import { countBelow, countRemoved } from "../shared/stats.ts";
+import { firstOf, lastOf, Thumbnail } from "../shared/faces.ts";
+import { count } from "../shared/format.ts";
+import { countRemoved } from "../shared/stats.ts";
 import type { Group, Role, Scores } from "./data.ts";
 
 const THUMBNAILS = 12; // in each column
@@ -31,9 +31,9 @@ export class Gallery {
     this.caught.head(caught, poison.length, [`${count(colliding)} of them collide`, shownOf(caught)]);
     this.missed.head(missed, poison.length, [`${count(collided.length - colliding)} of them collide`, shownOf(missed)]);
     this.wrong.head(wrong, clean.length, [shownOf(wrong, likely) ?? (wrong ? ALL : null)]);
-    this.caught.fill(groups.poison, lastOf(groups.poison.scores, caught));
-    this.missed.fill(groups.poison, firstOf(groups.poison.scores, caught));
-    this.wrong.fill(groups.clean, lastOf(groups.clean.scores, Math.min(wrong, likely)));
+    this.caught.fill(groups.poison, lastOf(groups.poison.scores, caught, THUMBNAILS));
+    this.missed.fill(groups.poison, firstOf(groups.poison.scores, caught, THUMBNAILS));
+    this.wrong.fill(groups.clean, lastOf(groups.clean.scores, Math.min(wrong, likely), THUMBNAILS));
   }
 }
 
@@ -60,52 +60,6 @@ class Column {
     find(this.root, ".none").hidden = chosen.length > 0;
     this.thumbnails.forEach((thumbnail, place) => thumbnail.show(group, chosen.at(place)));
   }
-}
-
-class Thumbnail {
-  readonly figure = document.createElement("figure");
-  private readonly role: Role;
-  private readonly canvas = document.createElement("canvas");
-  private readonly lines = Array.from({ length: 3 }, () => document.createElement("span"));
-  private shown: unknown[] = [];
-
-  constructor(role: Role) {
-    this.role = role;
-    this.canvas.setAttribute("role", "img");
-    const caption = document.createElement("figcaption");
-    caption.append(...this.lines);
-    this.figure.append(this.canvas, caption);
-  }
-
-  /** The image at position i; none if it is undefined. */
-  show(group: Group, i: number | undefined): void {
-    const now = [group, i, group.pixels];
-    if (now.every((part, k) => part === this.shown[k])) return; // as in the last frame
-    this.shown = now;
-    this.figure.classList.toggle("absent", i === undefined);
-    if (i === undefined) return;
-    const [claimed, seen] = [group.labels, group.predicted].map((classes) => group.names[classes[i]]);
-    const words = [`claims ${claimed}`, `seen as ${seen}`, `${nats(group.scores[i])} nats`];
-    words.forEach((text, k) => setText(this.lines[k], text));
-    this.canvas.setAttribute("aria-label", [this.role, ...words].join(", "));
-    paint(this.canvas, group.pixels, group.shape, i);
-  }
-}
-
-/** Positions up to `end` closest to T: the last ones, of equal scores the earlier first. */
-function lastOf(scores: Float32Array, end: number): number[] {
-  const found: number[] = [];
-  while (end && found.length < THUMBNAILS) {
-    const start = countBelow(scores, scores[end - 1]);
-    for (let i = start; i < end && found.length < THUMBNAILS; i++) found.push(i);
-    end = start;
-  }
-  return found;
-}
-
-/** Positions from `start` closest to T: the first ones. */
-function firstOf(scores: Float32Array, start: number): number[] {
-  return Array.from({ length: Math.min(THUMBNAILS, scores.length - start) }, (_, i) => start + i);
 }
 
 /** Which of so many are shown, if not all of them. */

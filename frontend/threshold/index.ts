@@ -6,12 +6,12 @@ import { find, NextFrame } from "../shared/dom.ts";
 import { downloadPicture } from "../shared/download.ts";
 import { count, sixDigits } from "../shared/format.ts";
 import { type Args, mount, type View } from "../shared/mount.ts";
-import { type Axis, likelihoodAxis, linearRates, logRates, natsAxis, type ScoreAxis } from "./axes.ts";
+import { likelihoodAxis, linearRates, logRates, natsAxis, type ScoreAxis } from "./axes.ts";
 import { type Data, Scores } from "./data.ts";
 import { Gallery } from "./gallery.ts";
-import { Hand, type Movable } from "./hand.ts";
+import { Hand, type Movable } from "../shared/hand.ts";
 import { drawHistogram } from "./histogram.ts";
-import { PAD, plotOn } from "./plot.ts";
+import { type Axis, PAD, plotOn } from "../shared/plot.ts";
 import { readOut, sentence, showQuick } from "./readout.ts";
 import { drawRoc, nearestOnRoc } from "./roc.ts";
 

@@ -1,10 +1,9 @@
 import { least, max, range } from "d3-array";
 import { line, MUTED, type Point, segment, write } from "../shared/canvas.ts";
 import { count } from "../shared/format.ts";
+import { type Axis, drawKnob, drawOwn, drawTicks, PAD, type Plot } from "../shared/plot.ts";
 import { type Corner, thresholdRemoving } from "../shared/stats.ts";
-import type { Axis } from "./axes.ts";
 import type { Data, Scores } from "./data.ts";
-import { drawKnob, drawOwn, drawTicks, PAD, type Plot } from "./plot.ts";
 
 interface CurveStyle {
   dash: number[];

@@ -18,7 +18,7 @@ from lgm.utils.threads import usable_cores
 
 OnImage = Callable[[int, int], bool | None]  # (files looked at, files in all); returning False asks to stop
 # What systems put into folders: neither an image nor worth a word.
-_LITTER = {"Thumbs.db", "desktop.ini", "__MACOSX"}
+LITTER = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 _AHEAD = 256  # files that are read before the first of them is asked for: memory stays bounded
 
 
@@ -204,7 +204,7 @@ def look_at(root: Path, path: str, label: str, split: str = "") -> ImageFile | S
 
 
 def _is_litter(name: str) -> bool:
-    return name.startswith(".") or name in _LITTER
+    return name.startswith(".") or name in LITTER
 
 
 def _walk(folder: Path, root: Path, seen: set[tuple[int, int]], skipped: list[Skipped]) -> Iterator[Path]:

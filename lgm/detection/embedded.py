@@ -88,7 +88,7 @@ def embed_table(
     total = sum(map(len, own.values()))
     z, seen, done = np.empty((0, 0), np.float32), np.zeros(len(table), bool), 0
     for batch in _embed(model, table, own, workers, parts):
-        if not z.size and batch.z.size:
+        if not z.size:
             z = np.empty((len(table), batch.z.shape[1]), np.float32)
         z[batch.positions], seen[batch.positions] = batch.z, True
         done += len(own[batch.number])
@@ -174,7 +174,7 @@ def _gather(team: Team, z: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np
     if team.size == 1:
         return z, seen
     positions = np.flatnonzero(seen)
-    each = team.gather((positions, z[positions]) if z.size else None)
+    each = team.gather((positions, z[positions]) if len(positions) else None)
     if each is None:
         return None
     for positions, theirs in filter(None, each[1:]):

@@ -6,7 +6,8 @@ import numpy as np
 
 from lgm.detection.class_gaussians import ClassGaussians, shrunk_covariance
 from lgm.detection.score import Score
-from lgm.detection.thresholds import empirical_threshold
+from lgm.detection.thresholds import finite_scores
+from lgm.stats.bootstrap import may_go
 
 _MAD = 1.4826  # standard deviations of a Gaussian in its median absolute deviation
 
@@ -92,5 +93,7 @@ class OfItself:
         return self.score.score_samples(X, y)
 
     def threshold(self, fpr: float) -> float:
-        """T that removes at most this share of these images; see `empirical_threshold`."""
-        return empirical_threshold(self.calibration_scores_, fpr)
+        """T that removes as many of these images as may go at this share; fewer where scores tie. inf for 1."""
+        scores = np.sort(finite_scores(self.calibration_scores_, "scores"))
+        k = may_go(len(scores), fpr)
+        return np.inf if k == len(scores) else float(np.nextafter(scores[k], -np.inf))

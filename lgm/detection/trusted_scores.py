@@ -5,7 +5,9 @@ from typing import Self
 
 import numpy as np
 
-from lgm.detection.scores import NeighbourScore, Score
+from lgm.detection.calibration import calibration_split
+from lgm.detection.neighbours import NeighbourScore
+from lgm.detection.score import Score
 from lgm.detection.thresholds import conformal_threshold
 
 
@@ -18,13 +20,9 @@ class _Trusting(ABC):
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
         """Learn and calibrate from trusted features (M, D) and their labels (M,), at least two of each class."""
-        from sklearn.model_selection import train_test_split
-
-        learn, calibrate = train_test_split(
-            np.arange(len(y)), test_size=self.calibration, stratify=y, random_state=self.random_state
-        )
-        self._learn(X[learn], y[learn])
-        self.calibration_scores_ = self.score_samples(X[calibrate], y[calibrate])
+        calibrates = calibration_split(y, self.calibration, self.random_state)
+        self._learn(X[~calibrates], y[~calibrates])
+        self.calibration_scores_ = self.score_samples(X[calibrates], y[calibrates])
         return self
 
     def threshold(self, fpr: float) -> float:

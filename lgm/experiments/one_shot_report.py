@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lgm.detection.metrics import roc
-from lgm.detection.scores import Score
+from lgm.detection.score import Score
 from lgm.detection.thresholds import is_removed
 from lgm.detection.trusted_scores import TITLES
 from lgm.stats.intervals import Estimate, auc_interval, wilson_interval

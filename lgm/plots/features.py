@@ -23,7 +23,7 @@ class Projection:
 
     Attributes:
         axes: (D, 2) orthonormal columns.
-        names: Of both axes.
+        names: Of both axes; "" for one along which nothing differs.
         title: What it is, in a few words, for a plot that is not exact.
         exact: Whether nothing is lost: D = 2.
     """
@@ -41,12 +41,14 @@ class Projection:
 def projection(features: FeatureMap) -> Projection:
     """The plane itself for D = 2, else the one in which the class means lie round a circle, in the order of the labels.
 
-    Classes that are all equally far apart, as a trained mixture has them where there is room, have no principal axes:
-    any two are as good, and would put most class means on top of each other.
+    A single feature is a line in it. Classes that are all equally far apart, as a trained mixture has them where there
+    is room, have no principal axes: any two are as good, and would put most class means on top of each other.
     """
     means = features.means
     if means.shape[1] == 2:
         return Projection(np.eye(2), ("feature 1", "feature 2"), "", exact=True)
+    if means.shape[1] == 1:
+        return Projection(np.eye(1, 2), ("the one feature", ""), "one feature, drawn on a line", exact=False)
     angle = 2 * np.pi * np.arange(len(means)) / len(means)
     circle = np.column_stack([np.cos(angle), np.sin(angle)])
     towards = np.linalg.pinv(means - means.mean(0)) @ circle  # (D, 2): least squares

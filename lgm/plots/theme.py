@@ -1,8 +1,12 @@
 """Colours of roles and classes, and what all plots share."""
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
+
+with suppress(ImportError):  # Plotly takes it where it finds it, also while another thread is still importing it
+    import pandas as pd  # noqa: F401
 import plotly.graph_objects as go
 
 # Roles keep their colour on every page. Chosen from palettes made for colour-blind readers; each stands out by 3:1

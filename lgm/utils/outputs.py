@@ -23,6 +23,8 @@ def writing_errors(path: Path) -> Iterator[None]:
     """Raise SaveError, which names ``path``, for whatever the file system refuses."""
     try:
         yield
+    except InterruptedError:  # by whoever asked the work to stop: Python repeats what a signal interrupts
+        raise
     except OSError as error:
         cause = error.__cause__ if isinstance(error, SaveError) else error
         raise cannot_write(path, cause if isinstance(cause, OSError) else error) from error

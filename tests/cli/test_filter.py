@@ -98,6 +98,139 @@ def test_other_scores_with_trusted_images(
     assert 0 < result["removed"] < 60
 
 
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return list(csv.DictReader(file))
+
+
+def test_several_scores_stand_side_by_side_and_the_first_decides(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run(capsys, "data", "add", "mine", digits)
+    options = ["--model", "mnist-lgm", "--fpr", "0.05"]
+    both = run(
+        capsys,
+        "filter",
+        "mine",
+        *options,
+        "--score",
+        "knn,likelihood",
+        "--score",
+        "confidence",
+        "--out",
+        tmp_path / "a.csv",
+    )
+    assert [each["score"] for each in both["scores"]] == ["knn", "likelihood", "confidence"]
+    rows = rows_of(tmp_path / "a.csv")
+    for each in both["scores"]:
+        alone = run(
+            capsys, "filter", "mine", *options, "--score", each["score"], "--out", tmp_path / f"{each['score']}.csv"
+        )
+        prefix = "" if each["score"] == "knn" else f"{each['score']} "
+        for row, other in zip(rows, rows_of(tmp_path / f"{each['score']}.csv"), strict=True):
+            assert [row[prefix + name] for name in ("score", "threshold", "kept")] == [
+                other[name] for name in ("score", "threshold", "kept")
+            ]
+            assert (float(row[prefix + "score"]) > float(row[prefix + "threshold"])) == bool(int(row[prefix + "kept"]))
+        assert (each["threshold"], each["removed"]) == (alone["threshold"], alone["removed"])
+        kept = [(row["kept"], row[prefix + "kept"]) for row in rows]
+        assert each["removed_by_both"] == kept.count(("0", "0"))
+
+
+def test_a_report_links_and_a_summary_on_wish(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run(capsys, "data", "add", "mine", digits)
+    files = {"--out": "k.csv", "--report": "k.html", "--summary": "k.json", "--links": "links"}
+    options = [str(part) for option, name in files.items() for part in (option, tmp_path / name)]
+    result = run(capsys, "filter", "mine", "--model", "mnist-lgm", "--score", "likelihood,gaussian", *options)
+    assert json.loads((tmp_path / "k.json").read_text()) == result
+    rows = rows_of(tmp_path / "k.csv")
+    for row in rows:
+        link = tmp_path / "links" / ("kept" if row["kept"] == "1" else "removed") / row["path"]
+        assert link.resolve() == (digits / row["path"]).resolve()
+    assert sum(path.is_symlink() for path in (tmp_path / "links").rglob("*")) == len(rows)
+    page = (tmp_path / "k.html").read_text()
+    assert f"{result['images'] - result['removed']} of 315 images kept, {result['removed']} removed" in page
+    assert page.count("data:image/png;base64,") == 24
+    for row in sorted(rows, key=lambda row: float(row["score"]))[:24]:
+        assert f"<code>{row['path']}</code>" in page
+    assert "http" not in page.replace("http://www.w3.org", ""), "it needs no other file"
+    assert not list((tmp_path / "home" / "filter").glob("*")), "features are forgotten once the list is saved"
+
+
+@pytest.mark.parametrize("option", ["--out", "--report", "--summary", "--links"])
+def test_what_is_there_is_refused_before_the_work(
+    option: str, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    run(capsys, "data", "add", "mine", digits)
+    names = {"--out": "k.csv", "--report": "k.html", "--summary": "k.json", "--links": "links"}
+    (tmp_path / names[option]).write_text("before")
+    monkeypatch.setattr("lgm.models.checkpoint.load_checkpoint", None)  # nobody comes that far
+    options = [str(part) for each, name in names.items() for part in (each, tmp_path / name)]
+    said = refused(capsys, "filter", "mine", "--model", "mnist-lgm", *options)
+    assert f"exists already; choose another {option}, or replace it with --force" in said
+    assert (tmp_path / names[option]).read_text() == "before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["digits", "home", names[option]])
+
+
+def test_a_killed_run_goes_on(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    run(capsys, "data", "add", "mine", digits)
+    monkeypatch.setattr("lgm.detection.parts._CLOCKS", 0)
+    options = ["filter", "mine", "--model", "mnist-lgm", "--out", tmp_path / "k.csv"]
+    with monkeypatch.context() as patch:
+        patch.setattr("lgm.detection.filter_run.KeptList", None)  # killed after the last batch
+        with pytest.raises(TypeError):
+            run(capsys, *options)
+    assert len(list((tmp_path / "home" / "filter").glob("*/*.safetensors"))) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr("lgm.data.loader.read_content", None)  # nothing is read again
+        resumed = run(capsys, *options)
+    assert resumed == run(capsys, *options, "--no-resume", "--force")
+    assert not list((tmp_path / "home" / "filter").glob("*"))
+
+
+def test_trusted_images_that_are_among_the_data_calibrate_nothing(
+    digits: Path, bundled: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    write(tmp_path / "trusted", bundled.images[5::13], bundled.labels[5::13], "trusted")
+    run(capsys, "data", "add", "mine", digits)
+    run(capsys, "data", "add", "trusted", tmp_path / "trusted")
+    options = ["--model", "mnist-lgm", "--trusted", "trusted", "--out", tmp_path / "k.csv"]
+    result = run(capsys, "filter", "mine", *options)
+    shared = len(np.intersect1d(np.arange(0, 5000, 17), np.arange(5, 5000, 13)))
+    assert result["calibrated_on"] == len(range(5, 5000, 13)) - shared
+    assert f"{shared} images of trusted are among the data too, and calibrate nothing." in result["notes"]
+    said = refused(capsys, "filter", "mine", *options[:-2], "--trusted", "mine", "--out", tmp_path / "l.csv")
+    assert "--trusted: mine cannot vouch for itself" in said
+
+
+def test_small_and_lopsided_classes_are_named(
+    digits: Path, bundled: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run(capsys, "data", "add", "mine", digits)
+    chosen = [i for i in range(3, 5000, 13) if bundled.labels[i] not in (1, 4)]
+    chosen += [*np.flatnonzero(bundled.labels == 4)[:3], *np.flatnonzero(bundled.labels == 1)]
+    write(tmp_path / "trusted", bundled.images[chosen], bundled.labels[chosen], "trusted")
+    run(capsys, "data", "add", "trusted", tmp_path / "trusted")
+    options = ["--model", "mnist-lgm", "--trusted", "trusted", "--out", tmp_path / "k.csv"]
+    notes = run(capsys, "filter", "mine", *options)["notes"]
+    assert any("Few trusted images of 4 (" in note for note in notes)
+    assert any("in other proportions than among the trusted images" in note for note in notes)
+
+
+def test_the_data_alone_where_nothing_is_trusted(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run(capsys, "data", "add", "mine", digits)
+    options = ["--model", "mnist-lgm", "--trusted", "none", "--score", "gaussian", "--fpr", "0.1"]
+    result = run(capsys, "filter", "mine", *options, "--out", tmp_path / "k.csv", "--report", tmp_path / "k.html")
+    assert (result["removed"], result["calibrated_on"], result["trusted"]) == (31, 315, "none")
+    removed = [row["path"] for row in rows_of(tmp_path / "k.csv") if row["kept"] == "0"]
+    assert sum("poison" in path for path in removed) >= 18
+    page = (tmp_path / "k.html").read_text()
+    assert "no rate is promised" in page
+    assert "exchangeable" not in page
+
+
 def test_the_list_of_a_class_that_nobody_knows_is_refused(
     digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -147,6 +280,22 @@ def test_a_rate_that_too_few_can_promise_is_refused(
         (["data", "check", "mine"], "no dataset 'mine' is registered (none yet)"),
         (["filter", "mine", "--model", "mnist-lgm", "--out", "k.csv"], "no dataset 'mine' is registered"),
         (["data", "check", "../mine"], "expected the name of a registered dataset, got '../mine'"),
+        (
+            ["filter", "mine", "--model", "mnist-lgm", "--out", "k.csv", "--score", "gut"],
+            "--score: expected one of likel",
+        ),
+        (
+            ["filter", "mine", "--model", "mnist-lgm", "--out", "k.csv", "--score", ","],
+            "--score: expected one of likelih",
+        ),
+        (
+            ["filter", "mine", "--model", "mnist-lgm", "--out", "k.csv", "--workers", "-1"],
+            "--workers: expected a number",
+        ),
+        (
+            ["filter", "mine", "--model", "mnist-lgm", "--out", "k.csv", "--report", "r"],
+            "--report: expected a name that",
+        ),
         (["filter", "mine", "--model", "mnist-lgm", "--out", "k.txt"], "--out: expected a name that ends in .csv"),
     ],
 )

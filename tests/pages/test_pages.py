@@ -71,7 +71,7 @@ def words(app: AppTest) -> str:
     return "\n".join(str(part.value) for part in [*app.markdown, *app.caption, *app.error, *app.warning, *app.info])
 
 
-@pytest.mark.parametrize("name", ["overview", "features", "craft", "detect", "defend", "train"])
+@pytest.mark.parametrize("name", ["overview", "features", "craft", "one_shot", "detect", "defend", "train"])
 def test_a_page_asks_one_question_and_reports_no_error(bundled: object, name: str) -> None:
     app = opened(name)
     assert len(app.title) == 1

@@ -27,7 +27,7 @@ from lgm.models.features import read_features
 from lgm.models.registry import list_checkpoints, locate, read_card, user_folder
 from lgm.utils.io import SaveError
 from lgm.utils.outputs import reserved
-from ui import training_runs, uploads
+from ui import recipes, training_runs, uploads
 from ui.job_queue import Job
 from ui.jobs import duration, runner
 from ui.training_runs import Run, Unfinished
@@ -35,7 +35,9 @@ from ui.training_runs import Run, Unfinished
 pytestmark = pytest.mark.page
 
 ROUTER = Path(__file__).resolve().parents[2] / "ui" / "router.py"
-QUICK = replace(training_runs.recipe("mnist", "tiny-cnn", "lgm", split="bundled-train", epochs=2, seed=1), limit=100)
+QUICK = replace(
+    recipes.recipe(DATASETS["mnist"], "tiny-cnn", "lgm", split="bundled-train", epochs=2, seed=1), limit=100
+)
 
 
 @pytest.fixture(autouse=True)
@@ -232,7 +234,7 @@ def test_the_log_of_a_run_holds_what_each_epoch_looked_like(fresh_home: Path) ->
 
 @pytest.mark.parametrize("loss", ["lgm", "softmax"])
 def test_a_run_of_vgg19_lays_its_own_plane_through_all_features(loss: Loss) -> None:
-    config = training_runs.recipe("cifar10", "vgg19", loss, split="train", epochs=3, seed=2)
+    config = recipes.recipe(DATASETS["cifar10"], "vgg19", loss, split="train", epochs=3, seed=2)
     assert (config.model.loss, config.model.n_dim, config.model.covariance) == (loss, 2, "identity")
     *before, last = config.phases
     assert (last.epochs, last.seed, last.init) == (3, 2, "project")
@@ -241,7 +243,7 @@ def test_a_run_of_vgg19_lays_its_own_plane_through_all_features(loss: Loss) -> N
 
 def test_a_softmax_run_has_no_gaussians(fresh_home: Path) -> None:
     config = replace(
-        training_runs.recipe("mnist", "tiny-cnn", "softmax", split="bundled-train", epochs=5, seed=1), limit=100
+        recipes.recipe(DATASETS["mnist"], "tiny-cnn", "softmax", split="bundled-train", epochs=5, seed=1), limit=100
     )
     run = ended(training_runs.start(config, "plain"))
     assert {(epoch.means, epoch.sigmas) for epoch in run.job.log} == {(None, None)}

@@ -1,10 +1,22 @@
-// What both plots share.
+// What plots with one horizontal axis share.
 
-import type { Sheet, Theme } from "../shared/canvas.ts";
-import { diamond, disc, prepare, segment, write, writeWithHalo } from "../shared/canvas.ts";
-import type { Tick } from "./axes.ts";
+import type { Sheet, Theme } from "./canvas.ts";
+import { diamond, disc, prepare, segment, write, writeWithHalo } from "./canvas.ts";
 
-export const PAD = { left: 46, right: 14, top: 26, bottom: 40 }; // px around both plots; the slider's margins follow it
+/** A mark on an axis, at a position in 0..1. */
+export interface Tick {
+  u: number;
+  text: string;
+}
+
+/** `to` gives a position in 0..1, `from` is its inverse. */
+export interface Axis {
+  to: (value: number) => number;
+  from: (u: number) => number;
+  ticks: Tick[];
+}
+
+export const PAD = { left: 46, right: 14, top: 26, bottom: 40 }; // px around each plot; the slider's margins follow it
 
 /** A canvas to plot on, with the way from shares of the axis to CSS pixels. */
 export interface Plot extends Sheet {
