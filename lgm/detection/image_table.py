@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lgm.data.store import read_images, read_registration
+from lgm.data.store import read_columns, read_registration
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ def read_table(name: str) -> ImageTable:
     Raises:
         DataError: there is none of this name, or its table is damaged.
     """
-    about, files = read_registration(name), read_images(name)
+    about, files = read_registration(name), read_columns(name)
     numbers = {label: number for number, label in enumerate(about.classes)}
     return ImageTable(
         name,
         about.root,
         about.classes,
-        np.array([file.path for file in files], object),
-        np.array([numbers[file.label] for file in files], np.int32),
-        np.array([bytes.fromhex(file.sha256) for file in files], "S32"),
+        files.paths,
+        np.array([numbers[label] for label in files.labels], np.int32),
+        files.sha256.view("S32"),
     )
