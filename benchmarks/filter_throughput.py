@@ -59,7 +59,9 @@ def measure_throughput(folder: Path, count: int, source: str, rounds: int) -> No
     paths = np.array([f"{i}.png" for i in range(count)], object)
     for path, image in zip(paths, split.images, strict=True):
         (folder / path).write_bytes(png(image))
-    table = ImageTable("bench", folder, card.class_names, paths, split.labels.astype(np.int32), np.zeros(count, "S32"))
+    table = ImageTable(
+        "bench", True, folder, card.class_names, paths, split.labels.astype(np.int32), np.zeros(count, "S32")
+    )
     pixels = split.pixels()
     torch.set_num_threads(usable_cores())
 

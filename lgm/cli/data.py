@@ -9,6 +9,7 @@ from lgm.cli.options import add_command, add_value
 from lgm.cli.output import progress_bar
 from lgm.cli.tables import Answer
 from lgm.config import Seed
+from lgm.data.cautions import cautions
 from lgm.data.scan import Scan, Skipped
 from lgm.data.store import Registration, check, per_class, read_registration, register, registered
 from lgm.utils.fields import Bounds
@@ -56,6 +57,7 @@ class Added:
     per_class: dict[str, int]
     skipped: tuple[Skipped, ...]
     duplicates: list[tuple[str, ...]]  # paths of the same content under different labels
+    cautions: list[str]
 
 
 def _add(args: argparse.Namespace) -> Answer:
@@ -64,7 +66,9 @@ def _add(args: argparse.Namespace) -> Answer:
             args.name, args.source, size=args.size, seed=args.seed, replace=args.force, on_image=on_image
         )
     duplicates = [tuple(image.path for image in files) for files in found.duplicates()]
-    return Answer(Added(made, per_class(found), found.skipped, duplicates), lambda: _added_text(made, found))
+    said = cautions(made, found.images)
+    added = Added(made, per_class(found), found.skipped, duplicates, said)
+    return Answer(added, lambda: "\n".join([_added_text(made, found), *said]))
 
 
 def _added_text(made: Registration, found: Scan) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from lgm.data.arrays import read_rows
 from lgm.data.base import DataError, Dataset, OnFile, Split
 from lgm.data.image_files import ImageFileError, fit_to, read_content, read_image
+from lgm.data.pixels import Shape
 from lgm.data.scan import ImageFile
 from lgm.data.store import Registration, read_images, read_registration
 from lgm.utils.threads import usable_cores
@@ -29,7 +30,7 @@ def own_dataset(name: str) -> Dataset:
 
     Its splits are those of its folders, ``train``, ``test`` and ``held-out``, where it has them; what is missing of
     these is drawn from ``train``, a fifth of each class, by the hash of each file and the seed of the registration. So
-    files of the same content are in one split, and a file that is added moves none of the others.
+    files of the same content and class are in one split, and a file that is added moves few of the others.
 
     Raises:
         DataError: there is none of this name, it is features alone, or it has more classes than labels in memory can
@@ -102,7 +103,7 @@ def _end(files: list[ImageFile], start: int, count: int) -> int:
     return stop
 
 
-def load_own(name: str, split: str, shape: tuple[int, int, int] | None = None) -> Split:
+def load_own(name: str, split: str, shape: Shape | None = None) -> Split:
     """The images of a split, scaled to the registered shape or to another one.
 
     Raises:
@@ -117,6 +118,18 @@ def load_own(name: str, split: str, shape: tuple[int, int, int] | None = None) -
     numbers = {label: number for number, label in enumerate(found.classes)}
     shape = shape or found.shape
     _require_memory(name, len(chosen), shape)
+    read = _read_rows if found.kind == "arrays" else _read_files
+    labels = np.array([numbers[file.label] for file in chosen], np.int64)
+    return Split(split, read(found, chosen, shape), labels, name)
+
+
+def _read_rows(found: Registration, chosen: Sequence[ImageFile], shape: Shape) -> np.ndarray:
+    """Images of an archive."""
+    return read_rows(Path(found.source), np.array([int(file.path.rpartition("/")[2]) for file in chosen]), shape)
+
+
+def _read_files(found: Registration, chosen: Sequence[ImageFile], shape: Shape) -> np.ndarray:
+    """Images of files, as many at a time as there are cores: decoding leaves Python to other threads."""
     images = np.empty((len(chosen), *shape), np.uint8)
 
     def read(position: int) -> None:
@@ -125,20 +138,16 @@ def load_own(name: str, split: str, shape: tuple[int, int, int] | None = None) -
             images[position] = fit_to(read_image(read_content(path)), shape)
         except ImageFileError as error:
             raise DataError(
-                f"{path}: {error}; `lgm data check {name}` lists all, `lgm data add --force` leaves it out"
+                f"{path}: {error}; `lgm data check {found.name}` lists all, `lgm data add --force` leaves it out"
             ) from error
 
-    if found.kind == "arrays":
-        rows = np.array([int(file.path.rpartition("/")[2]) for file in chosen])
-        images = read_rows(Path(found.source), rows, shape)
-        return Split(split, images, np.array([numbers[file.label] for file in chosen], np.int64), name)
-    with ThreadPoolExecutor(usable_cores()) as pool:  # decoding leaves Python to other threads
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for _ in pool.map(read, range(len(chosen))):
             pass
-    return Split(split, images, np.array([numbers[file.label] for file in chosen], np.int64), name)
+    return images
 
 
-def _require_memory(name: str, count: int, shape: tuple[int, int, int]) -> None:
+def _require_memory(name: str, count: int, shape: Shape) -> None:
     import psutil
 
     needed, free = count * int(np.prod(shape)), psutil.virtual_memory().available

@@ -1,0 +1,48 @@
+"""What a dataset is too small or too uneven for, in sentences."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from lgm.data.own import HELD_OUT, TEST, split_files
+from lgm.data.scan import ImageFile
+from lgm.data.store import Registration
+
+_FEW = 10  # images of a class: fewer, and one of them decides
+_UNEVEN = 10  # times as many images in one class as in another
+
+
+def cautions(found: Registration, files: Sequence[ImageFile]) -> list[str]:
+    """What to know before numbers of this dataset are believed; none for features alone, which have no splits."""
+    if found.kind == "features":
+        return []
+    counts = Counter(file.label for file in files)
+    said = []
+    small = sorted(label for label, count in counts.items() if count < _FEW)
+    if small:
+        said.append(
+            f"{_named(small)}: fewer than {_FEW} images. A mean and a variance of so few say little, and a filter "
+            "promises its rate for all classes together, not for such a class."
+        )
+    (largest, most), (smallest, least) = counts.most_common(1)[0], counts.most_common()[-1]
+    if most >= _UNEVEN * least:
+        said.append(
+            f"{largest} has {most:,} images, {smallest} {least:,}: accuracy and false-positive rate are those of the "
+            "large class."
+        )
+    splits = split_files(found, files)
+    held_out = len(splits[HELD_OUT])
+    for split in (HELD_OUT, TEST):
+        bare = sorted(set(counts) - {file.label for file in splits[split]})
+        if bare:
+            said.append(f"{_named(bare)}: no image in the split {split}, so nothing is measured on it there.")
+    if held_out:
+        said.append(
+            f"{held_out:,} images are held out: calibrated on them, a filter can promise {100 / (held_out + 1):.2g} % "
+            "of clean images removed, and no less."
+        )
+    return said
+
+
+def _named(labels: list[str], most: int = 5) -> str:
+    more = f" and {len(labels) - most:,} more" if len(labels) > most else ""
+    return ", ".join(labels[:most]) + more
