@@ -171,22 +171,6 @@ def split(name: str) -> Split:
     return _split(name, dataset().name)
 
 
-def pictures() -> Split:
-    """The images of D_f; of CIFAR-10, on a machine without them, the first few, which come with the packages.
-
-    Raises:
-        DataError: there are none on this machine.
-    """
-    return split(dataset().at_hand_of(clean_split()) or clean_split())
-
-
-def pictured() -> np.ndarray:
-    """(N,) labels of D_f, or of the first images of it if this machine has those alone. No image is read for them."""
-    labels = embedded(model_name("lgm"), clean_split()).labels
-    found = dataset().at_hand_of(clean_split())
-    return labels if found is None or found == clean_split() else labels[: len(split(found))]
-
-
 def in_memory(name: str) -> bool:
     """Whether `split` answers at once: the first time, the images have to be read from disk."""
     return (name, dataset().name) in _in_memory()
