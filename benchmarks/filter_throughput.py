@@ -21,6 +21,7 @@ from statistics import median
 import numpy as np
 import torch
 
+from lgm.data.loader import open_images, read_batch
 from lgm.data.registry import load_split
 from lgm.data.scan import ImageFile, Skipped
 from lgm.data.store import Registration
@@ -63,7 +64,8 @@ def measure_throughput(folder: Path, count: int, source: str, rounds: int) -> No
     table = ImageTable(
         "bench", True, folder, card.class_names, paths, split.labels.astype(np.int32), np.zeros(count, "S32")
     )
-    pixels = split.pixels()
+    _, stored = read_batch(open_images(folder, paths.tolist(), model.image_shape), range(count))
+    pixels = stored.float().div_(255)
     torch.set_num_threads(usable_cores())
 
     def streamed(workers: int) -> Callable[[], object]:
