@@ -100,12 +100,13 @@ def _oneshot(args: argparse.Namespace) -> Answer:
 
 def _measure(args: argparse.Namespace) -> Any:
     from lgm.attacks.one_shot import frozen_network
-    from lgm.data.own import ALL, load_own
+    from lgm.data.own import ALL, load_own, own_dataset
     from lgm.data.store import read_images, read_registration
     from lgm.experiments.one_shot import one_shot
     from lgm.experiments.one_shot_config import OneShotConfig
 
-    classes = read_registration(args.data).classes  # refused before the network is read
+    read_registration(args.data)  # refused before the network is read, as what follows
+    classes = own_dataset(args.data).classes
     config = OneShotConfig(**given(args, OneShotConfig))
     model = frozen_network(args.network, len(classes), args.weights, args.device)
     split = load_own(args.data, ALL, model.image_shape)

@@ -49,6 +49,13 @@ def test_the_record_is_written_and_a_second_run_reads_the_poisons(
     assert kept.stat().st_mtime_ns == made
 
 
+def test_features_alone_are_refused(fresh_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    np.savez(tmp_path / "z.npz", features=np.eye(20, dtype=np.float32), labels=np.arange(20) % 2)
+    assert main(["data", "add", "z", str(tmp_path / "z.npz")]) == 0, capsys.readouterr().err
+    assert main(["bench", "oneshot", "--data", "z"]) == 1
+    assert "z: holds features, not images" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
