@@ -1,7 +1,8 @@
 """How fast `filter` embeds files, against the bare forward pass on the same images in memory; and its peak memory.
 
 `python benchmarks/filter_throughput.py` alternates both in one run, with threads and with processes that read, and
-prints images a second (medians over rounds) and the ratio of each to the bare pass of its own round.
+prints images a second (medians over rounds), the ratio of each to the bare pass of its own round, and the time of all
+cores, which says more where other programs run beside it.
 `--memory 1000000` writes so many small PNG files into a temporary folder instead, filters them with a report in a
 process of its own, and prints how long that took and its peak resident memory.
 """
@@ -20,6 +21,7 @@ from statistics import median
 import numpy as np
 import torch
 
+from lgm.data.loader import open_images, read_batch
 from lgm.data.registry import load_split
 from lgm.data.scan import ImageFile, Skipped
 from lgm.data.store import Registration
@@ -31,7 +33,7 @@ from lgm.utils.images import png
 from lgm.utils.json import to_json
 from lgm.utils.paths import home
 from lgm.utils.tables import write_records
-from lgm.utils.threads import usable_cores
+from lgm.utils.threads import one_thread_if, usable_cores
 
 _COPIES = 1000  # different images among those of `--memory`
 
@@ -59,29 +61,43 @@ def measure_throughput(folder: Path, count: int, source: str, rounds: int) -> No
     paths = np.array([f"{i}.png" for i in range(count)], object)
     for path, image in zip(paths, split.images, strict=True):
         (folder / path).write_bytes(png(image))
-    table = ImageTable("bench", folder, card.class_names, paths, split.labels.astype(np.int32), np.zeros(count, "S32"))
-    pixels = split.pixels()
+    table = ImageTable(
+        "bench", True, folder, card.class_names, paths, split.labels.astype(np.int32), np.zeros(count, "S32")
+    )
+    _, stored = read_batch(open_images(folder, paths.tolist(), model.image_shape), range(count))
+    pixels = stored.float().div_(255)
     torch.set_num_threads(usable_cores())
 
     def streamed(workers: int) -> Callable[[], object]:
         return lambda: embed_table(model, card.class_names, table, workers=workers)
 
-    ways = {"bare forward pass": lambda: embed(model, pixels)}
+    def bare_on_one() -> None:
+        with one_thread_if(True):
+            embed(model, pixels)
+
+    ways: dict[str, Callable[[], object]] = {"bare forward pass": lambda: embed(model, pixels)}
+    ways["bare, on one thread"] = bare_on_one
     ways |= {f"from files, {w} workers" if w else "from files, threads": streamed(w) for w in (0, 1, 2)}
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(rounds + 1):
         for name, run in ways.items():
-            start = time.perf_counter()
-            run()
-            rates[name].append(count / (time.perf_counter() - start))
-    bare = rates["bare forward pass"][1:]  # the first round warms up
-    print(f"{source}, {count:,} images of {model.image_shape}, {usable_cores()} cores, {rounds} rounds")
-    for name, found in rates.items():
-        ratios = [each / base for each, base in zip(found[1:], bare, strict=True)]
+            measured[name].append(seconds_of(run))
+    print(f"{source}, {count:,} images of {model.image_shape}, {usable_cores()} cores, load {os.getloadavg()[0]:.1f}")
+    bare = [wall for wall, _ in measured["bare forward pass"][1:]]  # the first round warms up
+    for name, found in measured.items():
+        walls, cpu = zip(*found[1:], strict=True)
+        ratios = [base / wall for wall, base in zip(walls, bare, strict=True)]
         print(
-            f"{name:<24}{median(found[1:]):>9,.0f} images/s   ratio {median(ratios):.3f} "
-            f"({min(ratios):.3f} to {max(ratios):.3f})"
+            f"{name:<28}{count / median(walls):>9,.0f} images/s   ratio {median(ratios):.3f} ({min(ratios):.3f} to "
+            f"{max(ratios):.3f})   {1e6 * median(cpu) / count:,.0f} core-microseconds an image"
         )
+
+
+def seconds_of(run: Callable[[], object]) -> tuple[float, float]:
+    """Wall-clock seconds, and those of all cores together, in this process and those that it has waited for."""
+    cpu, start = sum(os.times()[:4]), time.perf_counter()
+    run()
+    return time.perf_counter() - start, sum(os.times()[:4]) - cpu
 
 
 def measure_memory(folder: Path, count: int, source: str) -> None:

@@ -7,7 +7,7 @@ import streamlit as st
 from lgm.config import Loss, ModelConfig, Phase, TrainConfig
 from lgm.data.base import Dataset
 from lgm.data.registry import DATASETS
-from ui import load, recipes, state, training_runs
+from ui import datasets, load, recipes, state, training_runs
 from ui.frame import guard, title
 from ui.network_tabs import add_network, official_files, show_networks
 from ui.network_words import LOSSES, NETWORKS, data_text
@@ -102,12 +102,12 @@ def choose() -> None:
 
 def choose_dataset() -> Dataset:
     """What to train on: where images of the user's own are registered, these too, before they have a network."""
-    chosen, own = load.dataset(), load.registered()
+    chosen, own = load.dataset(), datasets.registered()
     if not own:
         return chosen
     names = list(dict.fromkeys([chosen.name, *load.usable(), *own]))
-    picked = st.selectbox("Dataset", names, format_func=load.title, key=f"train_dataset_{chosen.name}")
-    return load.find(picked) or chosen
+    picked = st.selectbox("Dataset", names, format_func=datasets.title, key=f"train_dataset_{chosen.name}")
+    return datasets.find(picked) or chosen
 
 
 def resume_or_begin_anew(left: Unfinished, config: TrainConfig, *, busy: bool) -> None:

@@ -26,7 +26,9 @@ def block(language: str) -> str:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_parse(command: str) -> None:
+def test_commands_parse(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the datasets that they name were registered."""
+    monkeypatch.setattr("lgm.cli.options.dataset_names", lambda: ["mine", "photos"])
     build_parser().parse_args(shlex.split(command)[3:])
 
 

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import load, state
+from ui import datasets, load, state
 from ui.markdown import plain
 
 
@@ -12,7 +12,7 @@ def choose_data() -> None:
     split = chosen.brief(load.clean_split())
     names = ", ".join(load.model_name(loss) for loss in load.LOSSES)
     with st.popover(f"{chosen.title}, {split} · {names}", icon=":material/database:", key="choices"):
-        titles = {name: load.title(name) for name in load.usable()}
+        titles = {name: datasets.title(name) for name in load.usable()}
         _choice("Dataset", "dataset", list(titles), chosen.name, titles)
         for name, loss in load.one_loss().items():
             st.caption(plain(f"{name} has no {loss} network yet: lgm train --data {name} --loss {loss}"))

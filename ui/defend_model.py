@@ -14,6 +14,7 @@ from lgm.data.base import Split
 from ui import load, state
 from ui.job_queue import Job, QueueFull
 from ui.jobs import runner
+from ui.pictures import pictured, pictures
 
 if TYPE_CHECKING:
     from lgm.defense.example import Attack, Demonstration
@@ -48,7 +49,7 @@ def offered() -> list[int]:
     """Classes that poisons may claim and a target be of, those with most images first where this machine has few."""
     if not _has_few():
         return list(range(len(load.dataset().classes)))
-    counts = np.bincount(load.pictured(), minlength=len(load.dataset().classes))
+    counts = np.bincount(pictured(), minlength=len(load.dataset().classes))
     return [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]]
 
 
@@ -56,7 +57,7 @@ def playable(config: DefenseConfig) -> DefenseConfig:
     """The setting with no more poisons than this machine has images of their class."""
     if not _has_few():
         return config
-    return replace(config, poisons=min(config.poisons, int((load.pictured() == classes()[0]).sum())))
+    return replace(config, poisons=min(config.poisons, int((pictured() == classes()[0]).sum())))
 
 
 def _has_few() -> bool:
@@ -70,7 +71,7 @@ def _images() -> tuple[Split, np.ndarray | None]:
     Raises:
         DataError: there are none on this machine.
     """
-    images = load.pictures()
+    images = pictures()
     if not _has_few():
         return images, None
     labels = load.embedded(load.model_name("lgm"), load.clean_split()).labels

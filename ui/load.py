@@ -8,16 +8,15 @@ import numpy as np
 import streamlit as st
 
 from lgm.attacks.result import NoPoisonsError, Poisons, read_shipped_poisons
-from lgm.data import store
 from lgm.data.base import DataError, Dataset, Split, UnreadableError
-from lgm.data.registry import DATASETS, find_dataset, load_split
+from lgm.data.registry import DATASETS, load_split
 from lgm.detection.thresholds import empirical_threshold
 from lgm.experiments.records import ByLoss, Study, read_study
 from lgm.models.card import Card, CheckpointError
 from lgm.models.features import FeatureMap, Features, check_features, features_path, read_features
 from lgm.models.registry import SHIPPED, locate, read_card, survey, user_folder
-from lgm.utils.paths import home
 from ui import state
+from ui.datasets import changed, find
 
 if TYPE_CHECKING:
     from lgm.models.classifier import Classifier
@@ -44,14 +43,7 @@ def _survey() -> tuple[dict[str, Card], list[str]]:
 
     Read anew when a file has come or gone, as the Train page makes them, and now and then: a page asks a hundred times.
     """
-    return _models(" ".join(f"{folder} {_changed(folder)}" for folder in (SHIPPED, user_folder())))
-
-
-def _changed(folder: Path) -> int:
-    try:
-        return folder.stat().st_mtime_ns
-    except OSError:  # not there, or not for us: either is said where it matters
-        return 0
+    return _models(" ".join(f"{folder} {changed(folder)}" for folder in (SHIPPED, user_folder())))
 
 
 def _all_cards() -> dict[str, Card]:
@@ -83,34 +75,10 @@ def _knows_classes(card: Card) -> bool:
     return found is not None and card.class_names == found.classes
 
 
-@st.cache_resource(show_spinner=False, max_entries=16)
-def _own(name: str, registered_at: int) -> Dataset | None:
-    del registered_at  # part of the key
-    try:
-        return find_dataset(name)
-    except DataError:  # the page "Your data" says why
-        return None
-
-
-def find(name: str) -> Dataset | None:
-    """A dataset by name, the user's own too; None if it cannot be used."""
-    return DATASETS.get(name) or _own(name, _changed(home() / "datasets" / name / "about.json"))
-
-
 def usable() -> list[str]:
     """Datasets with a network of either loss."""
     names = [*DATASETS, *sorted({card.config.dataset for card in _all_cards().values()} - set(DATASETS))]
     return [name for name in names if all(networks(loss, name) for loss in LOSSES)]
-
-
-def registered() -> list[str]:
-    """Datasets of the user's own that can be used, with or without a network."""
-    return [name for name in store.registered() if find(name)]
-
-
-def title(name: str) -> str:
-    """What people call a dataset."""
-    return DATASETS[name].title if name in DATASETS else name
 
 
 def one_loss() -> dict[str, str]:
@@ -201,22 +169,6 @@ def _split(name: str, of: str) -> Split:
 def split(name: str) -> Split:
     """A split of the chosen dataset (shared: do not change it)."""
     return _split(name, dataset().name)
-
-
-def pictures() -> Split:
-    """The images of D_f; of CIFAR-10, on a machine without them, the first few, which come with the packages.
-
-    Raises:
-        DataError: there are none on this machine.
-    """
-    return split(dataset().at_hand_of(clean_split()) or clean_split())
-
-
-def pictured() -> np.ndarray:
-    """(N,) labels of D_f, or of the first images of it if this machine has those alone. No image is read for them."""
-    labels = embedded(model_name("lgm"), clean_split()).labels
-    found = dataset().at_hand_of(clean_split())
-    return labels if found is None or found == clean_split() else labels[: len(split(found))]
 
 
 def in_memory(name: str) -> bool:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from lgm.data.base import Dataset, Split
 from ui import load
+from ui.pictures import pictures
 
 OWN = "own"  # name of the split that a pair with an image of one's own makes up
 
@@ -112,7 +113,7 @@ def features_of(name: str, member: Member) -> np.ndarray:
 
 def image_of(member: Member) -> np.ndarray:
     """(C, H, W) uint8. Raises DataError where the images of D_f are not on this machine."""
-    return member.image if isinstance(member, OwnImage) else load.pictures().images[member]
+    return member.image if isinstance(member, OwnImage) else pictures().images[member]
 
 
 def place(pair: Pair) -> tuple[Split, tuple[int, int]]:
@@ -123,7 +124,7 @@ def place(pair: Pair) -> tuple[Split, tuple[int, int]]:
     """
     base, target = pair
     if not isinstance(base, OwnImage) and not isinstance(target, OwnImage):
-        return load.pictures(), (base, target)
+        return pictures(), (base, target)
     images = np.stack([image_of(member) for member in pair])
     labels = np.array([label_of(member) for member in pair])
     return Split(OWN, images, labels, load.dataset().name), (0, 1)

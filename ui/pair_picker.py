@@ -10,6 +10,7 @@ from lgm.plots.theme import ROLE
 from ui import beta_paths, load, state
 from ui.components.picker import pick_image
 from ui.pair import OTHER, Member, OwnImage, Pair, Role, label_of
+from ui.pictures import pictured, pictures
 
 _OFFERED = 12  # images offered per class
 _OWN = "own_images"  # of a session, by role: a link has no room for them
@@ -17,7 +18,7 @@ _OWN = "own_images"  # of a session, by role: a link has no room for them
 
 def labels() -> np.ndarray:
     """Labels of the images to choose from."""
-    return load.pictured()
+    return pictured()
 
 
 def current_pair() -> Pair:
@@ -107,7 +108,7 @@ def choose_image(role: Role, pair: Pair) -> None:
     if position is not None and position not in offered:
         offered[0] = position
     offered = np.sort(offered)
-    images = load.pictures().images[offered]
+    images = pictures().images[offered]
     clicked = pick_image(f"{role} image", images, offered.tolist(), position, ROLE[role], key=f"pick_{role}")
     if clicked is not None and clicked != position:
         choose(role, clicked)

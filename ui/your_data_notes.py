@@ -10,7 +10,7 @@ import streamlit as st
 from lgm.data.arrays import row_of
 from lgm.data.scan import ImageFile
 from lgm.data.store import read_images, read_registration, read_skipped, register
-from ui import load
+from ui import datasets, load
 from ui.job_queue import Job, QueueFull
 from ui.jobs import job_panel, runner
 from ui.markdown import plain
@@ -125,18 +125,18 @@ def _printable(text: str) -> str:
 
 
 def train_own(data: str) -> None:
-    """A network of one's own, from a terminal."""
-    about = read_registration(data)
-    backbone = "small" if about.shape[1] <= 64 else "efficientnet-lite0 --frozen"
+    """A network of one's own: on the Train page, or from a terminal."""
     with st.expander("A network of your own", icon=":material/model_training:"):
         st.markdown(
-            "A network that was trained on these classes judges them by its own Gaussians. From a terminal, on the "
-            "machine that runs this app:"
+            "A network that was trained on these classes judges them by its own Gaussians. It is in the list of "
+            "networks above as soon as it is trained. Of what it was trained on it is surer than of fresh images."
         )
-        st.code(f"lgm train --data {data} --backbone {backbone} --loss lgm --name {data}-lgm", language="bash")
-        st.caption(
-            "It is in the list of networks above as soon as it is trained. What it is trained on, it is surer of."
-        )
+        if data in datasets.registered():
+            if st.button(f"Train on {data}", icon=":material/model_training:", key="your_data_train"):
+                st.session_state[f"train_dataset_{load.dataset().name}"] = data  # what that page offers first
+                st.switch_page(load.PAGES / "train.py")
+            st.markdown("From a terminal, on the machine that runs this app:")
+        st.code(f"lgm train --data {data} --loss lgm --name {data}-lgm", language="bash")
 
 
 def explanation() -> None:

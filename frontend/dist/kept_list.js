@@ -369,6 +369,7 @@ function shuffler(random) {
 // shared/stats.ts
 var countRemoved = (scores, threshold) => bisectRight(scores, threshold);
 var countBelow = (scores, score) => bisectLeft(scores, score);
+var conformalFpr = (calibration, threshold) => (1 + countRemoved(calibration, threshold)) / (calibration.length + 1);
 
 // shared/format.ts
 var count = (n) => n.toLocaleString("en-US");
@@ -1828,10 +1829,6 @@ var Scores = class {
   removed(threshold) {
     return countRemoved(this.all, threshold);
   }
-  /** The rate that calibration vouches for at T; Python's `conformal_fpr`. */
-  cost(threshold) {
-    return (1 + countRemoved(this.calibration, threshold)) / (this.calibration.length + 1);
-  }
   /** A score for people. */
   text(score) {
     if (!Number.isFinite(score)) return score < 0 ? "−∞" : "∞";
@@ -2170,7 +2167,7 @@ var KeptListView = class {
       removed_share: `${percent(removed / n, 1)} of ${count(n)} images`,
       kept: count(n - removed),
       kept_share: `${percent((n - removed) / n, 1)} of ${count(n)} images`,
-      cost: trusted ? `≤ ${percent(scores.cost(threshold), 2)}` : "–",
+      cost: trusted ? `≤ ${percent(conformalFpr(scores.calibration, threshold), 2)}` : "–",
       calibration: trusted ? `of fresh ones, by ${count(trusted)} trusted images` : "not known: no image is trusted"
     };
     for (const [name, text] of Object.entries(texts)) setText(find(root, `[data-out=${name}]`), text);

@@ -63,11 +63,6 @@ export class Scores {
     return countRemoved(this.all, threshold);
   }
 
-  /** The rate that calibration vouches for at T; Python's `conformal_fpr`. */
-  cost(threshold: number): number {
-    return (1 + countRemoved(this.calibration, threshold)) / (this.calibration.length + 1);
-  }
-
   /** A score for people. */
   text(score: number): string {
     if (!Number.isFinite(score)) return score < 0 ? "−∞" : "∞";

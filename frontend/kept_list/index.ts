@@ -8,6 +8,7 @@ import { count, percent, sixDigits } from "../shared/format.ts";
 import { Hand, type Movable } from "../shared/hand.ts";
 import { type Args, mount, type View } from "../shared/mount.ts";
 import { PAD, plotOn } from "../shared/plot.ts";
+import { conformalFpr } from "../shared/stats.ts";
 import { type ScoreAxis, scoreAxis } from "./axis.ts";
 import { type Data, Scores } from "./data.ts";
 import { Gallery } from "./gallery.ts";
@@ -132,7 +133,7 @@ class KeptListView implements View<State, Data>, Movable {
       removed_share: `${percent(removed / n, 1)} of ${count(n)} images`,
       kept: count(n - removed),
       kept_share: `${percent((n - removed) / n, 1)} of ${count(n)} images`,
-      cost: trusted ? `≤ ${percent(scores.cost(threshold), 2)}` : "–",
+      cost: trusted ? `≤ ${percent(conformalFpr(scores.calibration, threshold), 2)}` : "–",
       calibration: trusted ? `of fresh ones, by ${count(trusted)} trusted images` : "not known: no image is trusted",
     };
     for (const [name, text] of Object.entries(texts)) setText(find(root, `[data-out=${name}]`), text);

@@ -7,6 +7,7 @@ import { bisectRight, pairs, sum } from "d3-array";
 import { outward, percent, shareWithInterval, sixDigits } from "./format.ts";
 import numbers from "./numbers.json" with { type: "json" };
 import {
+  conformalFpr,
   countBelow,
   countRemoved,
   isRemoved,
@@ -83,6 +84,14 @@ for (const { name, table, peak, thresholds, rates, tolerance } of numbers.nomina
     assertClose(found, rates, tolerance);
   });
 }
+
+test("the rate that calibration vouches for", () => {
+  for (const { calibration, thresholds, rates } of numbers.conformal)
+    assertClose(
+      thresholds.map((threshold) => conformalFpr(calibration, threshold)),
+      rates,
+    );
+});
 
 test("counts of ascending scores, with ties", () => {
   const scores = [-3, -2, -2, -1];

@@ -68,6 +68,10 @@ export function nominalFpr(table: NominalTable, peak: number, threshold: number)
   return Math.exp(table.log[i] + (position - i) * (table.log[i + 1] - table.log[i]));
 }
 
+/** The rate that n calibration scores vouch for at T: (1 + those that T removes) / (n + 1). */
+export const conformalFpr = (calibration: Scores, threshold: number) =>
+  (1 + countRemoved(calibration, threshold)) / (calibration.length + 1);
+
 /** T that removes this share of a group, within the range of T; rounded up to what survives the trip to a link. */
 export function thresholdRemoving(scores: Scores, share: number, range: { floor: number; high: number }): number {
   const n = Math.round(share * scores.length);

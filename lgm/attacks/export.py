@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -84,7 +84,22 @@ def safetensors(poisons: Poisons) -> bytes:
 
 
 def archive(poisons: Poisons, classes: tuple[str, ...], model: "Classifier | None" = None) -> bytes:
-    """A zip of the poisons as PNGs of 8 bits, ``poisons.csv`` with a row for each, ``poisons.json`` on their making.
+    """A zip of what `as_files` gives."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as out:
+        for name, content in as_files(poisons, classes, model).items():
+            out.writestr(zipfile.ZipInfo(name, _DAY), content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def as_files(poisons: Poisons, classes: tuple[str, ...], model: "Classifier | None" = None) -> dict[str, bytes]:
+    """Poisons as PNGs of 8 bits and as tables, by name; ``poisons.csv`` is the last.
+
+    - ``poisons/*.png``; ``poisons.csv`` with a row for each: labels, positions, distances, what the network sees;
+    - ``poisons.json``: how they were made;
+    - ``base_indices.json`` and ``target.json``: positions of the bases, and position and class of the target or of each
+      target. With the PNGs and their labels these are what ``poisons.pickle``, ``base_indices.pickle`` and
+      ``target.pickle`` hold in the benchmark of Schwarzschild et al., Just How Toxic is Data Poisoning?, ICML 2021.
 
     Args:
         poisons: N poisons.
@@ -93,17 +108,18 @@ def archive(poisons: Poisons, classes: tuple[str, ...], model: "Classifier | Non
     """
     stored = rounded(model, poisons) if model is not None else None
     names = [_file_name(poisons, i, classes) for i in range(len(poisons))]
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as out:
-        for name, image in zip(names, poisons.images, strict=True):
-            _add(out, name, png(image))
-        _add(out, "poisons.csv", _table(names, poisons, stored, classes).encode())
-        _add(out, "poisons.json", to_json(poisons.manifest, indent=1).encode())
-    return buffer.getvalue()
+    files = {name: png(image) for name, image in zip(names, poisons.images, strict=True)}
+    files["poisons.json"] = to_json(poisons.manifest, indent=1).encode()
+    files["base_indices.json"] = to_json(poisons.base_index.tolist()).encode()
+    files["target.json"] = to_json(_targets(poisons)).encode()
+    return {**files, "poisons.csv": _table(names, poisons, stored, classes).encode()}
 
 
-def _add(out: zipfile.ZipFile, name: str, content: bytes) -> None:
-    out.writestr(zipfile.ZipInfo(name, _DAY), content, zipfile.ZIP_DEFLATED)
+def _targets(poisons: Poisons) -> Any:
+    """Position and class of the target that all poisons have; else a list, of that of each."""
+    each = zip(poisons.target_index.tolist(), poisons.target_labels.tolist(), strict=True)
+    found = [{"index": position, "label": label} for position, label in each]
+    return found[0] if all(target == found[0] for target in found) else found
 
 
 def _file_name(poisons: Poisons, i: int, classes: tuple[str, ...]) -> str:

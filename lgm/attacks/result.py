@@ -137,7 +137,8 @@ class Poisons:
                 arrays[file_name] = _present(getattr(self, name), self.manifest)
             else:
                 arrays[_HASHES[name]] = hashes(_present(getattr(self, name), self.manifest))
-        metadata = {"manifest": to_json(self.manifest), "format": str(FORMAT)}
+        # One entry: the library writes several in any order, and the same poisons are to give the same bytes.
+        metadata = {"manifest": to_json({"format": FORMAT, **self.manifest})}
         content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata)
         write_atomically(Path(path), lambda part: part.write_bytes(content))
 
@@ -168,12 +169,11 @@ def read_poisons(path: str | Path) -> Poisons:
     try:
         open_checked(path)
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            names = _names(metadata.get("format", "1"), set(file.keys()))
+            manifest = json.loads((file.metadata() or {}).get("manifest", "{}"))
+            if not isinstance(manifest, dict):
+                raise ValueError(f"a manifest of type {type(manifest).__name__}")
+            names = _names(manifest.pop("format", 1), set(file.keys()))
             arrays = {name: _typed(name, file.get_tensor(name)) for name in names}
-            manifest = json.loads(metadata.get("manifest", "{}"))
-        if not isinstance(manifest, dict):
-            raise ValueError(f"a manifest of type {type(manifest).__name__}")
         lengths = {name: len(array) for name, array in arrays.items() if name != "path_iteration"}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"arrays of several lengths, {lengths}")
@@ -184,13 +184,13 @@ def read_poisons(path: str | Path) -> Poisons:
         ) from error
 
 
-def _names(found: str, held: set[str]) -> list[str]:
+def _names(found: Any, held: set[str]) -> list[str]:
     """Of the arrays to read from a file of this format, which holds these."""
     own = [name for name in _ARRAYS if name not in _PAIRS]
-    if found == "1":
+    if found == 1:
         return [name for name in own if name != "linf"] + list(_PAIRS.values())
-    if found != str(FORMAT):
-        raise ValueError(f"format {found:.20}, where {FORMAT} is the newest that this version of lgm reads")
+    if found != FORMAT:
+        raise ValueError(f"format {found!r:.20}, where {FORMAT} is the newest that this version of lgm reads")
     return own + [_HASHES[name] if _HASHES[name] in held else file_name for name, file_name in _PAIRS.items()]
 
 

@@ -1,24 +1,32 @@
 """python -m lgm craft: poisons from random pairs, or from one pair over all beta."""
 
 import argparse
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lgm.attacks.poison_folder import TABLE
 from lgm.cli.options import add_command, add_data, add_field, add_value, given, split_of
 from lgm.cli.output import output, progress_bar
 from lgm.cli.tables import Answer
 from lgm.config import BETA_GRID, FPR_GRID, PoisonConfig, Seed
 from lgm.data.base import Split
+from lgm.utils.io import write_atomically
 from lgm.utils.outputs import require_room, save_or_keep
 
 if TYPE_CHECKING:
+    from lgm.attacks.result import Poisons
     from lgm.models.classifier import Classifier
     from lgm.utils.distributed import Team
 
 
 _FPR = FPR_GRID[0]  # of the filter that an attacker knows of
+_OUT = (
+    "where to save the poisons: .safetensors keeps all of them and how they came about, .npz the arrays that other "
+    "programs need, a name without an ending is a folder of PNGs (8 bits) with tables"
+)
 _SMALLEST_POISON = 6  # bytes a pixel: the poison in float32, base and target
 
 
@@ -39,7 +47,7 @@ def add_craft(commands: Any) -> None:
         metavar=("BASE", "TARGET"),
         help="instead of random pairs: these two positions, for a whole grid of betas",
     )
-    parser.add_argument("--out", type=Path, required=True, help="file for the poisons (.safetensors)")
+    parser.add_argument("--out", type=Path, required=True, help=_OUT)
     parser.add_argument("--force", action="store_true", help="replace an existing file")
 
 
@@ -55,8 +63,17 @@ def _craft(args: argparse.Namespace) -> Answer | None:
     if args.pair and team.size > 1:
         raise ValueError(f"pair: expected one process, for there is one batch, got {team.size}")
     with ExitStack() as held:
-        team.only_first(lambda: held.enter_context(output(args.out, ".safetensors", "out", force=args.force)))
+        team.only_first(lambda: held.enter_context(_place(args.out, force=args.force)))
         return _craft_into(args, config, team)
+
+
+def _place(out: Path, *, force: bool) -> AbstractContextManager[None]:
+    """Hold what is to be written: a file, or of a folder the table that makes it one of poisons."""
+    if out.suffix:
+        return output(out, (".safetensors", ".npz"), "out", force=force)
+    if out.is_dir() and any(out.iterdir()) and not (out / TABLE).exists():
+        raise ValueError(f"out: expected a new or empty folder, or one of poisons, and {out} holds other files")
+    return output(out / TABLE, ".csv", "out", force=force)
 
 
 def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") -> Answer | None:
@@ -65,6 +82,7 @@ def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") ->
     from lgm.attacks.batches import batch_length
     from lgm.attacks.craft import craft_beta_path, craft_random
     from lgm.attacks.distributed import gather, share
+    from lgm.attacks.export import rounded
     from lgm.attacks.result import check_count
     from lgm.detection.thresholds import conformal_words
     from lgm.models.checkpoint import load_checkpoint
@@ -87,7 +105,7 @@ def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") ->
     team.leave()
     if poisons is None:
         return None
-    save_or_keep(poisons.save, args.out)
+    save_or_keep(partial(_save, poisons, card.class_names, model), args.out)
     values = {
         "model": card.name,
         "data": split.name,
@@ -106,7 +124,22 @@ def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") ->
         "iterations": float(poisons.iterations.mean()),
         "out": str(args.out),
     }
+    if not args.out.suffix:
+        values["collided_8_bit"] = float(rounded(model, poisons).collided.mean())
     return Answer(values)
+
+
+def _save(poisons: "Poisons", classes: tuple[str, ...], model: "Classifier", path: Path) -> None:
+    """Write the poisons in the form that the name asks for. Raises SaveError."""
+    from lgm.attacks.export import arrays
+    from lgm.attacks.poison_folder import write_folder
+
+    if path.suffix == ".npz":
+        write_atomically(path, lambda part: part.write_bytes(arrays(poisons)))
+    elif path.suffix:
+        poisons.save(path)
+    else:
+        write_folder(poisons, classes, path, model)
 
 
 def _known_threshold(args: argparse.Namespace, model: "Classifier", split: Split) -> float:

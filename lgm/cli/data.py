@@ -96,7 +96,9 @@ def _list(args: argparse.Namespace) -> Answer:
     del args
     found = [read_registration(name) for name in registered()]
     lines = [
-        f"{each.name:<20}{each.images:>9,} images  {len(each.classes):>4} classes  {each.source}" for each in found
+        f"{each.name:<20}{each.images:>9,} {'rows' if each.kind == 'features' else 'images':<6} "
+        f"{len(each.classes):>4} classes  {each.source}"
+        for each in found
     ]
     return Answer(found, lambda: "\n".join(lines) or "none yet; see `lgm data add --help`")
 

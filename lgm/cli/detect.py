@@ -23,7 +23,10 @@ def add_detect(commands: Any) -> None:
     parser = add_command(commands, "detect", _detect, "Score clean data and poisons; AUC, TPR and FPR of the filter.")
     parser.add_argument("model", help="name of a checkpoint, or path to its weights; LGM, unless with --baselines")
     parser.add_argument(
-        "poisons", type=Path, help="file made by craft; or .npz or .safetensors with the arrays images and labels"
+        "poisons",
+        type=Path,
+        help="made by craft; or .npz or .safetensors with the arrays images and labels; or a folder of images, with "
+        "poisons.csv (file, claimed_label) or a sub-folder a class",
     )
     add_data(parser)
     add_value(parser, "fpr", Rate, FPR_GRID[0], "false-positive rate at which to set the threshold")
@@ -39,7 +42,7 @@ def add_detect(commands: Any) -> None:
 def _detect(args: argparse.Namespace) -> Answer:
     from lgm.detection.compare import compare
     from lgm.detection.filters import gather_evidence
-    from lgm.detection.suspects import LabelledImages, read_suspects
+    from lgm.detection.suspects import read_suspects
     from lgm.models.checkpoint import embed_split, load_checkpoint
     from lgm.models.features import read_features
     from lgm.models.scoring import require_mixture
@@ -48,8 +51,8 @@ def _detect(args: argparse.Namespace) -> Answer:
     features = read_features(args.model)
     if not args.baselines:
         require_mixture(model)
-    poisons = read_suspects(args.poisons, model.image_shape, model.head.n_classes)
-    if isinstance(poisons, LabelledImages):
+    poisons = read_suspects(args.poisons, model.image_shape, card.class_names)
+    if poisons.collided is None:
         print("note: without bases and targets, what depends on them is left out: who collides", file=sys.stderr)
     split = split_of(args, card.config.dataset)
     crafted_from = poisons.manifest.get("split_sha256", split.sha256)

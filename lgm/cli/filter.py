@@ -11,7 +11,7 @@ from lgm.cli.options import add_command, add_value
 from lgm.cli.output import output, progress_bar, save_all
 from lgm.cli.tables import Answer
 from lgm.config import Rate
-from lgm.data.store import read_skipped
+from lgm.data.store import read_registration, read_skipped
 from lgm.detection.scores import SCORES
 from lgm.utils.fields import Bounds
 from lgm.utils.io import write_atomically
@@ -29,7 +29,9 @@ def add_filter(commands: Any) -> None:
     text = "Lists which images of a registered dataset to keep, and which are unlikely under their label."
     parser = add_command(commands, "filter", _filter, text, download=False)
     parser.add_argument("data", help="a dataset of `lgm data add`, whose labels are not trusted")
-    parser.add_argument("--model", required=True, help="name of a checkpoint, or path to its weights")
+    parser.add_argument(
+        "--model", help="name of a checkpoint, or path to its weights; not needed for features without images"
+    )
     parser.add_argument(
         "--trusted",
         metavar="NAME",
@@ -42,7 +44,7 @@ def add_filter(commands: Any) -> None:
         "--score",
         action="append",
         metavar="NAME[,NAME...]",
-        help=f"what to go by (default: likelihood). Of several, the first decides. {words}",
+        help=f"what to go by (default: likelihood; gaussian without a network). Of several, the first decides. {words}",
     )
     add_value(parser, "fpr", Rate, 0.02, "share of clean images that may be removed; of all images, if none is trusted")
     add_value(parser, "workers", _Workers, 0, "processes that read images; 0: threads of this one")
@@ -62,7 +64,7 @@ def _filter(args: argparse.Namespace) -> Answer | None:
     from lgm.detection.filter_run import filter_dataset
     from lgm.utils.distributed import Team
 
-    scores, team = _scores(args.score), Team.join(args.device)
+    scores, team = _scores(args.score or ["likelihood" if args.model else "gaussian"]), Team.join(args.device)
     silent = team.rank > 0
     with ExitStack() as held:
         team.only_first(lambda: _hold_outputs(args, held))
@@ -87,9 +89,9 @@ def _filter(args: argparse.Namespace) -> Answer | None:
     return Answer(values, lambda: _text(values))
 
 
-def _scores(given: list[str] | None) -> list[str]:
+def _scores(given: list[str]) -> list[str]:
     """Names of scores, each once, in the order in which they were given."""
-    names = [name.strip() for entry in given or ["likelihood"] for name in entry.split(",") if name.strip()]
+    names = [name.strip() for entry in given for name in entry.split(",") if name.strip()]
     for name in names:
         if name not in SCORES:
             raise ValueError(f"score: expected one of {', '.join(SCORES)}, got {name!r}")
@@ -107,6 +109,9 @@ def _hold_outputs(args: argparse.Namespace, held: ExitStack) -> None:
     if args.links:
         from lgm.detection.links import check_links
 
+        kind = read_registration(args.data).kind
+        if kind not in ("folder", "list"):
+            raise ValueError(f"links: expected a dataset of image files, and {args.data} is one file; leave it out")
         check_links(args.links, force=args.force)
 
 
@@ -116,7 +121,7 @@ def _save(args: argparse.Namespace, found: "Filtered") -> "FilterSummary":
     values = summarise(
         found.kept,
         found.trusted,
-        model=args.model,
+        model=args.model or "",
         fpr=args.fpr,
         skipped=read_skipped(args.data),
         out=str(args.out),

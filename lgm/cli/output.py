@@ -12,15 +12,16 @@ from lgm.utils.progress import OnStep
 
 
 @contextmanager
-def output(path: Path, suffix: str, option: str, *, force: bool) -> Iterator[None]:
+def output(path: Path, suffix: str | tuple[str, ...], option: str, *, force: bool) -> Iterator[None]:
     """Hold the file that an option names, from before the work until it is saved.
 
     Raises:
         ValueError: it has another kind of name, or is there already and nobody said that it may be replaced.
         SaveError: see `lgm.utils.outputs.reserved`.
     """
-    if path.suffix != suffix:
-        raise ValueError(f"{option}: expected a name that ends in {suffix}, got {path}")
+    known = (suffix,) if isinstance(suffix, str) else suffix
+    if path.suffix not in known:
+        raise ValueError(f"{option}: expected a name that ends in {' or '.join(known)}, got {path}")
     with reserved(path):
         if path.exists() and not force:
             raise ValueError(f"{path} exists already; choose another --{option}, or replace it with --force")

@@ -11,6 +11,7 @@ import numpy as np
 
 from lgm.data.base import DataError
 from lgm.data.loader import batch_readers, open_images
+from lgm.data.store import read_feature_table
 from lgm.detection.image_table import ImageTable
 from lgm.detection.parts import EmbeddedBatch, Parts
 from lgm.utils.distributed import Team
@@ -33,7 +34,7 @@ class Embedded:
         names: Of all classes: the network's, then those of the dataset that it does not know.
         labels: (N,) int64 claimed classes, positions in ``names``.
         z: (N, D) float32 features.
-        predicted: (N,) int64 classes by the network's own head.
+        predicted: (N,) int64 classes by the network's own head; -1 without a network.
         unreadable: Files that were registered and do not read any more.
     """
 
@@ -42,7 +43,7 @@ class Embedded:
     labels: np.ndarray
     z: np.ndarray
     predicted: np.ndarray
-    unreadable: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
 
     @property
     def paths(self) -> np.ndarray:
@@ -106,6 +107,31 @@ def embed_table(
     if unreadable:
         z, table = z[seen], table[seen]
     return Embedded(table, names, table.numbers(names), z, _predicted(model, z), unreadable)
+
+
+def given_features(model: "Classifier | None", names: tuple[str, ...], table: ImageTable) -> Embedded:
+    """The features of a dataset that has no images, as they were registered.
+
+    Args:
+        model: The network that they are of, if that is known.
+        names: Of all classes, the network's first.
+        table: The dataset.
+
+    Raises:
+        DataError: its file has changed since, or holds another number of features than the network has.
+    """
+    found = read_feature_table(table.dataset)
+    if not np.array_equal(found.paths, table.paths):
+        raise DataError(f"{table.dataset}: its file has changed since it was registered; `lgm data add` it anew")
+    if model is None:
+        return Embedded(table, names, table.numbers(names), found.z, np.full(len(found.z), -1))
+    wanted = len(model.feature_scale)
+    if found.z.shape[1] != wanted:
+        raise DataError(
+            f"data: {table.dataset} has {found.z.shape[1]} features a row, and the network {wanted}; leave --model "
+            "out, or name the network that they are of"
+        )
+    return Embedded(table, names, table.numbers(names), found.z, _predicted(model, found.z))
 
 
 def batch_size(model: "Classifier") -> int:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lgm.detection.embedded import ALONE, Embedded, batch_size, embed_table
+from lgm.data.base import DataError
+from lgm.detection.embedded import ALONE, Embedded, batch_size, embed_table, given_features
 from lgm.detection.image_table import ImageTable, read_table
 from lgm.detection.kept_list import (
     FittedScore,
@@ -20,6 +21,7 @@ from lgm.utils.distributed import Team
 from lgm.utils.progress import OnStep
 
 if TYPE_CHECKING:
+    from lgm.models.card import Card
     from lgm.models.classifier import Classifier
 
 
@@ -30,13 +32,13 @@ class Filtered:
     Attributes:
         kept: The list.
         trusted: What vouches for it.
-        shape: (C, H, W) that the network takes.
+        shape: (C, H, W) that the network takes; None for features without images.
         parts: Features on disk, for a run that is killed before the list is saved.
     """
 
     kept: KeptList
     trusted: Trusted
-    shape: tuple[int, int, int]
+    shape: tuple[int, int, int] | None
     parts: tuple[Parts, ...]
 
     def done(self) -> None:
@@ -49,18 +51,22 @@ class Filtered:
 class _Embedder:
     """How images become features in one run."""
 
-    model: "Classifier"
+    model: "Classifier | None"
     names: tuple[str, ...]
     workers: int
     team: Team
     weights_sha256: str  # "": nothing is kept on disk
 
     def parts(self, table: ImageTable) -> Parts | None:
-        if not self.weights_sha256:
+        if not self.weights_sha256 or not table.is_images or self.model is None:
             return None
         return Parts.of(table, self.weights_sha256, batch_size(self.model))
 
     def embed(self, table: ImageTable, parts: Parts | None, on_batch: OnStep | None) -> Embedded | None:
+        if not table.is_images:
+            return given_features(self.model, self.names, table) if self.team.rank == 0 else None
+        if self.model is None:
+            raise ValueError(f"model: expected the network that {table.dataset} is to be seen by, got none")
         return embed_table(
             self.model, self.names, table, workers=self.workers, team=self.team, parts=parts, on_batch=on_batch
         )
@@ -68,7 +74,7 @@ class _Embedder:
 
 def filter_dataset(
     data: str,
-    source: str,
+    source: str | None,
     *,
     trusted: str | None = None,
     scores: Sequence[str] = ("likelihood",),
@@ -83,10 +89,10 @@ def filter_dataset(
 
     Args:
         data: Its name.
-        source: Name of a checkpoint, or path to its weights.
+        source: Name of a checkpoint, or path to its weights; None for features of an unknown network.
         trusted: Name of a registered dataset whose labels are right, without what ``data`` holds too; "none": the
             filter is fitted to the data itself; None: what was held out of the network's training, where that is of
-            all classes that the data claim, else "none".
+            all classes that the data claim, else "none"; without a network "none" too.
         scores: Keys of `lgm.detection.scores.SCORES`; the first one decides.
         fpr: Share of fresh clean images that may be removed on average; without trusted ones, of all images.
         workers: Processes that read images; 0: threads.
@@ -102,14 +108,11 @@ def filter_dataset(
         DataError, CheckpointError: the dataset, the network or its features do not read.
         ValueError: what is asked for cannot be answered; before any image is read, where that is known by then.
     """
-    from lgm.models.checkpoint import load_checkpoint, weights_sha256
-
     table = read_table(data)  # refused before the network is read
     vouching, shared = trusted_table(trusted, table) if trusted not in (None, NONE) else (None, 0)
-    model, card = load_checkpoint(source, team.device)
+    model, card, key = _network(source, table, team)
     names = class_names(card, table, *([vouching] if vouching else []))
-    key = weights_sha256(model.state_dict()) if resume else ""
-    embedder = _Embedder(model, names, workers, team, key)
+    embedder = _Embedder(model, names, workers, team, key if resume else "")
     parts: list[Parts | None] = []
     found: Trusted | None
     if vouching:
@@ -118,19 +121,43 @@ def filter_dataset(
         seen = embedder.embed(vouching, parts[-1], on_trusted)
         found = None if seen is None else Trusted("dataset", vouching.dataset, as_features(seen), shared)
     else:
-        found = Trusted("none") if trusted == NONE else held_out_or_none(source, card, names, table)
+        found = _held_out(source, card, names, table) if trusted is None else Trusted("none")
         check_claims(model, names, table, scores, None if found.features is None else found.features.labels)
     fitted = team.only_first(lambda: _fit(model, found, scores, fpr))
     parts.append(embedder.parts(table))
     images = embedder.embed(table, parts[-1], on_batch)
     if images is None or found is None:
         return None
+    if found.features is not None and found.features.z.shape[1] != images.z.shape[1]:
+        raise DataError(
+            f"trusted: {found.name} has {found.features.z.shape[1]} features a row, and {data} {images.z.shape[1]}; "
+            "name features of the same network"
+        )
     fitted = fitted or fit_to_itself(model, images, scores, fpr)
     kept = KeptList(images, tuple(score.judge(images) for score in fitted))
-    return Filtered(kept, found, model.image_shape, tuple(each for each in parts if each))
+    shape = model.image_shape if model and table.is_images else None
+    return Filtered(kept, found, shape, tuple(each for each in parts if each))
 
 
-def _fit(model: "Classifier", trusted: Trusted | None, scores: Sequence[str], fpr: float) -> list[FittedScore]:
+def _network(source: str | None, table: ImageTable, team: Team) -> tuple["Classifier | None", "Card | None", str]:
+    """The network, its card, and the hash of its weights."""
+    if source is None:
+        if table.is_images:
+            raise ValueError("model: expected the network that is to see the images, got none")
+        return None, None, ""
+    from lgm.models.checkpoint import load_checkpoint, weights_sha256
+
+    model, card = load_checkpoint(source, team.device)
+    return model, card, weights_sha256(model.state_dict())
+
+
+def _held_out(source: str | None, card: "Card | None", names: tuple[str, ...], table: ImageTable) -> Trusted:
+    if source is None or card is None:
+        return Trusted("none", why="no network is named, of which something might be held out")
+    return held_out_or_none(source, card, names, table)
+
+
+def _fit(model: "Classifier | None", trusted: Trusted | None, scores: Sequence[str], fpr: float) -> list[FittedScore]:
     """Scores that go by trusted images; none, where there are none."""
     if trusted is None or trusted.features is None:
         return []

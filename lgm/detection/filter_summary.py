@@ -7,7 +7,7 @@ import numpy as np
 from lgm.data.scan import Skipped
 from lgm.detection.kept_list import KeptList, Verdict
 from lgm.detection.thresholds import conformal_words
-from lgm.detection.trusted import Trusted
+from lgm.detection.trusted import Trusted, seen_before
 
 FEW = 10  # images of a class, below which nothing much is known of it
 _OTHERWISE = 0.2  # share of the images that another class would have to claim for the proportions to agree
@@ -149,6 +149,13 @@ def notes(found: KeptList, trusted: Trusted) -> list[str]:
         )
     if trusted.shared:
         said.append(f"{trusted.shared:,} images of {trusted.name} are among the data too, and calibrate nothing.")
+    if trusted.features is not None and trusted.source != "own":
+        same = seen_before(found.images.z, trusted.features.z)
+        if same:
+            said.append(
+                f"{same:,} of the images have the very features of images that calibrate T, and are likely the same: "
+                "what T promises is for others."
+            )
     claimed = table.count()
     vouching = claimed
     if trusted.features is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lgm.data.store import read_images, read_registration
+from lgm.data.store import read_columns, read_registration
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,7 @@ class ImageTable:
 
     Attributes:
         dataset: Its name.
+        is_images: Whether they are images; False for features without images.
         root: What the paths start from.
         classes: Names of the dataset's classes.
         paths: (N,) text.
@@ -22,6 +23,7 @@ class ImageTable:
     """
 
     dataset: str
+    is_images: bool
     root: Path
     classes: tuple[str, ...]
     paths: np.ndarray
@@ -61,13 +63,8 @@ def read_table(name: str) -> ImageTable:
     Raises:
         DataError: there is none of this name, or its table is damaged.
     """
-    about, files = read_registration(name), read_images(name)
+    about, columns = read_registration(name), read_columns(name)
     numbers = {label: number for number, label in enumerate(about.classes)}
-    return ImageTable(
-        name,
-        about.root,
-        about.classes,
-        np.array([file.path for file in files], object),
-        np.array([numbers[file.label] for file in files], np.int32),
-        np.array([bytes.fromhex(file.sha256) for file in files], "S32"),
-    )
+    labels = np.array([numbers[label] for label in columns.labels], np.int32)
+    is_images = about.kind != "features"
+    return ImageTable(name, is_images, about.root, about.classes, columns.paths, labels, columns.sha256.view("S32"))

@@ -98,7 +98,7 @@ class KeptList:
 
     def _rows(self) -> Iterator[list[object]]:
         images, judged = self.images, [(verdict, verdict.kept) for verdict in self.verdicts]
-        predicted = np.array(images.names, object)[images.predicted]
+        predicted = np.array([*images.names, ""], object)[images.predicted]  # -1: nothing was predicted
         for i, row in enumerate(zip(images.paths, images.claims, predicted, strict=True)):
             cells: list[object] = list(row)
             for verdict, kept in judged:
@@ -106,9 +106,9 @@ class KeptList:
             yield cells
 
 
-def class_names(card: "Card", *datasets: ImageTable) -> tuple[str, ...]:
+def class_names(card: "Card | None", *datasets: ImageTable) -> tuple[str, ...]:
     """Names of the classes that a network was trained on, then those of datasets that it does not know."""
-    own = card.class_names
+    own = card.class_names if card else ()
     claimed = {name for table in datasets for name in table.classes}
     return own + tuple(sorted(claimed - set(own)))
 
@@ -128,11 +128,13 @@ class FittedScore:
         return Verdict(self.name, found, self.threshold, len(self.score.calibration_scores_))
 
 
-def fit_to_trusted(model: "Classifier", trusted: Features, scores: Sequence[str], fpr: float) -> list[FittedScore]:
+def fit_to_trusted(
+    model: "Classifier | None", trusted: Features, scores: Sequence[str], fpr: float
+) -> list[FittedScore]:
     """Scores that are fitted to, and calibrated on, clean images that the network was not trained on.
 
     Args:
-        model: The network that the features are of.
+        model: The network that the features are of, if that is known.
         trusted: None of them among the data.
         scores: Keys of `lgm.detection.scores.SCORES`.
         fpr: Share of fresh clean images that may be removed on average.
@@ -152,7 +154,7 @@ def fit_to_trusted(model: "Classifier", trusted: Features, scores: Sequence[str]
     return fitted
 
 
-def fit_to_itself(model: "Classifier", images: Embedded, scores: Sequence[str], fpr: float) -> list[FittedScore]:
+def fit_to_itself(model: "Classifier | None", images: Embedded, scores: Sequence[str], fpr: float) -> list[FittedScore]:
     """Scores that are fitted to the very images that they judge; ``fpr`` is the share that T removes.
 
     Raises:
@@ -167,7 +169,7 @@ def fit_to_itself(model: "Classifier", images: Embedded, scores: Sequence[str], 
 
 
 def keep(
-    model: "Classifier",
+    model: "Classifier | None",
     images: Embedded,
     trusted: Features | None,
     *,
@@ -177,7 +179,7 @@ def keep(
     """Score every image under the class that it claims, and remove those that are not above T.
 
     Args:
-        model: The network that the features are of.
+        model: The network that the features are of, if that is known.
         images: The dataset.
         trusted: Clean images that neither the network was trained on nor are among those of the dataset; None: the
             scores are fitted to the dataset itself, and no rate is promised.
@@ -196,7 +198,7 @@ def keep(
 
 
 def check_claims(
-    model: "Classifier",
+    model: "Classifier | None",
     names: tuple[str, ...],
     table: ImageTable,
     scores: Sequence[str],
@@ -205,7 +207,7 @@ def check_claims(
     """What can be refused before any image is read.
 
     Args:
-        model: The network.
+        model: The network, if there is one.
         names: Of all classes, the network's first.
         table: The dataset.
         scores: What it is to be judged by.
@@ -217,7 +219,7 @@ def check_claims(
     """
     for name in scores:
         make_score(name, model)
-    claimed, count = set(table.count()), model.head.n_classes
+    claimed, count = set(table.count()), model.head.n_classes if model else 0
     by_head = [name for name in scores if name in BY_HEAD]
     unknown = sorted(claimed - set(names[:count]))
     if by_head and unknown:

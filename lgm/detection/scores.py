@@ -67,17 +67,17 @@ def score_words(name: str, *, of_itself: bool = False) -> str:
     return _OF_ITSELF.get(name, SCORES[name]) if of_itself else SCORES[name]
 
 
-def make_score(name: str, model: "Classifier", seed: int = 0, *, of_itself: bool = False) -> Score:
+def make_score(name: str, model: "Classifier | None", seed: int = 0, *, of_itself: bool = False) -> Score:
     """One of `SCORES`, not fitted.
 
     Args:
         name: Its key.
-        model: The network that the features are of.
+        model: The network that the features are of; None: it is not known.
         seed: Which of the trusted examples calibrate.
         of_itself: Whether it is going to be fitted to the very data that it judges; see `OfItself`.
 
     Raises:
-        ValueError: another name, or a likelihood of a softmax network.
+        ValueError: another name, a likelihood of a softmax network, or what a network's head says without a network.
     """
     if of_itself:
         from lgm.detection.self_fitted import OfItself
@@ -93,7 +93,7 @@ def make_score(name: str, model: "Classifier", seed: int = 0, *, of_itself: bool
     return _by_head(name, model)
 
 
-def _of_itself(name: str, model: "Classifier") -> Score:
+def _of_itself(name: str, model: "Classifier | None") -> Score:
     match name:
         case "gaussian":
             from lgm.detection.self_fitted import RobustGaussians
@@ -104,12 +104,15 @@ def _of_itself(name: str, model: "Classifier") -> Score:
     return _by_head(name, model)
 
 
-def _by_head(name: str, model: "Classifier") -> HeadScore:
-    match name:
-        case "likelihood":
-            return own_likelihood(model)
-        case "log-odds":
-            return own_log_odds(model)
-        case "confidence":
-            return own_confidence(model)
+def _by_head(name: str, model: "Classifier | None") -> HeadScore:
+    if model is None and name in BY_HEAD:
+        raise ValueError(f"score: {name} is what a network says: name one (--model), or go by gaussian or knn")
+    if model is not None:
+        match name:
+            case "likelihood":
+                return own_likelihood(model)
+            case "log-odds":
+                return own_log_odds(model)
+            case "confidence":
+                return own_confidence(model)
     raise ValueError(f"score: expected one of {', '.join(SCORES)}, got {name!r}")

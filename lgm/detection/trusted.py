@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lgm.models.card import Card
 
 NONE = "none"  # in the place of a dataset's name: nothing is trusted
+_ROUNDING = 1e-5  # standard deviations: other images are farther apart, and one of two machines differs by less
 Source = Literal["held-out", "own", "dataset", "none"]
 
 
@@ -93,6 +94,24 @@ def trusted_table(name: str, data: ImageTable) -> tuple[ImageTable, int]:
 def as_features(images: Embedded) -> Features:
     """Embedded images in the form of a split's, without a score."""
     return Features(images.z, images.labels, images.predicted, np.full(len(images.z), np.nan, np.float32))
+
+
+def seen_before(z: np.ndarray, trusted: np.ndarray) -> int:
+    """How many features (N, D) are those of a trusted image (M, D), but for rounding: the same images, most likely.
+
+    Hashes of files do not tell, where trusted images are known by their features alone, or are stored in other files.
+    """
+    from scipy.spatial import KDTree
+
+    spread = trusted.std(0)
+    scale = np.where(spread > 0, spread, 1)
+    first = slice(0, 3)  # a tree in many dimensions would look at everything
+    far, nearest = KDTree(trusted[:, first] / scale[first]).query(
+        z[:, first] / scale[first], distance_upper_bound=_ROUNDING
+    )
+    near = np.flatnonzero(np.isfinite(far))
+    apart = np.abs(z[near] - trusted[nearest[near]]) / scale
+    return int((apart <= _ROUNDING).all(1).sum())
 
 
 def _listed(names: list[str], most: int = 5) -> str:

@@ -58,20 +58,23 @@ class MeasuredMiss:
     meaning: str
 
 
-def write_filter_report(found: KeptList, summary: FilterSummary, shape: tuple[int, int, int], path: Path) -> None:
+def write_filter_report(
+    found: KeptList, summary: FilterSummary, shape: tuple[int, int, int] | None, path: Path
+) -> None:
     """Draw a kept list.
 
     Args:
         found: The list.
         summary: The same in numbers and sentences.
-        shape: (C, H, W) that the network takes.
+        shape: (C, H, W) that the network takes; None for features without images.
         path: The file to write, whole or not at all.
 
     Raises:
         SaveError: it cannot be written.
     """
     removed = ~found.kept
-    elsewhere = int((found.images.predicted != found.images.labels)[removed].sum())
+    predicted = found.images.predicted
+    elsewhere = int((predicted != found.images.labels)[removed].sum()) if (predicted >= 0).all() else None
     page = environment(html=True).get_template("filter.html.jinja")
     html = page.render(
         found=summary,
@@ -102,22 +105,32 @@ def overlaps(found: KeptList) -> list[list[int]]:
     return (removed @ removed.T).tolist()
 
 
-def least_likely(found: KeptList, shape: tuple[int, int, int]) -> Iterator[Thumbnail]:
+def least_likely(found: KeptList, shape: tuple[int, int, int] | None) -> Iterator[Thumbnail]:
     """The images of lowest score, lowest first."""
-    from lgm.data.loader import open_images, read_batch
-
-    images = found.images
-    readable = open_images(images.table.root, images.paths.tolist(), shape)
-    for i in np.argsort(found.score, kind="stable")[:SHOWN].tolist():
-        _, pixels = read_batch(readable, [i])
+    images, names = found.images, (*found.names, "")
+    lowest = np.argsort(found.score, kind="stable")[:SHOWN].tolist()
+    for i, picture_of in zip(lowest, _pictures(found, lowest, shape), strict=True):
         yield Thumbnail(
-            data_url(pixels[0].numpy()) if len(pixels) else "",
+            picture_of,
             printable(images.paths[i]),
-            printable(images.names[images.labels[i]]),
-            printable(images.names[images.predicted[i]]),
+            printable(names[images.labels[i]]),
+            printable(names[images.predicted[i]]),
             float(found.score[i]),
             bool(found.kept[i]),
         )
+
+
+def _pictures(found: KeptList, chosen: list[int], shape: tuple[int, int, int] | None) -> Iterator[str]:
+    """Data URLs; "" for what cannot be seen."""
+    if shape is None:
+        yield from ["" for _ in chosen]
+        return
+    from lgm.data.loader import open_images, read_batch
+
+    readable = open_images(found.images.table.root, found.images.paths.tolist(), shape)
+    for i in chosen:
+        _, pixels = read_batch(readable, [i])
+        yield data_url(pixels[0].numpy()) if len(pixels) else ""
 
 
 def data_url(pixels: np.ndarray) -> str:

@@ -71,6 +71,12 @@ def test_file_gives_back_every_bit(poisons: Poisons, tmp_path: Path):
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
 
 
+def test_the_same_poisons_are_the_same_file(poisons: Poisons, tmp_path: Path):
+    for name in "abcdefgh":
+        poisons.save(tmp_path / name)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
 def test_file_without_images_on_the_way(poisons: Poisons, tmp_path: Path):
     replace(poisons, path_images=poisons.path_images[:, :0]).save(tmp_path / "many")
     back = read_poisons(tmp_path / "many")
@@ -94,7 +100,7 @@ def test_a_file_of_format_1_reads(poisons: Poisons, tmp_path: Path):
 
 def test_a_file_of_a_later_format_is_refused(poisons: Poisons, tmp_path: Path):
     path = tmp_path / "new.safetensors"
-    save_file(of_format_1(poisons), path, {"format": "3"})
+    save_file(of_format_1(poisons), path, {"manifest": '{"format": 3}'})
     with pytest.raises(CheckpointError, match="found format 3, where 2 is the newest that this version of lgm reads"):
         read_poisons(path)
 

@@ -15,6 +15,10 @@ from tests.browser.driver import PATIENCE, assert_accessible, open_page, serve, 
 pytestmark = pytest.mark.browser
 _DATA = Path(os.environ.get("LGM_DATA", "/nowhere"))  # before conftest hides it
 
+OWN = {  # of images of the user's own, of which a newcomer has none: a line says how to add some
+    "your_data": "Which of your images would the filter remove",
+    "one_shot": "Can one photo change what is said of another",
+}
 TITLES = {
     "": "What is a clean-label poison",
     "features": "What did each loss do to feature space",
@@ -27,12 +31,12 @@ TITLES = {
 
 # One visit answers three questions, in one theme: tests/plots/test_contrast.py computes the contrast of both. What
 # folds away is seen open in test_detect.py and test_train.py.
-@pytest.mark.parametrize(("path", "theme"), list(zip(TITLES, ["light", "dark"] * 3, strict=True)))
+@pytest.mark.parametrize(("path", "theme"), list(zip(TITLES | OWN, ["light", "dark"] * 4, strict=True)))
 def test_a_page_opens_by_its_link(page: Page, app_url: str, path: str, theme: Any) -> None:
     page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     errors = open_page(page, f"{app_url}/{path}")
-    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[path])
-    expect(page.get_by_test_id("stAlert")).to_have_count(0)
+    expect(page.get_by_role("heading", level=1)).to_contain_text((TITLES | OWN)[path])
+    expect(page.get_by_test_id("stAlert")).to_have_count(1 if path in OWN else 0)
     assert_accessible(page)
     page.set_viewport_size({"width": 390, "height": 844})
     # Nothing sticks out on a phone.
@@ -72,8 +76,8 @@ def cifar_url(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 def test_a_page_of_cifar_10_opens_with_its_images(page: Page, cifar_url: str, path: str) -> None:
     # One poison on Defend: VGG19 takes long for the usual ten beside a browser that draws in software.
     errors = open_page(page, f"{cifar_url}/{path}?dataset=cifar10&poisons=1")
-    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[path])
-    expect(page.get_by_test_id("stAlert")).to_have_count(0)
+    expect(page.get_by_role("heading", level=1)).to_contain_text((TITLES | OWN)[path])
+    expect(page.get_by_test_id("stAlert")).to_have_count(1 if path in OWN else 0)
     assert errors == []
 
 

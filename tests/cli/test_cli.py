@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import lgm
+from lgm.attacks.export import rounded
 from lgm.attacks.result import Poisons, read_poisons
 from lgm.cli.main import main
 from lgm.config import BETA_GRID, ModelConfig, Phase, PoisonConfig, TrainConfig
@@ -200,7 +201,7 @@ def test_craft_replaces_a_file_only_when_told(tiny_lgm: Path, tmp_path: Path, ca
     assert len(read_poisons(out)) == 2
 
 
-@pytest.mark.parametrize("out", ["poisons.npz", "folder.safetensors", "/proc/p.safetensors"])
+@pytest.mark.parametrize("out", ["poisons.txt", "folder.safetensors", "/proc/p.safetensors"])
 def test_craft_refuses_a_place_before_the_work(
     out: str, tiny_lgm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ):
@@ -209,6 +210,28 @@ def test_craft_refuses_a_place_before_the_work(
     err = fails(capsys, "craft", tiny_lgm, "--poisons", 2, "--out", tmp_path / out, "--force")
     assert err.startswith("error: ") and out in err
     assert [path.name for path in tmp_path.iterdir()] == ["folder.safetensors"]
+
+
+def test_craft_writes_what_other_programs_read_and_detect_reads_it(tiny_lgm: Path, tmp_path: Path, capsys: Capture):
+    arguments = ["craft", tiny_lgm, "--poisons", 6, "--iterations", 20]
+    run(capsys, *arguments, "--out", tmp_path / "all.safetensors")
+    run(capsys, *arguments, "--out", tmp_path / "some.npz")
+    folder = run(capsys, *arguments, "--out", tmp_path / "pictures")
+    poisons, model = read_poisons(tmp_path / "all.safetensors"), load_checkpoint(tiny_lgm)[0]
+    assert folder["collided_8_bit"] == rounded(model, poisons).collided.mean()
+    known = run(capsys, "detect", tiny_lgm, tmp_path / "all.safetensors")
+    assert run(capsys, "detect", tiny_lgm, tmp_path / "some.npz") == known
+    near = run(capsys, "detect", tiny_lgm, tmp_path / "pictures")
+    assert near.keys() == known.keys()
+    assert near["crafted_on"] == known["crafted_on"] == "tiny-lgm"
+    assert near["auc"] == pytest.approx(known["auc"], abs=0.05)
+    err = fails(capsys, *arguments, "--out", tmp_path / "pictures")
+    assert "poisons.csv exists already; choose another --out, or replace it with --force" in err
+    assert run(capsys, "craft", tiny_lgm, "--poisons", 2, "--out", tmp_path / "pictures", "--force")["poisons"] == 2
+    assert len(list((tmp_path / "pictures" / "poisons").iterdir())) == 2
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").touch()
+    assert "expected a new or empty folder, or one of poisons" in fails(capsys, *arguments, "--out", tmp_path / "mine")
 
 
 def test_craft_keeps_its_poisons_where_there_is_room(

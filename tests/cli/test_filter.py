@@ -219,6 +219,54 @@ def test_small_and_lopsided_classes_are_named(
     assert any("in other proportions than among the trusted images" in note for note in notes)
 
 
+@pytest.fixture
+def features(fresh_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Digits and 50 poisons as mnist-lgm sees them, and other digits; registered without their images."""
+    digits, poisons = read_features("mnist-lgm").splits["bundled"], read_shipped_poisons("mnist-lgm")
+    of = {
+        "mine": (np.concatenate([digits.z[::5], poisons.z[:50]]), np.append(digits.labels[::5], poisons.labels[:50])),
+        "vouching": (digits.z[1::5], digits.labels[1::5]),
+        "wide": (np.tile(digits.z[1::5], 2), digits.labels[1::5]),
+    }
+    for name, (z, labels) in of.items():
+        np.savez(tmp_path / f"{name}.npz", features=z, labels=labels.astype(str))
+        run(capsys, "data", "add", name, tmp_path / f"{name}.npz")
+    return ["filter", "mine", "--out", str(tmp_path / "k.csv")]
+
+
+def test_features_without_images_need_no_network(
+    features: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    options = ["--trusted", "vouching", "--fpr", "0.05", "--report", str(tmp_path / "k.html")]
+    result = run(capsys, *features, *options)
+    assert (result["score"], result["images"], result["calibrated_on"]) == ("gaussian", 1050, 500)
+    rows = rows_of(tmp_path / "k.csv")
+    assert all(row["kept"] == "0" for row in rows[1000:])
+    assert sum(row["kept"] == "0" for row in rows[:1000]) < 100
+    assert {row["predicted"] for row in rows} == {""}
+    assert "<img" not in (tmp_path / "k.html").read_text()
+    by_network = run(capsys, *features, "--model", "mnist-lgm", "--force")
+    assert (by_network["score"], by_network["calibrated_on"]) == ("likelihood", 5000)
+    assert "" not in {row["predicted"] for row in rows_of(tmp_path / "k.csv")}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ["--score", "likelihood"],
+            "--score: likelihood is what a network says: name one (--model), or go by gaussian",
+        ),
+        (["--trusted", "wide"], "--trusted: wide has 4 features a row, and mine 2"),
+        (["--links", "links"], "--links: expected a dataset of image files, and mine is one file"),
+    ],
+)
+def test_what_features_alone_cannot_do_is_said(
+    options: list[str], said: str, features: list[str], capsys: pytest.CaptureFixture[str]
+):
+    assert said in refused(capsys, *features, *options)
+
+
 def test_the_data_alone_where_nothing_is_trusted(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run(capsys, "data", "add", "mine", digits)
     options = ["--model", "mnist-lgm", "--trusted", "none", "--score", "gaussian", "--fpr", "0.1"]

@@ -22,7 +22,7 @@ def found(tmp_path: Path) -> KeptList:
         (tmp_path / "data" / path).write_text(path, errors="surrogateescape")
     labels = np.array([0, 1, 1, 2, 1, 1])
     classes = ("a", "b", "../ä")
-    table = ImageTable("mine", tmp_path / "data", classes, np.array(paths, object), labels, np.zeros(6, "S32"))
+    table = ImageTable("mine", True, tmp_path / "data", classes, np.array(paths, object), labels, np.zeros(6, "S32"))
     images = Embedded(table, classes, labels, np.zeros((6, 2), np.float32), labels, ())
     return KeptList(images, (Verdict("likelihood", np.array([3.0, 2, 2, -1, -2, -3]), -1.0, 100),))
 

@@ -9,18 +9,22 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from lgm.attacks.export import arrays
+from lgm.attacks.poison_folder import write_folder
+from lgm.attacks.result import read_shipped_poisons
 from lgm.data.base import Split
 from lgm.detection.suspects import LabelledImages, read_suspects
 from lgm.models.card import CheckpointError
 
+TEN = tuple("0123456789")
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 
 
-def saved(path: Path, **arrays: Any) -> Path:
+def saved(path: Path, **held: Any) -> Path:
     if path.suffix == ".npz":
-        np.savez_compressed(path, **arrays)
+        np.savez_compressed(path, **held)
     else:
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+        save_file({name: np.ascontiguousarray(array) for name, array in held.items()}, path)
     return path
 
 
@@ -42,7 +46,7 @@ def test_what_leaves_no_doubt_is_read(
 ):
     pixels = few.pixels().numpy()
     path = saved(tmp_path / f"theirs.{ending}", images=change_images(pixels), labels=change_labels(few.labels))
-    found = read_suspects(path, GREY, 10)
+    found = read_suspects(path, GREY, TEN)
     assert isinstance(found, LabelledImages)
     np.testing.assert_allclose(found.images, pixels, atol=1e-7)
     np.testing.assert_array_equal(found.labels, few.labels)
@@ -52,13 +56,13 @@ def test_what_leaves_no_doubt_is_read(
 
 def test_colour_images_with_the_channels_last(rng: np.random.Generator, tmp_path: Path):
     images = rng.random((4, 32, 32, 3))
-    found = read_suspects(saved(tmp_path / "some.npz", X=images, Y=np.arange(4)), COLOUR, 10)
+    found = read_suspects(saved(tmp_path / "some.npz", X=images, Y=np.arange(4)), COLOUR, TEN)
     np.testing.assert_allclose(found.images[2, 1], images[2, :, :, 1], rtol=1e-6)
 
 
 def test_arrays_without_names(few: Split, tmp_path: Path):
     np.savez(tmp_path / "some.npz", few.images, few.labels)
-    np.testing.assert_array_equal(read_suspects(tmp_path / "some.npz", GREY, 10).labels, few.labels)
+    np.testing.assert_array_equal(read_suspects(tmp_path / "some.npz", GREY, TEN).labels, few.labels)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +84,7 @@ def test_arrays_without_names(few: Split, tmp_path: Path):
 def test_what_could_mean_anything_is_refused_by_name(images: np.ndarray, labels: Any, message: str, tmp_path: Path):
     path = saved(tmp_path / "theirs.npz", images=images, labels=np.asarray(labels))
     with pytest.raises(CheckpointError, match=rf"{path}: {message}"):
-        read_suspects(path, GREY, 10)
+        read_suspects(path, GREY, TEN)
 
 
 class Malicious:
@@ -100,7 +104,7 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path):
     (tmp_path / "plain.npz").write_bytes(pickle.dumps(Malicious(marker)))
     for path in tmp_path.glob("*.npz"):
         with pytest.raises(CheckpointError, match=rf"{path}: expected poisons made by .*, or images and labels"):
-            read_suspects(path, GREY, 10)
+            read_suspects(path, GREY, TEN)
     assert not marker.exists()
     np.load(tmp_path / "objects.npz", allow_pickle=True)["images"]
     assert marker.exists(), "the payload is a live one"
@@ -111,33 +115,46 @@ def test_other_files(content: bytes, tmp_path: Path):
     path = tmp_path / "theirs.npz"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=rf"{path}: expected poisons made by .*, found \w+"):
-        read_suspects(path, GREY, 10)
+        read_suspects(path, GREY, TEN)
 
 
 def test_half_an_archive_and_arrays_with_other_names(few: Split, tmp_path: Path):
     path = saved(tmp_path / "theirs.npz", images=few.images, labels=few.labels)
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(CheckpointError, match=rf"{path}: expected poisons made by"):
-        read_suspects(path, GREY, 10)
+        read_suspects(path, GREY, TEN)
     path = saved(tmp_path / "other.npz", images=few.images, classes=few.labels)
     with pytest.raises(
         CheckpointError, match="found no labels among images, classes; call the arrays images and labels"
     ):
-        read_suspects(path, GREY, 10)
+        read_suspects(path, GREY, TEN)
 
 
 def test_an_archive_that_unpacks_to_too_much_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = saved(tmp_path / "bomb.npz", images=np.zeros((9, 1, 28, 28), np.uint8), labels=np.arange(9))
-    assert len(read_suspects(path, GREY, 10)) == 9
+    assert len(read_suspects(path, GREY, TEN)) == 9
     monkeypatch.setattr("lgm.utils.files.LARGEST", 5_000)
     assert path.stat().st_size < 5_000
     with pytest.raises(CheckpointError, match="found an archive that unpacks to"):
-        read_suspects(path, GREY, 10)
+        read_suspects(path, GREY, TEN)
 
 
 def test_a_folder_and_a_file_that_is_not_there(tmp_path: Path):
     (tmp_path / "folder.npz").mkdir()
-    with pytest.raises(CheckpointError, match=r"folder\.npz: a folder, where a file belongs"):
-        read_suspects(tmp_path / "folder.npz", GREY, 10)
+    with pytest.raises(CheckpointError, match=r"folder\.npz: expected PNGs with poisons\.csv.*no image in any class"):
+        read_suspects(tmp_path / "folder.npz", GREY, TEN)
     with pytest.raises(CheckpointError, match=r"none\.npz: no such file"):
-        read_suspects(tmp_path / "none.npz", GREY, 10)
+        read_suspects(tmp_path / "none.npz", GREY, TEN)
+
+
+def test_what_was_exported_says_what_collides(tmp_path: Path):
+    poisons = read_shipped_poisons("mnist-lgm")[np.arange(6)]
+    (tmp_path / "x.npz").write_bytes(arrays(poisons))
+    write_folder(poisons, TEN, tmp_path / "x")
+    for path, exact in ((tmp_path / "x.npz", True), (tmp_path / "x", False)):
+        found = read_suspects(path, GREY, TEN)
+        assert isinstance(found, LabelledImages) and found.collided is not None
+        np.testing.assert_allclose(found.images, poisons.images, atol=0 if exact else 0.5 / 255 + 1e-6)
+        np.testing.assert_array_equal(found.labels, poisons.labels)
+        np.testing.assert_array_equal(found.collided, poisons.collided)
+        assert found.manifest == poisons.manifest

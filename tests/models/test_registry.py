@@ -138,7 +138,7 @@ def test_every_page_works_and_train_names_each_file(folder: Path):
     (folder / "good.features.safetensors").write_bytes(b"torn")
     app = AppTest.from_file(str(ROUTER), default_timeout=120)
     app.run()
-    for page in ("overview", "features", "craft", "detect", "defend", "train"):
+    for page in ("overview", "features", "craft", "detect", "defend", "your_data", "train"):
         if page != "overview":
             app.switch_page(f"../pages/{page}.py").run()
         assert not app.exception, page

@@ -25,7 +25,7 @@ from lgm.detection.thresholds import conformal_fpr
 from lgm.utils.images import png
 from ui.components.kept_list import ScoredImages, axis_range
 from ui.jobs import runner
-from ui.your_data import drawn_share
+from ui.your_data import drawn_share, start
 from ui.your_data_upload import free_name
 
 pytestmark = pytest.mark.page
@@ -227,6 +227,26 @@ def test_files_that_changed_are_said_and_read_anew(open_page: Callable[..., AppT
     assert len(unpacked(sent(app)["scores"], "<f8")) == 107
 
 
+def test_what_was_stopped_is_said_and_can_be_started_anew(open_page: Callable[..., AppTest], digits: Path) -> None:
+    register("mine", digits)
+    app = open_page()
+    start("mine", app.session_state["your_data_network_mine"]).cancel()
+    finish(app)
+    assert "mine was stopped." in said(app)
+    assert len(unpacked(sent(press(app, "Score 108 images"))["scores"], "<f8")) == 108
+
+
+def test_a_network_of_ones_own_is_trained_on_the_train_page(digits: Path) -> None:
+    register("mine", digits)
+    app = AppTest.from_file(str(ROOT / "ui" / "router.py"), default_timeout=120).run()
+    app.switch_page("../pages/your_data.py").run()
+    assert any("lgm train --data mine --loss lgm --name mine-lgm" in block.value for block in app.code)
+    next(button for button in app.button if button.label == "Train on mine").click().run()
+    assert not app.exception
+    assert app.title[0].value == "How does a feature space form?"
+    assert {box.label: box.value for box in app.selectbox}["Dataset"] == "mine"
+
+
 def zipped(files: dict[str, bytes]) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
@@ -312,7 +332,7 @@ def test_the_axis_holds_scores_of_any_kind() -> None:
             ScoredImages(**shared | {"score": np.array(score), "calibration": np.empty(0), "start": start})
         )
 
-    for score, start in (
+    for score, at in (
         ([-1e30, -5.0, -1.0], -4.0),
         ([-np.inf, -2.0, -1.0], -1.5),
         ([0.5] * 3, 0.4),
@@ -320,7 +340,7 @@ def test_the_axis_holds_scores_of_any_kind() -> None:
         ([0.0, 1e-9], 0.0),
         ([-3.0, np.inf], np.inf),
     ):
-        floor, low, high = axis(score, start)
+        floor, low, high = axis(score, at)
         assert np.isfinite([floor, low, high]).all()
         assert floor <= low < high
         finite = [value for value in score if np.isfinite(value)]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lgm.detection.metrics import outcome, roc
-from lgm.detection.thresholds import empirical_threshold, nominal_fpr
+from lgm.detection.thresholds import conformal_fpr, empirical_threshold, nominal_fpr
 from lgm.models.features import read_features
 from lgm.stats.intervals import outward, percent_text, wilson_interval
 from ui.components.threshold import nominal_table
@@ -31,6 +31,7 @@ def numbers() -> dict[str, list[Any]]:
         "thresholds": [_threshold(score) for score in -rng.lognormal(2, 2, 60).astype(np.float32)],
         "roc": [_roc("no two scores equal", 0, rng), _roc("with ties", 0.5, rng)],
         "nominal": [_nominal_shipped(), _nominal("nine dimensions, two peaks", np.array([-8.0, -9.5]), 9, -60, 5e-3)],
+        "conformal": [_conformal(np.random.default_rng(1).normal(-3, 1, 30).round(digits)) for digits in (6, 0)],
     }
 
 
@@ -70,6 +71,13 @@ def _roc(name: str, step: float, rng: np.random.Generator) -> dict[str, Any]:
         "tpr_at": [[rate, curve.tpr_at(rate)] for rate in rates],
         "outcomes": [{key: _finite(getattr(each, key)) for key in names} for each in at],
     }
+
+
+def _conformal(scores: np.ndarray) -> dict[str, Any]:
+    calibration = np.sort(scores)
+    thresholds = [-100.0, *calibration[[0, 3, 15, -1]].tolist(), float(calibration[3]) - 1e-9, 100.0]
+    rates = [conformal_fpr(threshold, calibration) for threshold in thresholds]
+    return {"calibration": calibration.tolist(), "thresholds": thresholds, "rates": rates}
 
 
 def _finite(value: float) -> float | None:

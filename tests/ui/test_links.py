@@ -14,7 +14,7 @@ from ui.state import FIELDS, quoted
 
 pytestmark = pytest.mark.page
 
-PAGES = ["overview", "features", "craft", "detect", "defend", "train"]
+PAGES = ["overview", "features", "craft", "detect", "defend", "train", "your_data", "one_shot"]
 NUMBERS = [
     "-1",
     "0",
