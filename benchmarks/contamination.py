@@ -5,7 +5,12 @@ prints a Markdown table: the share of the poisons that is removed, and that of t
 among all images. Means over 5 draws. Beside it the filter whose T was calibrated on 2,000 other digits.
 """
 
+import sys
+from pathlib import Path
+
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for lgm, in a checkout
 
 from lgm.attacks.result import read_shipped_poisons
 from lgm.detection.scores import make_score

@@ -21,6 +21,8 @@ from statistics import median
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for lgm, in a checkout
+
 from lgm.data.loader import open_images, read_batch
 from lgm.data.registry import load_split
 from lgm.data.scan import ImageFile, Skipped

@@ -22,7 +22,7 @@ from tests.attacks.test_craft import N, closed_form, digits, float32, grey, line
 
 pytestmark = pytest.mark.slow
 
-CONFIG = PoisonConfig(beta=0.02, iterations=20, tolerance=0)
+CONFIG = PoisonConfig(beta=0.02, iterations=40, tolerance=0)
 
 
 @pytest.fixture
