@@ -140,7 +140,7 @@ def show(shot: Shot) -> None:
     for column, (image, caption) in zip(st.columns(4), pictures, strict=True):
         column.image(picture(image), caption=caption, width=224, alt=caption)
     with st.container(horizontal=True, gap="large"):
-        said = f"Target is {found.target_class}"
+        said = f"P({found.target_class}) of the target"
         st.metric(f"{said}, without the poison", f"{found.before:.1%}", width="content")
         st.metric(f"{said}, with it", f"{found.after:.1%}", width="content")
         st.metric("L2 of the change", f"{found.l2:.2f}", width="content")

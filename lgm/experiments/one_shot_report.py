@@ -150,7 +150,8 @@ def one_shot_table(report: OneShotReport) -> str:
         f"L2                      {_spread(values['l2'], 2)}",
         f"Linf                    {_spread(255 * values['linf'], 0)} of 255",
         "",
-        f"{'filter':<32}{'T by':>5}  {'AUC':<26}" + "".join(f"{f'caught at {100 * fpr:g} %':<24}" for fpr in FPRS),
+        f"{'filter':<32}{'T by':>5}  {'AUC':<26}"
+        + "".join(f"{f'caught at {100 * fpr:g} %':<24}" for fpr in FPRS).rstrip(),
     ]
     for row in report.filters:
         cells = "".join(f"{_cell(row.caught[fpr], row.removed_clean[fpr]):<24}" for fpr in FPRS)

@@ -101,8 +101,8 @@ def test_one_poison_is_crafted_and_judged(ready: AppTest) -> None:
     shown = {metric.label: metric.value for metric in app.metric}
     (job,) = [job for job in runner().jobs.values() if job.key.startswith("one-shot ") and job.result]
     found = job.result.attack
-    assert shown["Target is red, without the poison"] == f"{found.before:.1%}"
-    assert shown["Target is red, with it"] == f"{found.after:.1%}"
+    assert shown["P(red) of the target, without the poison"] == f"{found.before:.1%}"
+    assert shown["P(red) of the target, with it"] == f"{found.after:.1%}"
     assert shown["L2 of the change"] == f"{found.l2:.2f}"
     said = "The attack succeeds" if found.success else "The attack fails"
     assert said in words(app)
