@@ -12,11 +12,10 @@ from lgm.plots.theme import ROLE
 from lgm.utils.images import picture
 from ui import one_shot
 from ui.components.picker import pick_image
-from ui.frame import guard
+from ui.frame import guard, title
 from ui.job_queue import Job, QueueFull
 from ui.jobs import job_panel
 from ui.one_shot import Ready, Shot
-from ui.words import explain
 
 LEAD = (
     "A pre-trained network describes photos; a new classifier learns from clean ones and a single poison. Pick the "
@@ -166,8 +165,8 @@ def verdicts(shot: Shot) -> pd.DataFrame:
     from lgm.detection.trusted_scores import TITLES
 
     rows = []
-    for key, title in TITLES.items():
-        row = {"Filter": title}
+    for key, name in TITLES.items():
+        row = {"Filter": name}
         for fpr, threshold in shot.threshold[key].items():
             says = "caught" if shot.score[key] <= threshold else "passes"
             row[f"T for {100 * fpr:g} % FPR"] = says if np.isfinite(threshold) else "too few photos calibrate"
@@ -175,8 +174,7 @@ def verdicts(shot: Shot) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-st.title("Can one photo change what is said of another?", anchor=False)
-st.html(f'<p class="lgm-lead">{explain(LEAD)}</p>')
+title("Can one photo change what is said of another?", LEAD, choices=False)
 with guard():
     try:
         chosen = choose_dataset()
