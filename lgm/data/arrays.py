@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from lgm.data.base import DataError
-from lgm.data.image_files import LARGEST_IMAGE, ImageFileError, fit_to, read_content, read_image
+from lgm.data.image_files import LARGEST_IMAGE, fit_to
 from lgm.data.labels import read_labels
 from lgm.data.npz_rows import Rows
 from lgm.data.pixels import pixel_scale
@@ -120,21 +120,6 @@ def row_of(root: Path, path: str) -> tuple[Path, int] | None:
     """The archive and the row that such a path means; None if it is that of a file."""
     found = _ROW.fullmatch(path)
     return (root / found[1], int(found[2])) if found and (root / found[1]).is_file() else None
-
-
-def image_at(root: Path, path: str) -> Image.Image:
-    """One image of a dataset, of a file or of an archive's row, in mode "L" or "RGB".
-
-    Raises:
-        ImageFileError: it cannot be read; the message is the reason, without the path.
-    """
-    if (row := row_of(root, path)) is None:
-        return read_image(read_content(root / path))
-    try:
-        with ArrayImages(row[0]) as images:
-            return as_picture(images.read(row[1], row[1] + 1)[0])
-    except DataError as error:
-        raise ImageFileError(str(error)) from error
 
 
 def as_picture(pixels: np.ndarray) -> Image.Image:

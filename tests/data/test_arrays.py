@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lgm.data.arrays import ArrayImages, image_at, read_rows, scan_arrays
+from lgm.data.arrays import ArrayImages, read_rows, scan_arrays
 from lgm.data.base import DataError
-from lgm.data.image_files import ImageFileError, fit_to
+from lgm.data.image_files import fit_to
 from lgm.data.npz_rows import Rows
 from lgm.data.registry import load_split
 from lgm.data.store import register
@@ -187,15 +187,6 @@ def test_whoever_stops_it_gets_nothing(tmp_path: Path):
         scan_arrays(path, lambda done, total: False)
 
 
-def test_one_row_is_a_picture(tmp_path: Path):
-    save(tmp_path / "x.npz", images=COLOUR, labels=LABELS)
-    np.testing.assert_array_equal(np.asarray(image_at(tmp_path, "x.npz/000003")), COLOUR[3])
-    with pytest.raises(ImageFileError, match="row 7 is asked for"):
-        image_at(tmp_path, "x.npz/000007")
-    with pytest.raises(ImageFileError, match="not a regular file"):
-        image_at(tmp_path, "y.npz/000007")
-
-
 @pytest.mark.parametrize("shape", [(3, 5, 6), (1, 4, 4)])
 def test_rows_in_any_order_are_read_in_one_go(shape: tuple[int, int, int], tmp_path: Path, monkeypatch: Any):
     monkeypatch.setattr("lgm.data.arrays._CHUNK", 8 * 3 * COLOUR[0].size)  # three images at a time
@@ -211,7 +202,7 @@ def test_a_registered_archive_is_a_dataset(fresh_home: Path, tmp_path: Path):
     made, found = register("mine", save(tmp_path / "x.npz", images=COLOUR, labels=LABELS), size=5)
     split = load_split("all", "mine")
     assert (made.shape, made.kind) == ((3, 5, 5), "arrays")
-    expected = np.stack([fit_to(image_at(tmp_path, image.path), (3, 5, 5)) for image in found.images])
+    expected = np.stack([fit_to(picture(np.moveaxis(image, -1, 0)), (3, 5, 5)) for image in COLOUR])
     np.testing.assert_array_equal(split.images, expected)
     assert [made.classes[label] for label in split.labels] == [str(label) for label in LABELS]
     np.savez(tmp_path / "f.npz", features=np.eye(7), labels=LABELS)
