@@ -199,7 +199,7 @@ def test_rows_in_any_order_are_read_in_one_go(shape: tuple[int, int, int], tmp_p
 
 
 def test_a_registered_archive_is_a_dataset(fresh_home: Path, tmp_path: Path):
-    made, found = register("mine", save(tmp_path / "x.npz", images=COLOUR, labels=LABELS), size=5)
+    made, _ = register("mine", save(tmp_path / "x.npz", images=COLOUR, labels=LABELS), size=5)
     split = load_split("all", "mine")
     assert (made.shape, made.kind) == ((3, 5, 5), "arrays")
     expected = np.stack([fit_to(picture(np.moveaxis(image, -1, 0)), (3, 5, 5)) for image in COLOUR])
