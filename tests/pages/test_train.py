@@ -166,7 +166,7 @@ def test_a_name_that_a_run_waits_with_is_taken(fresh_home: Path) -> None:
 def test_a_run_from_the_page_ends_as_a_network_to_use(
     open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_runs, "recipe", lambda *_, **__: QUICK)
+    monkeypatch.setattr(recipes, "recipe", lambda *_, **__: QUICK)
     app = press(open_page(), "Train")
     run = app.session_state["train_run"]
     assert run.name == "my-lgm"
@@ -183,7 +183,7 @@ def test_a_run_from_the_page_ends_as_a_network_to_use(
 def test_two_sessions_each_follow_their_own_run(
     open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_runs, "recipe", lambda *_, **__: QUICK)
+    monkeypatch.setattr(recipes, "recipe", lambda *_, **__: QUICK)
     one, other = press(open_page(), "Train"), press(open_page(), "Train")
     first, second = one.session_state["train_run"], other.session_state["train_run"]
     assert (first.name, second.name) == ("my-lgm", "my-lgm-2")
@@ -336,7 +336,7 @@ def test_the_state_of_a_run_that_does_not_read_says_so(fresh_home: Path) -> None
 
 def test_a_run_that_collapses_says_why(open_page: Callable[[], AppTest], monkeypatch: pytest.MonkeyPatch) -> None:
     bad = QUICK.with_last(margin_ramp=0.0, lr=1.0)
-    monkeypatch.setattr(training_runs, "recipe", lambda *_, **__: bad)
+    monkeypatch.setattr(recipes, "recipe", lambda *_, **__: bad)
     app = press(open_page(), "Train")
     wait(app.session_state["train_run"].job)
     app.run()
