@@ -17,8 +17,7 @@ pytestmark = pytest.mark.browser
 LATER = 60_000  # ms: machines are shared
 FOUR = [[(90.0, 40.0), (70.0, 140.0), (200.0, 140.0)], [(180.0, 50.0), (170.0, 240.0)]]
 # Whether the base of the picture is nearly this one: until the server has answered, it is that of the pair before.
-IS_BASE = """expected => {
-  const canvas = document.querySelector(".beta-explorer .tile.base canvas");
+IS_BASE = """([canvas, expected]) => {
   const { data } = canvas.getContext("2d").getImageData(0, 0, 28, 28);
   const off = expected.map((value, i) => Math.abs(value - data[4 * i]));
   return off.reduce((sum, value) => sum + value) / off.length < 2;
@@ -85,7 +84,8 @@ def test_a_digit_is_drawn_and_poisoned(page: Page, app_url: str) -> None:
     page.get_by_role("button", name="Use as base").click()
     expect(page.get_by_role("button", name="Base: 4, your own")).to_be_visible()
     expect(sheet(page)).to_be_hidden()
-    page.wait_for_function(IS_BASE, arg=as_image_of(MNIST, drawn(FOUR))[0].ravel().tolist())
+    canvas = page.locator(".beta-explorer .tile.base canvas").element_handle()
+    page.wait_for_function(IS_BASE, arg=[canvas, as_image_of(MNIST, drawn(FOUR))[0].ravel().tolist()])
     assert_crafted(page)
     expect(page.get_by_text(re.compile("claims 4, the network sees 9"))).to_be_visible()
     assert errors == []
