@@ -22,7 +22,7 @@ from lgm.cli.train import add_train
 from lgm.data.base import DataError
 from lgm.models.card import CheckpointError
 from lgm.models.registry import list_checkpoints
-from lgm.utils.console import HUNG_UP, flush, give_up, say_every_letter
+from lgm.utils.console import HUNG_UP, flush, give_up, say_every_letter, visible
 from lgm.utils.json import to_json
 from lgm.utils.shutdown import end_soon_after_signals
 from lgm.utils.threads import limit_threads
@@ -71,10 +71,10 @@ def _run(argv: list[str] | None) -> int:
     except BrokenPipeError:
         raise
     except _expected_errors() as error:
-        print(f"error: {_by_option(str(error), args)}", file=sys.stderr)
+        print(f"error: {visible(_by_option(str(error), args))}", file=sys.stderr)
         return 1
     if result is not None:  # only the first of several processes has something to say
-        print(to_json(result.values) if args.json else result.text())
+        print(to_json(result.values) if args.json else visible(result.text()))
     return 0
 
 

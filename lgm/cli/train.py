@@ -82,7 +82,11 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
 
 
 def _dims(text: str) -> int | str:
-    return "K-1" if text.upper() == "K-1" else int(text)
+    if text.upper() == "K-1":
+        return "K-1"
+    if text.isdecimal() and int(text):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a number of features from 1, or K-1, got {text!r}")
 
 
 def _chosen(args: argparse.Namespace) -> TrainConfig:

@@ -1,10 +1,11 @@
 """What a dataset is too small or too uneven for, in sentences."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
 from lgm.data.own import HELD_OUT, TEST, split_files
-from lgm.data.scan import ImageFile
+from lgm.data.scan import SPLITS, ImageFile
 from lgm.data.store import Registration
 
 _FEW = 10  # images of a class: fewer, and one of them decides
@@ -23,6 +24,12 @@ def cautions(found: Registration, files: Sequence[ImageFile]) -> list[str]:
             f"{_named(small)}: fewer than {_FEW} images. A mean and a variance of so few say little, and a filter "
             "promises its rate for all classes together, not for such a class."
         )
+    named = sorted(label for label in counts if label.lower() in SPLITS)
+    if named:
+        said.append(
+            f"{_named(named)}: taken as a class, though it is called as a split is. For splits, all sub-folders have "
+            "to be called so, and to hold the folders of the classes."
+        )
     (largest, most), (smallest, least) = counts.most_common(1)[0], counts.most_common()[-1]
     if most >= _UNEVEN * least:
         said.append(
@@ -37,10 +44,17 @@ def cautions(found: Registration, files: Sequence[ImageFile]) -> list[str]:
             said.append(f"{_named(bare)}: no image in the split {split}, so nothing is measured on it there.")
     if held_out:
         said.append(
-            f"{held_out:,} images are held out: calibrated on them, a filter can promise {100 / (held_out + 1):.2g} % "
+            f"{held_out:,} images are held out: calibrated on them, a filter can promise {_percent(held_out):g} % "
             "of clean images removed, and no less."
         )
     return said
+
+
+def _percent(calibrating: int) -> float:
+    """1 / (n + 1) in percent, of two digits and rounded up: so that it can be asked for."""
+    exact = 100 / (calibrating + 1)
+    unit = 10.0 ** (math.floor(math.log10(exact)) - 1)
+    return round(math.ceil(exact / unit - 1e-9) * unit, 12)
 
 
 def _named(labels: list[str], most: int = 5) -> str:

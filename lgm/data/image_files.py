@@ -1,5 +1,6 @@
 """Image files as people have them: what can be read of one, in one form, or why it cannot."""
 
+import os
 from io import BytesIO
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def read_image(content: bytes) -> Image.Image:
 def read_content(source: Path) -> bytes:
     """All of a file that may be an image; ImageFileError with the reason if it cannot be one, or cannot be read."""
     if not source.is_file():  # reading from a pipe or a device might never end
-        raise ImageFileError("a link to nothing" if source.is_symlink() else "not a regular file")
+        raise ImageFileError(_no_file(source))
     try:
         size = source.stat().st_size
         if size > LARGEST_FILE:
@@ -61,6 +62,12 @@ def read_content(source: Path) -> bytes:
         return source.read_bytes()
     except OSError as error:
         raise ImageFileError(f"cannot be read: {reason(error)}") from error
+
+
+def _no_file(source: Path) -> str:
+    if os.path.exists(source):  # a folder, a pipe, a device
+        return "not a regular file"
+    return "a link to nothing" if source.is_symlink() else "there is no such file"
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:

@@ -84,7 +84,8 @@ class Rows:
     def _require_rows(self, fortran: bool) -> None:
         what = f"{self.path}: {self.name}"
         if self.dtype.hasobject:
-            raise DataError(f"{what}: holds Python objects, which are not read; save {self.name}.astype(str), or bytes")
+            kind = "float" if self.name in ("images", "features") else "str"
+            raise DataError(f"{what}: holds Python objects, which are not read; save {self.name}.astype({kind})")
         if fortran and len(self.shape) > 1:
             raise DataError(f"{what}: lies in Fortran's order; save np.ascontiguousarray({self.name})")
         if not self.shape or not self.dtype.itemsize:

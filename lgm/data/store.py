@@ -20,7 +20,7 @@ from lgm.data.scan import ImageFile, OnImage, Scan, Skipped, look_at, scan_folde
 from lgm.utils.codec import DecodeError, decode
 from lgm.utils.files import reason
 from lgm.utils.json import to_json
-from lgm.utils.outputs import together
+from lgm.utils.outputs import reserved, together
 from lgm.utils.paths import home
 from lgm.utils.tables import Record, read_records, write_records
 
@@ -89,11 +89,18 @@ def register(
 
     Raises:
         DataError: a name that cannot be used, or a source without images of two classes.
-        SaveError: the registration cannot be written.
+        SaveError: the registration cannot be written, or another process is about to write one of this name.
         InterruptedError: stopped.
     """
     check_name(name, replace=replace)
-    source = source.absolute()
+    with reserved(_folder(name) / "about.json"):
+        check_name(name, replace=replace)  # another process may have registered it since
+        return _register(name, source.absolute(), size, seed, on_image)
+
+
+def _register(
+    name: str, source: Path, size: int | None, seed: int, on_image: OnImage | None
+) -> tuple[Registration, Scan]:
     kind, found, dims = _scan(source, on_image)
     if len(found.classes) < LEAST_CLASSES:
         only = found.classes[0]

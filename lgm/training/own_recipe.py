@@ -52,13 +52,14 @@ def recipe_for(dataset: Dataset, choice: Choice) -> TrainConfig:
     pretrained = frozen or choice.weights is not None or backbone not in OWN
     if pretrained:
         _require_pretrained(backbone, choice)
+        _require_images(backbone, dataset)
     span = len(dataset.classes) - 1
     model = ModelConfig(
         network=_network(backbone) if pretrained else backbone,
         image_shape=() if pretrained else dataset.shape,
         loss=choice.loss,
         n_classes=span + 1,
-        n_dim=span if choice.dims == "K-1" else choice.dims or min(2, span),
+        n_dim=_dims(choice, span),
         center_radius=_RADIUS,
     )
     phases = _pretrained(model, choice, frozen=frozen) if pretrained else _from_scratch(model, dataset)
@@ -66,6 +67,11 @@ def recipe_for(dataset: Dataset, choice: Choice) -> TrainConfig:
 
 
 def _require_pretrained(backbone: str, choice: Choice) -> None:
+    if backbone not in PRETRAINED and backbone not in OWN:
+        raise ValueError(
+            f"backbone: expected {', '.join(BACKBONES)}, or an architecture of torchvision's, such as resnet50, got "
+            f"{backbone!r}"
+        )
     if backbone not in PRETRAINED:
         raise ValueError(
             f"backbone: {backbone} is trained from scratch, without --frozen and --weights; pre-trained are {LITE0} "
@@ -75,6 +81,27 @@ def _require_pretrained(backbone: str, choice: Choice) -> None:
         raise ValueError(
             f"weights: expected a file with torchvision's weights of {backbone}, which come with no package"
         )
+    if choice.weights is not None and not choice.weights.is_file():
+        raise ValueError(f"weights: expected a file with a state dict, and {choice.weights} is none")
+
+
+def _require_images(backbone: str, dataset: Dataset) -> None:
+    side = PRETRAINED[backbone].side
+    if dataset.shape != (3, side, side):
+        channels, height, width = dataset.shape
+        grey = "; grey images learn from scratch (small, resnet18, vgg19)"
+        raise ValueError(
+            f"backbone: {backbone} takes images of {side} x {side} pixels in colour, and those of {dataset.name} are "
+            f"{width} x {height} in {'grey' if channels == 1 else 'colour'}"
+            + (grey if channels == 1 else f": register them with --size {side}")
+        )
+
+
+def _dims(choice: Choice, span: int) -> int:
+    """How many features; what is too few, the configuration refuses."""
+    if choice.dims is None:
+        return min(2, span)
+    return span if choice.dims == "K-1" else choice.dims
 
 
 def _network(backbone: str) -> str:

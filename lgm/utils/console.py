@@ -8,6 +8,7 @@ import unicodedata
 
 _ERRORS = "lgm.readable"  # name of the error handler
 _PLAIN = {"–": "-", "—": "-", "−": "-", "×": "x", "≤": "<=", "≥": ">=", "≈": "~", "…": "...", "’": "'", "→": "->"}
+_DIRECTIONS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 HUNG_UP = 141  # exit code of a program that SIGPIPE ends, as a shell reports it
 
 
@@ -23,6 +24,15 @@ def _spelt(character: str) -> str:
     if name.startswith("GREEK SMALL LETTER "):
         return name.split()[-1].lower()
     return _PLAIN.get(character) or character.encode("ascii", "backslashreplace").decode()
+
+
+def visible(text: str) -> str:
+    """Lines without what moves a terminal's cursor, changes its colours or the direction of writing: as escapes."""
+    return "".join(letter if letter == "\n" or not _moves(letter) else ascii(letter)[1:-1] for letter in text)
+
+
+def _moves(letter: str) -> bool:
+    return unicodedata.category(letter) == "Cc" or unicodedata.bidirectional(letter) in _DIRECTIONS
 
 
 def say_every_letter() -> None:

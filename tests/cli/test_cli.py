@@ -1,3 +1,4 @@
+import argparse
 import json
 import subprocess
 import sys
@@ -8,14 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import lgm
 from lgm.attacks.export import rounded
 from lgm.attacks.result import Poisons, read_poisons
 from lgm.cli.main import main
+from lgm.cli.options import split_of
 from lgm.config import BETA_GRID, ModelConfig, Phase, PoisonConfig, TrainConfig
 from lgm.data.base import DataError, Dataset, Split, class_subset
 from lgm.data.registry import DATASETS
+from lgm.data.store import register
 from lgm.detection.filters import DETECTORS
 from lgm.detection.metrics import outcome, roc
 from lgm.detection.thresholds import conformal_threshold, conformal_words, empirical_threshold, nominal_fpr
@@ -679,3 +683,17 @@ def test_a_mistake_in_the_program_is_not_hidden(tiny_lgm: Path, monkeypatch: pyt
     monkeypatch.setattr("lgm.cli.options.load_split", broken)
     with pytest.raises(ZeroDivisionError):
         main(["evaluate", str(tiny_lgm)])
+
+
+def test_a_dataset_that_has_other_classes_by_now_is_not_measured(fresh_home: Path, tmp_path: Path):
+    """Labels are positions among the classes: as many under other names would be counted as others."""
+    del fresh_home
+    for label in ("bees", "zebras"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for shade in range(10):
+            Image.new("L", (8, 8), 9 * shade + len(label)).save(tmp_path / "photos" / label / f"{shade}.png")
+    register("photos", tmp_path / "photos")
+    args = argparse.Namespace(data=None, download=False)
+    assert len(split_of(args, "photos", ("bees", "zebras"))) == 4
+    with pytest.raises(DataError, match=r"^photos: registered anew .* bees, zebras, and those .* ants, bees; train"):
+        split_of(args, "photos", ("ants", "bees"))

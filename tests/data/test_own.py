@@ -15,6 +15,7 @@ from lgm.data.own import HELD_OUT, TEST, TRAIN, load_own, own_dataset, split_fil
 from lgm.data.registry import dataset_names, find_dataset, held_out_of, load_split, validation_split
 from lgm.data.scan import ImageFile
 from lgm.data.store import Registration, read_images, register
+from lgm.detection.thresholds import conformal_threshold
 
 
 @pytest.fixture(autouse=True)
@@ -151,6 +152,23 @@ def test_what_a_dataset_is_too_small_for_is_said(tmp_path: Path):
     ]
     assert "can promise 10 %" in said[-1]
     assert cautions(made, found.images) == said
+
+
+def test_a_class_that_is_called_as_a_split_is_said(tmp_path: Path):
+    """``test`` without folders of classes, as contests hand out, beside ``train``."""
+    made, found = register("mine", folder(tmp_path / "data", {"train/cats": 12, "train/dogs": 12, "test": 12}))
+    assert made.classes == ("test", "train")
+    assert cautions(made, found.images)[0].startswith("test, train: taken as a class")
+
+
+@pytest.mark.parametrize("images", [15, 30, 65, 90, 600, 3000])
+def test_the_rate_that_can_be_promised_can_be_asked_for(tmp_path: Path, images: int):
+    made = registration()
+    files = [ImageFile(f"{label}/{k}.png", label, f"{label}{k}", 8, 8, True) for label in "ab" for k in range(images)]
+    text = cautions(replace(made, classes=("a", "b"), splits=()), files)[-1]
+    held_out, rate = int(text.split()[0].replace(",", "")), float(text.split("promise ")[1].split(" %")[0]) / 100
+    assert conformal_threshold(np.arange(held_out), rate) > -np.inf
+    assert rate <= 1.1 / (held_out + 1)
 
 
 def test_labels_are_bytes_so_that_more_classes_are_refused():

@@ -106,7 +106,7 @@ def test_a_list_names_paths_and_labels(folder: Path):
     table.write_text("label,path\nants,ants/1.png\nbees,ants/deep/er/2.png\n,bees/3.png\nbees,bees/gone.png\n")
     found = scan_list(table)
     assert by_path(found) == {"ants/1.png": "ants", "ants/deep/er/2.png": "bees"}
-    assert reasons(found) == {"bees/3.png": "has no label", "bees/gone.png": "not a regular file"}
+    assert reasons(found) == {"bees/3.png": "has no label", "bees/gone.png": "there is no such file"}
 
 
 def test_a_list_without_its_columns_is_refused(tmp_path: Path):

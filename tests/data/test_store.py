@@ -9,6 +9,7 @@ from PIL import Image
 
 from lgm.data.base import DataError
 from lgm.data.store import read_images, read_registration, read_skipped, register
+from lgm.utils.io import SaveError
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +80,35 @@ def test_a_name_that_is_no_text_comes_back(tmp_path: Path):
         pytest.skip("this file system takes no such names")
     register("mine", source)
     assert read_images("mine")[0].path == os.fsdecode(b"a/\xff.png")
+
+
+def test_of_two_that_register_one_name_at_a_time_the_second_is_told(home: Path, tmp_path: Path):
+    source, said = folder(tmp_path / "data", "a/1.png", "b/1.png"), []
+
+    def meanwhile(done: int, total: int) -> None:
+        if done == total:
+            with pytest.raises(SaveError, match="is writing it"):
+                register("mine", source, replace=True)
+            said.append(done)
+
+    register("mine", source, on_image=meanwhile)
+    assert said
+    assert sorted(path.name for path in home.iterdir()) == [
+        "about.json",
+        "images.csv",
+        "skipped.csv",
+    ]
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_any_image_is_read(home: Path, tmp_path: Path):
+    home.parent.mkdir(parents=True)
+    home.write_text("")
+    with pytest.raises(SaveError, match="cannot be written"):
+        register("mine", folder(tmp_path / "data", "a/1.png", "b/1.png"), on_image=lambda done, total: pytest.fail())
+
+
+def test_nothing_is_left_of_a_source_that_holds_nothing(home: Path, tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    with pytest.raises(DataError, match="no image"):
+        register("mine", tmp_path / "data")
+    assert not home.exists()

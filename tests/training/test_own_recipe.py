@@ -56,13 +56,30 @@ def test_a_recipe_fits_the_dataset(data: Dataset, choice: Choice, network: str, 
         (Choice(backbone="small", frozen=True), r"^backbone: small is trained from scratch, without --frozen and"),
         (Choice(backbone="resnet18", frozen=True), r"^weights: expected a file with torchvision's weights of resnet18"),
         (Choice(backbone="resnet50"), r"^weights: expected a file with torchvision's weights of resnet50"),
-        (Choice(backbone="magic"), r"^backbone: magic is trained from scratch"),
+        (Choice(backbone="magic"), r"^backbone: expected small, .*torchvision's, such as resnet50, got 'magic'"),
+        (
+            Choice(backbone="resnet50", weights=Path("gone")),
+            r"^weights: expected a file with a state dict, and gone is",
+        ),
+        (Choice(dims=0), r"^n_dim: expected at least 1, got 0"),
         (Choice(dims=5, backbone="efficientnet-lite0", frozen=True), r"^n_dim: expected at most 2 after a warm start"),
     ],
 )
 def test_what_cannot_be_is_refused(choice: Choice, message: str):
     with pytest.raises(ValueError, match=message):
-        recipe_for(dataset(side=224), choice)
+        recipe_for(dataset(side=224, channels=3), choice)
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (dataset(), "28 x 28 in grey; grey images learn from scratch"),
+        (dataset(side=32, channels=3), "32 x 32 in colour: register them with --size 224"),
+    ],
+)
+def test_a_pretrained_network_names_the_images_that_it_takes(images: Dataset, said: str):
+    with pytest.raises(ValueError, match=f"^backbone: efficientnet-lite0 takes images of 224 x 224 .* are {said}"):
+        recipe_for(images, Choice(backbone="efficientnet-lite0"))
 
 
 @pytest.mark.parametrize("network", ["small", "resnet18", "vgg19"])

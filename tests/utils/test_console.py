@@ -15,7 +15,7 @@ import lgm
 from lgm.cli.main import main
 from lgm.config import DefenseConfig
 from lgm.defense.report import DefenseReport
-from lgm.utils.console import HUNG_UP
+from lgm.utils.console import HUNG_UP, visible
 
 pytestmark = pytest.mark.slow
 
@@ -142,3 +142,7 @@ def test_json_is_ascii_and_json_for_any_number(capsys: pytest.CaptureFixture[str
     refuse = lambda word: pytest.fail(f"{word} is no JSON")  # noqa: E731
     expected = {"γ": None, "a": [None, [1, 2]], "b": [1.5, None]}
     assert json.loads(out, parse_constant=refuse) == expected
+
+
+def test_names_of_folders_move_no_terminal():
+    assert visible("a\x1b[31mred\n\u202egnp\tß日😀") == "a\\x1b[31mred\n\\u202egnp\\tß日😀"
