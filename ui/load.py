@@ -12,7 +12,7 @@ from lgm.data.base import DataError, Dataset, Split, UnreadableError
 from lgm.data.registry import DATASETS, load_split
 from lgm.detection.thresholds import empirical_threshold
 from lgm.experiments.records import ByLoss, Study, read_study
-from lgm.models.card import Card, CheckpointError
+from lgm.models.card import REGISTRATION, Card, CheckpointError
 from lgm.models.features import FeatureMap, Features, check_features, features_path, read_features
 from lgm.models.registry import SHIPPED, locate, read_card, survey, user_folder
 from ui import state
@@ -65,14 +65,15 @@ def networks(loss: str, of: str) -> list[str]:
     return [
         name
         for name, card in _all_cards().items()
-        if card.config.model.loss == loss and card.config.dataset == of and _knows_classes(card)
+        if card.config.model.loss == loss and card.config.dataset == of and _is_of_today(card)
     ]
 
 
-def _knows_classes(card: Card) -> bool:
-    """Whether the classes are those of today: a dataset of the user's own may have been registered anew since."""
+def _is_of_today(card: Card) -> bool:
+    """Whether the data are those it was trained on: a dataset of the user's own may have been registered anew since."""
     found = find(card.config.dataset)
-    return found is not None and card.class_names == found.classes
+    digest = found and card.data_sha256.get(REGISTRATION, found.digest)
+    return found is not None and (card.class_names, digest) == (found.classes, found.digest)
 
 
 def usable() -> list[str]:
@@ -83,7 +84,7 @@ def usable() -> list[str]:
 
 def one_loss() -> dict[str, str]:
     """Registered datasets that have a network of one loss alone, and the loss that is missing."""
-    made = {(card.config.dataset, card.config.model.loss) for card in _all_cards().values() if _knows_classes(card)}
+    made = {(card.config.dataset, card.config.model.loss) for card in _all_cards().values() if _is_of_today(card)}
     own = {name for name, _ in made} - set(DATASETS) - set(usable())
     return {name: next(loss for loss in LOSSES if (name, loss) not in made) for name in sorted(own)}
 

@@ -48,7 +48,7 @@ def _craft(args: argparse.Namespace) -> Answer:
     from lgm.models.checkpoint import load_checkpoint
 
     model, card = load_checkpoint(args.model)
-    split = split_of(args, card.config.dataset, card.class_names)
+    split = split_of(args, card)
     check_count(args.pairs, len(split), "pairs")
     with tqdm(bar_format="{desc} {elapsed}", dynamic_ncols=True, disable=None) as bar:
         result = bench_craft(

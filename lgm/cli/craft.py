@@ -88,7 +88,7 @@ def _craft_into(args: argparse.Namespace, config: PoisonConfig, team: "Team") ->
     from lgm.models.checkpoint import load_checkpoint
 
     model, card = load_checkpoint(args.model, team.device)
-    split = split_of(args, card.config.dataset, card.class_names)
+    split = split_of(args, card)
     check_count(args.poisons, len(split))
     batch = batch_length(args.poisons, config)
     mine = share(team, args.poisons, batch)

@@ -56,7 +56,7 @@ def _defend(args: argparse.Namespace) -> Answer:
     options: dict[str, Any] = {**given(args, DefenseConfig), "classes": classes}
     config = DefenseConfig(**options)
     model, card = load_checkpoint(args.model, args.device)
-    split = split_of(args, card.config.dataset, card.class_names)
+    split = split_of(args, card)
     settings = [(config.poisons, config.clean)]
     if args.sweep:
         numbers = sorted({k for k in _SWEEP_POISONS if k < config.poisons} | {config.poisons})

@@ -54,7 +54,7 @@ def _detect(args: argparse.Namespace) -> Answer:
     poisons = read_suspects(args.poisons, model.image_shape, card.class_names)
     if poisons.collided is None:
         print("note: without bases and targets, what depends on them is left out: who collides", file=sys.stderr)
-    split = split_of(args, card.config.dataset, card.class_names)
+    split = split_of(args, card)
     crafted_from = poisons.manifest.get("split_sha256", split.sha256)
     if crafted_from != split.sha256:
         print(f"note: these poisons were crafted from other data than {split.name!r}", file=sys.stderr)

@@ -43,7 +43,7 @@ def _evaluate(args: argparse.Namespace) -> Answer:
     from lgm.models.checkpoint import embed_split, load_checkpoint
 
     model, card = load_checkpoint(args.model, args.device)
-    split = split_of(args, card.config.dataset, card.class_names)
+    split = split_of(args, card)
     features = embed_split(model, split)
     hits = int((features.predicted == features.labels).sum())
     evaluation = Evaluation(

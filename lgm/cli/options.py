@@ -2,15 +2,16 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lgm.cli.tables import Answer
-from lgm.data.base import DataError, Split
+from lgm.data.base import Split
 from lgm.data.own import OWN_SPLITS
 from lgm.data.registry import DATASETS, dataset_names, default_split, find_dataset, load_split
+from lgm.models.card import Card, require_same_data
 from lgm.utils.fields import Field, field_of, fields_of
 
 
@@ -113,23 +114,16 @@ def _data(name: str) -> str:
     return name
 
 
-def split_of(args: argparse.Namespace, dataset: str, trained: Sequence[str] = ()) -> Split:
-    """The split that ``--data`` names, or the default of this dataset.
-
-    Args:
-        args: Of the command.
-        dataset: What the model was trained on.
-        trained: Names of the model's classes, if the dataset must still have them: labels are counted by them.
+def split_of(args: argparse.Namespace, *cards: Card) -> Split:
+    """The split that ``--data`` names, or the default of the dataset that these networks were trained on.
 
     Raises:
-        DataError: the dataset was registered anew with other classes, or its images do not read.
+        DataError: the dataset has been registered anew since, or its images do not read.
     """
+    dataset = cards[0].config.dataset
     download_if_asked(args, dataset)
-    if trained and (now := find_dataset(dataset).classes) != tuple(trained):
-        raise DataError(
-            f"{dataset}: registered anew since the network was trained: its classes are {', '.join(now):.200}, and "
-            f"those of the network {', '.join(trained):.200}; train again, or register what it was trained on"
-        )
+    for card in cards:
+        require_same_data(card)
     return load_split(args.data or default_split(dataset), dataset)
 
 

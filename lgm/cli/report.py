@@ -13,6 +13,7 @@ from lgm.cli.options import add_cache, add_command, add_data, add_value, split_o
 from lgm.cli.output import output, save_all
 from lgm.cli.tables import Answer
 from lgm.config import Seed
+from lgm.models.card import Card
 from lgm.models.registry import read_card
 from lgm.utils.outputs import require_room
 
@@ -68,7 +69,7 @@ def _report_into(args: argparse.Namespace) -> Answer:
     from lgm.reports.html import write_report
 
     names, began = {"lgm": args.lgm, "softmax": args.softmax}, time.monotonic()
-    split = split_of(args, _dataset_of_both(names))
+    split = split_of(args, *_of_one_dataset(names))
     stored = stored_study(names, split, args.seed) if args.quick and not args.extent else None
     with tqdm(bar_format="{desc} {elapsed}", dynamic_ncols=True, disable=None) as bar:
 
@@ -92,19 +93,18 @@ def _report_into(args: argparse.Namespace) -> Answer:
     )
 
 
-def _dataset_of_both(names: dict[str, str]) -> str:
-    """The dataset of a report's networks, by loss.
+def _of_one_dataset(names: dict[str, str]) -> list[Card]:
+    """The cards of a report's networks, which are given by loss.
 
     Raises:
         ValueError: one was trained with the other loss, or they are of two datasets.
     """
-    configs = {loss: read_card(name).config for loss, name in names.items()}
-    for loss, config in configs.items():
-        if config.model.loss != loss:
-            raise ValueError(
-                f"{loss}: expected a network trained with {loss}, got {names[loss]!r}, trained with {config.model.loss}"
-            )
-    datasets = {names[loss]: config.dataset for loss, config in configs.items()}
+    cards = {loss: read_card(name) for loss, name in names.items()}
+    for loss, card in cards.items():
+        if (trained := card.config.model.loss) != loss:
+            got = f"{names[loss]!r}, trained with {trained}"
+            raise ValueError(f"{loss}: expected a network trained with {loss}, got {got}")
+    datasets = {names[loss]: card.config.dataset for loss, card in cards.items()}
     if len(set(datasets.values())) > 1:
         raise ValueError(f"lgm, softmax: expected two networks of one dataset, got {datasets}")
-    return configs["lgm"].dataset
+    return list(cards.values())

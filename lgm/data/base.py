@@ -120,6 +120,7 @@ class Dataset:
         at_hand: Whether the files of a split are on this machine; says nothing of their content.
         download: Fetches the files that are missing or damaged. Raises DataError if that does not work.
         download_size: How much that is, for people.
+        digest: SHA-256 of what is registered, of images, labels and splits; "" for those that come with the program.
         first_of: Splits of which the first images, in their order, are a split of their own that comes with the
             packages; and which.
         may_be_copied: Whether files of poisons hold the images that they were made of; else positions and hashes.
@@ -137,6 +138,7 @@ class Dataset:
     at_hand: Callable[[str], bool]
     download: Callable[[OnFile | None], None]
     download_size: str
+    digest: str = ""
     first_of: dict[str, str] = field(default_factory=dict)
     may_be_copied: bool = True
 

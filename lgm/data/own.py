@@ -43,7 +43,8 @@ def own_dataset(name: str) -> Dataset:
         )
     if found.kind == "features":
         raise DataError(f"{name}: holds features, not images; `lgm filter {name} --score gaussian` takes them")
-    sizes = {split: len(files) for split, files in split_files(found, read_images(name)).items()}
+    splits = split_files(found, read_images(name))
+    sizes = {split: len(files) for split, files in splits.items()}
     return Dataset(
         name=name,
         title=name,
@@ -62,6 +63,7 @@ def own_dataset(name: str) -> Dataset:
         at_hand=lambda split: found.root.exists(),
         download=partial(_nothing_to_download, name),
         download_size="nothing: it is your own",
+        digest=_digest(found, splits),
     )
 
 
@@ -84,6 +86,14 @@ def split_files(found: Registration, files: Sequence[ImageFile]) -> dict[str, li
             start = stop
         splits[TRAIN] += mine[start:]
     return {split: sorted(chosen, key=lambda file: file.path) for split, chosen in splits.items()}
+
+
+def _digest(found: Registration, splits: dict[str, list[ImageFile]]) -> str:
+    digest = hashlib.sha256(f"{found.shape}".encode())
+    for split, files in sorted(splits.items()):
+        for file in files:
+            digest.update(f"\0{split}\0{file.path}\0{file.label}\0{file.sha256}".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def _rank(seed: int, file: ImageFile) -> str:

@@ -9,6 +9,7 @@ from lgm.data.base import DataError
 from lgm.data.registry import held_out_of
 from lgm.detection.embedded import Embedded
 from lgm.detection.image_table import ImageTable, read_table
+from lgm.models.card import require_same_data
 from lgm.models.features import Features, read_features
 
 if TYPE_CHECKING:
@@ -65,9 +66,13 @@ def held_out_of_training(source: str, card: "Card") -> Features:
 def held_out_or_none(source: str, card: "Card", names: tuple[str, ...], table: ImageTable) -> Trusted:
     """The images held out of the network's training, if they are of all classes that the data claim; else none.
 
+    Of the very dataset that it was trained on, they must be those of today.
+
     Raises:
         CheckpointError, DataError: see `held_out_of_training`.
     """
+    if card.config.dataset == table.dataset:
+        require_same_data(card)
     features = held_out_of_training(source, card)
     known = {names[label] for label in np.unique(features.labels)}
     bare = sorted(set(table.count()) - known)

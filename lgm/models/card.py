@@ -9,7 +9,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from lgm.config import TrainConfig
-from lgm.data.registry import DATASETS
+from lgm.data.base import DataError
+from lgm.data.registry import DATASETS, find_dataset
 from lgm.models.architectures import require_network
 from lgm.models.card_schema import FORMAT, check_card, newer_format
 from lgm.models.recipe_json import recipe_from_dict, recipe_to_dict
@@ -18,6 +19,7 @@ from lgm.utils.io import write_atomically
 from lgm.utils.json import to_json
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar")  # endings that weights are read from
+REGISTRATION = "registration"  # in `Card.data_sha256`: of a registered dataset, see `Dataset.digest`
 _NO_SPAN = 1e-6  # of the widest feature's span
 
 
@@ -85,6 +87,27 @@ class Card:
                 "found the same number for all held-out ones; cut it from the network, or train with a smaller n_dim "
                 "(K class means span K - 1 dimensions)"
             )
+
+
+def require_same_data(card: Card) -> None:
+    """Raise DataError unless the dataset that a network was trained on is registered as it was then.
+
+    With other labels or splits a network would be measured on what it was trained on, or under other names.
+    """
+    name = card.config.dataset
+    if name in DATASETS:
+        return
+    now = find_dataset(name)
+    if now.classes != card.class_names:
+        raise DataError(
+            f"{name}: registered anew since the network was trained: its classes are {', '.join(now.classes):.200}, "
+            f"and those of the network {', '.join(card.class_names):.200}; train again, or register what it was trained on"
+        )
+    if now.digest != card.data_sha256.get(REGISTRATION, now.digest):
+        raise DataError(
+            f"{name}: registered anew since {card.name} was trained, with other images or splits, so that it may have "
+            "been trained on what it is measured on; train again, or register what it was trained on"
+        )
 
 
 def check_readable(path: Path) -> None:

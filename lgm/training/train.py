@@ -7,7 +7,7 @@ from pathlib import Path
 from lgm.config import TrainConfig
 from lgm.data.base import DataError, Split, per_class
 from lgm.data.registry import DATASETS, find_dataset, held_out_of, load_split, validation_split
-from lgm.models.card import Card, CheckpointError
+from lgm.models.card import REGISTRATION, Card, CheckpointError
 from lgm.models.checkpoint import save_measured
 from lgm.models.registry import check_name
 from lgm.training.loop import ONE_THREAD
@@ -76,7 +76,9 @@ def train_checkpoint(
         if not result.completed or team.rank:
             return None
         card = Card(name=name, config=config, weights_sha256="", history=result.history)
-        card.classes = () if config.dataset in DATASETS else find_dataset(config.dataset).classes
+        if config.dataset not in DATASETS:
+            own = find_dataset(config.dataset)
+            card.classes, card.data_sha256[REGISTRATION] = own.classes, own.digest
         card.data_sha256["trained on"] = train.sha256
         with one_thread_if(config.model.network in ONE_THREAD):
             save_measured(model.eval(), card, list(_splits_at_hand(config.dataset)), folder)

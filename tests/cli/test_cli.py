@@ -18,12 +18,12 @@ from lgm.cli.main import main
 from lgm.cli.options import split_of
 from lgm.config import BETA_GRID, ModelConfig, Phase, PoisonConfig, TrainConfig
 from lgm.data.base import DataError, Dataset, Split, class_subset
-from lgm.data.registry import DATASETS
+from lgm.data.registry import DATASETS, find_dataset
 from lgm.data.store import register
 from lgm.detection.filters import DETECTORS
 from lgm.detection.metrics import outcome, roc
 from lgm.detection.thresholds import conformal_threshold, conformal_words, empirical_threshold, nominal_fpr
-from lgm.models.card import Card
+from lgm.models.card import REGISTRATION, Card
 from lgm.models.checkpoint import embed_split, load_checkpoint, save_checkpoint
 from lgm.models.classifier import build_model
 from lgm.models.features import read_features
@@ -685,15 +685,23 @@ def test_a_mistake_in_the_program_is_not_hidden(tiny_lgm: Path, monkeypatch: pyt
         main(["evaluate", str(tiny_lgm)])
 
 
-def test_a_dataset_that_has_other_classes_by_now_is_not_measured(fresh_home: Path, tmp_path: Path):
-    """Labels are positions among the classes: as many under other names would be counted as others."""
+def test_a_dataset_that_is_another_one_by_now_is_not_measured(fresh_home: Path, tmp_path: Path):
+    """Labels are positions among the classes; and a network may have been trained on what is another split today."""
     del fresh_home
     for label in ("bees", "zebras"):
         (tmp_path / "photos" / label).mkdir(parents=True)
         for shade in range(10):
             Image.new("L", (8, 8), 9 * shade + len(label)).save(tmp_path / "photos" / label / f"{shade}.png")
     register("photos", tmp_path / "photos")
-    args = argparse.Namespace(data=None, download=False)
-    assert len(split_of(args, "photos", ("bees", "zebras"))) == 4
+    args, digest = argparse.Namespace(data=None, download=False), find_dataset("photos").digest
+    config = TrainConfig(phases=(Phase(model=ModelConfig(n_classes=2, n_dim=1)),), dataset="photos")
+    card = Card(name="net", config=config, weights_sha256="", classes=("bees", "zebras"))
+    card.data_sha256[REGISTRATION] = digest
+    assert len(split_of(args, card)) == 4
     with pytest.raises(DataError, match=r"^photos: registered anew .* bees, zebras, and those .* ants, bees; train"):
-        split_of(args, "photos", ("ants", "bees"))
+        split_of(args, replace(card, classes=("ants", "bees")))
+    register("photos", tmp_path / "photos", replace=True)
+    assert find_dataset("photos").digest == digest  # looked at anew, and the same
+    register("photos", tmp_path / "photos", seed=2, replace=True)
+    with pytest.raises(DataError, match="^photos: registered anew since net was trained, with other images or splits"):
+        split_of(args, card)
