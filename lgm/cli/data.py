@@ -41,6 +41,9 @@ def add_data_commands(commands: Any) -> None:
         "of the splits, where the folders name none: a fifth of each class is held out, a "
         "fifth serves to fine-tune on, the rest to train on",
     )
+    adding.add_argument(
+        "--colour", action="store_true", help="take grey images in colour, as networks trained on ImageNet do"
+    )
     adding.add_argument("--force", action="store_true", help="look anew at a dataset that is registered")
     add_command(actions, "list", _list, "Lists what is registered.", device=False, download=False)
     checking = add_command(
@@ -62,9 +65,8 @@ class Added:
 
 def _add(args: argparse.Namespace) -> Answer:
     with progress_bar("file") as on_image:
-        made, found = register(
-            args.name, args.source, size=args.size, seed=args.seed, replace=args.force, on_image=on_image
-        )
+        form = {"size": args.size, "colour": args.colour, "seed": args.seed}
+        made, found = register(args.name, args.source, **form, replace=args.force, on_image=on_image)
     duplicates = [tuple(image.path for image in files) for files in found.duplicates()]
     said = cautions(made, found.images)
     added = Added(made, per_class(found), found.skipped, duplicates, said)

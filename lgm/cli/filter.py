@@ -109,6 +109,9 @@ def _hold_outputs(args: argparse.Namespace, held: ExitStack) -> None:
     if args.links:
         from lgm.detection.links import check_links
 
+        if args.links in (args.out, args.report, args.summary):
+            raise ValueError(f"links: expected a folder of its own, got {args.links}, which is a file to write")
+
         kind = read_registration(args.data).kind
         if kind not in ("folder", "list"):
             raise ValueError(f"links: expected a dataset of image files, and {args.data} is one file; leave it out")

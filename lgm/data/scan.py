@@ -146,6 +146,8 @@ def scan_list(table: Path, on_image: OnImage | None = None) -> Scan:
                     files.append(_Found(path, sys.intern(label.strip()), split_named(f"{table}: {path}: split", split)))
     except (OSError, csv.Error) as error:
         raise DataError(f"{table}: cannot be read ({reason(error)})") from error
+    if not files and not skipped:
+        raise DataError(f"{table}: expected a row an image below its first line, found none")
     return _read(table.parent, files, skipped, on_image)
 
 

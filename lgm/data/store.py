@@ -72,6 +72,7 @@ def register(
     source: Path,
     *,
     size: int | None = None,
+    colour: bool = False,
     seed: int = 1,
     replace: bool = False,
     on_image: OnImage | None = None,
@@ -83,6 +84,7 @@ def register(
         source: A folder or a CSV file (`lgm.data.scan`), an ``.npz`` of images (`lgm.data.arrays`), or features
             (`lgm.data.feature_files`).
         size: Pixels a side that images are scaled to; None: their own if all are small and alike, else 224.
+        colour: Whether images are taken in colour where all are grey, as networks trained on ImageNet take them.
         seed: Of the splits that are not given; see `lgm.data.own`.
         replace: Whether a dataset of that name may be registered anew.
         on_image: Called as (files looked at, files in all); returning False stops, and nothing is registered.
@@ -95,17 +97,17 @@ def register(
     check_name(name, replace=replace)
     with reserved(_folder(name) / "about.json"):
         check_name(name, replace=replace)  # another process may have registered it since
-        return _register(name, source.absolute(), size, seed, on_image)
+        return _register(name, source.absolute(), on_image, size=size, colour=colour, seed=seed)
 
 
 def _register(
-    name: str, source: Path, size: int | None, seed: int, on_image: OnImage | None
+    name: str, source: Path, on_image: OnImage | None, *, size: int | None, colour: bool, seed: int
 ) -> tuple[Registration, Scan]:
     kind, found, dims = _scan(source, on_image)
     if len(found.classes) < LEAST_CLASSES:
         only = found.classes[0]
         raise DataError(f"{source}: expected images of at least {LEAST_CLASSES} classes, found those of {only!r}")
-    channels = 1 if all(image.grey for image in found.images) else 3
+    channels = 1 if not colour and all(image.grey for image in found.images) else 3
     side = size or _usual_side(found)
     shape = (dims, 1, 1) if dims else (channels, side, side)
     count, today = len(found.images), date.today().isoformat()

@@ -63,6 +63,8 @@ class LikelihoodFilter(OutlierMixin, BaseEstimator):
         calibrates = calibration_split(labels, self.calibration, self.random_state)
         self.classes_ = np.unique(labels[~calibrates])
         known = calibrates & np.isin(labels, self.classes_)
+        if not known.any():
+            raise ValueError("y: expected two examples of some class, one of which calibrates, got one of each")
         self.means_ = np.stack([z[~calibrates & (labels == k)].mean(0) for k in self.classes_])
         self.covariances_ = self._covariances(z[~calibrates], labels[~calibrates])
         fitted = self.covariances_[0] if self.covariance == "shared" else self.covariances_

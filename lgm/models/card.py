@@ -101,7 +101,8 @@ def require_same_data(card: Card) -> None:
     if now.classes != card.class_names:
         raise DataError(
             f"{name}: registered anew since the network was trained: its classes are {', '.join(now.classes):.200}, "
-            f"and those of the network {', '.join(card.class_names):.200}; train again, or register what it was trained on"
+            f"and those of the network {', '.join(card.class_names):.200}; train again, or register what it was "
+            "trained on"
         )
     if now.digest != card.data_sha256.get(REGISTRATION, now.digest):
         raise DataError(

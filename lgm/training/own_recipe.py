@@ -89,11 +89,11 @@ def _require_images(backbone: str, dataset: Dataset) -> None:
     side = PRETRAINED[backbone].side
     if dataset.shape != (3, side, side):
         channels, height, width = dataset.shape
-        grey = "; grey images learn from scratch (small, resnet18, vgg19)"
+        grey = channels == 1
         raise ValueError(
             f"backbone: {backbone} takes images of {side} x {side} pixels in colour, and those of {dataset.name} are "
-            f"{width} x {height} in {'grey' if channels == 1 else 'colour'}"
-            + (grey if channels == 1 else f": register them with --size {side}")
+            f"{width} x {height} in {'grey' if grey else 'colour'}: register them with --size {side}"
+            f"{' --colour' if grey else ''}"
         )
 
 

@@ -703,5 +703,5 @@ def test_a_dataset_that_is_another_one_by_now_is_not_measured(fresh_home: Path, 
     register("photos", tmp_path / "photos", replace=True)
     assert find_dataset("photos").digest == digest  # looked at anew, and the same
     register("photos", tmp_path / "photos", seed=2, replace=True)
-    with pytest.raises(DataError, match="^photos: registered anew since net was trained, with other images or splits"):
+    with pytest.raises(DataError, match=r"^photos: registered anew since net was trained, with other images or splits"):
         split_of(args, card)

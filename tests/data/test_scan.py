@@ -159,3 +159,9 @@ def test_a_split_that_nobody_knows_is_refused(folder: Path):
     table.write_text("label,path,split\nants,ants/1.png,fold-3\n")
     with pytest.raises(DataError, match=r"ants/1.png: split: expected train, test, held-out or nothing, got 'fold-3'"):
         scan_list(table)
+
+
+def test_a_list_without_rows_is_refused(tmp_path: Path):
+    (tmp_path / "list.csv").write_text("path,label\n")
+    with pytest.raises(DataError, match=r"list\.csv: expected a row an image below its first line, found none"):
+        scan_list(tmp_path / "list.csv")

@@ -112,3 +112,11 @@ def test_nothing_is_left_of_a_source_that_holds_nothing(home: Path, tmp_path: Pa
     with pytest.raises(DataError, match="no image"):
         register("mine", tmp_path / "data")
     assert not home.exists()
+
+
+def test_grey_images_are_taken_in_colour_where_that_is_asked_for(tmp_path: Path):
+    for label in ("a", "b"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        Image.new("L", (8, 8), ord(label)).save(tmp_path / "data" / label / "1.png")
+    assert register("mine", tmp_path / "data")[0].shape == (1, 8, 8)
+    assert register("mine", tmp_path / "data", colour=True, replace=True)[0].shape == (3, 8, 8)

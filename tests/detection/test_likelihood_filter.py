@@ -118,6 +118,11 @@ def test_a_parameter_out_of_range_is_refused(options: dict, said: str):
         LikelihoodFilter(**options).fit(np.zeros((5, 2)))
 
 
+def test_one_example_of_each_class_cannot_calibrate():
+    with pytest.raises(ValueError, match=r"^y: expected two examples of some class, one of which calibrates"):
+        LikelihoodFilter().fit(np.eye(3), [0, 1, 2])
+
+
 def test_labels_of_another_length_are_refused():
     with pytest.raises(ValueError, match="y: expected one label for each of 5 examples, got shape"):
         LikelihoodFilter().fit(np.zeros((5, 2)), np.zeros(4))

@@ -73,7 +73,7 @@ def test_what_cannot_be_is_refused(choice: Choice, message: str):
 @pytest.mark.parametrize(
     ("images", "said"),
     [
-        (dataset(), "28 x 28 in grey; grey images learn from scratch"),
+        (dataset(), "28 x 28 in grey: register them with --size 224 --colour"),
         (dataset(side=32, channels=3), "32 x 32 in colour: register them with --size 224"),
     ],
 )
