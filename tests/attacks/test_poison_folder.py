@@ -105,15 +105,15 @@ def first(folder: Path) -> Path:
         (table(""), "without the columns file and claimed_label: empty"),
         (table("file,class\nx,1\n"), "without the columns file and claimed_label: class, file"),
         (table("file,label\n"), "no poison"),
-        (table("file,label\ngone.png,1\n"), "gone.png: not a regular file"),
-        (table("file,label\n../../x.png,1\n"), "not a regular file"),
+        (table("file,label\ngone.png,1\n"), "gone.png: there is no such file"),
+        (table("file,label\n../../x.png,1\n"), "there is no such file"),
         (lambda folder: first(folder).write_bytes(b"no image"), "not an image"),
         (
             lambda folder: Image.new("L", (9, 28)).save(first(folder)),
             "9 x 28 pixels in grey, where the network takes 28",
         ),
         (lambda folder: Image.new("RGB", (28, 28), "red").save(first(folder)), "in colour, where .* 28 x 28 in grey"),
-        (lambda folder: shutil.rmtree(folder / "poisons"), "not a regular file"),
+        (lambda folder: shutil.rmtree(folder / "poisons"), "there is no such file"),
         (lambda folder: (folder / "poisons.csv").unlink(), "the label 'poisons', which is none of 0, 1|lies beside"),
     ],
 )

@@ -83,7 +83,7 @@ def _pump(source: BufferedIOBase, write: Callable[[bytes], object]) -> None:
 def test_pages_open_below_a_path_and_links_lead_on(page: Page, below: str) -> None:
     errors = open_page(page, f"{below}/craft?beta=0.1")
     expect(page.locator(".beta output")).to_have_text("0.1", timeout=PATIENCE)
-    for path in TITLES if "tools" in below else ["", "detect"]:  # to a proxy one page is like another
+    for path in ["", "train", "detect"] if "tools" in below else ["", "detect"]:  # with what a component fetches
         page.get_by_role("link", name=path.capitalize() or "Overview", exact=True).click()
         expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[path], timeout=PATIENCE)
         settled(page)

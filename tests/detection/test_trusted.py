@@ -43,11 +43,14 @@ def card(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> Card:
     return Card(name="net", config=config, weights_sha256="", classes=NAMES)
 
 
-def test_held_out_images_serve_where_they_are_of_every_class(card: Card):
+def test_held_out_images_serve_where_they_are_of_every_class(card: Card, monkeypatch: pytest.MonkeyPatch):
     labels = np.arange(40) % 2
     other = held_out_or_none("net", card, NAMES, table(labels))
     assert (other.source, other.name, other.why) == ("held-out", "own", "")
+    checked: list[Card] = []
+    monkeypatch.setattr("lgm.detection.trusted.require_same_data", checked.append)
     assert held_out_or_none("net", card, NAMES, table(labels, name="own")).source == "own"
+    assert checked == [card], "of the very dataset, the split must be that of today"
     bare = held_out_or_none("net", card, (*NAMES, "eel"), table(labels, ("cat", "eel")))
     assert (bare.source, bare.features) == ("none", None)
     assert bare.why == "no image held out of the network's training is of eel"

@@ -10,6 +10,7 @@ from lgm.attacks.result import read_shipped_poisons
 from lgm.data.registry import DATASETS, load_split
 from lgm.models.features import read_features
 from tests.pages.test_pages import crafted, opened, words
+from tests.pages.test_train import wait
 from ui import beta_paths
 from ui.jobs import runner
 
@@ -25,7 +26,8 @@ def _no_data(fresh_home: object) -> None: ...
 def test_a_pair_of_the_twenty_is_crafted_live(monkeypatch: pytest.MonkeyPatch) -> None:
     def first_stop(*order: Any) -> tuple[list[str], tuple[float, ...]]:
         lacking, betas = all_stops(*order)
-        return (lacking, betas) if len(betas) == 1 else ([], ())
+        mine = [name for name in lacking if name == "cifar10-lgm"]  # the other is crafted alike
+        return (mine, betas) if mine and len(betas) == 1 else ([], ())
 
     all_stops = beta_paths.next_work
     monkeypatch.setattr(beta_paths, "next_work", first_stop)  # the others take VGG19 a minute
@@ -45,7 +47,7 @@ def test_only_images_that_are_here_are_offered() -> None:
     y = load_split("bundled", "cifar10").labels
     offered = app.button_group(key=f"class_base_{example.base_index[0]}_8")
     assert len(offered.options) == len(set(y.tolist()) - {8})
-    for _ in range(5):
+    for _ in range(2):
         next(button for button in app.button if button.label == "Random pair").click().run()
         assert not app.exception
         assert max(int(app.query_params["base"]), int(app.query_params["target"])) < 20
@@ -59,11 +61,11 @@ def test_an_attack_of_the_twenty_is_crafted_against_a_head_on_the_stored_feature
     job.cancel()  # four poisons take VGG19 a minute; `stage` is tested on a small network
     assert not app.error
     assert not app.warning
-    assert job.active
     assert "With K = 4: this machine has so many images of frog. The others are known as features." in words(app)
     options = next(box for box in app.selectbox if box.label == "Poisons claim").options
     assert options == [DATASETS["cifar10"].classes[k] for k in sorted(set(y.tolist()))]
     assert len(app.get("plotly_chart")) == 5, "the clean head is there at once"
+    assert wait(job).state == "cancelled"  # a process that ends while torch computes is aborted
 
 
 @pytest.mark.parametrize("page", ["overview", "features", "craft"])
