@@ -42,7 +42,6 @@ def adopt_finished() -> None:
         found: Registration = job.result
         st.session_state[CHOSEN] = found.name
         st.session_state[_COUNT] = st.session_state.get(_COUNT, 0) + 1  # the box is empty again
-        st.toast(f"{found.name}: {found.images:,} images of {len(found.classes):,} classes", icon=":material/check:")
     if job.error is None:  # an error stays on the panel
         del st.session_state[_JOB]
         runner().jobs.pop(job.key, None)  # it holds the file
