@@ -12,7 +12,7 @@ from lgm.data.base import DataError, Dataset, Split, UnreadableError
 from lgm.data.registry import DATASETS, load_split
 from lgm.detection.thresholds import empirical_threshold
 from lgm.experiments.records import ByLoss, Study, read_study
-from lgm.models.card import REGISTRATION, Card, CheckpointError
+from lgm.models.card import Card, CheckpointError, require_same_data
 from lgm.models.features import FeatureMap, Features, check_features, features_path, read_features
 from lgm.models.registry import SHIPPED, locate, read_card, survey, user_folder
 from ui import state
@@ -72,8 +72,13 @@ def networks(loss: str, of: str) -> list[str]:
 def _is_of_today(card: Card) -> bool:
     """Whether the data are those it was trained on: a dataset of the user's own may have been registered anew since."""
     found = find(card.config.dataset)
-    digest = found and card.data_sha256.get(REGISTRATION, found.digest)
-    return found is not None and (card.class_names, digest) == (found.classes, found.digest)
+    if found is None:
+        return False
+    try:
+        require_same_data(card, found)
+    except DataError:
+        return False
+    return True
 
 
 def usable() -> list[str]:

@@ -7,18 +7,17 @@ from lgm.config import Loss, TrainConfig
 from lgm.data.base import Dataset
 from lgm.data.registry import DATASETS
 from lgm.models.architectures import LITE0
-from lgm.training.own_recipe import Choice, recipe_for
+from lgm.training.own_recipe import SMALL, Choice, recipe_for
 from lgm.training.presets import PRESETS
 
 _QUICKEST_FIRST = ("tiny-cnn", "mnist-cnn", "vgg19")
-_SMALL = 64  # pixels a side: larger images are left to a network that was trained on ImageNet
 _USUAL = {"tiny-cnn": 12, "mnist-cnn": 6, "vgg19": 3}  # epochs that are usually enough
 
 
 def networks(dataset: Dataset) -> list[str]:
     """Those that there are recipes for, the quickest first."""
     if dataset.name not in DATASETS:
-        return ["small", "resnet18"] if max(dataset.shape[1:]) <= _SMALL else [LITE0]
+        return ["small", "resnet18"] if max(dataset.shape[1:]) <= SMALL else [LITE0]
     found = {config.model.network for config in PRESETS.values() if config.dataset == dataset.name}
     return [network for network in _QUICKEST_FIRST if network in found]
 

@@ -27,7 +27,6 @@ _JOB = "train"  # keys of training jobs: this, the model's name, and a token of 
 _start = threading.Lock()  # between looking whether a name is free and taking it
 
 _QUICKEST_FIRST = ("tiny-cnn", "mnist-cnn", "vgg19")
-_SMALL = 64  # pixels a side: larger images are left to a network that was trained on ImageNet
 
 
 @dataclass(frozen=True, eq=False)

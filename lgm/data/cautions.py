@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from lgm.data.own import HELD_OUT, TEST, split_files
 from lgm.data.scan import SPLITS, ImageFile
 from lgm.data.store import Registration
+from lgm.utils.words import listed
 
 _FEW = 10  # images of a class: fewer, and one of them decides
 _UNEVEN = 10  # times as many images in one class as in another
@@ -21,13 +22,13 @@ def cautions(found: Registration, files: Sequence[ImageFile]) -> list[str]:
     small = sorted(label for label, count in counts.items() if count < _FEW)
     if small:
         said.append(
-            f"{_named(small)}: fewer than {_FEW} images. A mean and a variance of so few say little, and a filter "
+            f"{listed(small)}: fewer than {_FEW} images. A mean and a variance of so few say little, and a filter "
             "promises its rate for all classes together, not for such a class."
         )
     named = sorted(label for label in counts if label.lower() in SPLITS)
     if named:
         said.append(
-            f"{_named(named)}: taken as a class, though it is called as a split is. For splits, all sub-folders have "
+            f"{listed(named)}: taken as a class, though it is called as a split is. For splits, all sub-folders have "
             "to be called so, and to hold the folders of the classes."
         )
     (largest, most), (smallest, least) = counts.most_common(1)[0], counts.most_common()[-1]
@@ -41,7 +42,7 @@ def cautions(found: Registration, files: Sequence[ImageFile]) -> list[str]:
     for split in (HELD_OUT, TEST):
         bare = sorted(set(counts) - {file.label for file in splits[split]})
         if bare:
-            said.append(f"{_named(bare)}: no image in the split {split}, so nothing is measured on it there.")
+            said.append(f"{listed(bare)}: no image in the split {split}, so nothing is measured on it there.")
     if held_out:
         said.append(
             f"{held_out:,} images are held out: calibrated on them, a filter can promise {_percent(held_out):g} % "
@@ -55,8 +56,3 @@ def _percent(calibrating: int) -> float:
     exact = 100 / (calibrating + 1)
     unit = 10.0 ** (math.floor(math.log10(exact)) - 1)
     return round(math.ceil(exact / unit - 1e-9) * unit, 12)
-
-
-def _named(labels: list[str], most: int = 5) -> str:
-    more = f" and {len(labels) - most:,} more" if len(labels) > most else ""
-    return ", ".join(labels[:most]) + more

@@ -145,10 +145,10 @@ def _network(source: str | None, table: ImageTable, team: Team) -> tuple["Classi
         if table.is_images:
             raise ValueError("model: expected the network that is to see the images, got none")
         return None, None, ""
-    from lgm.models.checkpoint import load_checkpoint, weights_sha256
+    from lgm.models.checkpoint import load_checkpoint
 
     model, card = load_checkpoint(source, team.device)
-    return model, card, weights_sha256(model.state_dict())
+    return model, card, card.weights_sha256
 
 
 def _held_out(source: str | None, card: "Card | None", names: tuple[str, ...], table: ImageTable) -> Trusted:

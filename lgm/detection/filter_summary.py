@@ -8,10 +8,10 @@ from lgm.data.scan import Skipped
 from lgm.detection.kept_list import KeptList, Verdict
 from lgm.detection.thresholds import conformal_words
 from lgm.detection.trusted import Trusted, seen_before
+from lgm.utils.words import listed
 
 FEW = 10  # images of a class, below which nothing much is known of it
 _OTHERWISE = 0.2  # share of the images that another class would have to claim for the proportions to agree
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def notes(found: KeptList, trusted: Trusted) -> list[str]:
     few = [f"{name} ({count})" for name, count in vouching.items() if count < FEW]
     if few:
         whose = "Few images" if trusted.features is None else "Few trusted images"
-        said.append(f"{whose} of {_listed(few)}: what T removes of so small a class is hardly known.")
+        said.append(f"{whose} of {listed(few)}: what T removes of so small a class is hardly known.")
     if trusted.features is not None and (apart := _apart(claimed, vouching)) > _OTHERWISE:
         said.append(
             f"The classes are in other proportions than among the trusted images ({100 * apart:.0f} % of the images "
@@ -177,8 +177,3 @@ def _apart(claimed: dict[str, int], vouching: dict[str, int]) -> float:
     """Total variation distance of the proportions of classes."""
     ours, theirs = sum(claimed.values()), sum(vouching.values())
     return sum(abs(count / ours - vouching[name] / theirs) for name, count in claimed.items()) / 2
-
-
-def _listed(entries: list[str]) -> str:
-    more = f" and {len(entries) - _NAMED:,} more" if len(entries) > _NAMED else ""
-    return ", ".join(entries[:_NAMED]) + more

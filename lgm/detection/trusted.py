@@ -11,6 +11,7 @@ from lgm.detection.embedded import Embedded
 from lgm.detection.image_table import ImageTable, read_table
 from lgm.models.card import require_same_data
 from lgm.models.features import Features, read_features
+from lgm.utils.words import listed
 
 if TYPE_CHECKING:
     from lgm.models.card import Card
@@ -77,7 +78,7 @@ def held_out_or_none(source: str, card: "Card", names: tuple[str, ...], table: I
     known = {names[label] for label in np.unique(features.labels)}
     bare = sorted(set(table.count()) - known)
     if bare:
-        return Trusted(NONE, why=f"no image held out of the network's training is of {_listed(bare)}")
+        return Trusted(NONE, why=f"no image held out of the network's training is of {listed(bare)}")
     return Trusted("own" if card.config.dataset == table.dataset else "held-out", card.config.dataset, features)
 
 
@@ -117,8 +118,3 @@ def seen_before(z: np.ndarray, trusted: np.ndarray) -> int:
     near = np.flatnonzero(np.isfinite(far))
     apart = np.abs(z[near] - trusted[nearest[near]]) / scale
     return int((apart <= _ROUNDING).all(1).sum())
-
-
-def _listed(names: list[str], most: int = 5) -> str:
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

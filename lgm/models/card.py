@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from lgm.config import TrainConfig
-from lgm.data.base import DataError
+from lgm.data.base import DataError, Dataset
 from lgm.data.registry import DATASETS, find_dataset
 from lgm.models.architectures import require_network
 from lgm.models.card_schema import FORMAT, check_card, newer_format
@@ -89,15 +89,15 @@ class Card:
             )
 
 
-def require_same_data(card: Card) -> None:
-    """Raise DataError unless the dataset that a network was trained on is registered as it was then.
+def require_same_data(card: Card, now: Dataset | None = None) -> None:
+    """Raise DataError unless the dataset that a network was trained on, ``now`` if it is known, is as it was then.
 
     With other labels or splits a network would be measured on what it was trained on, or under other names.
     """
     name = card.config.dataset
     if name in DATASETS:
         return
-    now = find_dataset(name)
+    now = now or find_dataset(name)
     if now.classes != card.class_names:
         raise DataError(
             f"{name}: registered anew since the network was trained: its classes are {', '.join(now.classes):.200}, "

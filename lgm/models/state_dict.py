@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lgm.models.card import CheckpointError, open_checked
 from lgm.utils.files import members, reason
+from lgm.utils.words import listed
 
 State = dict[str, Tensor]
 _NESTED = (
@@ -103,9 +104,9 @@ def _state_in(path: Path, content: Any) -> State:
             chosen = next(iter(inside))
         if chosen is not None:
             return dict(inside[chosen])
-        found = f"a dictionary of {_listed(map(str, content))}" if content else "an empty dictionary"
+        found = f"a dictionary of {listed(map(str, content), 3)}" if content else "an empty dictionary"
         if inside:
-            found = f"several of them: {_listed(map(str, inside))}"
+            found = f"several of them: {listed(map(str, inside), 3)}"
         elif {"state", "param_groups"} <= content.keys():
             found = "the state of an optimizer"
     raise CheckpointError(f"{path}: expected a state_dict (names to tensors), found {found}; save one: {_SAVE}")
@@ -138,9 +139,4 @@ def _oddity(value: Tensor) -> str | None:
 
 def described(state: Mapping[str, Tensor], most: int = 3) -> str:
     """The first tensors by name and shape, for a message."""
-    return _listed((f"{name} {tuple(value.shape)}" for name, value in state.items()), most)
-
-
-def _listed(names: Any, most: int = 3) -> str:
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return listed((f"{name} {tuple(value.shape)}" for name, value in state.items()), most)

@@ -13,7 +13,7 @@ from lgm.utils.files import file_sha256
 
 # As the command line names them; any other architecture of torchvision's, with a file of its weights, is one too.
 BACKBONES = ("small", "resnet18", "vgg19", LITE0)
-_SMALL = 64  # pixels a side: images up to here are learnt from scratch where nobody chose
+SMALL = 64  # pixels a side: images up to here are learnt from scratch where nobody chose
 _DEEP = ("resnet18", "vgg19")  # through a plane these learn next to nothing: first through all their features
 _WIDE = 512
 _IMAGES = 60_000  # that a recipe sees in all, at least, so that small datasets have more epochs
@@ -47,7 +47,7 @@ def recipe_for(dataset: Dataset, choice: Choice) -> TrainConfig:
         ValueError: a combination that cannot be, or no such backbone.
         OSError: the file of the weights cannot be read.
     """
-    backbone = choice.backbone or ("small" if max(dataset.shape[1:]) <= _SMALL else LITE0)
+    backbone = choice.backbone or ("small" if max(dataset.shape[1:]) <= SMALL else LITE0)
     frozen = choice.frozen or (choice.backbone is None and backbone == LITE0)
     pretrained = frozen or choice.weights is not None or backbone not in OWN
     if pretrained:
