@@ -9,7 +9,7 @@ from lgm.data.scan import SPLITS, ImageFile
 from lgm.data.store import Registration
 from lgm.utils.words import listed
 
-_FEW = 10  # images of a class: fewer, and one of them decides
+FEW = 10  # images of a class: fewer, and one of them decides
 _UNEVEN = 10  # times as many images in one class as in another
 
 
@@ -19,10 +19,10 @@ def cautions(found: Registration, files: Sequence[ImageFile]) -> list[str]:
         return []
     counts = Counter(file.label for file in files)
     said = []
-    small = sorted(label for label, count in counts.items() if count < _FEW)
+    small = sorted(label for label, count in counts.items() if count < FEW)
     if small:
         said.append(
-            f"{listed(small)}: fewer than {_FEW} images. A mean and a variance of so few say little, and a filter "
+            f"{listed(small)}: fewer than {FEW} images. A mean and a variance of so few say little, and a filter "
             "promises its rate for all classes together, not for such a class."
         )
     named = sorted(label for label in counts if label.lower() in SPLITS)

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lgm.data.cautions import FEW
 from lgm.data.scan import Skipped
 from lgm.detection.kept_list import KeptList, Verdict
 from lgm.detection.thresholds import conformal_words
 from lgm.detection.trusted import Trusted, seen_before
 from lgm.utils.words import listed
 
-FEW = 10  # images of a class, below which nothing much is known of it
 _OTHERWISE = 0.2  # share of the images that another class would have to claim for the proportions to agree
 
 
