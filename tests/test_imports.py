@@ -62,6 +62,8 @@ import lgm, lgm.models.registry, lgm.attacks.result, lgm.data.registry, lgm.dete
 heavy = {"torch", "torchvision", "sklearn", "skimage", "mlxtend", "streamlit"} & set(sys.modules)
 assert not heavy, heavy
 lgm.PRESETS, lgm.load_split, lgm.read_poisons, lgm.outcome, lgm.list_checkpoints()
+from lgm.cli.main import build_parser
+build_parser()  # what --help and a refused option wait for
 assert "torch" not in sys.modules
 """
     done = subprocess.run(

@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from lgm.config import Loss, ModelConfig, Phase, TrainConfig
+from lgm.config import NETWORKS, Loss, ModelConfig, Phase, TrainConfig
 from lgm.data.base import Dataset
 from lgm.models.architectures import LITE0, PRETRAINED, TORCHVISION
-from lgm.models.backbones import OWN
 from lgm.utils.files import file_sha256
 
 # As the command line names them; any other architecture of torchvision's, with a file of its weights, is one too.
@@ -49,7 +48,7 @@ def recipe_for(dataset: Dataset, choice: Choice) -> TrainConfig:
     """
     backbone = choice.backbone or ("small" if max(dataset.shape[1:]) <= SMALL else LITE0)
     frozen = choice.frozen or (choice.backbone is None and backbone == LITE0)
-    pretrained = frozen or choice.weights is not None or backbone not in OWN
+    pretrained = frozen or choice.weights is not None or backbone not in NETWORKS
     if pretrained:
         _require_pretrained(backbone, choice)
         _require_images(backbone, dataset)
@@ -67,7 +66,7 @@ def recipe_for(dataset: Dataset, choice: Choice) -> TrainConfig:
 
 
 def _require_pretrained(backbone: str, choice: Choice) -> None:
-    if backbone not in PRETRAINED and backbone not in OWN:
+    if backbone not in PRETRAINED and backbone not in NETWORKS:
         raise ValueError(
             f"backbone: expected {', '.join(BACKBONES)}, or an architecture of torchvision's, such as resnet50, got "
             f"{backbone!r}"
@@ -105,7 +104,7 @@ def _dims(choice: Choice, span: int) -> int:
 
 
 def _network(backbone: str) -> str:
-    return TORCHVISION + backbone if backbone in OWN else backbone
+    return TORCHVISION + backbone if backbone in NETWORKS else backbone
 
 
 def _pretrained(model: ModelConfig, choice: Choice, *, frozen: bool) -> tuple[Phase, ...]:
