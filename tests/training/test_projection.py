@@ -17,7 +17,7 @@ from lgm.cli.main import main
 from lgm.config import ModelConfig, Phase, TrainConfig
 from lgm.data.base import Split, per_class
 from lgm.data.registry import load_split
-from lgm.models.card import CheckpointError
+from lgm.models.card import Card, CheckpointError
 from lgm.models.checkpoint import embed_split, load_checkpoint, weights_sha256
 from lgm.models.classifier import Classifier, build_model, to_device
 from lgm.models.heads import LGMHead, SoftmaxHead, build_mixture, posterior
@@ -90,6 +90,14 @@ def uninterrupted(digits: Split, tmp_path_factory: pytest.TempPathFactory) -> Pa
     out = tmp_path_factory.mktemp("whole")
     assert train_checkpoint(LGM, "lgm", out) is not None
     return out
+
+
+@pytest.fixture(scope="module")
+def three(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Card:
+    """The card of a run of three phases that nobody stopped."""
+    card = train_checkpoint(THREE, "three", tmp_path_factory.mktemp("three"))
+    assert card is not None
+    return card
 
 
 class Watch:
@@ -211,17 +219,16 @@ def test_a_phase_may_learn_what_was_fixed_before(uninterrupted: Path, fresh_home
 
 @pytest.mark.parametrize("stop_after", [13, 25, 33, 45])  # in each phase; in the last before and after its first epoch
 def test_stopped_in_any_of_three_phases_it_resumes_to_the_same_weights(
-    stop_after: int, fresh_home: Path, tmp_path: Path, digits: Split
+    stop_after: int, three: Card, fresh_home: Path, tmp_path: Path, digits: Split
 ) -> None:
-    whole = train_checkpoint(THREE, "three", tmp_path / "whole")
     assert train_checkpoint(THREE, "three", tmp_path, **Watch(stop_after).callbacks) is None
     if stop_after > 20:
         phase_path(WIDE, digits, tmp_path).unlink()  # no longer needed
     again = Watch(51)
     card = train_checkpoint(THREE, "three", tmp_path, resume=True, **again.callbacks)
-    assert card is not None and whole is not None
-    assert card.weights_sha256 == whole.weights_sha256
-    assert without_time(card.history) == without_time(whole.history)
+    assert card is not None
+    assert card.weights_sha256 == three.weights_sha256
+    assert without_time(card.history) == without_time(three.history)
     assert again.steps == [(step, 50) for step in range(stop_after // 10 * 10 + 1, 51)]
 
 

@@ -63,10 +63,11 @@ def test_preset_builds_and_takes_a_step(name: str, few: Split):
     model = build_model(config.model, config.phases[-1].seed)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     losses: list[float] = []
-    images = np.resize(few.images, (len(few), *model.image_shape))
+    two = few[per_class(few.labels, 0, 2)]
+    images = np.resize(two.images, (len(two), *model.image_shape))
     result = fit(
         model,
-        Split("some", images, few.labels),
+        Split("some", images, two.labels),
         config,
         len(config.phases) - 1,
         on_step=lambda step, total, metrics: losses.append(metrics["loss"]),
