@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,19 +20,61 @@ from lgm.utils.distributed import Team
 pytestmark = pytest.mark.multiprocess
 
 ROOT = Path(__file__).parents[2]
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes"]
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--main_process_port", "0"]
+# A team without a launcher: libraries take seconds to import, so that one process does it and then becomes several.
+TEAM = """
+import os, signal, sys
+from importlib import import_module
+
+processes, port, library, named, *arguments = sys.argv[1:]
+module, _, function = named.partition(":")
+start = getattr(import_module(module), function)
+os.environ["IMPORTED_ACCELERATE"] = str("accelerate" in sys.modules)
+import accelerate
+
+import_module(library)
+os.environ |= {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+sys.argv[1:] = arguments
+running = set()
+for rank in map(str, range(int(processes))):
+    if not (process := os.fork()):
+        os.environ |= {"RANK": rank, "LOCAL_RANK": rank}
+        sys.exit(start())
+    running.add(process)
+failed = False
+while running:
+    process, code = os.wait()
+    running.remove(process)
+    if code and not failed:  # the others would wait for it
+        failed = True
+        for other in running:
+            os.kill(other, signal.SIGKILL)
+sys.exit(failed)
+"""
 
 
 def launch(processes: int, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """``python -m lgm`` in so many processes, of one thread each."""
-    command = [*LAUNCH, str(processes), "--main_process_port", "0", "-m", "lgm", *map(str, arguments)]
-    return subprocess.run(
-        command, check=False, env=environment(1), capture_output=True, text=True, timeout=300, cwd=ROOT
-    )
+    """``python -m lgm`` in so many processes, of one thread each, as the documentation starts them."""
+    return run([*LAUNCH, "--num_processes", str(processes), "-m", "lgm", *map(str, arguments)])
 
 
-def environment(threads: int) -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
+def run_team(
+    processes: int, function: str, *arguments: object, library: str = "torch"
+) -> subprocess.CompletedProcess[str]:
+    """``module:function`` in so many processes, which find the arguments in `sys.argv`: sooner than by `launch`.
+
+    The variable IMPORTED_ACCELERATE says whether the module has imported it, "True" or "False". The library is what
+    each process would import later.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return run([sys.executable, "-c", TEAM, str(processes), str(port), library, function, *map(str, arguments)])
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=300, cwd=ROOT)
 
 
 @pytest.fixture

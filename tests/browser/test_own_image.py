@@ -1,9 +1,11 @@
 """An image of one's own on the Craft page, in Chromium: drawn with the mouse or a finger, or uploaded; and poisoned."""
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from lgm.data.drawing import SIDE, drawn
 from lgm.data.mnist import MNIST
@@ -23,9 +25,22 @@ INK = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canv
   .filter((value, i) => i % 4 === 3 && value > 127).length"""
 
 
-@pytest.fixture(autouse=True)
-def patience(page: Page) -> None:
+@dataclass
+class Visit:
+    """Of the page, by all tests: the console's errors, and what the page told the server."""
+
+    page: Page
+    errors: list[str]
+    sent: list[object]
+
+
+@pytest.fixture(scope="module")
+def visit(profile: BrowserContext, app_url: str) -> Iterator[Visit]:
+    page = profile.new_page()
     page.set_default_timeout(LATER)
+    sent = messages(page)
+    yield Visit(page, open_page(page, f"{app_url}/craft"), sent)
+    page.close()
 
 
 def choose(page: Page, role: str, origin: str) -> None:
@@ -63,15 +78,18 @@ def assert_crafted(page: Page) -> None:
     expect(page.get_by_text("Your poison").first).to_be_visible()
 
 
-def test_a_digit_is_drawn_and_poisoned(page: Page, app_url: str) -> None:
-    sent = messages(page)
-    errors = open_page(page, f"{app_url}/craft")
+def test_a_digit_is_drawn_and_poisoned(visit: Visit) -> None:
+    page, sent = visit.page, visit.sent
     choose(page, "Base", "Draw")
+    undo, clear = (page.get_by_role("button", name=name, exact=True) for name in ("Undo", "Clear"))
+    expect(undo).to_be_disabled()
     before = len(sent)
     draw(page, FOUR[:1])
     settled(page)
     assert len(sent) == before + 1, "moves go nowhere, a stroke is one message"
     draw(page, FOUR[1:])
+    undo_and_clear_by_keyboard(page, undo, clear)
+    draw(page, FOUR)
     settled(page)
     expect(page.get_by_role("img", name="The base, drawn: 2 strokes")).to_be_visible()
     expect(page.get_by_role("img", name="The base as the networks see it")).to_be_visible()
@@ -85,15 +103,11 @@ def test_a_digit_is_drawn_and_poisoned(page: Page, app_url: str) -> None:
     page.wait_for_function(IS_BASE, arg=[canvas, as_image_of(MNIST, drawn(FOUR))[0].ravel().tolist()])
     assert_crafted(page)
     expect(page.get_by_text(re.compile("claims 4, the network sees 9"))).to_be_visible()
-    assert errors == []
+    assert visit.errors == []
 
 
-def test_undo_and_clear_by_keyboard_and_the_sheet_outlives_its_popover(page: Page, app_url: str) -> None:
-    errors = open_page(page, f"{app_url}/craft")
-    choose(page, "Base", "Draw")
-    undo, clear = (page.get_by_role("button", name=name, exact=True) for name in ("Undo", "Clear"))
-    expect(undo).to_be_disabled()
-    draw(page, FOUR)
+def undo_and_clear_by_keyboard(page: Page, undo: Locator, clear: Locator) -> None:
+    """Of two strokes, the last and then all; the sheet outlives its popover in between."""
     both = sheet(page).evaluate(INK)
     undo.focus()
     page.keyboard.press("Enter")
@@ -111,13 +125,13 @@ def test_undo_and_clear_by_keyboard_and_the_sheet_outlives_its_popover(page: Pag
     assert sheet(page).evaluate(INK) == 0
     settled(page)
     expect(page.get_by_role("button", name="Use as base")).to_have_count(0)
-    assert errors == []
 
 
-def test_on_a_phone_a_finger_draws_and_does_not_scroll(page: Page, app_url: str) -> None:
+def test_on_a_phone_a_finger_draws_and_does_not_scroll(visit: Visit) -> None:
+    page = visit.page
     page.set_viewport_size({"width": 390, "height": 844})
     page.emulate_media(color_scheme="dark")
-    errors = open_page(page, f"{app_url}/craft")
+    settled(page)
     choose(page, "Target", "Draw")
     top = sheet(page).evaluate("canvas => canvas.getBoundingClientRect().top")
     touch = page.context.new_cdp_session(page)
@@ -141,4 +155,4 @@ def test_on_a_phone_a_finger_draws_and_does_not_scroll(page: Page, app_url: str)
     use.click()
     expect(page.get_by_role("button", name="Target: 1, your own")).to_be_visible()
     assert_crafted(page)
-    assert errors == []
+    assert visit.errors == []

@@ -1,7 +1,6 @@
 """Several processes, threads or readers write what one writes."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from lgm.cli.main import main
 from lgm.data.base import Split
 from lgm.utils.images import png
-from tests.attacks.test_distributed import LAUNCH, ROOT, environment
+from tests.attacks.test_distributed import run_team
 
 pytestmark = pytest.mark.multiprocess
 
@@ -37,10 +36,7 @@ def test_two_processes_write_the_same_bytes(folder: Path, capsys: pytest.Capture
     capsys.readouterr()
     assert main(options(folder, "one.csv")) == 0
     alone = json.loads(capsys.readouterr().out)
-    command = [*LAUNCH, "2", "--main_process_port", "0", "-m", "lgm", *options(folder, "two.csv")]
-    done = subprocess.run(
-        command, check=False, env=environment(1), capture_output=True, text=True, timeout=300, cwd=ROOT
-    )
+    done = run_team(2, "lgm.cli.main:run", *options(folder, "two.csv"), library="sklearn.mixture")
     assert done.returncode == 0, done.stderr
     together = json.loads(done.stdout)  # one object: only the first process speaks
     assert len(together["unreadable"]) == 2

@@ -7,8 +7,8 @@ network, losses differ by 1e-7 of themselves after 3 epochs, and by 2e-3 after 8
 import contextlib
 import io
 import json
+import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -32,12 +32,12 @@ from lgm.training.loop import fit
 from lgm.training.run import TrainingError
 from lgm.training.train import train_checkpoint
 from lgm.utils.distributed import Team, launched_device
-from tests.attacks.test_distributed import LAUNCH, environment
+from tests.attacks.test_distributed import run_team
 from tests.make_fixtures import FIXTURES
 
 pytestmark = pytest.mark.multiprocess
 
-# 67 digits in batches of 33: nothing divides by three, and the last batch is a single digit.
+# 67 digits in batches of 33: nothing divides by two, and of the last batch, a single digit, one process has nothing.
 UNEVEN = TrainConfig(
     phases=(
         Phase(
@@ -80,11 +80,12 @@ def losses(history: list[dict[str, Any]]) -> list[float]:
 # In each process.
 
 
-def work(folder: Path) -> None:
+def work() -> None:
     """Stop a run and resume it, train after a warm start, fail in the first process, give two commands; write down what
     was met here.
     """
-    met: dict[str, Any] = {"steps": [], "history": []}
+    folder = Path(sys.argv[1])
+    met: dict[str, Any] = {"steps": [], "history": [], "had accelerate": os.environ["IMPORTED_ACCELERATE"]}
     team = Team.join("cpu")
     options: dict[str, Any] = {
         "state_path": folder / "state.safetensors",
@@ -111,72 +112,70 @@ def work(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def by_three(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("three")
-    command = [*LAUNCH, "3", "--main_process_port", "0", __file__, str(folder)]
-    done = subprocess.run(command, check=False, env=environment(1), capture_output=True, text=True, timeout=300)
+def by_two(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("two")
+    done = run_team(2, f"{__name__}:work", folder, library="torch._dynamo")
     assert done.returncode == 0, done.stderr
     return folder
 
 
 def met_by(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(3)]
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
 # What came of it.
 
 
-def test_three_processes_train_as_one(by_three: Path, trained: Callable[[str], Path]):
-    first, *others = [met["printed"] for met in met_by(by_three)]
+def test_two_processes_train_as_one(by_two: Path, trained: Callable[[str], Path]):
+    first, other = [met["printed"] for met in met_by(by_two)]
     result = json.loads(first)
-    assert others == ["", ""], "only the first process speaks"
-    alone, together = read_card(trained("tiny-lgm")), read_card(by_three / "tiny-lgm.safetensors")
+    assert other == "", "only the first process speaks"
+    alone, together = read_card(trained("tiny-lgm")), read_card(by_two / "tiny-lgm.safetensors")
     assert result["weights_sha256"] == together.weights_sha256
     assert losses(together.history) == pytest.approx(losses(alone.history), rel=RELATIVE)
     assert together.accuracy == pytest.approx(alone.accuracy, abs=0.002)
 
 
-def test_uneven_shares_come_to_the_same_gradients(by_three: Path):
+def test_uneven_shares_come_to_the_same_gradients(by_two: Path):
     model, alone = fresh(seed=1), []
     train_uneven(model, on_epoch=lambda record, features: alone.append(record))
-    together = met_by(by_three)[0]["history"]
+    together = met_by(by_two)[0]["history"]
     assert losses(together) == pytest.approx(losses(alone), rel=RELATIVE)
     assert [record["accuracy"] for record in together] == [record["accuracy"] for record in alone]
-    state = load_file(by_three / "state.safetensors")
+    state = load_file(by_two / "state.safetensors")
     for name, value in model.state_dict().items():
         torch.testing.assert_close(state[f"model.{name}"], value, rtol=1e-4, atol=1e-5)
 
 
-def test_all_stop_and_resume_together_and_the_first_alone_reports(by_three: Path):
-    first, *others = met_by(by_three)
+def test_all_stop_and_resume_together_and_the_first_alone_reports(by_two: Path):
+    first, other = met_by(by_two)
     assert first["steps"] == [1, 2, 3, 4, 5, *range(4, 13)]
     assert [record["epoch"] for record in first["history"]] == [1, 2, 3, 4]
     assert (first["card"], first["completed"]) == (True, False)
-    for other in others:
-        assert (other["steps"], other["history"], other["card"]) == ([], [], False)
-        assert other["completed"] is False
-        assert other["weights"] == first["weights"]
+    assert (other["steps"], other["history"], other["card"]) == ([], [], False)
+    assert other["completed"] is False
+    assert other["weights"] == first["weights"]
 
 
-def test_a_warm_start_works_in_several_processes(by_three: Path, fresh_home: Path, tmp_path: Path):
+def test_a_warm_start_works_in_several_processes(by_two: Path, fresh_home: Path, tmp_path: Path):
     alone = train_checkpoint(WARM, "warm", tmp_path)
-    together = read_card(by_three / "warm.safetensors")
+    together = read_card(by_two / "warm.safetensors")
     assert alone is not None
     assert losses(together.history) == pytest.approx(losses(alone.history), rel=RELATIVE)
-    names = [path.name for path in by_three.glob("warm*")]
+    names = [path.name for path in by_two.glob("warm*")]
     assert sorted(names) == sorted(path.name for path in tmp_path.glob("warm*"))
 
 
-def test_when_the_first_fails_all_do(by_three: Path):
-    assert [met["error"] for met in met_by(by_three)] == ["FileNotFoundError", *["ConnectionAbortedError"] * 2]
+def test_when_the_first_fails_all_do(by_two: Path):
+    assert [met["error"] for met in met_by(by_two)] == ["FileNotFoundError", "ConnectionAbortedError"]
 
 
-def test_more_processes_than_batches_of_poisons_are_refused(by_three: Path):
-    for met in met_by(by_three):
+def test_more_processes_than_batches_of_poisons_are_refused(by_two: Path):
+    for met in met_by(by_two):
         code, said = met["refused"]
         assert code == 1
-        assert "expected at most 1, one for each batch of 1 poisons, got 3" in said
-    assert not (by_three / "none.safetensors").exists()
+        assert "expected at most 1, one for each batch of 1 poisons, got 2" in said
+    assert not (by_two / "none.safetensors").exists()
 
 
 # The pieces, in one process.
@@ -228,9 +227,9 @@ def test_a_run_in_a_thread_leaves_the_process_as_it_was(few: Split):
     assert settings() == before
 
 
-def test_accelerate_is_imported_by_a_run_and_not_before():
-    code = "import sys, lgm.training.loop; assert 'accelerate' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment(1), timeout=120)
+def test_accelerate_is_imported_by_a_run_and_not_before(by_two: Path):
+    """Not by `lgm.training.loop`, nor by anything else that this file imports at its head."""
+    assert [met["had accelerate"] for met in met_by(by_two)] == ["False"] * 2
 
 
 def test_only_whole_networks_are_trained(monkeypatch: pytest.MonkeyPatch):
@@ -251,7 +250,3 @@ def test_a_launcher_is_what_makes_the_gpu_the_usual_device(monkeypatch: pytest.M
     assert launched_device() == "cuda"
     monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
     assert launched_device() == "cpu"
-
-
-if __name__ == "__main__":
-    work(Path(sys.argv[1]))

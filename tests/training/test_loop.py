@@ -3,11 +3,12 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,56 @@ Run.step = interrupt
 runpy.run_module("lgm", run_name="__main__")
 """
 
+# Runs one such script after the other, each in a process of its own; what both need is imported once.
+BOTH = """
+import json, os, sys
+import accelerate, torch._dynamo
+import lgm.cli.main, lgm.training.train
+
+for code, error, *arguments in json.loads(sys.argv[1]):
+    if not (process := os.fork()):
+        os.dup2(os.open(error, os.O_WRONLY | os.O_CREAT), 2)
+        sys.argv[1:] = arguments
+        exec(code)
+        sys.exit()
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+"""
+
+
+@dataclass
+class Ended:
+    """A process that did: its exit code, what it said to standard error, and where it saved."""
+
+    returncode: int
+    stderr: str
+    out: Path
+
+
+@pytest.fixture(scope="module")
+def ended(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
+    """A run that was killed, and one that was interrupted."""
+    folder = tmp_path_factory.mktemp("ended")
+    killed, interrupted = folder / "killed", folder / "interrupted"
+    killed.mkdir()
+    scripts = [
+        [KILLED_IN_MID_EPOCH, f"{killed}.txt", str(killed)],
+        [INTERRUPTED, f"{interrupted}.txt", "train", "tiny-lgm", "--out", str(interrupted)],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", BOTH, json.dumps(scripts)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    codes = [int(line) for line in done.stdout.splitlines()]
+    return {
+        out.name: Ended(code, Path(f"{out}.txt").read_text(), out)
+        for code, out in zip(codes, (killed, interrupted), strict=True)
+    }
+
 
 @pytest.fixture(scope="module")
 def digits(bundled: Split) -> Split:
@@ -110,21 +161,15 @@ def stop_at(step: int):
 
 
 def test_killed_run_resumes_to_the_same_weights(
+    ended: dict[str, Ended],
     trained: Callable[[str], Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    root = str(Path(__file__).parents[2])
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED_IN_MID_EPOCH, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": root},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    killed = ended["killed"]
     assert killed.returncode == -signal.SIGKILL, killed.stderr
+    tmp_path = shutil.copytree(killed.out, tmp_path / "out")
     state, lock = tmp_path / "tiny-lgm.resume.safetensors", tmp_path / ".tiny-lgm.safetensors.lock"
     assert sorted(tmp_path.iterdir()) == [lock, state]  # nobody was left to remove the lock, which holds nobody up
     assert finished_epochs(state) == 1
@@ -230,16 +275,9 @@ def test_two_runs_of_one_name_cannot_be_at_once(fresh_home: Path, tmp_path: Path
     assert train_checkpoint(QUICK, "twin", tmp_path, **stop_at(1)) is None, "the lock has ended with the run"
 
 
-def test_an_interrupted_run_says_what_is_kept(fresh_home: Path, tmp_path: Path):
-    run = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, "train", "tiny-lgm", "--out", str(tmp_path / "out")],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    state = tmp_path / "out" / "tiny-lgm.resume.safetensors"
+def test_an_interrupted_run_says_what_is_kept(ended: dict[str, Ended]):
+    run = ended["interrupted"]
+    state = run.out / "tiny-lgm.resume.safetensors"
     assert run.returncode == 130
     epochs = PRESETS["tiny-lgm"].epochs
     assert run.stderr.splitlines()[-1] == (

@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from lgm.cli.main import main
 from lgm.config import ModelConfig, Phase, TrainConfig
 from lgm.data.base import Split, per_class
 from lgm.data.registry import load_split
-from lgm.models.card import CheckpointError
+from lgm.models.card import Card, CheckpointError
 from lgm.models.checkpoint import embed_split, load_checkpoint, weights_sha256
 from lgm.models.classifier import Classifier, build_model, to_device
 from lgm.models.heads import LGMHead, SoftmaxHead, build_mixture, posterior
@@ -85,13 +85,6 @@ def wide(digits: Split) -> Classifier:
     return model
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(digits: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("whole")
-    assert train_checkpoint(LGM, "lgm", out) is not None
-    return out
-
-
 class Watch:
     """Hears all that a run says, and stops it after some steps."""
 
@@ -110,6 +103,42 @@ class Watch:
         self.epochs.append(metrics["epoch"])
 
 
+@dataclass
+class Whole:
+    """A run that nobody stopped: its folder, its card and who heard of it."""
+
+    out: Path
+    card: Card
+    watch: Watch
+
+    @classmethod
+    def of(cls, config: TrainConfig, out: Path) -> "Whole":
+        watch = Watch(stop_after=1000)
+        card = train_checkpoint(config, "lgm", out, **watch.callbacks)
+        assert card is not None
+        return cls(out, card, watch)
+
+
+@pytest.fixture(scope="module")
+def two(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return Whole.of(LGM, tmp_path_factory.mktemp("two"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(two: Whole) -> Path:
+    return two.out
+
+
+@pytest.fixture(scope="module")
+def three(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return Whole.of(THREE, tmp_path_factory.mktemp("three"))
+
+
+@pytest.fixture(scope="module")
+def head_alone(bundled: Split, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return Whole.of(GAUSSIANS, tmp_path_factory.mktemp("gaussians"))
+
+
 def started(source: Classifier, config: TrainConfig, data: Split) -> Classifier:
     model = to_device(build_model(config.model, 1), "cpu")
     copy_layers(model, source)
@@ -124,17 +153,15 @@ def without_time(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 # The whole of it.
 
 
-def test_steps_epochs_and_history_go_on_through_both_phases(fresh_home: Path, tmp_path: Path):
-    watch = Watch()
-    card = train_checkpoint(LGM, "lgm", tmp_path, **watch.callbacks)
-    assert card is not None
+def test_steps_epochs_and_history_go_on_through_both_phases(two: Whole):
+    card, watch = two.card, two.watch
     assert watch.steps == [(step, STEPS) for step in range(1, STEPS + 1)]
     assert watch.epochs == [epoch for epoch in (1, 2, 3, 4) for _ in range(10)]
     assert card.history == watch.records
     assert [(r["epoch"], r.get("phase")) for r in card.history] == [
         (1, "warm start"), (2, "warm start"), (3, None), (4, None)
     ]  # fmt: skip
-    assert read_card(tmp_path / "lgm.safetensors") == card
+    assert read_card(two.out / "lgm.safetensors") == card
 
 
 def test_the_first_phase_is_kept_and_serves_the_next_head(
@@ -175,12 +202,8 @@ def test_stopped_in_either_phase_it_resumes_to_the_same_weights(
     assert again.steps == [(step, STEPS) for step in range(stop_after // 10 * 10 + 1, STEPS + 1)]
 
 
-def test_a_restart_goes_on_from_the_whole_network(
-    wide: Classifier, digits: Split, fresh_home: Path, tmp_path: Path
-) -> None:
-    watch = Watch(51)
-    card = train_checkpoint(THREE, "three", tmp_path, **watch.callbacks)
-    assert card is not None
+def test_a_restart_goes_on_from_the_whole_network(wide: Classifier, digits: Split, three: Whole) -> None:
+    card, watch = three.card, three.watch
     assert watch.steps == [(step, 50) for step in range(1, 51)]
     assert card.history == watch.records
     assert [r.get("phase") for r in card.history] == ["warm start"] * 3 + [None] * 2
@@ -188,7 +211,7 @@ def test_a_restart_goes_on_from_the_whole_network(
     restarted = to_device(build_model(AGAIN.model, 1), "cpu")
     restarted.load_state_dict(wide.state_dict())
     fit(restarted, digits, AGAIN, phase=1)
-    kept, _ = read_state(phase_path(AGAIN, digits, tmp_path))
+    kept, _ = read_state(phase_path(AGAIN, digits, three.out))
     for key, value in restarted.state_dict().items():
         assert torch.equal(kept[f"model.{key}"], value), key
 
@@ -211,17 +234,16 @@ def test_a_phase_may_learn_what_was_fixed_before(uninterrupted: Path, fresh_home
 
 @pytest.mark.parametrize("stop_after", [13, 25, 33, 45])  # in each phase; in the last before and after its first epoch
 def test_stopped_in_any_of_three_phases_it_resumes_to_the_same_weights(
-    stop_after: int, fresh_home: Path, tmp_path: Path, digits: Split
+    stop_after: int, three: Whole, fresh_home: Path, tmp_path: Path, digits: Split
 ) -> None:
-    whole = train_checkpoint(THREE, "three", tmp_path / "whole")
-    assert train_checkpoint(THREE, "three", tmp_path, **Watch(stop_after).callbacks) is None
+    assert train_checkpoint(THREE, "lgm", tmp_path, **Watch(stop_after).callbacks) is None
     if stop_after > 20:
         phase_path(WIDE, digits, tmp_path).unlink()  # no longer needed
     again = Watch(51)
-    card = train_checkpoint(THREE, "three", tmp_path, resume=True, **again.callbacks)
-    assert card is not None and whole is not None
-    assert card.weights_sha256 == whole.weights_sha256
-    assert without_time(card.history) == without_time(whole.history)
+    card = train_checkpoint(THREE, "lgm", tmp_path, resume=True, **again.callbacks)
+    assert card is not None
+    assert card.weights_sha256 == three.card.weights_sha256
+    assert without_time(card.history) == without_time(three.card.history)
     assert again.steps == [(step, 50) for step in range(stop_after // 10 * 10 + 1, 51)]
 
 
@@ -277,11 +299,11 @@ def test_from_the_command_line(fresh_home: Path, tmp_path: Path, monkeypatch: py
     assert [(record["epoch"], "kept" in record) for record in told[1]] == [(2, True), (3, False), (4, False)]
 
 
-def test_where_only_the_head_learns_the_features_stay(uninterrupted: Path, digits: Split, tmp_path: Path):
-    card = train_checkpoint(GAUSSIANS, "lgm", tmp_path)
-    assert card is not None and card.config == GAUSSIANS
+def test_where_only_the_head_learns_the_features_stay(uninterrupted: Path, digits: Split, head_alone: Whole):
+    card = head_alone.card
+    assert card.config == GAUSSIANS
     assert [record["epoch"] for record in card.history] == [1, 2, 3, 4, 5, 6]
-    before, after = (load_checkpoint(folder / "lgm.safetensors")[0] for folder in (uninterrupted, tmp_path))
+    before, after = (load_checkpoint(folder / "lgm.safetensors")[0] for folder in (uninterrupted, head_alone.out))
     assert weights_sha256(before.backbone.state_dict()) == weights_sha256(after.backbone.state_dict())
     z, y = after.embed(digits.pixels()), digits.targets()
     assert isinstance(before.head, LGMHead) and isinstance(after.head, LGMHead)
@@ -289,12 +311,11 @@ def test_where_only_the_head_learns_the_features_stay(uninterrupted: Path, digit
     assert float(after.head.mixture.log_variance.abs().min()) > 0
 
 
-def test_a_head_that_learns_alone_goes_on_where_it_was_stopped(tmp_path: Path):
-    assert train_checkpoint(GAUSSIANS, "lgm", tmp_path / "whole") is not None
+def test_a_head_that_learns_alone_goes_on_where_it_was_stopped(head_alone: Whole, tmp_path: Path):
     watch = Watch(stop_after=STEPS + 15)
     assert train_checkpoint(GAUSSIANS, "lgm", tmp_path / "cut", **watch.callbacks) is None
     card = train_checkpoint(GAUSSIANS, "lgm", tmp_path / "cut", resume=True)
-    assert card == replace(read_card(tmp_path / "whole" / "lgm.safetensors"), history=card.history if card else [])
+    assert card == replace(head_alone.card, history=card.history if card else [])
 
 
 # Its pieces.

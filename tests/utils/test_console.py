@@ -1,6 +1,7 @@
 """Output that lacks letters, that nobody reads, or that has no room."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -8,18 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import lgm
 from lgm.cli.main import main
 from lgm.config import DefenseConfig
+from lgm.data.base import Split
 from lgm.defense.report import DefenseReport
 from lgm.utils.console import HUNG_UP, visible
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+FULL = Path("/dev/full")
 COMMANDS = ["", "train", "evaluate", "craft", "detect", "defend", "report", "bench"]
 
 
@@ -84,52 +88,78 @@ def test_an_error_is_said_in_every_encoding(encoding: str):
     assert spelt in heard.complained
 
 
-def run_lgm(*arguments: object, **options: object) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "lgm", *map(str, arguments)]
-    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    return subprocess.Popen(command, cwd=ROOT, env=buffered, text=True, **options)  # type: ignore[call-overload]
+# Copies of one process that has imported torch, which takes seconds, run these commands one after the other; each ends
+# as a process of its own. One of its two streams is a pipe that nobody reads, or a file; what the other receives is
+# kept.
+COPIES = """
+import json, os, sys
+from lgm.cli.main import run
 
-
-def with_nobody_reading(which: str, *arguments: object) -> tuple[int, str]:
-    """Exit code of a command one of whose streams is a closed pipe, and what the other received."""
+found = {}
+for name, (number, file, command) in json.loads(sys.argv[1]).items():
     ours, theirs = os.pipe()
+    heard, said = os.pipe()
     os.close(ours)
-    other = "stderr" if which == "stdout" else "stdout"
-    process = run_lgm(*arguments, **{which: theirs, other: subprocess.PIPE})
+    if not (process := os.fork()):
+        os.dup2(os.open(file, os.O_WRONLY) if file else theirs, number)
+        os.dup2(said, 3 - number)
+        for each in (theirs, heard, said):
+            os.close(each)
+        sys.argv[1:] = command
+        run()
     os.close(theirs)
-    said = process.communicate(timeout=300)[which == "stdout"]
-    return process.returncode, said
+    os.close(said)
+    with open(heard) as other:
+        text = other.read()
+    found[name] = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), text
+print(json.dumps(found))
+"""
+OUT, ERR = 1, 2
 
 
-@pytest.mark.parametrize("command", [["--help"], ["craft", "--help"], ["evaluate", "MODEL"], ["evaluate", "m", "-x"]])
-def test_a_closed_pipe_ends_a_command_without_a_word(command: list[str], tiny_lgm: Path):
-    named = [str(tiny_lgm) if word == "MODEL" else word for word in command]
-    which = "stderr" if "-x" in command else "stdout"
-    assert with_nobody_reading(which, *named) == (HUNG_UP, "")
+@pytest.fixture(scope="module")
+def copies(bundled: Split, tiny_lgm: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Exit codes of commands, and what was said on the stream that was open; where training was to save."""
+    folder, nobody = tmp_path_factory.mktemp("out"), ""
+    commands = {
+        "help": (OUT, nobody, ["--help"]),
+        "help with craft": (OUT, nobody, ["craft", "--help"]),
+        "evaluate": (OUT, nobody, ["evaluate", str(tiny_lgm)]),
+        "bad usage": (ERR, nobody, ["evaluate", "m", "-x"]),
+        "train": (ERR, nobody, ["train", "tiny-lgm", "--out", str(folder)]),
+    }
+    if FULL.exists():
+        commands["full"] = (OUT, str(FULL), ["--help"])
+    # Streams have their buffers, as usual.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-c", COPIES, json.dumps(commands)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return {**json.loads(done.stdout), "folder": folder}
 
 
-def test_training_ends_where_nobody_hears_of_it(fresh_home: Path, tmp_path: Path):
-    assert with_nobody_reading("stderr", "train", "tiny-lgm", "--out", tmp_path) == (HUNG_UP, "")
-    assert not (tmp_path / "tiny-lgm.safetensors").exists()
+@pytest.mark.parametrize("command", ["help", "help with craft", "evaluate", "bad usage"])
+def test_a_closed_pipe_ends_a_command_without_a_word(command: str, copies: dict[str, Any]):
+    assert copies[command] == [HUNG_UP, ""]
 
 
-def test_output_closed_by_the_shell_is_no_error(tiny_lgm: Path):
+def test_training_ends_where_nobody_hears_of_it(copies: dict[str, Any]):
+    assert copies["train"] == [HUNG_UP, ""]
+    assert not (copies["folder"] / "tiny-lgm.safetensors").exists()
+
+
+def test_output_closed_by_the_shell_is_no_error(bundled: Split, tiny_lgm: Path):
     command = f'"{sys.executable}" -m lgm evaluate "{tiny_lgm}" >&-'
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a Linux device")
-def test_a_full_disk_is_called_that():
-    with Path("/dev/full").open("w") as full:
-        process = run_lgm("--help", stdout=full, stderr=subprocess.PIPE)
-        said = process.communicate(timeout=300)[1]
-    assert (process.returncode, said) == (1, "error: the output cannot be written (No space left on device)\n")
+@pytest.mark.skipif(not FULL.exists(), reason="a Linux device")
+def test_a_full_disk_is_called_that(copies: dict[str, Any]):
+    assert copies["full"] == [1, "error: the output cannot be written (No space left on device)\n"]
 
 
 def test_json_is_ascii_and_json_for_any_number(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    import json
-
     import numpy as np
 
     from lgm.cli.tables import Answer
