@@ -3,7 +3,6 @@
 import base64
 import json
 import shutil
-import time
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,11 +30,13 @@ from lgm.models.registry import SHIPPED, read_card, user_folder
 from lgm.stats.intervals import outward
 from lgm.utils.codec import encode
 from lgm.utils.json import to_json
+from tests.pages.test_pages import idle
 from ui import baselines, load
 from ui.components import threshold
 from ui.components.threshold import LEAST_LIKELY, RATES, axis, pack, quick_thresholds
 from ui.detection_view import Case, how_crafted
 from ui.frame import CurrentPoison
+from ui.jobs import runner
 
 pytestmark = pytest.mark.page
 
@@ -70,7 +71,6 @@ def open_page(bundled: object) -> Callable[..., AppTest]:
             app.query_params[name] = value
         for name, value in state.items():
             app.session_state[name] = value
-        app.run()
         app.switch_page("../pages/detect.py").run()
         assert not app.exception
         return app
@@ -283,10 +283,8 @@ def test_a_craft_that_failed_is_told_after_a_reload_until_another_one_is_begun(
     with monkeypatch.context() as patch:
         patch.setattr("lgm.attacks.craft.craft_random", fails)
         press(app, "Craft")
-        deadline = time.monotonic() + 60
-        while not app.error and time.monotonic() < deadline:  # it stays on the panel
-            time.sleep(0.1)
-            app.run()
+        idle(runner())
+        app.run()  # it stays on the panel
     assert [error.value for error in app.error] == ["the images are gone"]
     reloaded = open_page()
     assert [error.value for error in reloaded.error] == ["the images are gone"]
@@ -342,9 +340,7 @@ def test_other_detectors_on_the_other_network_and_its_poisons(
     open_page: Callable[..., AppTest], few_resamples: None
 ) -> None:
     app = open_page(baselines_open=True)
-    choose(app, "Poisons made on", "softmax")
-    choose(app, "Features of", "softmax")
-    choose(app, "Counted", "collided")
+    choose(app, {"Poisons made on": "softmax", "Features of": "softmax", "Counted": "collided"})
     expected = compared("mnist-softmax", "mnist-softmax")
     collided = [each.collided for each in expected if each.collided]
     assert [row.split(" (")[0] for row in app.table[0].value["AUC"]] == [each.auc.text() for each in collided]
@@ -360,8 +356,10 @@ def compared(made: str, seen: str) -> list[Comparison]:
     return compare(evidence, resamples=40)
 
 
-def choose(app: AppTest, label: str, value: str) -> None:
-    next(group for group in app.button_group if group.label == label).set_value(value).run()
+def choose(app: AppTest, wanted: dict[str, str]) -> None:
+    for label, value in wanted.items():
+        next(group for group in app.button_group if group.label == label).set_value(value)
+    app.run()
     assert not app.exception
 
 
@@ -371,11 +369,11 @@ def press(app: AppTest, label: str) -> None:
 
 
 def finish(app: AppTest) -> None:
-    """Rerun as the panel's timer would, until no job is on show."""
-    for _ in range(240):
+    """Rerun, as the panel's timer would, once the job has ended."""
+    for _ in range(3):
         if "craft_job" not in app.session_state:
             return
-        time.sleep(0.5)
+        idle(runner())
         app.run()
         assert not app.exception
     pytest.fail("the job did not end")
