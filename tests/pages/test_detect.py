@@ -3,6 +3,7 @@
 import base64
 import json
 import shutil
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from lgm.attacks.craft import craft_random
 from lgm.attacks.result import Poisons, read_shipped_poisons
 from lgm.cli.main import main
 from lgm.data.base import DataError, Split
@@ -258,10 +260,21 @@ def test_crafting_makes_a_set_that_other_sessions_find_too(open_page: Callable[.
     assert made in box.options
 
 
-def test_crafting_can_be_cancelled(open_page: Callable[..., AppTest]) -> None:
+def shipped_ones(model: object, card: object, split: object, count: int, *args: object, **named: object) -> Poisons:
+    """In the place of crafting, where a test is about what comes before and after."""
+    return read_shipped_poisons(MODEL)[np.arange(count)]
+
+
+def test_crafting_can_be_cancelled(open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch) -> None:
+    def held_back(*args: Any, on_step: Any, **options: Any) -> Poisons:
+        while on_step(0, 1):
+            time.sleep(0.02)
+        return craft_random(*args, on_step=on_step, **options)
+
+    monkeypatch.setattr("lgm.attacks.craft.craft_random", held_back)  # it must not be done before it is cancelled
     app = open_page()
     before = app.selectbox(key="poison_set").options
-    app.slider(key="detect_count").set_value(200)
+    app.slider(key="detect_count").set_value(10)
     app.selectbox(key="detect_method").set_value("fbs")
     press(app, "Craft")
     other = open_page()
@@ -277,6 +290,7 @@ def test_a_craft_that_failed_is_told_after_a_reload_until_another_one_is_begun(
     def fails(*args: object, **named: object) -> None:
         raise DataError("the images are gone")
 
+    monkeypatch.setattr("lgm.attacks.craft.craft_random", shipped_ones)
     app = open_page()
     app.slider(key="detect_count").set_value(10)
     app.number_input(key="detect_seed").set_value(5)
@@ -400,6 +414,7 @@ def test_poisons_that_do_not_read_are_an_error_and_can_be_crafted(
         raise CheckpointError(f"{name} has damaged poisons")
 
     monkeypatch.setattr(load, "shipped_poisons", damaged)
+    monkeypatch.setattr("lgm.attacks.craft.craft_random", shipped_ones)
     app = open_page()
     assert "has damaged poisons" in words(app)
     app.slider(key="detect_count").set_value(10)
