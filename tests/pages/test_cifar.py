@@ -15,7 +15,7 @@ from lgm.defense.example import Attack, stage
 from lgm.models.card import Card
 from lgm.models.classifier import Classifier
 from lgm.models.features import read_features
-from tests.pages.test_pages import crafted, opened, words
+from tests.pages.test_pages import crafted, hold_crafting, opened, words
 from tests.pages.test_train import wait
 from ui import beta_paths
 from ui.jobs import runner
@@ -48,7 +48,8 @@ def test_a_pair_of_the_twenty_is_crafted_live(monkeypatch: pytest.MonkeyPatch) -
     assert 0 < np.abs(kept.image - base).max() < 0.2
 
 
-def test_only_images_that_are_here_are_offered() -> None:
+def test_only_images_that_are_here_are_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    hold_crafting(monkeypatch)
     app = opened("craft", dataset="cifar10", base="500", target="501")
     example = read_shipped_poisons("cifar10-lgm", "example")
     assert app.session_state["current_poison"].label == "cat", "the example, in the place of images that are not here"

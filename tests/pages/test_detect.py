@@ -322,7 +322,9 @@ def test_other_detectors_are_worked_out_only_when_asked_for(
     open_page()
 
 
-def test_other_detectors_beside_the_likelihood(open_page: Callable[..., AppTest], few_resamples: None) -> None:
+def test_other_detectors_beside_the_likelihood_and_on_the_other_network(
+    open_page: Callable[..., AppTest], few_resamples: None
+) -> None:
     app = open_page(baselines_open=True)
     shown, expected = app.table[0].value, compared("mnist-lgm", "mnist-lgm")
     assert [str(name) for name in shown.index] == [each.title for each in expected]
@@ -348,12 +350,10 @@ def test_other_detectors_beside_the_likelihood(open_page: Callable[..., AppTest]
     assert row.startswith(f"{tile} ("), "one AUC, one text"
     spread = row.split(" (")[1].rstrip(")").replace(" to ", "–")
     assert app.metric[0].delta == f"all {expected[0].overall.n}: {spread}", "and one interval"
+    see_the_other_network_and_its_poisons(app)
 
 
-def test_other_detectors_on_the_other_network_and_its_poisons(
-    open_page: Callable[..., AppTest], few_resamples: None
-) -> None:
-    app = open_page(baselines_open=True)
+def see_the_other_network_and_its_poisons(app: AppTest) -> None:
     choose(app, {"Poisons made on": "softmax", "Features of": "softmax", "Counted": "collided"})
     expected = compared("mnist-softmax", "mnist-softmax")
     collided = [each.collided for each in expected if each.collided]
