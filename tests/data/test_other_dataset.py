@@ -1,5 +1,6 @@
 """Every page on another dataset than MNIST: with its images, and on a machine that has none of them."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,21 +35,28 @@ def images(name: str, count: int) -> Split:
 SPLITS = {"test": images("test", 600), "held-out": images("held-out", 80)}
 
 
-@pytest.fixture
-def with_networks(fresh_home: Path) -> None:
-    """An untrained network of either loss with 10 poisons and an example each, in the user's folder."""
+@pytest.fixture(scope="module")
+def networks(session_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained network of either loss with 10 poisons and an example each."""
+    folder = tmp_path_factory.mktemp("networks")
     for loss in ("lgm", "softmax"):
         model = ModelConfig(network="tiny-cnn", loss=loss)
         card = Card(
             name=f"clothes-{loss}", config=TrainConfig(phases=(Phase(model=model),), dataset=NAME), weights_sha256=""
         )
-        folder = fresh_home / "checkpoints"
         path = save_measured(build_model(model).eval(), card, list(SPLITS.values()), folder)
         loaded, card = load_checkpoint(path)
         few = PoisonConfig(iterations=2)
         craft_random(loaded, card, SPLITS["test"], 10, few, seed=1).save(folder / f"{card.name}.poisons.safetensors")
         example = craft_beta_path(loaded, card, SPLITS["test"], (3, 9), few)
         example.save(folder / f"{card.name}.example.safetensors")
+    return folder
+
+
+@pytest.fixture
+def with_networks(networks: Path, fresh_home: Path) -> None:
+    """These networks in the user's folder."""
+    shutil.copytree(networks, fresh_home / "checkpoints")
 
 
 @pytest.fixture(autouse=True)
@@ -76,35 +84,33 @@ def shown(page: str) -> AppTest:
     return opened(page, dataset=NAME)
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_every_page_works_with_the_images(with_networks: None, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_every_page_works_with_the_images_and_calls_classes_by_their_names(
+    with_networks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     have_images(monkeypatch, there=True)
-    app = shown(name)
-    assert not app.error
-    assert choices(app)[0].value == DATASETS[NAME].title
-    if name == "defend":
-        assert len(app.get("plotly_chart")) == 3
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_every_page_shows_what_it_can_without(with_networks: None, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    have_images(monkeypatch, there=False)
-    app = shown(name)
-    missing = [error.value for error in app.error]
-    # Craft needs images to pick from, Detect those that the filter throws away, Defend all; each says so, and goes on.
-    assert len(missing) == {"craft": 2, "detect": 1, "defend": 1}.get(name, 0)
-    assert all("is missing; here is how to get it" in text for text in missing)
-    if name in ("overview", "craft", "detect"):
-        assert app.get("bidi_component"), "the picture that came with the networks"
-    if name == "features":
-        assert len(app.get("plotly_chart")) == 2
-
-
-def test_classes_are_called_by_their_names(with_networks: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    have_images(monkeypatch, there=True)
-    poison = shown("craft").session_state["current_poison"]
+    apps = {page: shown(page) for page in PAGES}
+    for page, app in apps.items():
+        assert not app.error, page
+        assert choices(app)[0].value == DATASETS[NAME].title, page
+    assert len(apps["defend"].get("plotly_chart")) == 3
+    poison = apps["craft"].session_state["current_poison"]
     assert (poison.label, poison.target_label) == (CLASSES[3], CLASSES[9])
-    assert f"To people it shows **{CLASSES[3]}**" in words(shown("overview"))
+    assert f"To people it shows **{CLASSES[3]}**" in words(apps["overview"])
+
+
+def test_every_page_shows_what_it_can_without(with_networks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    have_images(monkeypatch, there=False)
+    for page in PAGES:
+        app = shown(page)
+        missing = [error.value for error in app.error]
+        # Craft needs images to pick from, Detect those that the filter throws away, Defend all; each says so, and goes
+        # on.
+        assert len(missing) == {"craft": 2, "detect": 1, "defend": 1}.get(page, 0), page
+        assert all("is missing; here is how to get it" in text for text in missing)
+        if page in ("overview", "craft", "detect"):
+            assert app.get("bidi_component"), "the picture that came with the networks"
+        if page == "features":
+            assert len(app.get("plotly_chart")) == 2
 
 
 def test_a_dataset_without_networks_is_not_offered(fresh_home: Path) -> None:

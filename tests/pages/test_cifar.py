@@ -1,5 +1,6 @@
 """CIFAR-10 on a machine without its files: what the twenty images that come with a package are enough for."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,14 @@ import pytest
 import streamlit as st
 
 from lgm.attacks.result import read_shipped_poisons
+from lgm.config import DefenseConfig
+from lgm.data.base import Split
 from lgm.data.registry import DATASETS, load_split
+from lgm.defense.example import Attack, stage
+from lgm.models.card import Card
+from lgm.models.classifier import Classifier
 from lgm.models.features import read_features
-from tests.pages.test_pages import crafted, opened, words
+from tests.pages.test_pages import crafted, hold_crafting, opened, words
 from tests.pages.test_train import wait
 from ui import beta_paths
 from ui.jobs import runner
@@ -31,6 +37,8 @@ def test_a_pair_of_the_twenty_is_crafted_live(monkeypatch: pytest.MonkeyPatch) -
 
     all_stops = beta_paths.next_work
     monkeypatch.setattr(beta_paths, "next_work", first_stop)  # the others take VGG19 a minute
+    settled = beta_paths.Recipe.config
+    monkeypatch.setattr(beta_paths.Recipe, "config", lambda recipe: replace(settled(recipe), iterations=3))
     app = crafted(opened("craft", dataset="cifar10", base=str(BASE), target=str(TARGET), beta="0.008"))
     assert not app.error
     assert (app.query_params["base"], app.query_params["target"]) == (str(BASE), str(TARGET))
@@ -40,7 +48,8 @@ def test_a_pair_of_the_twenty_is_crafted_live(monkeypatch: pytest.MonkeyPatch) -
     assert 0 < np.abs(kept.image - base).max() < 0.2
 
 
-def test_only_images_that_are_here_are_offered() -> None:
+def test_only_images_that_are_here_are_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    hold_crafting(monkeypatch)
     app = opened("craft", dataset="cifar10", base="500", target="501")
     example = read_shipped_poisons("cifar10-lgm", "example")
     assert app.session_state["current_poison"].label == "cat", "the example, in the place of images that are not here"
@@ -54,11 +63,17 @@ def test_only_images_that_are_here_are_offered() -> None:
     assert not app.error
 
 
-def test_an_attack_of_the_twenty_is_crafted_against_a_head_on_the_stored_features() -> None:
+def test_an_attack_of_the_twenty_is_crafted_against_a_head_on_the_stored_features(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def first_poison(model: Classifier, card: Card, images: Split, config: DefenseConfig, **named: Any) -> Attack:
+        return stage(model, card, images, replace(config, poisons=min(1, config.poisons)), **named)
+
+    monkeypatch.setattr("lgm.defense.example.stage", first_poison)
     y = load_split("bundled", "cifar10").labels
     app = opened("defend", dataset="cifar10", poisons="10", network="softmax", task="two")
     (job,) = (job for job in runner().jobs.values() if job.key.startswith("attack cifar10-softmax"))
-    job.cancel()  # four poisons take VGG19 a minute; `stage` is tested on a small network
+    job.cancel()  # even one takes VGG19 a while; `stage` is tested on a small network
     assert not app.error
     assert not app.warning
     assert "With K = 4: this machine has so many images of frog. The others are known as features." in words(app)

@@ -3,8 +3,7 @@
 import json
 import shutil
 import threading
-import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,10 @@ from lgm.models.checkpoint import load_checkpoint
 from lgm.models.features import read_features
 from lgm.models.registry import SHIPPED, read_card
 from lgm.utils.json import to_json
-from tests.pages.test_pages import opened, words
+from tests.pages.test_pages import idle, opened, words
 from tests.records import defense_report
 from ui import defend_model, load, trials, verdict
+from ui.defend_model import CraftedPoisons
 from ui.jobs import runner
 
 pytestmark = pytest.mark.page
@@ -49,13 +49,40 @@ def staged(bundled: Split) -> dict[str, Attack]:
     return found
 
 
+@dataclass(frozen=True)
+class Made:
+    """The page once it has crafted the attack of `LINK` on either network, and the poisons that it has kept."""
+
+    apps: dict[str, AppTest]
+    kept: dict[str, CraftedPoisons]
+
+
+@pytest.fixture(scope="module")
+def made(bundled: Split) -> Made:
+    start_anew({})
+    return Made({loss: crafted(page(network=loss)) for loss in ("lgm", "softmax")}, dict(defend_model._crafted()))
+
+
 @pytest.fixture(autouse=True)
-def nothing_crafted() -> None:
-    """No test finds what another one has crafted or measured."""
+def only_these_are_crafted(made: Made) -> None:
+    """No test finds what another one has crafted or measured, and none waits for the poisons of `LINK`."""
+    start_anew(made.kept)
+
+
+def start_anew(poisons: dict[str, CraftedPoisons]) -> None:
     for job in runner().jobs.values():
         job.cancel()
     for kept in (defend_model._crafted(), trials._measured(), runner().jobs):
         kept.clear()
+    defend_model._crafted().update(poisons)
+
+
+@pytest.fixture
+def never_crafts(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What would have been crafted."""
+    submitted: list[object] = []
+    monkeypatch.setattr(defend_model, "_submit", lambda *args: submitted.append(args))
+    return submitted
 
 
 def page(**link: str) -> AppTest:
@@ -65,12 +92,11 @@ def page(**link: str) -> AppTest:
 
 def crafted(app: AppTest) -> AppTest:
     """Once its poisons are there."""
-    deadline = time.monotonic() + 300
-    while any(PENDING in text for text in chips(app)):
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
+    if any(PENDING in text for text in chips(app)):
+        idle(runner())
         app.run()
-        assert not app.exception
+    assert not app.exception
+    assert not any(PENDING in text for text in chips(app))
     return app
 
 
@@ -88,8 +114,8 @@ def slider(app: AppTest) -> Any:
 
 
 @pytest.mark.parametrize("loss", ["lgm", "softmax"])
-def test_the_page_shows_what_the_package_says(staged: dict[str, Attack], loss: str) -> None:
-    app, attack = crafted(page(network=loss)), staged[loss]
+def test_the_page_shows_what_the_package_says(made: Made, staged: dict[str, Attack], loss: str) -> None:
+    app, attack = made.apps[loss], staged[loss]
     shown = attack.demonstrate()
     text = words(app)
     for arm in shown.arms.values():
@@ -128,7 +154,7 @@ def test_each_network_has_a_threshold_of_its_own() -> None:
 
 
 def test_a_class_that_is_taken_changes_places() -> None:
-    app = page()
+    app = page(poisons="0")
     claim = next(box for box in app.selectbox if box.label == "Poisons claim")
     claim.set_value(9).run()
     assert not app.exception
@@ -136,14 +162,15 @@ def test_a_class_that_is_taken_changes_places() -> None:
 
 
 def test_another_draw_is_another_attack(bundled: Split) -> None:
-    app = page()
+    app = page(poisons="0")
+    before = planes(app)[0]
     button(app, "New draw").click().run()
     assert app.query_params["draw"] == "2"
-    assert planes(app)[0] != planes(page())[0]
+    assert planes(app)[0] != before
 
 
 @pytest.mark.parametrize("link", [{"base_class": "9"}, {"base_class": "77", "target_class": "1"}, {"poisons": "3"}])
-def test_a_link_that_makes_no_sense_opens_the_example(bundled: Split, link: dict[str, str]) -> None:
+def test_a_link_that_makes_no_sense_opens_the_example(link: dict[str, str], never_crafts: list[object]) -> None:
     app = page(**link)
     assert not app.exception
     assert [box.value for box in app.selectbox if box.label in ("Poisons claim", "Target is")] == [4, 9]
@@ -154,8 +181,9 @@ def button(app: AppTest, label: str) -> Any:
 
 
 @pytest.fixture
-def held_up(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Crafting reports that it is half done, and goes on when this is set."""
+def held_up(only_these_are_crafted: None, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Nothing is crafted yet; crafting reports that it is half done, and goes on when this is set."""
+    start_anew({})
     goes_on = threading.Event()
 
     def slow(*args: Any, on_step: Any = None, **named: Any) -> Attack:
@@ -187,7 +215,7 @@ def test_clean_images_are_there_while_the_poisons_are_crafted(
 
 
 def test_a_craft_can_be_cancelled_and_begun_again(held_up: threading.Event) -> None:
-    app = page()
+    app = page(poisons="1")
     (job,) = (job for job in runner().jobs.values() if job.active)
     button(app, "Cancel").click().run()
     assert job.cancelling
@@ -200,7 +228,7 @@ def test_a_craft_can_be_cancelled_and_begun_again(held_up: threading.Event) -> N
 
 
 def test_a_change_ends_the_craft_before(held_up: threading.Event) -> None:
-    app = page()
+    app = page(poisons="1")
     (job,) = (job for job in runner().jobs.values() if job.active)
     button(app, "New draw").click().run()
     assert job.cancelling
@@ -210,15 +238,12 @@ def test_a_change_ends_the_craft_before(held_up: threading.Event) -> None:
 
 
 def test_fewer_poisons_and_other_clean_images_need_no_craft(
-    bundled: Split, staged: dict[str, Attack], monkeypatch: pytest.MonkeyPatch
+    bundled: Split, staged: dict[str, Attack], never_crafts: list[object]
 ) -> None:
-    crafted(page())
-    submitted: list[object] = []
-    monkeypatch.setattr(defend_model, "_submit", lambda *args: submitted.append(args))
     name, other = "mnist-lgm", replace(SETTING, poisons=2, clean=10)
     app = page(poisons="2", clean="10")
     assert PENDING not in chips(app)[1]
-    assert submitted == []
+    assert never_crafts == []
     model, card = load_checkpoint(name)
     alone = stage(model, card, bundled, other, z=read_features(name).splits["bundled"].z)
     joined = defend_model.CraftedPoisons.of(staged["lgm"]).joined(without_poisons(alone), 2)
@@ -360,10 +385,9 @@ def test_records_are_of_these_weights_and_say_when_they_are_old(monkeypatch: pyt
     assert trials.records("mnist-lgm") == []
 
 
-def test_what_is_stored_needs_no_images() -> None:
-    app = opened("defend", dataset="cifar10", network="softmax")
-    for job in runner().jobs.values():
-        job.cancel()  # VGG19 would craft for a minute
+def test_what_is_stored_needs_no_images(never_crafts: list[object]) -> None:
+    app = opened("defend", dataset="cifar10", network="softmax")  # VGG19 would craft for a minute
+    assert never_crafts
     study = read_study("cifar10")
     assert study is not None
     stored = study.usual_defense.softmax
@@ -405,13 +429,9 @@ def test_what_is_not_measured_can_be(bundled: Split, monkeypatch: pytest.MonkeyP
     app = crafted(page(clean="2", poisons="1"))
     assert "**Not measured yet** on this network." in words(app)
     button(app, "Measure").click().run()
-    deadline = time.monotonic() + 300
-    while not trials.records("mnist-lgm"):
-        assert time.monotonic() < deadline
-        time.sleep(1)
-        app.run()
-        assert not app.exception
+    idle(runner())
     app.run()
+    assert not app.exception
     for loss in ("lgm", "softmax"):
         found = [record.report for record in trials.records(f"mnist-{loss}")]
         assert [(r.config.poisons, r.config.clean, r.config.trials) for r in found] == [(1, 2, 2), (2, 2, 2)]

@@ -16,6 +16,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from lgm.attacks.craft import craft_random
 from lgm.attacks.result import Poisons, read_shipped_poisons
 from lgm.cli.main import main
 from lgm.data.base import DataError, Split
@@ -31,11 +32,13 @@ from lgm.models.registry import SHIPPED, read_card, user_folder
 from lgm.stats.intervals import outward
 from lgm.utils.codec import encode
 from lgm.utils.json import to_json
+from tests.pages.test_pages import idle
 from ui import baselines, load
 from ui.components import threshold
 from ui.components.threshold import LEAST_LIKELY, RATES, axis, pack, quick_thresholds
 from ui.detection_view import Case, how_crafted
 from ui.frame import CurrentPoison
+from ui.jobs import runner
 
 pytestmark = pytest.mark.page
 
@@ -70,7 +73,6 @@ def open_page(bundled: object) -> Callable[..., AppTest]:
             app.query_params[name] = value
         for name, value in state.items():
             app.session_state[name] = value
-        app.run()
         app.switch_page("../pages/detect.py").run()
         assert not app.exception
         return app
@@ -258,10 +260,21 @@ def test_crafting_makes_a_set_that_other_sessions_find_too(open_page: Callable[.
     assert made in box.options
 
 
-def test_crafting_can_be_cancelled(open_page: Callable[..., AppTest]) -> None:
+def shipped_ones(model: object, card: object, split: object, count: int, *args: object, **named: object) -> Poisons:
+    """In the place of crafting, where a test is about what comes before and after."""
+    return read_shipped_poisons(MODEL)[np.arange(count)]
+
+
+def test_crafting_can_be_cancelled(open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch) -> None:
+    def held_back(*args: Any, on_step: Any, **options: Any) -> Poisons:
+        while on_step(0, 1):
+            time.sleep(0.02)
+        return craft_random(*args, on_step=on_step, **options)
+
+    monkeypatch.setattr("lgm.attacks.craft.craft_random", held_back)  # it must not be done before it is cancelled
     app = open_page()
     before = app.selectbox(key="poison_set").options
-    app.slider(key="detect_count").set_value(200)
+    app.slider(key="detect_count").set_value(10)
     app.selectbox(key="detect_method").set_value("fbs")
     press(app, "Craft")
     other = open_page()
@@ -277,16 +290,15 @@ def test_a_craft_that_failed_is_told_after_a_reload_until_another_one_is_begun(
     def fails(*args: object, **named: object) -> None:
         raise DataError("the images are gone")
 
+    monkeypatch.setattr("lgm.attacks.craft.craft_random", shipped_ones)
     app = open_page()
     app.slider(key="detect_count").set_value(10)
     app.number_input(key="detect_seed").set_value(5)
     with monkeypatch.context() as patch:
         patch.setattr("lgm.attacks.craft.craft_random", fails)
         press(app, "Craft")
-        deadline = time.monotonic() + 60
-        while not app.error and time.monotonic() < deadline:  # it stays on the panel
-            time.sleep(0.1)
-            app.run()
+        idle(runner())
+        app.run()  # it stays on the panel
     assert [error.value for error in app.error] == ["the images are gone"]
     reloaded = open_page()
     assert [error.value for error in reloaded.error] == ["the images are gone"]
@@ -310,7 +322,9 @@ def test_other_detectors_are_worked_out_only_when_asked_for(
     open_page()
 
 
-def test_other_detectors_beside_the_likelihood(open_page: Callable[..., AppTest], few_resamples: None) -> None:
+def test_other_detectors_beside_the_likelihood_and_on_the_other_network(
+    open_page: Callable[..., AppTest], few_resamples: None
+) -> None:
     app = open_page(baselines_open=True)
     shown, expected = app.table[0].value, compared("mnist-lgm", "mnist-lgm")
     assert [str(name) for name in shown.index] == [each.title for each in expected]
@@ -336,15 +350,11 @@ def test_other_detectors_beside_the_likelihood(open_page: Callable[..., AppTest]
     assert row.startswith(f"{tile} ("), "one AUC, one text"
     spread = row.split(" (")[1].rstrip(")").replace(" to ", "–")
     assert app.metric[0].delta == f"all {expected[0].overall.n}: {spread}", "and one interval"
+    see_the_other_network_and_its_poisons(app)
 
 
-def test_other_detectors_on_the_other_network_and_its_poisons(
-    open_page: Callable[..., AppTest], few_resamples: None
-) -> None:
-    app = open_page(baselines_open=True)
-    choose(app, "Poisons made on", "softmax")
-    choose(app, "Features of", "softmax")
-    choose(app, "Counted", "collided")
+def see_the_other_network_and_its_poisons(app: AppTest) -> None:
+    choose(app, {"Poisons made on": "softmax", "Features of": "softmax", "Counted": "collided"})
     expected = compared("mnist-softmax", "mnist-softmax")
     collided = [each.collided for each in expected if each.collided]
     assert [row.split(" (")[0] for row in app.table[0].value["AUC"]] == [each.auc.text() for each in collided]
@@ -360,8 +370,10 @@ def compared(made: str, seen: str) -> list[Comparison]:
     return compare(evidence, resamples=40)
 
 
-def choose(app: AppTest, label: str, value: str) -> None:
-    next(group for group in app.button_group if group.label == label).set_value(value).run()
+def choose(app: AppTest, wanted: dict[str, str]) -> None:
+    for label, value in wanted.items():
+        next(group for group in app.button_group if group.label == label).set_value(value)
+    app.run()
     assert not app.exception
 
 
@@ -371,11 +383,11 @@ def press(app: AppTest, label: str) -> None:
 
 
 def finish(app: AppTest) -> None:
-    """Rerun as the panel's timer would, until no job is on show."""
-    for _ in range(240):
+    """Rerun, as the panel's timer would, once the job has ended."""
+    for _ in range(3):
         if "craft_job" not in app.session_state:
             return
-        time.sleep(0.5)
+        idle(runner())
         app.run()
         assert not app.exception
     pytest.fail("the job did not end")
@@ -402,6 +414,7 @@ def test_poisons_that_do_not_read_are_an_error_and_can_be_crafted(
         raise CheckpointError(f"{name} has damaged poisons")
 
     monkeypatch.setattr(load, "shipped_poisons", damaged)
+    monkeypatch.setattr("lgm.attacks.craft.craft_random", shipped_ones)
     app = open_page()
     assert "has damaged poisons" in words(app)
     app.slider(key="detect_count").set_value(10)

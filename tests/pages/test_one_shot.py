@@ -16,7 +16,7 @@ from lgm.data.store import register
 from lgm.models.classifier import Classifier
 from lgm.models.heads import SoftmaxHead
 from lgm.utils.images import png
-from tests.pages.test_pages import opened, words
+from tests.pages.test_pages import idle, opened, words
 from ui import one_shot
 from ui.jobs import cancel_all, runner
 
@@ -61,12 +61,12 @@ def squares(bundled: object, fresh_home: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def until(app: AppTest, done: Any) -> AppTest:
-    """The page once ``done`` holds; a browser would look every half second."""
-    for _ in range(200):
+    """The page once ``done`` holds; it is looked at when a job has ended, or after a second."""
+    for _ in range(60):
         assert not app.exception
         if done(app):
             return app
-        time.sleep(0.1)
+        idle(runner(), 1)
         app.run()
     raise AssertionError("it never was")
 

@@ -15,7 +15,7 @@ from lgm.data.mnist import MNIST
 from lgm.data.own_image import as_image_of
 from lgm.models.checkpoint import embed_split, load_checkpoint
 from lgm.models.features import read_features
-from tests.pages.test_pages import crafted, opened, words
+from tests.pages.test_pages import crafted, hold_crafting, opened, words
 from ui.pair import OwnImage, Pair
 
 pytestmark = pytest.mark.page
@@ -87,8 +87,10 @@ def test_a_drawn_digit_is_poisoned(bundled: Split) -> None:
     assert app.session_state["own_images"] == {}
 
 
-def test_both_can_be_ones_own(bundled: Split) -> None:
-    app = use(draw(opened("craft"), "base", FOUR), "base")
+def test_both_can_be_ones_own(bundled: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        hold_crafting(patch)
+        app = use(draw(opened("craft"), "base", FOUR), "base")
     ink = Image.fromarray(255 - bundled.images[bundled.labels == 7][3, 0]).resize((280, 280))
     app = upload(app, "target", "seven.jpg", file_of(ink, "JPEG"))
     app = crafted(use(app, "target"))
@@ -99,7 +101,8 @@ def test_both_can_be_ones_own(bundled: Split) -> None:
     assert own(app, "target").image[0, 0, 0] == 0, "dark on light became light on dark"
 
 
-def test_two_images_of_one_class_are_no_pair(bundled: object) -> None:
+def test_two_images_of_one_class_are_no_pair(bundled: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    hold_crafting(monkeypatch)
     app = draw(opened("craft"), "base", NINE)
     assert "sees 9, and the target is of this class already" in words(app)
     assert not [button for button in app.button if button.key == "use_base"]
@@ -158,10 +161,12 @@ def test_colour_images_are_uploaded_and_not_drawn(bundled: object) -> None:
     assert "LGM network: **" in words(app)
 
 
-def test_an_own_image_stays_when_the_link_is_put_back(bundled: object) -> None:
+def test_an_own_image_stays_when_the_link_is_put_back(bundled: object, monkeypatch: pytest.MonkeyPatch) -> None:
     app = draw(opened("craft"), "base", FOUR)
     app.selectbox(key="own_label_base_4_9").set_value(7).run()
-    app = use(app, "base")
+    with monkeypatch.context() as patch:
+        hold_crafting(patch)
+        app = use(app, "base")
     nine = OwnImage(own(app, "base").pixels, (1, 28, 28), "mnist", 9)
     app.session_state["own_images"] = {"base": nine}  # of the class of the example's target
     app.query_params.clear()

@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from lgm.attacks.result import read_shipped_poisons
-from tests.pages.test_pages import opened
+from tests.pages.test_pages import hold_crafting, opened
 from ui import state
 from ui.state import FIELDS, quoted
 
@@ -35,6 +35,11 @@ NUMBERS += ["0.1", "-2.7466", "inf", "-inf", "nan", "٣", "1_0", "0x10"]
 NAMES = ["test", "train", "bundled", "mnist", "cifar10", "fashion-mnist", "mnist-lgm", "mnist-softmax", "cifar10-lgm"]
 NAMES += ["lm", "fbs", "all", "softmax", "None", "null", "true", "../../etc/passwd"]
 TEXTS = ["", " ", "cake", "`[x](http://example.com)`", "<b>", "a\nb\x00", "$x$", "{0}", "%s", "é" * 500, "*_~"]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_crafted(monkeypatch: pytest.MonkeyPatch) -> None:
+    hold_crafting(monkeypatch)
 
 
 def told(app: AppTest) -> str:
