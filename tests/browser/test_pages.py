@@ -29,38 +29,57 @@ TITLES = {
 }
 
 
-# One visit answers three questions, in one theme: tests/plots/test_contrast.py computes the contrast of both. What
-# folds away is seen open in test_detect.py and test_train.py.
+# One visit answers all questions to a page, in one theme: tests/plots/test_contrast.py computes the contrast of both.
+# What folds away is seen open in test_detect.py and test_train.py.
 @pytest.mark.parametrize(("path", "theme"), list(zip(TITLES | OWN, ["light", "dark"] * 4, strict=True)))
 def test_a_page_opens_by_its_link(page: Page, app_url: str, path: str, theme: Any) -> None:
     page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     errors = open_page(page, f"{app_url}/{path}")
     expect(page.get_by_role("heading", level=1)).to_contain_text((TITLES | OWN)[path])
     expect(page.get_by_test_id("stAlert")).to_have_count(1 if path in OWN else 0)
+    if path == "features":
+        assert_points_without_webgl(page)
     assert_accessible(page)
     page.set_viewport_size({"width": 390, "height": 844})
     # Nothing sticks out on a phone.
     page.wait_for_function("document.querySelector('[data-testid=stMain]').scrollWidth <= 390", timeout=30_000)
+    if path == "defend":  # the slider of T has a line of its own
+        box = page.get_by_test_id("stSlider").filter(has_text="T: remove").bounding_box()
+        assert box is not None
+        assert 0.7 * 390 < box["width"] < 390
+    if path == "features":
+        assert_a_click_shows_a_point(page)
     assert errors == []
 
 
-def test_on_a_phone_the_slider_of_t_has_a_line_of_its_own(page: Page, app_url: str) -> None:
-    page.set_viewport_size({"width": 390, "height": 844})
-    open_page(page, f"{app_url}/defend")
-    box = page.get_by_test_id("stSlider").filter(has_text="T: remove").bounding_box()
-    assert box is not None
-    assert box["width"] > 0.7 * 390
+def assert_points_without_webgl(page: Page) -> None:
+    assert not page.evaluate("!!document.createElement('canvas').getContext('webgl')"), "the browser has WebGL"
+    for plane in page.locator(".js-plotly-plot").all():
+        expect(plane.locator(".scatterlayer .point")).to_have_count(2 * DRAWN + 20, timeout=PATIENCE)
+        expect(plane).not_to_contain_text("WebGL")
+        expect(plane.locator(".legend")).to_contain_text("2,000 of 55,000 drawn")
 
 
-@pytest.mark.parametrize("path", TITLES)
-def test_a_page_of_cifar_10_says_what_is_missing_and_shows_the_rest(page: Page, app_url: str, path: str) -> None:
-    errors = open_page(page, f"{app_url}/{path}?dataset=cifar10")
-    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[path])
-    alerts = page.get_by_test_id("stAlert")
-    expect(alerts).to_have_count({"detect": 1}.get(path, 0))
-    for alert in alerts.all():
-        expect(alert).to_contain_text("is missing")
-    assert errors == []
+def assert_a_click_shows_a_point(page: Page) -> None:
+    plot = page.locator(".js-plotly-plot").first
+    x, y = plot.evaluate(
+        """plot => {
+          const trace = plot._fullData.find(t => t.meta === 'bundled'), {xaxis, yaxis} = plot._fullLayout;
+          const box = plot.getBoundingClientRect();
+          let best = 0;  // the lowest point of the cloud: nothing lies over it
+          for (let i = 0; i < trace.y.length; i++) if (trace.y[i] < trace.y[best]) best = i;
+          const [x, y] = [xaxis.d2p(trace.x[best]), yaxis.d2p(trace.y[best])];
+          return [box.left + xaxis._offset + x, box.top + yaxis._offset + y];
+        }"""
+    )
+    page.mouse.move(x - 30, y)
+    page.mouse.move(x, y, steps=5)
+    # A click selects what the pointer hovers over, which plotly finds out with a delay.
+    page.wait_for_function("plot => plot._hoverdata?.length", arg=plot.element_handle(), timeout=PATIENCE)
+    page.mouse.down()
+    page.mouse.up()
+    expect(page.get_by_text("posterior:").first).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("log p(f(x)|").first).to_be_visible()
 
 
 @pytest.fixture(scope="module")
@@ -166,32 +185,3 @@ def test_a_link_that_makes_no_sense_opens_the_defaults(page: Page, app_url: str)
     open_page(page, f"{app_url}/craft?beta=cake&base=-3&target=99999999&threshold=nan&lgm=../../etc/passwd&data=x")
     expect(page.locator(".beta output")).to_have_text("0.008")
     expect(page.locator(".tile.lgm output")).to_contain_text("seen as", timeout=60_000)
-
-
-def test_the_points_are_drawn_without_webgl_and_a_click_shows_one(page: Page, app_url: str) -> None:
-    errors = open_page(page, f"{app_url}/features")
-    assert not page.evaluate("!!document.createElement('canvas').getContext('webgl')"), "the browser has WebGL"
-    for plane in page.locator(".js-plotly-plot").all():
-        expect(plane.locator(".scatterlayer .point")).to_have_count(2 * DRAWN + 20, timeout=PATIENCE)
-        expect(plane).not_to_contain_text("WebGL")
-        expect(plane.locator(".legend")).to_contain_text("2,000 of 55,000 drawn")
-    plot = page.locator(".js-plotly-plot").first
-    x, y = plot.evaluate(
-        """plot => {
-          const trace = plot._fullData.find(t => t.meta === 'bundled'), {xaxis, yaxis} = plot._fullLayout;
-          const box = plot.getBoundingClientRect();
-          let best = 0;  // the lowest point of the cloud: nothing lies over it
-          for (let i = 0; i < trace.y.length; i++) if (trace.y[i] < trace.y[best]) best = i;
-          const [x, y] = [xaxis.d2p(trace.x[best]), yaxis.d2p(trace.y[best])];
-          return [box.left + xaxis._offset + x, box.top + yaxis._offset + y];
-        }"""
-    )
-    page.mouse.move(x - 30, y)
-    page.mouse.move(x, y, steps=5)
-    # A click selects what the pointer hovers over, which plotly finds out with a delay.
-    page.wait_for_function("plot => plot._hoverdata?.length", arg=plot.element_handle(), timeout=PATIENCE)
-    page.mouse.down()
-    page.mouse.up()
-    expect(page.get_by_text("posterior:").first).to_be_visible(timeout=60_000)
-    expect(page.get_by_text("log p(f(x)|").first).to_be_visible()
-    assert errors == []
