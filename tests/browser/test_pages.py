@@ -82,48 +82,9 @@ def assert_a_click_shows_a_point(page: Page) -> None:
     expect(page.get_by_text("log p(f(x)|").first).to_be_visible()
 
 
-@pytest.fixture(scope="module")
-def cifar_url(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The app on a machine that has the images of CIFAR-10."""
-    if not (_DATA / "cifar10.npz").is_file():
-        pytest.skip("$LGM_DATA has no cifar10.npz")
-    with serve(tmp_path_factory.mktemp("cifar") / "log", _DATA, digits=digits_file) as url:
-        yield url
-
-
-@pytest.mark.parametrize("path", TITLES)
-def test_a_page_of_cifar_10_opens_with_its_images(page: Page, cifar_url: str, path: str) -> None:
-    # One poison on Defend: VGG19 takes long for the usual ten beside a browser that draws in software.
-    errors = open_page(page, f"{cifar_url}/{path}?dataset=cifar10&poisons=1")
-    expect(page.get_by_role("heading", level=1)).to_contain_text((TITLES | OWN)[path])
-    expect(page.get_by_test_id("stAlert")).to_have_count(1 if path in OWN else 0)
-    assert errors == []
-
-
-def test_back_leaves_the_page_whatever_was_changed_on_it(page: Page, app_url: str) -> None:
-    page.goto("about:blank")
-    errors = open_page(page, f"{app_url}/craft?beta=cake")  # the address is mended: no step back either
-    for _ in range(2):
-        slider(page).focus()
-        page.keyboard.press("ArrowLeft")
-        settled(page)
-    expect(page).to_have_url(f"{app_url}/craft?beta=0.004", timeout=PATIENCE)
-    page.get_by_role("link", name="Detect", exact=True).click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["detect"], timeout=PATIENCE)
-    settled(page)
-    page.go_back()
-    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["craft"], timeout=PATIENCE)
-    expect(page.locator(".beta output")).to_have_text("0.004", timeout=PATIENCE)
-    expect(page).to_have_url(f"{app_url}/craft?beta=0.004", timeout=PATIENCE)
-    page.go_back()
-    assert page.url == "about:blank"
-    page.go_forward()
-    settled(page)
-    expect(page.locator(".beta output")).to_have_text("0.004", timeout=PATIENCE)
-    assert errors == []
-
-
-def test_data_and_networks_are_chosen_at_the_top_of_a_page(page: Page, app_url: str) -> None:
+def test_data_and_networks_are_chosen_at_the_top_and_cifar_10_needs_no_files_of_its_own(
+    page: Page, app_url: str
+) -> None:
     errors = open_page(page, f"{app_url}/detect")
     choices = page.get_by_role("button", name="MNIST, the bundled digits · mnist-lgm, mnist-softmax")
     in_sight(choices, 1440)
@@ -133,9 +94,44 @@ def test_data_and_networks_are_chosen_at_the_top_of_a_page(page: Page, app_url: 
     expect(page.get_by_role("button", name=re.compile("CIFAR-10, .* cifar10-lgm"))).to_be_visible(timeout=PATIENCE)
     expect(page).to_have_url(re.compile("dataset=cifar10"), timeout=PATIENCE)
     expect(page.get_by_test_id("stSidebar")).to_have_count(0)
+    settled(page)
+    (alert,) = page.get_by_test_id("stAlert").all()
+    expect(alert).to_contain_text("is missing")
+    for path in ("", "craft", "train", "features"):
+        follow(page, path)
+        expect(page.get_by_test_id("stAlert")).to_have_count(0)
     page.set_viewport_size({"width": 390, "height": 844})
     in_sight(page.get_by_role("button", name=re.compile("CIFAR-10, .* cifar10-lgm")), 390)
     assert errors == []
+
+
+@pytest.fixture(scope="module")
+def cifar_url(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The app on a machine that has the images of CIFAR-10."""
+    if not (_DATA / "cifar10.npz").is_file():
+        pytest.skip("$LGM_DATA has no cifar10.npz")
+    with serve(tmp_path_factory.mktemp("cifar") / "log", _DATA, digits=digits_file) as url:
+        yield url
+
+
+def test_pages_of_cifar_10_open_with_its_images(page: Page, cifar_url: str) -> None:
+    # One poison on Defend: VGG19 takes long for the usual ten beside a browser that draws in software.
+    errors = open_page(page, f"{cifar_url}/?dataset=cifar10&poisons=1")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[""])
+    expect(page.get_by_test_id("stAlert")).to_have_count(0)
+    for path in list(TITLES)[1:]:
+        follow(page, path)
+        expect(page.get_by_test_id("stAlert")).to_have_count(0)
+    assert errors == []
+
+
+def follow(page: Page, path: str) -> None:
+    """To a page by its link at the top, which keeps the dataset."""
+    page.get_by_role("link", name=path.capitalize() or "Overview", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[path], timeout=PATIENCE)
+    settled(page)
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    expect(page).to_have_url(re.compile(rf"/{path}\?dataset=cifar10"))
 
 
 def in_sight(button: Locator, width: int) -> None:
@@ -154,18 +150,39 @@ def slider(page: Page) -> Locator:
     return found
 
 
-def test_beta_moves_by_keyboard_and_the_link_opens_the_same_picture(page: Page, app_url: str) -> None:
-    open_page(page, f"{app_url}/craft")
-    slider(page).focus()
-    page.keyboard.press("ArrowLeft")
+def test_a_senseless_link_opens_the_defaults_and_back_leaves_the_page_whatever_was_changed_on_it(
+    page: Page, app_url: str
+) -> None:
+    page.goto("about:blank")
+    senseless = "beta=cake&base=-3&target=99999999&threshold=nan&lgm=../../etc/passwd&data=x"
+    errors = open_page(page, f"{app_url}/craft?{senseless}")  # the address is mended: no step back either
+    beta, change = page.locator(".beta output"), page.locator(".tile.lgm-d output")
+    expect(beta).to_have_text("0.008")
+    expect(page.locator(".tile.lgm output")).to_contain_text("seen as", timeout=60_000)
+    default = change.inner_text()
+    for _ in range(2):
+        slider(page).focus()
+        page.keyboard.press("ArrowLeft")
+        settled(page)
+    expect(page).to_have_url(f"{app_url}/craft?beta=0.004", timeout=PATIENCE)
+    expect(beta).to_have_text("0.004")  # the answer of the server must not take it back
+    chosen = change.inner_text()
+    assert chosen != default
+    page.get_by_role("link", name="Detect", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["detect"], timeout=PATIENCE)
     settled(page)
-    expect(page).to_have_url(re.compile("beta=0.0063"))
-    expect(page.locator(".beta output")).to_have_text("0.0063")  # the answer of the server must not take it back
-    change = page.locator(".tile.lgm-d output").inner_text()
-    link = page.url
-    open_page(page, link)
-    expect(page.locator(".beta output")).to_have_text("0.0063")
-    assert page.locator(".tile.lgm-d output").inner_text() == change
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["craft"], timeout=PATIENCE)
+    expect(beta).to_have_text("0.004", timeout=PATIENCE)
+    expect(page).to_have_url(f"{app_url}/craft?beta=0.004", timeout=PATIENCE)
+    page.go_back()
+    assert page.url == "about:blank"
+    page.go_forward()
+    settled(page)
+    expect(beta).to_have_text("0.004", timeout=PATIENCE)
+    assert page.evaluate("performance.getEntriesByType('navigation')[0].type") == "back_forward"  # loaded anew
+    assert change.inner_text() == chosen, "the link opens another picture"
+    assert errors == []
 
 
 def test_picking_a_pair_crafts_for_both_networks(page: Page, app_url: str) -> None:
@@ -179,9 +196,3 @@ def test_picking_a_pair_crafts_for_both_networks(page: Page, app_url: str) -> No
         expect(page.locator(f".tile.{network} output")).to_contain_text("seen as", timeout=120_000)
     expect(page).to_have_url(re.compile("base="))
     expect(page.get_by_text("Your poison")).to_be_visible()
-
-
-def test_a_link_that_makes_no_sense_opens_the_defaults(page: Page, app_url: str) -> None:
-    open_page(page, f"{app_url}/craft?beta=cake&base=-3&target=99999999&threshold=nan&lgm=../../etc/passwd&data=x")
-    expect(page.locator(".beta output")).to_have_text("0.008")
-    expect(page.locator(".tile.lgm output")).to_contain_text("seen as", timeout=60_000)
