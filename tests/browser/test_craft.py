@@ -1,11 +1,15 @@
-"""The sliders of the Craft page in Chromium: every step is drawn, and the server hears of beta's release alone."""
+"""The sliders of the Craft page in Chromium: every step is drawn, and the server hears of beta's release alone.
+
+Most tests share one tab, and put both sliders back where a fresh page has them.
+"""
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from lgm.attacks.result import Poisons, read_shipped_poisons
 from lgm.config import BETA_GRID
@@ -15,7 +19,7 @@ from ui.components.beta_explorer import shown_iterations
 
 pytestmark = pytest.mark.browser
 LATER = 60_000  # ms: machines are shared
-STEPS = 60
+STEPS = 30  # of a drag: from the last stop to the first, and some way back
 THUMB = 16  # px: how wide Chromium draws the thumb of a slider
 START = nearest(8e-3)  # where beta stands on a page without a link
 
@@ -52,9 +56,33 @@ PLAYED = """lab => new Promise((done) => {
 })"""
 
 
-@pytest.fixture(autouse=True)
-def patience(page: Page) -> None:
+class Visit(NamedTuple):
+    """A tab with the page, all that it told the server, and the console's errors."""
+
+    page: Page
+    sent: list[object]
+    errors: list[str]
+
+
+@pytest.fixture(scope="module")
+def opened(profile: BrowserContext, app_url: str) -> Iterator[Visit]:
+    page = profile.new_page()
     page.set_default_timeout(LATER)
+    page.emulate_media(reduced_motion="no-preference")
+    sent = messages(page)
+    errors = open_page(page, f"{app_url}/craft")
+    yield Visit(page, sent, errors)
+    page.close()
+
+
+@pytest.fixture
+def visit(opened: Visit) -> Visit:
+    """Both sliders stand where a fresh page has them."""
+    page = opened.page
+    page.emulate_media(color_scheme="light", reduced_motion="no-preference")
+    slider(page, "iteration").press("End")
+    put(page, START)
+    return opened
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +100,17 @@ def slider(page: Page, name: str) -> Locator:
     found = page.get_by_role("slider", name=re.compile(f"^{name}"))
     expect(found).to_be_enabled(timeout=LATER)
     return found
+
+
+def put(page: Page, stop: int) -> None:
+    """Beta to a stop, and wait until the server has it."""
+    beta = slider(page, "beta")
+    if beta.input_value() == str(stop):
+        return
+    before = page.url
+    beta.fill(str(stop))
+    expect(page).not_to_have_url(before)
+    settled(page)
 
 
 def zigzag(start: int, stops: int) -> Iterator[int]:
@@ -121,13 +160,37 @@ def assert_shown(page: Page, images: dict[str, np.ndarray]) -> None:
     np.testing.assert_array_equal(softmax, images["softmax"].flatten())
 
 
-def test_beta_is_drawn_at_every_step_and_told_once(page: Page, app_url: str, examples: dict[str, Poisons]) -> None:
-    sent = messages(page)
-    errors = open_page(page, f"{app_url}/craft")
-    slider(page, "iteration")
+def test_the_way_plays_once_from_start_to_end(opened: Visit, iterations: list[int]) -> None:
+    page, sent, _ = opened
+    scrub, last = slider(page, "iteration"), len(iterations) - 1
+    expect(scrub).to_have_js_property("value", str(last))  # nothing plays by itself on a fresh page
+    before = len(sent)
+    seen = page.locator(".beta-explorer").evaluate(PLAYED)
+    assert [frame for frame, _ in seen] == sorted(frame for frame, _ in seen)
+    assert {seen[0][0], seen[-1][0]} == {0, last}
+    assert {text for frame, text in seen if frame < last} == {"❚❚ pause"}
+    expect(page.get_by_role("button", name="play")).to_be_enabled()
+    assert len(sent) == before
+
+
+def test_without_motion_the_way_goes_step_by_step(visit: Visit, iterations: list[int]) -> None:
+    page = visit.page
+    page.emulate_media(reduced_motion="reduce")
+    scrub = slider(page, "iteration")
+    scrub.press("Home")  # the button is named anew when something is drawn
+    scrub.press("End")
+    for iteration in iterations[:3]:
+        page.get_by_role("button", name="step").click()
+        expect(page.locator(".scrub output")).to_have_text(f"{iteration} of {iterations[-1]}")
+
+
+def test_beta_is_drawn_at_every_step_and_told_once(visit: Visit, examples: dict[str, Poisons]) -> None:
+    page, sent, errors = visit
+    last = len(BETA_GRID) - 1
+    put(page, last)
     watch(page, "beta")
-    before, stop = len(sent), START
-    for stop in drag(page, "beta", START, len(BETA_GRID)):
+    before, stop = len(sent), last
+    for stop in drag(page, "beta", last, len(BETA_GRID)):
         assert_shown(page, {loss: (255 * path.images[stop]).round() for loss, path in examples.items()})
     assert changes(page) >= STEPS - 5, "frames were left out"
     assert len(sent) == before, "a move went to the server before the release"
@@ -140,12 +203,10 @@ def test_beta_is_drawn_at_every_step_and_told_once(page: Page, app_url: str, exa
 
 
 def test_the_iteration_is_drawn_at_every_step_and_never_told(
-    page: Page, app_url: str, examples: dict[str, Poisons], iterations: list[int]
+    visit: Visit, examples: dict[str, Poisons], iterations: list[int]
 ) -> None:
-    sent = messages(page)
-    errors = open_page(page, f"{app_url}/craft")
+    page, sent, errors = visit
     last = len(iterations) - 1
-    slider(page, "iteration")
     watch(page, "scrub")
     before = len(sent)
     for frame in drag(page, "iteration", last, len(iterations)):
@@ -162,17 +223,17 @@ def test_the_iteration_is_drawn_at_every_step_and_never_told(
     page.mouse.up()
     slider(page, "beta").focus()
     page.keyboard.press("ArrowLeft")  # messages keep their order: had the iteration been told, it would be before beta
-    expect(page).to_have_url(f"{app_url}/craft?beta={BETA_GRID[START - 1]:g}")
+    expect(page).to_have_url(re.compile(rf"/craft\?beta={BETA_GRID[START - 1]:g}$"))
     settled(page)
     assert len(sent) == before + 1, "the iteration went to the server"
     assert errors == []
 
 
 def test_keys_move_the_iteration_and_it_outlives_beta_the_server_and_the_theme(
-    page: Page, app_url: str, examples: dict[str, Poisons], iterations: list[int]
+    visit: Visit, examples: dict[str, Poisons], iterations: list[int]
 ) -> None:
+    page, _, errors = visit
     page.emulate_media(color_scheme="light", reduced_motion="reduce")
-    open_page(page, f"{app_url}/craft")
     scrub, end = slider(page, "iteration"), iterations[-1]
     expect(scrub).to_have_attribute("aria-valuetext", f"iteration {end} of {end}")
     scrub.focus()
@@ -202,9 +263,13 @@ def test_keys_move_the_iteration_and_it_outlives_beta_the_server_and_the_theme(
     expect(page.locator(".scrub output")).to_have_text(f"{end} of {end}")
     page.evaluate(DRAWN)
     assert_shown(page, {loss: (255 * path.images[START]).round() for loss, path in examples.items()})
+    assert errors == []
 
 
-def test_the_iteration_waits_for_its_images(page: Page, app_url: str, examples: dict[str, Poisons]) -> None:
+def test_the_iteration_waits_for_its_images_and_the_story_has_none(
+    page: Page, app_url: str, examples: dict[str, Poisons]
+) -> None:
+    page.set_default_timeout(LATER)
     page.add_init_script(  # nothing comes out before the test lets it
         """const Real = DecompressionStream;
         window.DecompressionStream = class {
@@ -231,33 +296,6 @@ def test_the_iteration_waits_for_its_images(page: Page, app_url: str, examples: 
     expect(scrub).to_be_enabled()
     expect(play).to_be_enabled()
     assert_shown(page, finished)
-
-
-def test_the_way_plays_once_from_start_to_end(page: Page, app_url: str, iterations: list[int]) -> None:
-    page.emulate_media(reduced_motion="no-preference")
-    sent = messages(page)
-    open_page(page, f"{app_url}/craft")
-    scrub, last = slider(page, "iteration"), len(iterations) - 1
-    expect(scrub).to_have_js_property("value", str(last))  # nothing plays by itself
-    before = len(sent)
-    seen = page.locator(".beta-explorer").evaluate(PLAYED)
-    assert [frame for frame, _ in seen] == sorted(frame for frame, _ in seen)
-    assert {seen[0][0], seen[-1][0]} == {0, last}
-    assert {text for frame, text in seen if frame < last} == {"❚❚ pause"}
-    expect(page.get_by_role("button", name="play")).to_be_enabled()
-    assert len(sent) == before
-
-
-def test_without_motion_the_way_goes_step_by_step(page: Page, app_url: str, iterations: list[int]) -> None:
-    page.emulate_media(reduced_motion="reduce")
-    open_page(page, f"{app_url}/craft")
-    slider(page, "iteration")
-    for iteration in iterations[:3]:
-        page.get_by_role("button", name="step").click()
-        expect(page.locator(".scrub output")).to_have_text(f"{iteration} of {iterations[-1]}")
-
-
-def test_the_story_has_no_iterations(page: Page, app_url: str) -> None:
-    open_page(page, app_url)
+    open_page(page, app_url)  # the story has no iterations
     expect(page.locator(".beta-explorer .beta")).to_be_visible(timeout=LATER)
     expect(page.locator(".beta-explorer .scrub")).to_be_hidden()

@@ -29,152 +29,38 @@ TITLES = {
 }
 
 
-# One visit answers three questions, in one theme: tests/plots/test_contrast.py computes the contrast of both. What
-# folds away is seen open in test_detect.py and test_train.py.
+# One visit answers all questions to a page, in one theme: tests/plots/test_contrast.py computes the contrast of both.
+# What folds away is seen open in test_detect.py and test_train.py.
 @pytest.mark.parametrize(("path", "theme"), list(zip(TITLES | OWN, ["light", "dark"] * 4, strict=True)))
 def test_a_page_opens_by_its_link(page: Page, app_url: str, path: str, theme: Any) -> None:
     page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     errors = open_page(page, f"{app_url}/{path}")
     expect(page.get_by_role("heading", level=1)).to_contain_text((TITLES | OWN)[path])
     expect(page.get_by_test_id("stAlert")).to_have_count(1 if path in OWN else 0)
+    if path == "features":
+        assert_points_without_webgl(page)
     assert_accessible(page)
     page.set_viewport_size({"width": 390, "height": 844})
     # Nothing sticks out on a phone.
     page.wait_for_function("document.querySelector('[data-testid=stMain]').scrollWidth <= 390", timeout=30_000)
+    if path == "defend":  # the slider of T has a line of its own
+        box = page.get_by_test_id("stSlider").filter(has_text="T: remove").bounding_box()
+        assert box is not None
+        assert 0.7 * 390 < box["width"] < 390
+    if path == "features":
+        assert_a_click_shows_a_point(page)
     assert errors == []
 
 
-def test_on_a_phone_the_slider_of_t_has_a_line_of_its_own(page: Page, app_url: str) -> None:
-    page.set_viewport_size({"width": 390, "height": 844})
-    open_page(page, f"{app_url}/defend")
-    box = page.get_by_test_id("stSlider").filter(has_text="T: remove").bounding_box()
-    assert box is not None
-    assert box["width"] > 0.7 * 390
-
-
-@pytest.mark.parametrize("path", TITLES)
-def test_a_page_of_cifar_10_says_what_is_missing_and_shows_the_rest(page: Page, app_url: str, path: str) -> None:
-    errors = open_page(page, f"{app_url}/{path}?dataset=cifar10")
-    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[path])
-    alerts = page.get_by_test_id("stAlert")
-    expect(alerts).to_have_count({"detect": 1}.get(path, 0))
-    for alert in alerts.all():
-        expect(alert).to_contain_text("is missing")
-    assert errors == []
-
-
-@pytest.fixture(scope="module")
-def cifar_url(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The app on a machine that has the images of CIFAR-10."""
-    if not (_DATA / "cifar10.npz").is_file():
-        pytest.skip("$LGM_DATA has no cifar10.npz")
-    with serve(tmp_path_factory.mktemp("cifar") / "log", _DATA, digits=digits_file) as url:
-        yield url
-
-
-@pytest.mark.parametrize("path", TITLES)
-def test_a_page_of_cifar_10_opens_with_its_images(page: Page, cifar_url: str, path: str) -> None:
-    # One poison on Defend: VGG19 takes long for the usual ten beside a browser that draws in software.
-    errors = open_page(page, f"{cifar_url}/{path}?dataset=cifar10&poisons=1")
-    expect(page.get_by_role("heading", level=1)).to_contain_text((TITLES | OWN)[path])
-    expect(page.get_by_test_id("stAlert")).to_have_count(1 if path in OWN else 0)
-    assert errors == []
-
-
-def test_back_leaves_the_page_whatever_was_changed_on_it(page: Page, app_url: str) -> None:
-    page.goto("about:blank")
-    errors = open_page(page, f"{app_url}/craft?beta=cake")  # the address is mended: no step back either
-    for _ in range(2):
-        slider(page).focus()
-        page.keyboard.press("ArrowLeft")
-        settled(page)
-    expect(page).to_have_url(f"{app_url}/craft?beta=0.004", timeout=PATIENCE)
-    page.get_by_role("link", name="Detect", exact=True).click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["detect"], timeout=PATIENCE)
-    settled(page)
-    page.go_back()
-    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["craft"], timeout=PATIENCE)
-    expect(page.locator(".beta output")).to_have_text("0.004", timeout=PATIENCE)
-    expect(page).to_have_url(f"{app_url}/craft?beta=0.004", timeout=PATIENCE)
-    page.go_back()
-    assert page.url == "about:blank"
-    page.go_forward()
-    settled(page)
-    expect(page.locator(".beta output")).to_have_text("0.004", timeout=PATIENCE)
-    assert errors == []
-
-
-def test_data_and_networks_are_chosen_at_the_top_of_a_page(page: Page, app_url: str) -> None:
-    errors = open_page(page, f"{app_url}/detect")
-    choices = page.get_by_role("button", name="MNIST, the bundled digits · mnist-lgm, mnist-softmax")
-    in_sight(choices, 1440)
-    choices.press("Enter")
-    page.get_by_role("combobox", name="Dataset").click()
-    page.get_by_role("option", name="CIFAR-10").click()
-    expect(page.get_by_role("button", name=re.compile("CIFAR-10, .* cifar10-lgm"))).to_be_visible(timeout=PATIENCE)
-    expect(page).to_have_url(re.compile("dataset=cifar10"), timeout=PATIENCE)
-    expect(page.get_by_test_id("stSidebar")).to_have_count(0)
-    page.set_viewport_size({"width": 390, "height": 844})
-    in_sight(page.get_by_role("button", name=re.compile("CIFAR-10, .* cifar10-lgm")), 390)
-    assert errors == []
-
-
-def in_sight(button: Locator, width: int) -> None:
-    """On one line near the top, and nothing of it beyond the edge of a screen of this width."""
-    box = button.bounding_box()
-    assert box is not None
-    assert box["height"] < 48
-    assert box["y"] < 250
-    assert box["x"] + box["width"] <= width
-
-
-def slider(page: Page) -> Locator:
-    """It can be moved once the poisons are there, and not before."""
-    found = page.get_by_role("slider", name=re.compile("^beta"))
-    expect(found).to_be_enabled(timeout=60_000)
-    return found
-
-
-def test_beta_moves_by_keyboard_and_the_link_opens_the_same_picture(page: Page, app_url: str) -> None:
-    open_page(page, f"{app_url}/craft")
-    slider(page).focus()
-    page.keyboard.press("ArrowLeft")
-    settled(page)
-    expect(page).to_have_url(re.compile("beta=0.0063"))
-    expect(page.locator(".beta output")).to_have_text("0.0063")  # the answer of the server must not take it back
-    change = page.locator(".tile.lgm-d output").inner_text()
-    link = page.url
-    open_page(page, link)
-    expect(page.locator(".beta output")).to_have_text("0.0063")
-    assert page.locator(".tile.lgm-d output").inner_text() == change
-
-
-def test_picking_a_pair_crafts_for_both_networks(page: Page, app_url: str) -> None:
-    open_page(page, f"{app_url}/craft")
-    page.get_by_role("button", name="Base: ").click()
-    page.get_by_role("radio", name="7", exact=True).or_(page.get_by_role("button", name="7", exact=True)).first.click()
-    settled(page)
-    page.keyboard.press("Escape")
-    expect(page.locator(".tile.base output")).to_contain_text("7: what the poison claims", timeout=60_000)
-    for network in ("lgm", "softmax"):
-        expect(page.locator(f".tile.{network} output")).to_contain_text("seen as", timeout=120_000)
-    expect(page).to_have_url(re.compile("base="))
-    expect(page.get_by_text("Your poison")).to_be_visible()
-
-
-def test_a_link_that_makes_no_sense_opens_the_defaults(page: Page, app_url: str) -> None:
-    open_page(page, f"{app_url}/craft?beta=cake&base=-3&target=99999999&threshold=nan&lgm=../../etc/passwd&data=x")
-    expect(page.locator(".beta output")).to_have_text("0.008")
-    expect(page.locator(".tile.lgm output")).to_contain_text("seen as", timeout=60_000)
-
-
-def test_the_points_are_drawn_without_webgl_and_a_click_shows_one(page: Page, app_url: str) -> None:
-    errors = open_page(page, f"{app_url}/features")
+def assert_points_without_webgl(page: Page) -> None:
     assert not page.evaluate("!!document.createElement('canvas').getContext('webgl')"), "the browser has WebGL"
     for plane in page.locator(".js-plotly-plot").all():
         expect(plane.locator(".scatterlayer .point")).to_have_count(2 * DRAWN + 20, timeout=PATIENCE)
         expect(plane).not_to_contain_text("WebGL")
         expect(plane.locator(".legend")).to_contain_text("2,000 of 55,000 drawn")
+
+
+def assert_a_click_shows_a_point(page: Page) -> None:
     plot = page.locator(".js-plotly-plot").first
     x, y = plot.evaluate(
         """plot => {
@@ -194,4 +80,119 @@ def test_the_points_are_drawn_without_webgl_and_a_click_shows_one(page: Page, ap
     page.mouse.up()
     expect(page.get_by_text("posterior:").first).to_be_visible(timeout=60_000)
     expect(page.get_by_text("log p(f(x)|").first).to_be_visible()
+
+
+def test_data_and_networks_are_chosen_at_the_top_and_cifar_10_needs_no_files_of_its_own(
+    page: Page, app_url: str
+) -> None:
+    errors = open_page(page, f"{app_url}/detect")
+    choices = page.get_by_role("button", name="MNIST, the bundled digits · mnist-lgm, mnist-softmax")
+    in_sight(choices, 1440)
+    choices.press("Enter")
+    page.get_by_role("combobox", name="Dataset").click()
+    page.get_by_role("option", name="CIFAR-10").click()
+    expect(page.get_by_role("button", name=re.compile("CIFAR-10, .* cifar10-lgm"))).to_be_visible(timeout=PATIENCE)
+    expect(page).to_have_url(re.compile("dataset=cifar10"), timeout=PATIENCE)
+    expect(page.get_by_test_id("stSidebar")).to_have_count(0)
+    settled(page)
+    (alert,) = page.get_by_test_id("stAlert").all()
+    expect(alert).to_contain_text("is missing")
+    for path in ("", "craft", "train", "features"):
+        follow(page, path)
+        expect(page.get_by_test_id("stAlert")).to_have_count(0)
+    page.set_viewport_size({"width": 390, "height": 844})
+    in_sight(page.get_by_role("button", name=re.compile("CIFAR-10, .* cifar10-lgm")), 390)
     assert errors == []
+
+
+@pytest.fixture(scope="module")
+def cifar_url(digits_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The app on a machine that has the images of CIFAR-10."""
+    if not (_DATA / "cifar10.npz").is_file():
+        pytest.skip("$LGM_DATA has no cifar10.npz")
+    with serve(tmp_path_factory.mktemp("cifar") / "log", _DATA, digits=digits_file) as url:
+        yield url
+
+
+def test_pages_of_cifar_10_open_with_its_images(page: Page, cifar_url: str) -> None:
+    # One poison on Defend: VGG19 takes long for the usual ten beside a browser that draws in software.
+    errors = open_page(page, f"{cifar_url}/?dataset=cifar10&poisons=1")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[""])
+    expect(page.get_by_test_id("stAlert")).to_have_count(0)
+    for path in list(TITLES)[1:]:
+        follow(page, path)
+        expect(page.get_by_test_id("stAlert")).to_have_count(0)
+    assert errors == []
+
+
+def follow(page: Page, path: str) -> None:
+    """To a page by its link at the top, which keeps the dataset."""
+    page.get_by_role("link", name=path.capitalize() or "Overview", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[path], timeout=PATIENCE)
+    settled(page)
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    expect(page).to_have_url(re.compile(rf"/{path}\?dataset=cifar10"))
+
+
+def in_sight(button: Locator, width: int) -> None:
+    """On one line near the top, and nothing of it beyond the edge of a screen of this width."""
+    box = button.bounding_box()
+    assert box is not None
+    assert box["height"] < 48
+    assert box["y"] < 250
+    assert box["x"] + box["width"] <= width
+
+
+def slider(page: Page) -> Locator:
+    """It can be moved once the poisons are there, and not before."""
+    found = page.get_by_role("slider", name=re.compile("^beta"))
+    expect(found).to_be_enabled(timeout=60_000)
+    return found
+
+
+def test_a_senseless_link_opens_the_defaults_and_back_leaves_the_page_whatever_was_changed_on_it(
+    page: Page, app_url: str
+) -> None:
+    page.goto("about:blank")
+    senseless = "beta=cake&base=-3&target=99999999&threshold=nan&lgm=../../etc/passwd&data=x"
+    errors = open_page(page, f"{app_url}/craft?{senseless}")  # the address is mended: no step back either
+    beta, change = page.locator(".beta output"), page.locator(".tile.lgm-d output")
+    expect(beta).to_have_text("0.008")
+    expect(page.locator(".tile.lgm output")).to_contain_text("seen as", timeout=60_000)
+    default = change.inner_text()
+    for _ in range(2):
+        slider(page).focus()
+        page.keyboard.press("ArrowLeft")
+        settled(page)
+    expect(page).to_have_url(f"{app_url}/craft?beta=0.004", timeout=PATIENCE)
+    expect(beta).to_have_text("0.004")  # the answer of the server must not take it back
+    chosen = change.inner_text()
+    assert chosen != default
+    page.get_by_role("link", name="Detect", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["detect"], timeout=PATIENCE)
+    settled(page)
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["craft"], timeout=PATIENCE)
+    expect(beta).to_have_text("0.004", timeout=PATIENCE)
+    expect(page).to_have_url(f"{app_url}/craft?beta=0.004", timeout=PATIENCE)
+    page.go_back()
+    assert page.url == "about:blank"
+    page.go_forward()
+    settled(page)
+    expect(beta).to_have_text("0.004", timeout=PATIENCE)
+    assert page.evaluate("performance.getEntriesByType('navigation')[0].type") == "back_forward"  # loaded anew
+    assert change.inner_text() == chosen, "the link opens another picture"
+    assert errors == []
+
+
+def test_picking_a_pair_crafts_for_both_networks(page: Page, app_url: str) -> None:
+    open_page(page, f"{app_url}/craft")
+    page.get_by_role("button", name="Base: ").click()
+    page.get_by_role("radio", name="7", exact=True).or_(page.get_by_role("button", name="7", exact=True)).first.click()
+    settled(page)
+    page.keyboard.press("Escape")
+    expect(page.locator(".tile.base output")).to_contain_text("7: what the poison claims", timeout=60_000)
+    for network in ("lgm", "softmax"):
+        expect(page.locator(f".tile.{network} output")).to_contain_text("seen as", timeout=120_000)
+    expect(page).to_have_url(re.compile("base="))
+    expect(page.get_by_text("Your poison")).to_be_visible()

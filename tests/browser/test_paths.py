@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedIOBase
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -20,14 +19,13 @@ PREFIX = "/lgm"
 
 
 @pytest.fixture(scope="module", params=["base path", "proxy that strips the path"])
-def below(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, digits_file: Path) -> Iterator[str]:
+def below(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The app's address, which has a path."""
-    log = tmp_path_factory.mktemp("below") / "log"
     if request.param == "base path":
-        with serve(log, base_path="tools/lgm") as url:  # whose home is empty, as a newcomer's
+        with serve(tmp_path_factory.mktemp("below") / "log", base_path="tools/lgm") as url:  # with a newcomer's home
             yield url
     else:
-        with serve(log, digits=digits_file) as url, stripped(urlsplit(url).port or 0) as proxy:
+        with stripped(urlsplit(request.getfixturevalue("app_url")).port or 0) as proxy:
             yield proxy
 
 
@@ -83,22 +81,23 @@ def _pump(source: BufferedIOBase, write: Callable[[bytes], object]) -> None:
 def test_pages_open_below_a_path_and_links_lead_on(page: Page, below: str) -> None:
     errors = open_page(page, f"{below}/craft?beta=0.1")
     expect(page.locator(".beta output")).to_have_text("0.1", timeout=PATIENCE)
-    for path in ["", "train", "detect"] if "tools" in below else ["", "detect"]:  # with what a component fetches
+    for path in ["train", ""] if "tools" in below else [""]:  # with what a component fetches
         page.get_by_role("link", name=path.capitalize() or "Overview", exact=True).click()
-        expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[path], timeout=PATIENCE)
-        settled(page)
-        expect(page.get_by_test_id("stException")).to_have_count(0)
-        expect(page).to_have_url(f"{below}/{path}?beta=0.1", timeout=PATIENCE)
-    page.get_by_role("link", name="Overview", exact=True).click()
+        arrived(page, below, path)
     page.get_by_role("link", name="Set the threshold").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["detect"], timeout=PATIENCE)
+    arrived(page, below, "detect")
     page.reload()
-    settled(page)
-    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES["detect"], timeout=PATIENCE)
-    expect(page).to_have_url(f"{below}/detect?beta=0.1")
+    arrived(page, below, "detect")
     open_page(page, below)  # without a page and without a slash
     expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[""])
     assert errors == []
+
+
+def arrived(page: Page, below: str, path: str) -> None:
+    expect(page.get_by_role("heading", level=1)).to_contain_text(TITLES[path], timeout=PATIENCE)
+    settled(page)
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    expect(page).to_have_url(f"{below}/{path}?beta=0.1", timeout=PATIENCE)
 
 
 def test_only_this_machine_is_served(app_url: str) -> None:
