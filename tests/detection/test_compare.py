@@ -213,8 +213,9 @@ def test_the_difference_is_paired(evidence: FilterInputs) -> None:
 
 
 @pytest.mark.slow
-def test_the_interval_of_a_difference_covers_it(two_detectors: None) -> None:
+def test_the_interval_of_a_difference_covers_it(two_detectors: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two detectors of correlated normal scores, whose rates at 1 and 5 % FPR are known."""
+    monkeypatch.setattr("lgm.stats.bootstrap._DRAWS", 10)  # of each detector's own interval, which is not looked at
     n_clean, n_poison, runs = 400, 80, 150
     rng, covered = np.random.default_rng(2), {0.01: 0, 0.05: 0}
     labels = np.zeros(n_clean + n_poison, int)
