@@ -434,7 +434,15 @@ def test_detect_needs_a_density(tiny_softmax: Path, crafted: Path, capsys: Captu
     assert "expected a network trained with the LGM loss, got softmax" in err
 
 
-def test_detect_adds_what_simpler_detectors_do(tiny_lgm: Path, crafted: Path, bundled: Split, capsys: Capture):
+@pytest.fixture
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth: how they are drawn is the same, and that is all that these tests see of them."""
+    monkeypatch.setattr(lgm.compare, "__kwdefaults__", {**(lgm.compare.__kwdefaults__ or {}), "resamples": 100})
+
+
+def test_detect_adds_what_simpler_detectors_do(
+    tiny_lgm: Path, crafted: Path, few_resamples: None, bundled: Split, capsys: Capture
+):
     arguments = ["detect", tiny_lgm, crafted, "--fpr", 0.2, "--data", "bundled-val"]  # a fifth of the digits, and time
     plain = run(capsys, *arguments)
     result = run(capsys, *arguments, "--baselines", "--seed", 3)
@@ -450,7 +458,9 @@ def test_detect_adds_what_simpler_detectors_do(tiny_lgm: Path, crafted: Path, bu
     assert found == encode(lgm.compare(evidence, 3, fpr=0.2))
 
 
-def test_detect_has_baselines_for_a_network_without_a_density(tiny_softmax: Path, crafted: Path, capsys: Capture):
+def test_detect_has_baselines_for_a_network_without_a_density(
+    tiny_softmax: Path, crafted: Path, few_resamples: None, capsys: Capture
+):
     arguments = ["detect", str(tiny_softmax), str(crafted), "--data", "bundled-val", "--baselines"]
     result = run(capsys, *arguments)
     assert set(result) == {"model", "data", "crafted_on", "wanted_fpr", "baselines"}
@@ -475,7 +485,9 @@ def test_detect_refuses_other_files(tiny_lgm: Path, tmp_path: Path, capsys: Capt
     assert f"{tmp_path / 'missing.npz'}: no such file" in fails(capsys, "detect", tiny_lgm, tmp_path / "missing.npz")
 
 
-def test_detect_scores_images_and_labels_from_elsewhere(tiny_lgm: Path, crafted: Path, tmp_path: Path, capsys: Capture):
+def test_detect_scores_images_and_labels_from_elsewhere(
+    tiny_lgm: Path, crafted: Path, few_resamples: None, tmp_path: Path, capsys: Capture
+):
     known, poisons = run(capsys, "detect", tiny_lgm, crafted), read_poisons(crafted)
     foreign = tmp_path / "theirs.npz"
     np.savez(foreign, x=poisons.images.transpose(0, 2, 3, 1).astype(np.float64), y=np.eye(10)[poisons.labels])
@@ -542,7 +554,7 @@ def test_another_dataset_in_ten_dimensions_from_training_to_detection(
     clothes: Dataset, fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ):
     preset = replace(PRESETS["tiny-lgm"], dataset="fashion-mnist", split="train", limit=None)
-    monkeypatch.setitem(PRESETS, "tiny-lgm", preset.with_last(model=replace(preset.model, n_dim=10), epochs=12))
+    monkeypatch.setitem(PRESETS, "tiny-lgm", preset.with_last(model=replace(preset.model, n_dim=10), epochs=6))
     trained = run(capsys, "train", "tiny-lgm", "--name", "clothes", "--out", tmp_path)
     assert set(trained["accuracy"]) == {"held-out", "train", "test"}
     model = tmp_path / "clothes.safetensors"
@@ -644,7 +656,7 @@ def test_train_refuses_the_name_of_a_shipped_model(
 
 def test_train_replaces_a_model_when_told(fresh_home: Path, tmp_path: Path, capsys: Capture):
     (tmp_path / "mine.safetensors").write_text("old")
-    command = ["train", "tiny-softmax", "--name", "mine", "--out", tmp_path, "--limit", 50, "--force"]
+    command = ["train", "tiny-softmax", "--name", "mine", "--out", tmp_path, "--limit", 50, "--epochs", 2, "--force"]
     result = run(capsys, *command)
     assert load_checkpoint(tmp_path / "mine.safetensors")[1].weights_sha256 == result["weights_sha256"]
 
