@@ -34,6 +34,7 @@ from lgm.training.presets import PRESETS
 from lgm.utils.codec import encode
 from lgm.utils.fields import fields_of
 from lgm.utils.io import SaveError
+from tests.detection.test_compare import forest_once  # noqa: F401 fixture
 
 pytestmark = pytest.mark.slow
 
@@ -434,15 +435,8 @@ def test_detect_needs_a_density(tiny_softmax: Path, crafted: Path, capsys: Captu
     assert "expected a network trained with the LGM loss, got softmax" in err
 
 
-@pytest.fixture
-def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tenth: how they are drawn is the same, and that is all that these tests see of them."""
-    monkeypatch.setattr(lgm.compare, "__kwdefaults__", {**(lgm.compare.__kwdefaults__ or {}), "resamples": 100})
-
-
-def test_detect_adds_what_simpler_detectors_do(
-    tiny_lgm: Path, crafted: Path, few_resamples: None, bundled: Split, capsys: Capture
-):
+@pytest.mark.usefixtures("forest_once")
+def test_detect_adds_what_simpler_detectors_do(tiny_lgm: Path, crafted: Path, bundled: Split, capsys: Capture):
     arguments = ["detect", tiny_lgm, crafted, "--fpr", 0.2, "--data", "bundled-val"]  # a fifth of the digits, and time
     plain = run(capsys, *arguments)
     result = run(capsys, *arguments, "--baselines", "--seed", 3)
@@ -458,9 +452,8 @@ def test_detect_adds_what_simpler_detectors_do(
     assert found == encode(lgm.compare(evidence, 3, fpr=0.2))
 
 
-def test_detect_has_baselines_for_a_network_without_a_density(
-    tiny_softmax: Path, crafted: Path, few_resamples: None, capsys: Capture
-):
+@pytest.mark.usefixtures("forest_once")
+def test_detect_has_baselines_for_a_network_without_a_density(tiny_softmax: Path, crafted: Path, capsys: Capture):
     arguments = ["detect", str(tiny_softmax), str(crafted), "--data", "bundled-val", "--baselines"]
     result = run(capsys, *arguments)
     assert set(result) == {"model", "data", "crafted_on", "wanted_fpr", "baselines"}
@@ -485,9 +478,8 @@ def test_detect_refuses_other_files(tiny_lgm: Path, tmp_path: Path, capsys: Capt
     assert f"{tmp_path / 'missing.npz'}: no such file" in fails(capsys, "detect", tiny_lgm, tmp_path / "missing.npz")
 
 
-def test_detect_scores_images_and_labels_from_elsewhere(
-    tiny_lgm: Path, crafted: Path, few_resamples: None, tmp_path: Path, capsys: Capture
-):
+@pytest.mark.usefixtures("forest_once")
+def test_detect_scores_images_and_labels_from_elsewhere(tiny_lgm: Path, crafted: Path, tmp_path: Path, capsys: Capture):
     known, poisons = run(capsys, "detect", tiny_lgm, crafted), read_poisons(crafted)
     foreign = tmp_path / "theirs.npz"
     np.savez(foreign, x=poisons.images.transpose(0, 2, 3, 1).astype(np.float64), y=np.eye(10)[poisons.labels])
