@@ -95,8 +95,9 @@ def test_linear_network_gives_the_minimum_on_either_side_of_the_cut_and_on_it(gr
     at_base, at_target = (log_likelihood(model, split.pixels(), y).numpy() for split in grey)
     between = float(np.median(np.r_[at_base, at_target]))  # for some poisons the target lies beyond T, for some not
     sides = set()
-    for threshold, gamma in ((between, 1e-3), (between, 0.05), (between, 5.0), (between - 2, 0.05), (0.0, 0.05)):
-        config = replace(CONFIG, gamma=gamma, threshold=threshold)
+    # A hinge that pulls some to the cut, one that holds all others on it, and one that none can reach.
+    for threshold, gamma, iterations in ((between, 0.05, 20), (between, 5.0, 40), (0.0, 0.05, 15)):
+        config = replace(CONFIG, gamma=gamma, threshold=threshold, iterations=iterations)
         poisons = craft_poisons(model, *grey, config)
         assert 0 < poisons.images.min() < poisons.images.max() < 1, "or the box would be part of the problem"
         lacking = threshold + MARGIN - poisons.score

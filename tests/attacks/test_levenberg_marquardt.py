@@ -30,6 +30,7 @@ from lgm.models.classifier import Classifier
 from lgm.models.scoring import embed
 
 CONFIG = PoisonConfig(method="lm", tolerance=0)
+PAIR = 2001, 4502
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +38,21 @@ def tiny(tiny_lgm: Path) -> Classifier:
     return load_checkpoint(tiny_lgm)[0].requires_grad_(False)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def digits(bundled: Split) -> tuple[Split, Split]:
     bases, targets = pick_pairs(bundled.labels, 12, seed=2)
     return bundled[bases], bundled[targets]
+
+
+@pytest.fixture(scope="module")
+def crafted(tiny: Classifier, digits: tuple[Split, Split]) -> Poisons:
+    return craft_poisons(tiny, *digits, CONFIG)
+
+
+@pytest.fixture(scope="module")
+def path(tiny_lgm: Path, bundled: Split) -> Poisons:
+    """One pair at every beta."""
+    return craft_beta_path(*load_checkpoint(tiny_lgm), bundled, PAIR, CONFIG)
 
 
 def objective(poisons: Poisons) -> np.ndarray:
@@ -96,8 +108,10 @@ def test_the_jacobian_is_that_of_the_rescaled_features(tiny: Classifier, digits:
 
 
 @pytest.mark.slow
-def test_lower_than_a_thousand_steps_of_the_papers_method(tiny: Classifier, digits: tuple[Split, Split]):
-    ours = craft_poisons(tiny, *digits, CONFIG).objective
+def test_lower_than_a_thousand_steps_of_the_papers_method(
+    tiny: Classifier, digits: tuple[Split, Split], crafted: Poisons
+):
+    ours = crafted.objective
     theirs = craft_poisons(tiny, *digits, PoisonConfig(method="fbs", tolerance=0)).objective
     assert np.median(ours) < np.median(theirs)
     assert ours.mean() < theirs.mean()
@@ -201,8 +215,8 @@ def test_candidates_are_pruned_on_the_way(tiny: Classifier, digits: tuple[Split,
     assert seen[0] > seen[3], "poisons whose candidates are dropped are counted as done"
 
 
-def test_the_recorded_way_leads_down_from_a_start(tiny: Classifier, digits: tuple[Split, Split]):
-    poisons = craft_poisons(tiny, *digits, CONFIG)
+def test_the_recorded_way_leads_down_from_a_start(tiny: Classifier, digits: tuple[Split, Split], crafted: Poisons):
+    poisons = crafted
     bases, targets = (part.pixels() for part in digits)
     starts = torch.stack([embed(tiny, (1 - share) * bases + share * targets) for share in (1 / 2, 7 / 8)], dim=1)
     gap = (starts - torch.from_numpy(poisons.path[:, :1])).abs().amax(-1).amin(-1)
@@ -211,8 +225,8 @@ def test_the_recorded_way_leads_down_from_a_start(tiny: Classifier, digits: tupl
     np.testing.assert_allclose(poisons.path[:, -1], poisons.z, atol=1e-3)
 
 
-def test_tolerance_stops_each_poison_by_itself(tiny: Classifier, digits: tuple[Split, Split]):
-    exact = craft_poisons(tiny, *digits, CONFIG)
+def test_tolerance_stops_each_poison_by_itself(tiny: Classifier, digits: tuple[Split, Split], crafted: Poisons):
+    exact = crafted
     early = craft_poisons(tiny, *digits, replace(CONFIG, tolerance=1e-3))
     assert (exact.iterations == 100).all()
     assert len(set(early.iterations.tolist())) > 1
@@ -221,22 +235,17 @@ def test_tolerance_stops_each_poison_by_itself(tiny: Classifier, digits: tuple[S
 
 
 @pytest.mark.slow
-def test_a_path_is_no_worse_than_its_poisons_alone(tiny_lgm: Path, bundled: Split):
-    model, card = load_checkpoint(tiny_lgm)
-    pair = 2001, 4502
-    path = craft_beta_path(model, card, bundled, pair, CONFIG)
+def test_a_path_is_no_worse_than_its_poisons_alone(path: Poisons, tiny: Classifier, bundled: Split):
     # One point serves another beta: nowhere on the path is there a point that is better for a beta than its own.
     cross = path.collision[None] + path.beta[:, None].astype(np.float64) * path.perturbation[None]
     assert (path.objective[:, None] <= cross * (1 + 1e-5)).all()
-    base, target = (np.full(len(BETA_GRID), position) for position in pair)
-    alone = craft_poisons(model, bundled[base], bundled[target], CONFIG, beta=np.array(BETA_GRID, np.float32))
+    base, target = (np.full(len(BETA_GRID), position) for position in PAIR)
+    alone = craft_poisons(tiny, bundled[base], bundled[target], CONFIG, beta=np.array(BETA_GRID, np.float32))
     assert np.median(path.objective / alone.objective) < 1.01
     assert (path.objective / alone.objective).max() < 1.3
 
 
-def test_a_path_trades_one_term_for_the_other(tiny_lgm: Path, bundled: Split):
-    model, card = load_checkpoint(tiny_lgm)
-    path = craft_beta_path(model, card, bundled, (2001, 4502), CONFIG)
+def test_a_path_trades_one_term_for_the_other(path: Poisons):
     assert (np.diff(path.perturbation) <= 1e-5).all()
     assert (np.diff(path.collision) >= -1e-5).all()
     assert path.perturbation[0] > 2 * path.perturbation[-1]

@@ -34,6 +34,7 @@ from lgm.training.presets import PRESETS
 from lgm.utils.codec import encode
 from lgm.utils.fields import fields_of
 from lgm.utils.io import SaveError
+from tests.detection.test_compare import forest_once  # noqa: F401 fixture
 
 pytestmark = pytest.mark.slow
 
@@ -434,6 +435,7 @@ def test_detect_needs_a_density(tiny_softmax: Path, crafted: Path, capsys: Captu
     assert "expected a network trained with the LGM loss, got softmax" in err
 
 
+@pytest.mark.usefixtures("forest_once")
 def test_detect_adds_what_simpler_detectors_do(tiny_lgm: Path, crafted: Path, bundled: Split, capsys: Capture):
     arguments = ["detect", tiny_lgm, crafted, "--fpr", 0.2, "--data", "bundled-val"]  # a fifth of the digits, and time
     plain = run(capsys, *arguments)
@@ -450,6 +452,7 @@ def test_detect_adds_what_simpler_detectors_do(tiny_lgm: Path, crafted: Path, bu
     assert found == encode(lgm.compare(evidence, 3, fpr=0.2))
 
 
+@pytest.mark.usefixtures("forest_once")
 def test_detect_has_baselines_for_a_network_without_a_density(tiny_softmax: Path, crafted: Path, capsys: Capture):
     arguments = ["detect", str(tiny_softmax), str(crafted), "--data", "bundled-val", "--baselines"]
     result = run(capsys, *arguments)
@@ -475,6 +478,7 @@ def test_detect_refuses_other_files(tiny_lgm: Path, tmp_path: Path, capsys: Capt
     assert f"{tmp_path / 'missing.npz'}: no such file" in fails(capsys, "detect", tiny_lgm, tmp_path / "missing.npz")
 
 
+@pytest.mark.usefixtures("forest_once")
 def test_detect_scores_images_and_labels_from_elsewhere(tiny_lgm: Path, crafted: Path, tmp_path: Path, capsys: Capture):
     known, poisons = run(capsys, "detect", tiny_lgm, crafted), read_poisons(crafted)
     foreign = tmp_path / "theirs.npz"
@@ -542,7 +546,7 @@ def test_another_dataset_in_ten_dimensions_from_training_to_detection(
     clothes: Dataset, fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ):
     preset = replace(PRESETS["tiny-lgm"], dataset="fashion-mnist", split="train", limit=None)
-    monkeypatch.setitem(PRESETS, "tiny-lgm", preset.with_last(model=replace(preset.model, n_dim=10), epochs=12))
+    monkeypatch.setitem(PRESETS, "tiny-lgm", preset.with_last(model=replace(preset.model, n_dim=10), epochs=6))
     trained = run(capsys, "train", "tiny-lgm", "--name", "clothes", "--out", tmp_path)
     assert set(trained["accuracy"]) == {"held-out", "train", "test"}
     model = tmp_path / "clothes.safetensors"
@@ -644,7 +648,7 @@ def test_train_refuses_the_name_of_a_shipped_model(
 
 def test_train_replaces_a_model_when_told(fresh_home: Path, tmp_path: Path, capsys: Capture):
     (tmp_path / "mine.safetensors").write_text("old")
-    command = ["train", "tiny-softmax", "--name", "mine", "--out", tmp_path, "--limit", 50, "--force"]
+    command = ["train", "tiny-softmax", "--name", "mine", "--out", tmp_path, "--limit", 50, "--epochs", 2, "--force"]
     result = run(capsys, *command)
     assert load_checkpoint(tmp_path / "mine.safetensors")[1].weights_sha256 == result["weights_sha256"]
 

@@ -37,6 +37,11 @@ def write(folder: Path, images: np.ndarray, labels: np.ndarray, kind: str) -> No
         path.write_bytes(png(image))
 
 
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.fixture
 def digits(bundled: Split, fresh_home: Path, tmp_path: Path) -> Path:
     """295 digits, 20 shipped poisons under the labels that they claim, and odd files."""
@@ -50,57 +55,45 @@ def digits(bundled: Split, fresh_home: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_poisons_are_left_out_of_what_is_kept(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_poisons_are_left_out_by_the_scores_and_the_threshold_of_the_package(
+    digits: Path, bundled: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     added = run(capsys, "data", "add", "mine", digits)
     assert added["dataset"]["images"] == 315
     assert added["dataset"]["shape"] == [1, 28, 28]
     assert [entry["path"] for entry in added["skipped"]] == ["3/odd.png", "readme.txt"]
     out = tmp_path / "kept.csv"
-    result = run(capsys, "filter", "mine", "--model", "mnist-lgm", "--fpr", "0.02", "--out", out)
-    with out.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    result = run(capsys, "filter", "mine", "--model", "mnist-lgm", "--out", out)
+    rows = rows_of(out)
     assert len(rows) == result["images"] == 315
     removed = [row["path"] for row in rows if row["kept"] == "0"]
     assert len(removed) == result["removed"] == sum(result["removed_per_class"].values())
     assert sum("poison" in path for path in removed) >= 18
     assert sum("clean" in path for path in removed) <= 12
     assert [entry["path"] for entry in result["skipped"]] == ["3/odd.png", "readme.txt"]
-
-
-def test_scores_and_threshold_are_those_of_the_package(
-    digits: Path, bundled: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    run(capsys, "data", "add", "mine", digits)
-    result = run(capsys, "filter", "mine", "--model", "mnist-lgm", "--out", tmp_path / "kept.csv")
     held_out = read_features("mnist-lgm").splits["bundled"]
     assert result["threshold"] == pytest.approx(conformal_threshold(held_out.score, 0.02), rel=1e-5)
     assert result["calibrated_on"] == 5000
     model, _ = load_checkpoint("mnist-lgm")
     expected = log_likelihood(model, bundled.images[::17], bundled.labels[::17]).numpy()
-    with (tmp_path / "kept.csv").open(newline="") as file:
-        rows = {row["path"].split("-")[-1]: row for row in csv.DictReader(file) if "clean" in row["path"]}
-    found = [float(rows[f"{i:04}.png"]["score"]) for i in range(295)]
+    clean = {row["path"].split("-")[-1]: row for row in rows if "clean" in row["path"]}
+    found = [float(clean[f"{i:04}.png"]["score"]) for i in range(295)]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("score", ["gaussian", "log-odds", "knn"])
 def test_other_scores_with_trusted_images(
-    score: str, digits: Path, bundled: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    digits: Path, bundled: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     write(tmp_path / "trusted", bundled.images[5::13], bundled.labels[5::13], "trusted")
     run(capsys, "data", "add", "mine", digits)
     run(capsys, "data", "add", "trusted", tmp_path / "trusted")
-    options = ["--model", "mnist-softmax", "--trusted", "trusted", "--score", score, "--fpr", "0.05"]
-    result = run(capsys, "filter", "mine", *options, "--out", tmp_path / "kept.csv")
     shared = np.intersect1d(np.arange(0, 5000, 17), np.arange(5, 5000, 13))
     trusted = len(range(5, 5000, 13)) - len(shared)
-    assert result["calibrated_on"] == pytest.approx(trusted if score == "log-odds" else trusted / 2, abs=6)
-    assert 0 < result["removed"] < 60
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return list(csv.DictReader(file))
+    for score in ("gaussian", "log-odds", "knn"):
+        options = ["--model", "mnist-softmax", "--trusted", "trusted", "--score", score, "--fpr", "0.05"]
+        result = run(capsys, "filter", "mine", *options, "--out", tmp_path / f"{score}.csv")
+        assert result["calibrated_on"] == pytest.approx(trusted if score == "log-odds" else trusted / 2, abs=6), score
+        assert 0 < result["removed"] < 60, score
 
 
 def test_several_scores_stand_side_by_side_and_the_first_decides(
@@ -279,8 +272,8 @@ def test_the_data_alone_where_nothing_is_trusted(digits: Path, tmp_path: Path, c
     assert "exchangeable" not in page
 
 
-def test_the_list_of_a_class_that_nobody_knows_is_refused(
-    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_class_that_the_network_does_not_know_is_judged_by_other_images_of_it_alone(
+    digits: Path, bundled: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     (digits / "9").rename(digits / "nine")
     run(capsys, "data", "add", "mine", digits)
@@ -289,13 +282,6 @@ def test_the_list_of_a_class_that_nobody_knows_is_refused(
     assert "claim to be nine" in said
     assert not (tmp_path / "kept.csv").exists()
     assert "gaussian and knn go by other images of these instead" in said
-
-
-def test_a_class_that_no_trusted_image_is_of_is_judged_by_the_data_themselves(
-    digits: Path, bundled: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    (digits / "9").rename(digits / "nine")
-    run(capsys, "data", "add", "mine", digits)
     options = ["--model", "mnist-lgm", "--score", "gaussian"]
     result = run(capsys, "filter", "mine", *options, "--out", tmp_path / "k.csv")
     assert (result["trusted"], result["removed"]) == ("none", 6)

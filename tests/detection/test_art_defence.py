@@ -49,14 +49,14 @@ def classifier() -> Any:
 
 @pytest.fixture(scope="module")
 def poisons(classifier: Any, bundled: Split) -> np.ndarray:
-    """Six by ART's feature collision: zeros that have the features of a one."""
+    """Three by ART's feature collision: zeros that have the features of a one."""
     from art.attacks.poisoning import FeatureCollisionAttack
 
     pixels = bundled.pixels().numpy()
     target = pixels[bundled.labels == 1][:1]
-    settings: dict[str, Any] = {"learning_rate": 3.0, "max_iter": 60, "similarity_coeff": 0.0, "watermark": None}
+    settings: dict[str, Any] = {"learning_rate": 3.0, "max_iter": 30, "similarity_coeff": 0.0, "watermark": None}
     attack = FeatureCollisionAttack(classifier, target, "features", verbose=False, **settings)
-    found, _ = attack.poison(pixels[bundled.labels == 0][:6])
+    found, _ = attack.poison(pixels[bundled.labels == 0][:3])
     return found.astype(np.float32)
 
 

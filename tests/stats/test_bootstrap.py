@@ -103,18 +103,18 @@ def test_a_rate_that_is_none_is_refused(bad: float) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("fpr", [0.0, 0.02, 0.1, 0.5])
-def test_the_interval_is_that_of_samples_that_are_really_drawn(kind: str, fpr: float) -> None:
+def test_the_interval_is_that_of_samples_that_are_really_drawn(kind: str) -> None:
     """The rank of the threshold among the clean images is drawn from its law; here the images themselves are."""
     clean, poison = scores(kind)
     rng = np.random.default_rng(9)
-    times = draw(rng, len(clean), 20_000), draw(rng, len(poison), 20_000)
-    drawn = percentile_interval(weighted_rates(clean, poison, *times, [fpr])[1])
-    caught = round(tpr_by_scikit_learn(clean, poison, fpr) * len(poison))
-    wilson = wilson_interval(caught, len(poison))
-    low, high = tpr_interval(clean, poison, fpr)
-    assert low == pytest.approx(min(drawn[0], wilson[0]), abs=0.034)  # one poison of thirty
-    assert high == pytest.approx(max(drawn[1], wilson[1]), abs=0.034)
+    times, fprs = (draw(rng, len(clean), 20_000), draw(rng, len(poison), 20_000)), (0.0, 0.02, 0.1, 0.5)
+    for fpr, rates in zip(fprs, weighted_rates(clean, poison, *times, fprs)[1:], strict=True):
+        drawn = percentile_interval(rates)
+        caught = round(tpr_by_scikit_learn(clean, poison, fpr) * len(poison))
+        wilson = wilson_interval(caught, len(poison))
+        low, high = tpr_interval(clean, poison, fpr)
+        assert low == pytest.approx(min(drawn[0], wilson[0]), abs=0.034), fpr  # one poison of thirty
+        assert high == pytest.approx(max(drawn[1], wilson[1]), abs=0.034), fpr
 
 
 def test_the_order_of_the_images_changes_nothing() -> None:
@@ -129,7 +129,7 @@ def test_where_all_are_caught_the_interval_has_a_width() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("apart", [1.5, 2.3, 4.0, 5.0])
+@pytest.mark.parametrize("apart", [2.3, 4.0, 5.0])
 def test_the_interval_covers_the_true_rate_as_often_as_it_says(apart: float) -> None:
     """Normal scores, whose rate at 1 % FPR is known. Wilson's interval takes T as known, and covers too rarely."""
     clean_size, poison_size, runs = 500, 100, 400
