@@ -14,7 +14,7 @@ _HEIGHT = 480  # pixels of the figure
 _AXES = np.array((550, 340))  # pixels that its axes have on a screen of 1440, about
 _AROUND = 1.12  # length of an axis in that of what it shows
 _LETTER, _LINE, _BORDER = 7.5, 16, 6  # pixels: a letter's width and a line's height in a tag, and what is round them
-DRAWN = 2_000  # points of a cloud that are drawn: as SVG, which needs no WebGL, and is quick up to some thousands
+DRAWN = 1_000  # points of a cloud that are drawn: as SVG, which needs no WebGL; with two networks, two clouds each
 
 
 @dataclass(frozen=True)

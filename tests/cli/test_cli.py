@@ -546,7 +546,7 @@ def test_another_dataset_in_ten_dimensions_from_training_to_detection(
     clothes: Dataset, fresh_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ):
     preset = replace(PRESETS["tiny-lgm"], dataset="fashion-mnist", split="train", limit=None)
-    monkeypatch.setitem(PRESETS, "tiny-lgm", preset.with_last(model=replace(preset.model, n_dim=10), epochs=6))
+    monkeypatch.setitem(PRESETS, "tiny-lgm", preset.with_last(model=replace(preset.model, n_dim=10), epochs=12))
     trained = run(capsys, "train", "tiny-lgm", "--name", "clothes", "--out", tmp_path)
     assert set(trained["accuracy"]) == {"held-out", "train", "test"}
     model = tmp_path / "clothes.safetensors"
@@ -648,7 +648,7 @@ def test_train_refuses_the_name_of_a_shipped_model(
 
 def test_train_replaces_a_model_when_told(fresh_home: Path, tmp_path: Path, capsys: Capture):
     (tmp_path / "mine.safetensors").write_text("old")
-    command = ["train", "tiny-softmax", "--name", "mine", "--out", tmp_path, "--limit", 50, "--epochs", 2, "--force"]
+    command = ["train", "tiny-softmax", "--name", "mine", "--out", tmp_path, "--limit", 50, "--force"]
     result = run(capsys, *command)
     assert load_checkpoint(tmp_path / "mine.safetensors")[1].weights_sha256 == result["weights_sha256"]
 

@@ -24,7 +24,7 @@ from lgm.experiments.beta_sweep import BETAS
 from lgm.experiments.records import provenance, read_study
 from lgm.models.checkpoint import load_checkpoint
 from lgm.models.features import read_features
-from lgm.plots.features import drawn, projection
+from lgm.plots.features import DRAWN, drawn, projection
 from tests.records import beta_row
 from ui import beta_paths, defend_model, load
 from ui.beta_paths import nearest, side_by_side
@@ -143,8 +143,8 @@ def test_the_features_page_says_how_many_points_it_draws(bundled: object) -> Non
     charts = opened("features").get("plotly_chart")
     assert len(charts) == 2
     for chart in charts:
-        assert "training (2,000 of 55,000 drawn)" in chart.proto.spec
-        assert "bundled digits (2,000 of 5,000 drawn)" in chart.proto.spec
+        assert f"training ({DRAWN:,} of 55,000 drawn)" in chart.proto.spec
+        assert f"bundled digits ({DRAWN:,} of 5,000 drawn)" in chart.proto.spec
         assert "20 poisons" in chart.proto.spec
 
 
@@ -334,7 +334,7 @@ def test_the_finished_poison_is_saved_and_what_8_bits_do_is_said(bundled: object
 
 def test_a_point_is_picked_by_class_and_number_without_a_pointer(bundled: object) -> None:
     app = opened("features")
-    app.selectbox(key="layer_lgm").set_value("D_f, bundled digits (2,000 of 5,000 drawn)").run()
+    app.selectbox(key="layer_lgm").set_value(f"D_f, bundled digits ({DRAWN:,} of 5,000 drawn)").run()
     app.selectbox(key="class_lgm").set_value("3").run()
     app.number_input(key="number_lgm").set_value(1).run()
     assert not app.exception

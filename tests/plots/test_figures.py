@@ -94,7 +94,7 @@ def test_the_cloud_and_the_poisons_lie_where_their_features_are():
     assert (cloud.type, marks.type) == ("scatter", "scatter"), "drawn without WebGL"
     np.testing.assert_array_equal(np.c_[cloud.x, cloud.y], features.splits["bundled"].z[drawn(5_000)])
     np.testing.assert_array_equal(cloud.marker.color, features.splits["bundled"].labels[drawn(5_000)])
-    assert cloud.name == "D_f, bundled digits (2,000 of 5,000 drawn)"
+    assert cloud.name == f"D_f, bundled digits ({DRAWN:,} of 5,000 drawn)"
     np.testing.assert_array_equal(np.c_[marks.x, marks.y], poisons.z)
     assert figure.layout.xaxis.title.text == "feature 1"
 
