@@ -67,7 +67,7 @@ def _board(args: argparse.Namespace) -> Answer:
     with hold:
         board = _measured(args, config)
         if args.out:
-            text = to_json(board, indent=1) + "\n"
+            text = to_json(board) + "\n"
             save_or_keep(lambda path: write_atomically(path, lambda part: part.write_text(text)), args.out)
     return Answer(board, lambda: board_table(board))
 

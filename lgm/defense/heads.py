@@ -51,8 +51,3 @@ def _means(examples: Examples) -> tuple[np.ndarray, np.ndarray]:
 
 Head = Callable[[Examples], LinearHead]
 HEADS: dict[str, Head] = {"logistic": fine_tune, "nearest-mean": nearest_mean, "gaussians": shared_gaussians}
-HEAD_TITLES = {
-    "logistic": "logistic regression",
-    "nearest-mean": "nearest class mean",
-    "gaussians": "Gaussians with one covariance",
-}

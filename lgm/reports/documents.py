@@ -16,6 +16,7 @@ from lgm.defense.report import DefenseReport
 from lgm.experiments.adaptive_rows import frontier_meaning
 from lgm.experiments.beta_selection import choose_beta
 from lgm.experiments.beta_sweep import BetaRow
+from lgm.experiments.board.findings import edge_finding
 from lgm.experiments.board.record import Board, read_board
 from lgm.experiments.claims import Claim, paper_claims
 from lgm.experiments.findings import Findings
@@ -71,6 +72,17 @@ class DatasetRecord:
         names = [models.lgm, models.softmax, *study.about.others]
         claims = judge_claims(models.lgm, models.softmax, study)
         return DatasetRecord(study, [NetworkRow.of(name) for name in names], claims, read_board(dataset))
+
+    @property
+    def board_findings(self) -> list[str]:
+        """What the attacker at the edge of T achieves, by network and head."""
+        assert self.board is not None
+        budget, aim = (10, 10), self.board.config.aim
+        return [
+            f"`{network.model}`. {edge_finding(self.board, network, budget, aim, head)}"
+            for network in self.board.networks
+            for head in self.board.heads
+        ]
 
     @property
     def provenance(self) -> str:

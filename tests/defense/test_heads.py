@@ -6,7 +6,7 @@ from scipy.stats import multivariate_normal
 from sklearn.neighbors import NearestCentroid
 
 from lgm.defense.finetune import Examples
-from lgm.defense.heads import HEAD_TITLES, HEADS, nearest_mean, shared_gaussians
+from lgm.defense.heads import HEADS, nearest_mean, shared_gaussians
 from lgm.detection.class_gaussians import shrunk_covariance
 
 LABELS = np.repeat([1, 4, 6], (20, 12, 5))
@@ -38,7 +38,3 @@ def test_of_one_class_all_is_of_that_class_and_of_nothing_no_head_is_made(name: 
     np.testing.assert_array_equal(HEADS[name](examples[[25]])(POINTS), np.full(len(POINTS), 4))
     with pytest.raises(ValueError, match="expected at least one to fine-tune on, got none"):
         HEADS[name](examples[:0])
-
-
-def test_each_head_has_a_title() -> None:
-    assert HEADS.keys() == HEAD_TITLES.keys()

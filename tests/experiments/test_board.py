@@ -15,7 +15,7 @@ from lgm.defense.experiment import defend
 from lgm.defense.heads import HEADS
 from lgm.defense.trials import Trial
 from lgm.experiments.board.attackers import class_centre, craft, goal_of
-from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, BoardConfig
+from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES, BoardConfig
 from lgm.experiments.board.measure import measure_board
 from lgm.experiments.board.record import Board, BoardAttack, Cell, board_table
 from lgm.experiments.board.setting import Setting
@@ -76,6 +76,10 @@ def test_every_cell_is_there(board: Board, other: Board) -> None:
             assert {(c.poisons, c.clean, c.filter, c.fpr, c.head) for c in attack.cells} == expected
             assert len(attack.cells) == len(expected)
             assert all(0 <= c.hits <= c.n <= config.trials for c in attack.cells)
+
+
+def test_heads_are_those_of_the_defence() -> None:
+    assert HEADS.keys() == HEAD_TITLES.keys()
 
 
 def test_what_is_empty_is_named(other: Board) -> None:

@@ -32,6 +32,13 @@ FILTERS = {
     "spectral": "spectral signatures",
 }
 
+# See `lgm.defense.heads`.
+HEAD_TITLES = {
+    "logistic": "logistic regression",
+    "nearest-mean": "nearest class mean",
+    "gaussians": "Gaussians with one covariance",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardConfig:

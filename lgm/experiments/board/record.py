@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lgm.defense.heads import HEAD_TITLES
 from lgm.defense.report import Success
-from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, BoardConfig
+from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES, BoardConfig
 from lgm.experiments.records import read_record
 from lgm.models.registry import SHIPPED
 from lgm.stats.intervals import Estimate, percent_text
