@@ -57,7 +57,7 @@ checkpoints: $(VENV)/.app
 	rm checkpoints/warm-*.state.safetensors
 NETWORKS := mnist-lgm mnist-softmax cifar10-lgm cifar10-softmax
 
-# Crafts all shipped poisons and measures both studies, then renders the documents from them. A run that was killed goes
+# Crafts all shipped poisons and measures both studies and the board, then renders the documents from them. A run that was killed goes
 # on where it stopped. Needs the official files of CIFAR-10 (LGM_DATA).
 records: $(VENV)/.app
 	for loss in lgm softmax; do \
@@ -68,6 +68,7 @@ records: $(VENV)/.app
 	  --out runs/report.html --force
 	$(BIN)/python -m lgm report --extent lean --data held-out --lgm cifar10-lgm --softmax cifar10-softmax \
 	  --others cifar10-lgm-9d --cache runs/crafted --study checkpoints/cifar10.study.json --out runs/cifar10.html --force
+	$(BIN)/python -m lgm board --data bundled --cache runs/crafted --out checkpoints/mnist.board.json --force
 	$(BIN)/python -m lgm results
 
 poisons: $(VENV)/.app

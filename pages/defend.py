@@ -9,6 +9,7 @@ from lgm.defense.report import DefenseReport
 from lgm.stats.intervals import Estimate
 from lgm.utils.json import to_json
 from ui import load, state, trials, verdict
+from ui.board import board
 from ui.defend_controls import controls
 from ui.defend_example import example
 from ui.frame import guard, poison_strip, title
@@ -179,6 +180,7 @@ def explore() -> None:
             by_number(config, name)
         with right:
             attackers_who_know()
+        board()
     about()
     poison_strip(lgm, load.threshold(lgm) if threshold is None else threshold)
     state.push()

@@ -11,6 +11,7 @@ from lgm.attacks.result import NoPoisonsError, Poisons, read_shipped_poisons
 from lgm.data.base import DataError, Dataset, Split, UnreadableError
 from lgm.data.registry import DATASETS, load_split
 from lgm.detection.thresholds import empirical_threshold
+from lgm.experiments.board.record import Board, read_board
 from lgm.experiments.records import ByLoss, Study, read_study
 from lgm.models.card import Card, CheckpointError, require_same_data
 from lgm.models.features import FeatureMap, Features, check_features, features_path, read_features
@@ -257,6 +258,16 @@ def _study(of: str) -> Study | None:
 def study() -> Study | None:
     """What was measured on the chosen dataset; see `lgm.experiments.records.read_study`."""
     return _study(dataset().name)
+
+
+@st.cache_data(show_spinner=False, max_entries=4, ttl=10)
+def _board(of: str) -> Board | None:
+    return read_board(of)
+
+
+def board() -> Board | None:
+    """What every attacker achieves against every defence on the chosen dataset; see `read_board`."""
+    return _board(dataset().name)
 
 
 def study_of(lgm: str, softmax: str) -> Study | None:

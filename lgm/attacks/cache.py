@@ -33,6 +33,7 @@ def craft_cached(
     *,
     beta: np.ndarray | None = None,
     threshold: np.ndarray | None = None,
+    goal: np.ndarray | None = None,
     folder: Path | None = None,
     on_step: OnStep | None = None,
 ) -> Poisons:
@@ -43,7 +44,7 @@ def craft_cached(
     """
     n, batch = len(bases), batch_length(len(bases), config)
     if folder is None or not n:
-        return craft_poisons(model, bases, targets, config, beta=beta, threshold=threshold, on_step=on_step)
+        return craft_poisons(model, bases, targets, config, beta=beta, threshold=threshold, goal=goal, on_step=on_step)
     network = weights_sha256({**model.state_dict(), "feature_scale": model.feature_scale})
     setting = {"network": network, "config": asdict(config), "batch": batch}
     progress = Progress(n * max_iterations(config), on_step)
@@ -52,14 +53,15 @@ def craft_cached(
         index = np.arange(start, min(start + _BATCHES * batch, n))
         betas, limits = (None if v is None else np.asarray(v, np.float32)[index] for v in (beta, threshold))
         b, t = bases[index], targets[index]
-        path = folder / f"{_key(b, t, {**setting, 'beta': betas, 'threshold': limits})}.safetensors"
+        aims = {} if goal is None else {"goal": np.asarray(goal, np.float32)[index]}
+        path = folder / f"{_key(b, t, {**setting, 'beta': betas, 'threshold': limits, **aims})}.safetensors"
         told = BatchProgress(progress, start)
         if path.is_file():
             parts.append(read_poisons(path))
             told.report(len(index) * max_iterations(config))
             continue
         parts.append(
-            craft_poisons(model, b, t, config, beta=betas, threshold=limits, batch=batch, on_step=told.on_step)
+            craft_poisons(model, b, t, config, beta=betas, threshold=limits, **aims, batch=batch, on_step=told.on_step)
         )
         if not progress.stopped:
             parts[-1].save(path)

@@ -38,6 +38,7 @@ def craft_poisons(
     *,
     beta: np.ndarray | None = None,
     threshold: np.ndarray | None = None,
+    goal: np.ndarray | None = None,
     batch: int | None = None,
     on_step: OnStep | None = None,
 ) -> Poisons:
@@ -54,6 +55,8 @@ def craft_poisons(
         config: Objective and iterations.
         beta: (N,) trade-offs, one a poison, instead of the single one in ``config``.
         threshold: (N,) T in nats, one a poison, instead of the single one in ``config``; counts with gamma only.
+        goal: (N, D) features to aim at in place of f(t), as in `lgm.attacks.edge`; `Poisons.collision` is the distance
+            to them.
         batch: How many together, at least 1; None: `batch_length`. Up to rounding it makes no difference.
         on_step: Called as (poison-iterations done, in all); returning False stops early with the points so far.
 
@@ -72,6 +75,7 @@ def craft_poisons(
     betas = _one_a_poison("beta", config.beta if beta is None else beta, n, least=0.0)
     thresholds = _one_a_poison("threshold", (config.threshold or 0.0) if threshold is None else threshold, n)
     _check_pairs(model, bases, targets)
+    goals = None if goal is None else _as_goals(goal, n, len(model.feature_scale))
     batch = batch_length(n, config) if batch is None else batch
     if batch < 1:
         raise ValueError(f"batch: expected at least 1, got {batch}")
@@ -83,6 +87,8 @@ def craft_poisons(
         i, told = batches[number], BatchProgress(progress, number)
         t = targets.pixels(i).to(device)
         problem = _problem(model, bases[i], t, betas[i], gamma=config.gamma, threshold=thresholds[i])
+        if goals is not None:
+            problem = replace(problem, target=goals[i].to(device))
         solution = solve(problem, t, told)
         told.report(len(i) * max_iterations(config))
         return measure(problem, solution, bases[i], targets[i])
@@ -224,6 +230,14 @@ def _one_a_poison(name: str, value: float | np.ndarray, n: int, *, least: float 
         bound = "" if least == -np.inf else f" >= {least:g}"
         raise ValueError(f"{name}: expected {n} finite numbers{bound}, got {found}")
     return values
+
+
+def _as_goals(goal: np.ndarray, n: int, n_dim: int) -> Tensor:
+    """(N, D) float32; ValueError unless these are N finite features."""
+    goals = np.asarray(goal, np.float32)
+    if goals.shape != (n, n_dim) or not np.isfinite(goals).all():
+        raise ValueError(f"goal: expected {n} finite features of {n_dim} dimensions, got shape {goals.shape}")
+    return torch.from_numpy(goals)
 
 
 def _check_pairs(model: Classifier, bases: Split, targets: Split) -> None:

@@ -9,6 +9,7 @@ import signal
 import sys
 
 from lgm.cli.bench import add_bench
+from lgm.cli.board import add_board
 from lgm.cli.craft import add_craft
 from lgm.cli.data import add_data_commands
 from lgm.cli.defend import add_defend
@@ -114,13 +115,15 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(
-        required=True, metavar="train | evaluate | craft | detect | defend | data | filter | report | results | bench"
+        required=True,
+        metavar="train | evaluate | craft | detect | defend | board | data | filter | report | results | bench",
     )
     add_train(commands)
     add_evaluate(commands)
     add_craft(commands)
     add_detect(commands)
     add_defend(commands)
+    add_board(commands)
     add_data_commands(commands)
     add_filter(commands)
     add_report(commands)

@@ -9,6 +9,7 @@ import numpy as np
 from lgm.attacks.result import Poisons
 from lgm.data.registry import load_split
 from lgm.detection.gaussian import fit_density
+from lgm.detection.spectral import outside_spectrum
 from lgm.detection.suspects import LabelledImages
 from lgm.models.card import Card
 from lgm.models.features import FeatureMap, Features
@@ -141,12 +142,6 @@ def _depth(z: np.ndarray) -> np.ndarray:
     return IsolationForest(random_state=0).fit(z).score_samples(z)
 
 
-def _outside_spectrum(z: np.ndarray) -> np.ndarray:
-    centred = z - z.mean(0)
-    direction = np.linalg.svd(centred, full_matrices=False)[2][0]
-    return -np.square(centred @ direction)
-
-
 _D_C = "clean, labelled features: D_C"
 _NOTHING = "nothing: it works on D_t itself, the poisons among it"
 DETECTORS = {
@@ -208,7 +203,7 @@ DETECTORS = {
             "Spectral signatures",
             "Tran, Li, Madry 2018, Spectral Signatures in Backdoor Attacks; by claimed class",
             _NOTHING,
-            _by_class(_outside_spectrum),
+            _by_class(outside_spectrum),
         ),
     )
 }

@@ -182,13 +182,21 @@ def read_study(dataset: str) -> Study | None:
     Raises:
         CheckpointError: the file does not read, or holds other fields than a `Study` has.
     """
-    path = SHIPPED / f"{dataset}.study.json"
+    return read_record(SHIPPED / f"{dataset}.study.json", Study, "a study")
+
+
+def read_record(path: Path, kind: type[T], what: str) -> T | None:
+    """A record of this kind, which ``what`` names, from a JSON file; None if there is no file.
+
+    Raises:
+        CheckpointError: the file does not read, or holds other fields than the record has.
+    """
     if not path.is_file():
         return None
     try:
-        return decode(Study, json.loads(path.read_text(encoding="utf-8")))
+        return decode(kind, json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected a study in JSON, found {error}; restore it or delete it") from error
+        raise CheckpointError(f"{path}: expected {what} in JSON, found {error}; restore it or delete it") from error
 
 
 def stored_study(names: dict[str, str], split: Split, seed: int) -> Study | None:

@@ -16,6 +16,8 @@ from lgm.defense.report import DefenseReport
 from lgm.experiments.adaptive_rows import frontier_meaning
 from lgm.experiments.beta_selection import choose_beta
 from lgm.experiments.beta_sweep import BetaRow
+from lgm.experiments.board.findings import edge_finding
+from lgm.experiments.board.record import Board, read_board
 from lgm.experiments.claims import Claim, paper_claims
 from lgm.experiments.findings import Findings
 from lgm.experiments.records import Study, StudyOrigin, StudySize, outdated, provenance, read_study
@@ -28,7 +30,7 @@ from lgm.stats.intervals import Estimate, wilson_interval
 from lgm.utils.io import write_atomically
 
 ROOT = SHIPPED.parent
-DOCUMENTS = ("README.md", "docs/results.md")
+DOCUMENTS = ("README.md", "docs/results.md", "docs/board.md")
 _BLOCK = re.compile(r"(<!-- results: (\w+) ([\w-]+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 
@@ -56,6 +58,7 @@ class DatasetRecord:
     study: Study
     networks: list[NetworkRow]
     claims: list[Claim]
+    board: Board | None
 
     @staticmethod
     def read(dataset: str) -> "DatasetRecord":
@@ -67,9 +70,19 @@ class DatasetRecord:
             )
         models = study.about.models
         names = [models.lgm, models.softmax, *study.about.others]
-        return DatasetRecord(
-            study, [NetworkRow.of(name) for name in names], judge_claims(models.lgm, models.softmax, study)
-        )
+        claims = judge_claims(models.lgm, models.softmax, study)
+        return DatasetRecord(study, [NetworkRow.of(name) for name in names], claims, read_board(dataset))
+
+    @property
+    def board_findings(self) -> list[str]:
+        """What the attacker at the edge of T achieves, by network and head."""
+        assert self.board is not None
+        budget, aim = (10, 10), self.board.config.aim
+        return [
+            f"`{network.model}`. {edge_finding(self.board, network, budget, aim, head)}"
+            for network in self.board.networks
+            for head in self.board.heads
+        ]
 
     @property
     def provenance(self) -> str:
@@ -178,6 +191,9 @@ def _old_records() -> Iterator[str]:
         study = read_study(dataset)
         if study is not None and (why := _outdated_study(study.about)):
             yield f"{dataset}.study.json: {why}; make it anew: make records"
+        board = read_board(dataset)
+        if board is not None and (why := _outdated_board(board)):
+            yield f"{dataset}.board.json: {why}; make it anew: make records"
     for name in list_checkpoints():
         for kind in ("poisons", "example"):
             if (SHIPPED / f"{name}.{kind}.safetensors").is_file():
@@ -188,5 +204,14 @@ def _old_records() -> Iterator[str]:
 
 def _outdated_study(about: StudyOrigin) -> str | None:
     measured = {name: about.weights_sha256.of(loss) for loss, name in about.models.items()} | about.others
+    return outdated(about.attack_revision) or _other_weights(measured)
+
+
+def _outdated_board(board: Board) -> str | None:
+    measured = {network.model: network.weights_sha256 for network in board.networks}
+    return outdated(board.attack_revision) or _other_weights(measured)
+
+
+def _other_weights(measured: dict[str, str]) -> str | None:
     changed = [name for name, weights in measured.items() if read_card(name).weights_sha256 != weights]
-    return outdated(about.attack_revision) or (f"{changed[0]} has other weights now" if changed else None)
+    return f"{changed[0]} has other weights now" if changed else None

@@ -11,7 +11,12 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 _lock = threading.Lock()
 _inside: list[int] = []  # what each that has entered and not left was told
@@ -91,3 +96,25 @@ def one_thread_if(small: bool) -> Iterator[None]:
     with usual_threads() as usual:
         torch.set_num_threads(1 if small else usual)
         yield
+
+
+_blas_lock = threading.Lock()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Linear algebra on one thread, for systems so small that threads would only wait for each other.
+
+    The number is the whole process's: who else wants it changed waits until it is back.
+    """
+    with _blas_lock, _blas().limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def _blas() -> "ThreadpoolController":
+    """Of the libraries that are loaded by now: NumPy's and SciPy's."""
+    import scipy.linalg  # noqa: F401 brings its own
+    from threadpoolctl import ThreadpoolController  # scikit-learn depends on it
+
+    return ThreadpoolController()

@@ -1,0 +1,92 @@
+"""python -m lgm board: every attacker against every defence."""
+
+import argparse
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lgm.cli.options import add_cache, add_command, add_data, add_field, given, split_of
+from lgm.cli.output import output
+from lgm.cli.tables import Answer
+from lgm.experiments.board.config import ATTACKERS, CHOICES, QUICK, BoardConfig
+from lgm.models.registry import read_card
+from lgm.utils.io import write_atomically
+from lgm.utils.json import to_json
+from lgm.utils.outputs import save_or_keep
+
+
+def add_board(commands: Any) -> None:
+    """Add the command ``board``."""
+    parser = add_command(
+        commands,
+        "board",
+        _board,
+        "Every attacker against every defence: attack success by attacker, choice of target, filter, head, "
+        "false-positive rate and budget.",
+        device=False,
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        default=["mnist-lgm", "mnist-softmax"],
+        metavar="MODEL",
+        help="checkpoints of one dataset",
+    )
+    add_data(parser)
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK.trials} attacks a row, of one budget")
+    parser.add_argument("--attackers", nargs="+", metavar="NAME", help=f"of {', '.join(ATTACKERS)} (default: all)")
+    parser.add_argument("--choices", nargs="+", metavar="NAME", help=f"of {', '.join(CHOICES)} (default: all)")
+    parser.add_argument("--budgets", nargs="+", type=_budget, metavar="K:N", help="K poisons, N clean images a class")
+    for name in ("trials", "beta", "aim", "gamma", "candidates", "seed"):
+        add_field(
+            parser, BoardConfig, name, default="as --quick or the full board has it" if name == "trials" else None
+        )
+    add_cache(parser)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file to write the record to")
+    parser.add_argument("--force", action="store_true", help="overwrite it")
+
+
+def _budget(text: str) -> tuple[int, int]:
+    try:
+        poisons, clean = map(int, text.split(":"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected poisons and clean images a class, as 10:10, got {text!r}") from None
+    return poisons, clean
+
+
+def _board(args: argparse.Namespace) -> Answer:
+    from lgm.experiments.board.record import board_table
+
+    options = given(args, BoardConfig)
+    options |= {name: tuple(options[name]) for name in ("attackers", "choices", "budgets") if name in options}
+    config = replace(QUICK if args.quick else BoardConfig(), **options)
+    hold = output(args.out, ".json", "out", force=args.force) if args.out else nullcontext()
+    with hold:
+        board = _measured(args, config)
+        if args.out:
+            text = to_json(board) + "\n"
+            save_or_keep(lambda path: write_atomically(path, lambda part: part.write_text(text)), args.out)
+    return Answer(board, lambda: board_table(board))
+
+
+def _measured(args: argparse.Namespace, config: BoardConfig) -> Any:
+    from lgm.experiments.board.measure import measure_board
+    from lgm.models.checkpoint import load_checkpoint
+
+    cards = [read_card(name) for name in args.models]
+    datasets = {card.config.dataset for card in cards}
+    if len(datasets) > 1:
+        raise ValueError(f"models: expected networks of one dataset, got {', '.join(sorted(datasets))}")
+    split = split_of(args, *cards)
+    with tqdm(unit="row", dynamic_ncols=True, disable=None) as bar:
+
+        def on_row(row: str, done: int, total: int) -> None:
+            bar.total = total
+            bar.set_description_str(row)
+            bar.update(done - bar.n)
+
+        networks = [load_checkpoint(name) for name in args.models]
+        return measure_board(networks, split, config, cache=args.cache, on_row=on_row)

@@ -1,0 +1,1 @@
+"""The board: every attacker against every defence."""

@@ -1,0 +1,66 @@
+"""What each attacker of the board wants of its poisons' features, and how it crafts them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from lgm.attacks.cache import craft_cached
+from lgm.attacks.edge import edge_of
+from lgm.attacks.result import Poisons
+from lgm.config import PoisonConfig
+from lgm.defense.trials import Trial
+from lgm.experiments.board.config import KNOWS_T
+from lgm.experiments.board.setting import Seat, Setting
+from lgm.utils.progress import OnStep
+
+
+def can_attack(attacker: str, setting: Setting) -> str | None:
+    """Why an attacker cannot attack a network, in words; None if it can."""
+    if attacker == "hinge" and setting.model.head.mixture is None:
+        return "the hinge is differentiated through the network's own Gaussians, and a softmax network has none"
+    return None
+
+
+def goal_of(attacker: str, setting: Setting, seat: Seat, target: int) -> np.ndarray:
+    """(D,) features that the attacker would give its poisons, if images could have any.
+
+    ``seat`` tells who knows T what the first filter's is.
+    """
+    features = setting.z[target]
+    if attacker not in KNOWS_T:
+        return features
+    score, trial = seat.density, seat.trial
+    return edge_of(
+        score.score_samples,
+        class_centre(setting, trial),
+        features,
+        trial.base_class,
+        score.threshold(setting.config.aim),
+    )
+
+
+def class_centre(setting: Setting, trial: Trial) -> np.ndarray:
+    """(D,) mean features of the base's class, over the held-out images: the attacker has some like them."""
+    mine = trial.evaluation[setting.split.labels[trial.evaluation] == trial.base_class]
+    return setting.z[mine].mean(0)
+
+
+def craft(
+    attacker: str, setting: Setting, trials: list[Trial], *, cache: Path | None = None, on_step: OnStep | None = None
+) -> Poisons:
+    """The poisons of all trials, one trial after another, as images of 8 bits."""
+    config, each = setting.config, setting.config.poisons
+    bases = np.concatenate([trial.bases for trial in trials])
+    targets = np.repeat([trial.target for trial in trials], each)
+    how, aims = PoisonConfig(beta=config.beta), {}
+    if attacker == "edge":
+        goals = [goal_of(attacker, setting, seat, t.target) for seat, t in zip(setting.seats, trials, strict=True)]
+        aims["goal"] = np.repeat(np.stack(goals), each, axis=0)
+    if attacker == "hinge":
+        known = np.array([seat.density.threshold(config.aim) for seat in setting.seats])
+        if np.isfinite(known).all():  # a filter that removes nothing needs no evasion
+            how = replace(how, gamma=config.gamma, threshold=float(np.median(known)))
+            aims["threshold"] = known.repeat(each)
+    split = setting.split
+    return craft_cached(setting.model, split[bases], split[targets], how, folder=cache, on_step=on_step, **aims)

@@ -1,0 +1,126 @@
+"""From the poisons of all trials to the cells of a board: filter, fine-tune, ask about the target."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lgm.defense.finetune import Examples, mix
+from lgm.defense.heads import HEADS, Head
+from lgm.defense.report import attack_success
+from lgm.defense.summary import FineTuned, successes
+from lgm.defense.trials import Trial
+from lgm.detection.thresholds import is_removed
+from lgm.experiments.board.config import BoardConfig
+from lgm.experiments.board.record import Cell, Control
+from lgm.experiments.board.setting import Seat, Setting
+
+Defence = tuple[str, float, str]  # filter, its rate, head
+_NOBODY = -1  # label that no model gives, for there was nothing to fine-tune on
+
+
+@dataclass(frozen=True)
+class Played:
+    """One trial with one budget, against all defences.
+
+    Attributes:
+        clean, untouched: Fine-tuned on D_f, and on D_f and the bases as they were, by head.
+        filtered: By defence.
+        removed: (N,) bool, of D_t, by filter and rate.
+        poisoned: (N,) bool, of D_t.
+    """
+
+    clean: dict[str, FineTuned]
+    untouched: dict[str, FineTuned]
+    filtered: dict[Defence, FineTuned]
+    removed: dict[tuple[str, float], np.ndarray]
+    poisoned: np.ndarray
+
+
+def play(setting: Setting, seat: Seat, trial: Trial, poisons: Examples, clean: int) -> Played:
+    """Every defence of one trial. ``poisons``: K of them; ``clean``: images a class to fine-tune on."""
+    per_class = trial.clean.reshape(2, -1)[:, :clean].ravel()
+    own, held_out = setting.images(per_class), setting.images(trial.evaluation)
+    mixed, untouched = mix(own, poisons), mix(own, setting.images(trial.bases[: len(poisons)]))
+    target = setting.images(np.array([trial.target]))
+    removed = _removed(setting, seat, mixed)
+
+    def evaluated(head: Head, examples: Examples) -> FineTuned:
+        if not len(examples):
+            return FineTuned(_NOBODY, 0.0)
+        predict = head(examples)
+        accuracy = float((predict(held_out.z) == held_out.labels).mean())
+        return FineTuned(int(predict(target.z)[0]), accuracy)
+
+    filtered: dict[Defence, FineTuned] = {}
+    for name, head in HEADS.items():
+        known: dict[bytes, FineTuned] = {}  # filters often remove the same images
+        for key, gone in removed.items():
+            left = gone.tobytes()
+            if left not in known:
+                known[left] = evaluated(head, mixed[~gone])
+            filtered[*key, name] = known[left]
+    return Played(
+        clean={name: evaluated(head, own) for name, head in HEADS.items()},
+        untouched={name: evaluated(head, untouched) for name, head in HEADS.items()},
+        filtered=filtered,
+        removed=removed,
+        poisoned=mixed.poisoned,
+    )
+
+
+def _removed(setting: Setting, seat: Seat, mixed: Examples) -> dict[tuple[str, float], np.ndarray]:
+    found = {("none", 0.0): np.zeros(len(mixed), bool)}
+    features = mixed.z / setting.scale
+    for name, score in seat.filters.items():
+        scores = score.score_samples(features, mixed.labels)
+        for fpr in setting.config.fprs:
+            found[name, fpr] = is_removed(scores, score.threshold(fpr))
+    return found
+
+
+def cells_of(
+    config: BoardConfig, budget: tuple[int, int], trials: Sequence[Trial], played: Sequence[Played]
+) -> Iterator[Cell]:
+    """The cells of one budget, over all trials."""
+    for name, fpr, head in played[0].filtered:
+        models = [each.filtered[name, fpr, head] for each in played]
+        hits, n = _successes(models, head, trials, played)
+        gone = [each.removed[name, fpr] for each in played]
+        yield Cell(
+            poisons=budget[0],
+            clean=budget[1],
+            filter=name,
+            fpr=fpr,
+            head=head,
+            attack_success=attack_success(hits, n),
+            hits=hits,
+            n=n,
+            poisons_removed=_share(gone, [each.poisoned for each in played]),
+            clean_removed=_share(gone, [~each.poisoned for each in played]),
+            accuracy=float(np.mean([model.accuracy for model in models])),
+        )
+
+
+def controls_of(budget: tuple[int, int], trials: Sequence[Trial], played: Sequence[Played]) -> Iterator[Control]:
+    """The controls of one budget, by head."""
+    for head in HEADS:
+        untouched = [each.untouched[head] for each in played]
+        accuracy = float(np.mean([each.clean[head].accuracy for each in played]))
+        share = attack_success(*_successes(untouched, head, trials, played))
+        yield Control(budget[0], budget[1], head, share, accuracy)
+
+
+def _successes(
+    models: Sequence[FineTuned], head: str, trials: Sequence[Trial], played: Sequence[Played]
+) -> tuple[int, int]:
+    return successes(
+        np.array([model.predicted for model in models]),
+        np.array([each.clean[head].predicted for each in played]),
+        np.array([trial.base_class for trial in trials]),
+        np.array([trial.target_class for trial in trials]),
+    )
+
+
+def _share(removed: Sequence[np.ndarray], among: Sequence[np.ndarray]) -> float:
+    return float(np.concatenate(removed)[np.concatenate(among)].mean())

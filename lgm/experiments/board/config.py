@@ -1,0 +1,81 @@
+"""What a board is measured for, read without torch."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from lgm.config import FPR_GRID, Beta, Count, Seed
+from lgm.utils.fields import Bounds, check_fields, require
+
+# Who attacks, and with what knowledge; all know the network. `lgm.experiments.board.attackers` has what they do.
+ATTACKERS = {
+    "collision": "features of the target: eq. (1)",
+    "hinge": "features of the target, with a hinge that keeps the poison above T",
+    "edge": "the point nearest to the target that the filter just passes",
+}
+KNOWS_T = ("hinge", "edge")
+
+# Which target of the target's class is attacked.
+CHOICES = {
+    "random": "any",
+    "nearest": "the one nearest to the base's class",
+    "best": "the one that the attacker's own simulation turns most easily",
+}
+
+FILTERS = {
+    "none": "no filter",
+    "likelihood": "LGM likelihood",
+    "gaussian": "Gaussian fitted afterwards",
+    "log-odds": "log-odds of the claimed label",
+    "confidence": "confidence in the claimed label",
+    "knn": "distance to the 10th neighbour",
+    "vote": "vote of 10 neighbours",
+    "spectral": "spectral signatures",
+}
+
+# See `lgm.defense.heads`.
+HEAD_TITLES = {
+    "logistic": "logistic regression",
+    "nearest-mean": "nearest class mean",
+    "gaussians": "Gaussians with one covariance",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardConfig:
+    """Attackers, defences and how much of each. A budget is (poisons, clean images a class)."""
+
+    attackers: tuple[str, ...] = tuple(ATTACKERS)
+    choices: tuple[str, ...] = tuple(CHOICES)
+    budgets: tuple[tuple[int, int], ...] = ((1, 10), (5, 10), (10, 10), (10, 50))
+    fprs: tuple[float, ...] = FPR_GRID
+    # Of target, bases, clean images and those that calibrate T.
+    trials: Annotated[int, Bounds("{ge} to {le:,}, for an interval", ge=2, le=10_000), "attacks in each cell"] = 100
+    beta: Beta = 1e-3
+    aim: Annotated[float, Bounds("a rate in {}", gt=0, lt=1), "false-positive rate of the T that attackers know"] = 0.01
+    gamma: Annotated[float, Bounds("a number > {gt}", gt=0), "weight of the hinge"] = 1.0
+    candidates: Annotated[Count, "targets that an attacker chooses among by simulation"] = 20
+    seed: Annotated[Seed, "of all draws"] = 1
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name, known in (("attackers", ATTACKERS), ("choices", CHOICES)):
+            given = getattr(self, name)
+            ok = len(given) > 0 and len(set(given)) == len(given) and set(given) <= set(known)
+            require(ok, name, f"one or several of {', '.join(known)}, each once", given)
+        sizes = len(self.budgets) > 0 and all(poisons >= 1 and clean >= 2 for poisons, clean in self.budgets)
+        require(sizes, "budgets", "pairs of at least 1 poison and 2 clean images a class", self.budgets)
+        rates = len(self.fprs) > 0 and all(0 < fpr < 1 for fpr in self.fprs)
+        require(rates, "fprs", "rates in (0, 1)", self.fprs)
+
+    @property
+    def poisons(self) -> int:
+        """Crafted for each attack; smaller budgets take the first of them."""
+        return max(poisons for poisons, _ in self.budgets)
+
+    @property
+    def clean(self) -> int:
+        """Clean images a class that are drawn; smaller budgets take the first of them."""
+        return max(clean for _, clean in self.budgets)
+
+
+QUICK = BoardConfig(budgets=((10, 10),), trials=20)

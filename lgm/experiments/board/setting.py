@@ -1,0 +1,98 @@
+"""A network, clean images as its features, and what each trial trusts: what all attackers and defences share."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from lgm.config import DefenseConfig
+from lgm.data.base import Split
+from lgm.defense.finetune import Examples
+from lgm.defense.trials import Trial, draw_trials
+from lgm.detection.likelihood_filter import LikelihoodFilter
+from lgm.detection.score import Score
+from lgm.detection.scores import make_score
+from lgm.detection.spectral import SpectralSignature
+from lgm.detection.trusted_scores import NeighbourVote
+from lgm.experiments.board.config import BoardConfig
+from lgm.models.classifier import Classifier
+from lgm.models.scoring import embed
+
+
+def board_filters(model: Classifier, seed: int) -> dict[str, Score]:
+    """The filters of a network by key of `lgm.experiments.board.config.FILTERS`, not fitted; none of them is left out.
+
+    The density comes first: of the network's own Gaussians if it has any.
+    """
+    own = ("likelihood", "gaussian") if model.head.mixture is not None else ("gaussian",)
+    fitted = LikelihoodFilter(covariance="class", random_state=seed)
+    others = {name: make_score(name, model, seed) for name in ("log-odds", "confidence", "knn")}
+    densities = {name: fitted if name == "gaussian" else make_score(name, model, seed) for name in own}
+    return {**densities, **others, "vote": NeighbourVote(random_state=seed), "spectral": SpectralSignature()}
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A trial with its filters, fitted and calibrated to images that the trial uses for nothing else."""
+
+    trial: Trial
+    filters: dict[str, Score]
+
+    @property
+    def density(self) -> Score:
+        """The first filter."""
+        return next(iter(self.filters.values()))
+
+
+class Setting:
+    """A network and a split.
+
+    Attributes:
+        trials: As they were drawn.
+        z: (N, D) features of the split as the network gives them; filters see these.
+        scale: (D,) what rescales them; heads are trained on rescaled ones.
+    """
+
+    def __init__(self, model: Classifier, split: Split, config: BoardConfig) -> None:
+        """Raises ValueError: see `draw_trials`."""
+        self.model, self.split, self.config = model, split, config
+        drawn = DefenseConfig(poisons=config.poisons, clean=config.clean, trials=config.trials, seed=config.seed)
+        self.trials = draw_trials(split.labels, drawn)
+        self.scale = model.feature_scale.cpu().numpy()
+        self.z = embed(model, split.pixels()).numpy()
+
+    @cached_property
+    def seats(self) -> list[Seat]:
+        """Of each trial."""
+        return [self._seat(trial) for trial in self.trials]
+
+    def _seat(self, trial: Trial) -> Seat:
+        filters = board_filters(self.model, self.config.seed)
+        z, labels = self.z[trial.calibration], self.split.labels[trial.calibration]
+        return Seat(trial, {name: score.fit(z, labels) for name, score in filters.items()})
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """(N,) classes that the network sees."""
+        import torch
+
+        with torch.inference_mode():
+            logits = self.model.head.logits(torch.from_numpy(self.z).to(self.model.feature_scale.device))
+        return logits.argmax(-1).cpu().numpy()
+
+    def examples(self, z: np.ndarray, labels: np.ndarray, *, poisoned: bool) -> Examples:
+        """Features (N, D) with labels, to fine-tune on."""
+        n = len(z)
+        return Examples(z * self.scale, labels, np.full(n, np.nan), np.full(n, poisoned), np.empty((n, 0), np.float32))
+
+    def images(self, positions: np.ndarray) -> Examples:
+        """Clean images of the split."""
+        return self.examples(self.z[positions], self.split.labels[positions], poisoned=False)
+
+
+def with_target(trial: Trial, target: int) -> Trial:
+    """The same trial with another image of the target's class as the target; the first becomes one that is held out."""
+    if target == trial.target:
+        return trial
+    evaluation = np.where(trial.evaluation == target, trial.target, trial.evaluation)
+    return replace(trial, target=target, evaluation=evaluation)
