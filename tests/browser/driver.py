@@ -12,10 +12,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import ConsoleMessage, Page, WebSocket, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, WebSocket, expect
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH: dict[str, Any] = {
@@ -159,3 +159,25 @@ def open_page(page: Page, url: str) -> list[str]:
     settled(page)
     expect(page.get_by_test_id("stException")).to_have_count(0)
     return errors
+
+
+LATER = 60_000  # milliseconds: machines are shared
+
+
+class Visit(NamedTuple):
+    """A tab that several tests share: all that its page told the server, and the console's errors."""
+
+    page: Page
+    sent: list[object]
+    errors: list[str]
+
+
+@contextmanager
+def visited(profile: BrowserContext, url: str, **media: Any) -> Iterator[Visit]:
+    """A page in a tab of its own; ``media`` as `Page.emulate_media` has it."""
+    page = profile.new_page()
+    page.set_default_timeout(LATER)
+    page.emulate_media(**media)
+    sent = messages(page)
+    yield Visit(page, sent, open_page(page, url))
+    page.close()

@@ -5,7 +5,6 @@ Most tests share one tab, and put both sliders back where a fresh page has them.
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,12 +12,20 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from lgm.attacks.result import Poisons, read_shipped_poisons
 from lgm.config import BETA_GRID
-from tests.browser.driver import DARK_TEXT, DRAWN, assert_accessible, messages, open_page, settled
+from tests.browser.driver import (
+    DARK_TEXT,
+    DRAWN,
+    LATER,
+    Visit,
+    assert_accessible,
+    open_page,
+    settled,
+    visited,
+)
 from ui.beta_paths import nearest
 from ui.components.beta_explorer import shown_iterations
 
 pytestmark = pytest.mark.browser
-LATER = 60_000  # ms: machines are shared
 STEPS = 30  # of a drag: from the last stop to the first, and some way back
 THUMB = 16  # px: how wide Chromium draws the thumb of a slider
 START = nearest(8e-3)  # where beta stands on a page without a link
@@ -56,23 +63,10 @@ PLAYED = """lab => new Promise((done) => {
 })"""
 
 
-class Visit(NamedTuple):
-    """A tab with the page, all that it told the server, and the console's errors."""
-
-    page: Page
-    sent: list[object]
-    errors: list[str]
-
-
 @pytest.fixture(scope="module")
 def opened(profile: BrowserContext, app_url: str) -> Iterator[Visit]:
-    page = profile.new_page()
-    page.set_default_timeout(LATER)
-    page.emulate_media(reduced_motion="no-preference")
-    sent = messages(page)
-    errors = open_page(page, f"{app_url}/craft")
-    yield Visit(page, sent, errors)
-    page.close()
+    with visited(profile, f"{app_url}/craft", reduced_motion="no-preference") as visit:
+        yield visit
 
 
 @pytest.fixture

@@ -18,32 +18,28 @@ from lgm.detection.metrics import outcome
 from lgm.detection.thresholds import empirical_threshold, nominal_fpr
 from lgm.models.features import read_features
 from lgm.stats.intervals import outward, percent_text, wilson_interval
-from tests.browser.driver import DARK_TEXT, DRAWN, assert_accessible, messages, open_page, settled
+from tests.browser.driver import (
+    DARK_TEXT,
+    DRAWN,
+    LATER,
+    Visit,
+    assert_accessible,
+    open_page,
+    settled,
+    visited,
+)
 
 pytestmark = pytest.mark.browser
-LATER = 60_000  # ms: machines are shared
 
 
 FAR = -9999.0  # below every score: T of the link that opens the page
 
 
-class Visit(NamedTuple):
-    """A tab with the page, all that it told the server, and the console's errors."""
-
-    page: Page
-    sent: list[object]
-    errors: list[str]
-
-
 @pytest.fixture(scope="module")
 def visit(profile: BrowserContext, app_url: str) -> Iterator[Visit]:
-    page = profile.new_page()
-    page.set_default_timeout(LATER)
-    sent = messages(page)
-    errors = open_page(page, f"{app_url}/detect?threshold={FAR}")
-    threshold_slider(page)
-    yield Visit(page, sent, errors)
-    page.close()
+    with visited(profile, f"{app_url}/detect?threshold={FAR}") as visit:
+        threshold_slider(visit.page)
+        yield visit
 
 
 @pytest.fixture

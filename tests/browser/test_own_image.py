@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
@@ -10,10 +9,9 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 from lgm.data.drawing import SIDE, drawn
 from lgm.data.mnist import MNIST
 from lgm.data.own_image import as_image_of
-from tests.browser.driver import assert_accessible, messages, open_page, settled
+from tests.browser.driver import LATER, Visit, assert_accessible, settled, visited
 
 pytestmark = pytest.mark.browser
-LATER = 60_000  # ms: machines are shared
 FOUR = [[(90.0, 40.0), (70.0, 140.0), (200.0, 140.0)], [(180.0, 50.0), (170.0, 240.0)]]
 # Whether the base of the picture is nearly this one: until the server has answered, it is that of the pair before.
 IS_BASE = """([canvas, expected]) => {
@@ -25,22 +23,10 @@ INK = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canv
   .filter((value, i) => i % 4 === 3 && value > 127).length"""
 
 
-@dataclass
-class Visit:
-    """Of the page, by all tests: the console's errors, and what the page told the server."""
-
-    page: Page
-    errors: list[str]
-    sent: list[object]
-
-
 @pytest.fixture(scope="module")
 def visit(profile: BrowserContext, app_url: str) -> Iterator[Visit]:
-    page = profile.new_page()
-    page.set_default_timeout(LATER)
-    sent = messages(page)
-    yield Visit(page, open_page(page, f"{app_url}/craft"), sent)
-    page.close()
+    with visited(profile, f"{app_url}/craft") as visit:
+        yield visit
 
 
 def choose(page: Page, role: str, origin: str) -> None:

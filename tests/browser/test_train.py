@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from lgm.models.registry import read_card
-from tests.browser.driver import assert_accessible, open_page, settled
+from tests.browser.driver import Visit, assert_accessible, open_page, settled, visited
 
 pytestmark = pytest.mark.browser
 LATER = 240_000  # ms: an epoch takes a second on an idle machine, and minutes on one that is shared by many
@@ -61,17 +61,15 @@ def downloaded(page: Page, name: str) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def visit(profile: BrowserContext, app_url: str) -> Iterator[tuple[Page, list[str]]]:
-    """One visit of the page before anything is trained, which several tests go on with, and the console's errors."""
-    page = profile.new_page()
-    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
-    yield page, open_page(page, f"{app_url}/train")
-    page.close()
+def visit(profile: BrowserContext, app_url: str) -> Iterator[Visit]:
+    """One visit of the page before anything is trained, which several tests go on with."""
+    with visited(profile, f"{app_url}/train", color_scheme="dark", reduced_motion="reduce") as visit:
+        yield visit
 
 
 @pytest.fixture
-def idle(visit: tuple[Page, list[str]]) -> Page:
-    return visit[0]
+def idle(visit: Visit) -> Page:
+    return visit.page
 
 
 def test_the_picture_saves_the_numbers_it_shows(idle: Page) -> None:
@@ -87,8 +85,8 @@ def test_the_picture_saves_the_numbers_it_shows(idle: Page) -> None:
     expect(shown_epoch(idle)).to_have_text(f"epoch {len(history) - 1} of {len(history)}")
 
 
-def test_every_tab_is_accessible(visit: tuple[Page, list[str]]) -> None:
-    page, errors = visit
+def test_every_tab_is_accessible(visit: Visit) -> None:
+    page, _, errors = visit
     for tab in page.get_by_role("tab").all():
         tab.click()
         settled(page)

@@ -16,11 +16,10 @@ from lgm.data.uploads import add_upload
 from lgm.detection.filter_run import filter_dataset
 from lgm.detection.kept_list import KeptList
 from lgm.utils.images import png
-from tests.browser.driver import assert_accessible, messages, open_page, settled
+from tests.browser.driver import LATER, assert_accessible, messages, open_page, settled
 from tests.data.test_archive import many
 
 pytestmark = pytest.mark.browser
-LATER = 60_000  # ms: machines are shared
 
 
 @pytest.fixture(autouse=True)

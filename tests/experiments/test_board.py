@@ -13,9 +13,11 @@ from lgm.config import DefenseConfig, Loss, ModelConfig, Phase, TrainConfig
 from lgm.data.base import Split
 from lgm.defense.experiment import defend
 from lgm.defense.heads import HEADS
+from lgm.defense.report import attack_success
 from lgm.defense.trials import Trial
 from lgm.experiments.board.attackers import class_centre, craft, goal_of
 from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES, BoardConfig
+from lgm.experiments.board.findings import edge_finding
 from lgm.experiments.board.measure import measure_board
 from lgm.experiments.board.record import Board, BoardAttack, Cell, board_table
 from lgm.experiments.board.setting import Setting
@@ -184,6 +186,30 @@ def test_the_table_has_a_line_a_row(board: Board) -> None:
     share = at(attack, (3, 4), "none", 0.0, "logistic").attack_success.value
     line = next(line for line in table.splitlines() if line.startswith("collision, random"))
     assert line.removeprefix("collision, random").split()[2:4] == [f"{100 * share:.0f}", "%"]
+
+
+@pytest.mark.parametrize(
+    ("hits", "untouched", "verdict"),
+    [
+        (40, 3, "This filter does not stop this attacker."),
+        (0, 0, "This attacker does not refute the filter."),
+        (20, 15, "Whether the poisons do it or any further images of the base's class is open."),
+        (4, 0, "Whether the filter stops this attacker is open."),
+    ],
+)
+def test_findings_go_by_whole_intervals(board: Board, hits: int, untouched: int, verdict: str) -> None:
+    network = board.networks[0]
+    row = network.attack("edge", "nearest")
+    assert row is not None
+    cells = tuple(replace(cell, attack_success=attack_success(hits, 100), hits=hits, n=100) for cell in row.cells)
+    controls = tuple(replace(each, untouched_bases=attack_success(untouched, 100)) for each in row.controls)
+    changed = replace(network, attacks=(replace(row, cells=cells, controls=controls),))
+    said = edge_finding(board, changed, (6, 4), 0.2, "nearest-mean")
+    assert said.endswith(verdict)
+    assert f"K = 6 poisons at the edge of T, beside 4 clean images a class, {hits} of 100 attacks" in said
+    assert "nearest class mean" in said
+    assert "20 % FPR, where the attacker aims at the T for 5 %" in said
+    assert edge_finding(board, replace(network, attacks=()), (6, 4), 0.2, "nearest-mean") == ""
 
 
 @pytest.mark.parametrize(

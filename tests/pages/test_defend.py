@@ -1,6 +1,7 @@
 """The Defend page without a browser: what it shows is what the package says, and every control does its work."""
 
 import json
+import re
 import shutil
 import threading
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from lgm.data.registry import DATASETS
 from lgm.defense.example import Attack, stage
 from lgm.defense.report import DefenseReport
 from lgm.experiments.adaptive_rows import frontier_meaning
+from lgm.experiments.board.findings import edge_finding
+from lgm.experiments.board.record import read_board
 from lgm.experiments.records import Study, outdated, read_study
 from lgm.models.card import CheckpointError
 from lgm.models.checkpoint import load_checkpoint
@@ -437,3 +440,43 @@ def test_what_is_not_measured_can_be(bundled: Split, monkeypatch: pytest.MonkeyP
         assert [(r.config.poisons, r.config.clean, r.config.trials) for r in found] == [(1, 2, 2), (2, 2, 2)]
     assert "measured here" in words(app)
     assert len(app.get("plotly_chart")) >= 4
+
+
+def board_rows(app: AppTest) -> list[list[str]]:
+    """The cells of the board as text, a list a row: attacker and target, untouched bases, then each filter."""
+    parts: list[Any] = list(app.get("html"))
+    (table,) = (part.value for part in parts if "lgm-board" in part.value)
+    rows = re.findall(r"<tr>(.*?)</tr>", table.partition("<tbody>")[2])
+    return [[re.sub(r"<[^>]*>", " ", cell).strip() for cell in re.split(r"</t[hd]>", row)[:-1]] for row in rows]
+
+
+@pytest.mark.usefixtures("never_crafts")
+def test_the_board_shows_the_cells_of_the_chosen_budget_head_and_rate() -> None:
+    board = read_board("mnist")
+    assert board is not None
+    network, app = board.networks[0], page()
+    for budget, head, fpr in (((10, 10), "logistic", 0.01), ((10, 50), "nearest-mean", 0.05)):
+        app.selectbox(key="board_budget").set_value(budget)
+        app.selectbox(key="board_head").set_value(head)
+        app.button_group(key="board_fpr").set_value([fpr]).run()
+        rows = board_rows(app)
+        assert len(rows) == len(network.attacks)
+        for row, attack in zip(rows, network.attacks, strict=True):
+            cells = [attack.cell(budget, name, fpr, head) for name in network.filters]
+            shares = [attack.control(budget, head).untouched_bases, *(cell.attack_success for cell in cells if cell)]
+            assert row[0].split() == [attack.attacker, attack.choice, "target"]
+            assert [text.split()[0] for text in row[1:]] == [f"{share.value:.0%}" for share in shares]
+        assert edge_finding(board, network, budget, fpr, head) in words(app)
+    softmax = page(network="softmax")
+    assert len(board_rows(softmax)) == len(board.networks[1].attacks)
+    assert "No *hinge*: the hinge is differentiated" in words(softmax)
+
+
+@pytest.mark.usefixtures("never_crafts")
+def test_a_board_of_other_weights_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = read_board("mnist")
+    assert board is not None
+    other = replace(board, networks=tuple(replace(each, weights_sha256="0" * 64) for each in board.networks))
+    monkeypatch.setattr(load, "board", lambda: other)
+    parts: list[Any] = list(page().get("html"))
+    assert not any("lgm-board" in part.value for part in parts)
