@@ -110,4 +110,4 @@ def _check(args: argparse.Namespace) -> Answer:
         changes = check(args.name, on_image)
     lines = _some("missing", list(changes.missing)) + _some("changed since they were registered", list(changes.changed))
     lines += _some("unreadable", [f"{entry.path}: {entry.reason}" for entry in changes.unreadable])
-    return Answer(changes, lambda: "\n".join(lines) or f"{args.name} is as it was registered")
+    return Answer(changes, lambda: "\n".join(lines) or f"{args.name} is as it was registered", code=int(bool(lines)))

@@ -1,7 +1,7 @@
 """The command line: `python -m lgm COMMAND`.
 
 Results go to standard output (``--json``: one JSON object, a list for a sweep), progress and errors to standard error.
-Exit codes: 0 done, 1 the message says what was wrong, 2 bad usage, 130 interrupted, 141 nobody reads the output.
+Exit codes: 0 done, 1 the message or the answer says what is wrong, 2 bad usage, 130 interrupted, 141 nobody reads the output.
 """
 
 import argparse
@@ -74,9 +74,10 @@ def _run(argv: list[str] | None) -> int:
     except _expected_errors() as error:
         print(f"error: {visible(_by_option(str(error), args))}", file=sys.stderr)
         return 1
-    if result is not None:  # only the first of several processes has something to say
-        print(to_json(result.values) if args.json else visible(result.text()))
-    return 0
+    if result is None:  # only the first of several processes has something to say
+        return 0
+    print(to_json(result.values) if args.json else visible(result.text()))
+    return result.code
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:

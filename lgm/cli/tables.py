@@ -21,10 +21,12 @@ class Answer:
     Attributes:
         values: What --json prints: a record, several, or an object.
         table: What people read; None: a line a value.
+        code: Exit code: 1 where what was asked after is not as it should be.
     """
 
     values: Any
     table: Callable[[], str] | None = None
+    code: int = 0
 
     def text(self) -> str:
         """The answer for people."""

@@ -347,7 +347,8 @@ def test_what_is_registered_is_listed_and_checked(digits: Path, capsys: pytest.C
     first.unlink()
     second.write_bytes(third.read_bytes())
     third.write_bytes(b"no image")
-    changes = run(capsys, "data", "check", "mine")
+    assert main(["data", "check", "mine", "--json"]) == 1, "a script notices"
+    changes = json.loads(capsys.readouterr().out)
     assert changes["missing"] == [f"1/{first.name}"]
     assert changes["changed"] == [f"1/{second.name}"]
     assert changes["unreadable"] == [{"path": f"1/{third.name}", "reason": "not an image"}]
