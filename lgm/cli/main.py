@@ -1,7 +1,8 @@
 """The command line: `python -m lgm COMMAND`.
 
 Results go to standard output (``--json``: one JSON object, a list for a sweep), progress and errors to standard error.
-Exit codes: 0 done, 1 the message or the answer says what is wrong, 2 bad usage, 130 interrupted, 141 nobody reads the output.
+Exit codes: 0 done, 1 the message or the answer says what is wrong, 2 bad usage, 130 interrupted, 141 nobody reads the
+output.
 """
 
 import argparse
