@@ -25,9 +25,9 @@ trained on.
 - **Attack success** is the share of targets, among those that the clean head classifies correctly, which get the label
   of the base. Its intervals are 95 % Wilson intervals; those of what is removed and of accuracy are over attacks, for
   the poisons of one attack share a target.
-- **What these attacks do not cover**: an attacker who picks the target, for instance the one nearest to the base, or who
-  places poisons where the filter just lets them pass: where that was measured, it is in the table of attackers and
-  filters; other networks and seeds. An attack can refute a defence, and none confirms one.
+- **What these attacks do not cover**: an attacker who picks the target, for instance the one nearest to the base, or
+  who places poisons where the filter just lets them pass: where that was measured, it is in the table of attackers
+  and filters; other networks and seeds. An attack can refute a defence, and none confirms one.
 - **Accuracy** is that of each head on all other clean images of the classes in play.
 - **T, calibrated** is the threshold that half of the clean images, which serve for nothing else, vouch for: it removes
   at most 1 % of fresh ones on average. Each attack has a calibration half of its own, so T differs between them. For a

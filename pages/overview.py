@@ -79,10 +79,10 @@ def steps(path: Poisons | None) -> None:
 @st.cache_data(show_spinner=False, max_entries=16)
 def judged(lgm: str, softmax: str, hashes: tuple[str, str], study: "Study | None") -> "list[Claim]":
     """The paper's claims, as far as what is shipped can judge them."""
-    del hashes  # part of the key
+    from lgm.experiments.board.record import stored_network
     from lgm.experiments.claims import paper_claims
 
-    return paper_claims(side(lgm), side(softmax), study)
+    return paper_claims(side(lgm), side(softmax), study, stored_network(load.dataset().name, hashes[0]))
 
 
 def side(name: str) -> "Findings":

@@ -28,10 +28,9 @@ def board() -> None:
     """The section, where a board was measured on these very weights."""
     found = load.board()
     card = load.card(load.model_name(state.link().network))
-    mine = [each for each in found.networks if each.weights_sha256 == card.weights_sha256] if found else []
-    if found is None or not mine:
+    network = found.network_of(card.weights_sha256) if found else None
+    if found is None or network is None:
         return
-    network = mine[0]
     st.markdown("## Which attacker gets past which filter?")
     budget, head, fpr = _controls(found)
     st.html(

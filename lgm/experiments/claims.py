@@ -15,6 +15,7 @@ from lgm.defense.report import DefenseReport
 from lgm.detection.compare import DECIDING, Comparison, does_as_well, rule_in_words
 from lgm.detection.metrics import DetectionReport
 from lgm.experiments.adaptive_rows import AdaptiveRow
+from lgm.experiments.board.record import BoardNetwork
 from lgm.experiments.effects import SUCCESS, Effect, Verdict, by_readings, unless_refuted
 from lgm.experiments.findings import Findings, PoisonStatistics
 from lgm.experiments.matched_comparison import Matched, matched
@@ -25,11 +26,7 @@ from lgm.stats.separability import separability, separability_bootstrap
 
 CAUGHT = 0.9  # share of the poisons that a filter must catch at the price that one would pay
 COST = 0.005  # accuracy that the defence may cost
-# What has been tried by hand and succeeded several times as often as untouched bases, but is not measured here yet.
-NOT_TRIED = (
-    "Not among them: an attacker who takes the target nearest to the base and puts poisons at the edge of what T lets "
-    "pass, on the side of the target. Such poisons need not collide, and all of them pass."
-)
+_BUDGET, _HEAD, _PRICE = (10, 10), "logistic", 0.01  # of the board's cells: as in the usual defence
 
 
 @dataclass(frozen=True)
@@ -51,13 +48,16 @@ class Claim:
     rule: str
 
 
-def paper_claims(lgm: Findings, softmax: Findings, study: Study | None = None) -> list[Claim]:
+def paper_claims(
+    lgm: Findings, softmax: Findings, study: Study | None = None, board: BoardNetwork | None = None
+) -> list[Claim]:
     """All claims, in the order of the paper.
 
     Args:
         lgm: The network trained with LGM.
         softmax: The one trained without.
         study: What takes longer to measure. Without it, or where it has nothing of what a claim needs, that is open.
+        board: Attackers against defences, on the network trained with LGM.
 
     Raises:
         ValueError: a study whose two sweeps do not fit together.
@@ -70,7 +70,7 @@ def paper_claims(lgm: Findings, softmax: Findings, study: Study | None = None) -
         likelihood_separates(lgm.detection),
         filter_needs_lgm(study.other_detectors if study else []),
         filtering_prevents(defense.lgm if defense else None, defense.softmax if defense else None),
-        filtering_withstands(study.frontier if study else []),
+        filtering_withstands(study.frontier if study else [], board),
     ]
 
 
@@ -232,12 +232,15 @@ def _prevented(before: Effect, after: Effect, cost: Effect) -> Verdict:
 
 _WITHSTANDS = ("5", "The filter withstands an attacker who knows of it")
 _WITHSTANDS_RULE = (
-    f"Does not hold if filtered attack success is above {SUCCESS:.0%} for one weight γ that the attacker gives to "
-    f"passing the filter; not refuted by these attackers if below for all; else open: by whole intervals. {NOT_TRIED}"
+    f"Does not hold if filtered attack success is above {SUCCESS:.0%} for one of the attackers: weights γ that passing "
+    "the filter has, with random targets; and, where the board (docs/board.md) was measured, all who know T there, "
+    "with whatever target, K = 10 poisons beside 10 clean images a class and T for 1 %. Not refuted by these attackers "
+    "if below for all; else open: by whole intervals. Where the board was not measured, an attacker who takes the "
+    "target nearest to the base and puts poisons at the edge of what T lets pass is not among them."
 )
 
 
-def filtering_withstands(frontier: Sequence[AdaptiveRow]) -> Claim:
+def filtering_withstands(frontier: Sequence[AdaptiveRow], board: BoardNetwork | None = None) -> Claim:
     """What the paper's conclusion needs and does not test. Open without a frontier, which has an attacker a row."""
     if not frontier:
         return _open(*_WITHSTANDS, _WITHSTANDS_RULE)
@@ -248,7 +251,29 @@ def filtering_withstands(frontier: Sequence[AdaptiveRow]) -> Claim:
         f"attackers with γ = {gammas} and random targets; the worst, γ = {frontier[worst].gamma:g}: filtered attack "
         f"success {readings[worst].percent()}"
     )
+    if knowing := _past_the_filter(board):
+        readings += [_success(share) for _, share, _ in knowing]
+        name, share, untouched = max(knowing, key=lambda row: row[1].value)
+        measured += (
+            f"; of {len(knowing)} on the board, the worst, {name}: {share.percent()}, with untouched bases "
+            f"{untouched.percent()}"
+        )
     return Claim(*_WITHSTANDS, measured, unless_refuted(readings), _WITHSTANDS_RULE)
+
+
+def _past_the_filter(board: BoardNetwork | None) -> list[tuple[str, Estimate, Estimate]]:
+    """Of all on the board who know T: name and target, attack success past the filter, and with untouched bases."""
+    rows = [attack for attack in board.attacks if attack.aims_at] if board else []
+    cells = [(row, row.cell(_BUDGET, row.aims_at, _PRICE, _HEAD)) for row in rows]
+    return [
+        (
+            f"{row.attacker} with {row.choice} targets",
+            cell.attack_success,
+            row.control(_BUDGET, _HEAD).untouched_bases,
+        )
+        for row, cell in cells
+        if cell is not None
+    ]
 
 
 def _equal_beta(

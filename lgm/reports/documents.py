@@ -17,7 +17,7 @@ from lgm.experiments.adaptive_rows import frontier_meaning
 from lgm.experiments.beta_selection import choose_beta
 from lgm.experiments.beta_sweep import BetaRow
 from lgm.experiments.board.findings import edge_finding
-from lgm.experiments.board.record import Board, read_board
+from lgm.experiments.board.record import Board, read_board, stored_network
 from lgm.experiments.claims import Claim, paper_claims
 from lgm.experiments.findings import Findings
 from lgm.experiments.records import Study, StudyOrigin, StudySize, outdated, provenance, read_study
@@ -126,8 +126,10 @@ def _setting(report: DefenseReport) -> tuple[str, str, str, int, int]:
 
 
 def judge_claims(lgm: str, softmax: str, study: Study | None) -> list[Claim]:
-    """The paper's claims by what is stored beside two networks and, if there is one, by their study."""
-    return paper_claims(_side(lgm), _side(softmax), study)
+    """The paper's claims by what is stored beside two networks and, if there is one, by their study and the board."""
+    card = read_card(lgm)
+    board = stored_network(card.config.dataset, card.weights_sha256)
+    return paper_claims(_side(lgm), _side(softmax), study, board)
 
 
 def _side(name: str) -> Findings:

@@ -19,6 +19,7 @@ from lgm.defense.report import ARMS, DefenseReport
 from lgm.detection.metrics import DetectionReport, detection_report, roc
 from lgm.experiments.adaptive_rows import frontier_meaning
 from lgm.experiments.beta_selection import choose_beta
+from lgm.experiments.board.record import stored_network
 from lgm.experiments.claims import paper_claims
 from lgm.experiments.findings import Findings
 from lgm.experiments.matched_comparison import matched
@@ -90,6 +91,7 @@ def write_report(study: Study, names: dict[str, str], split: Split, path: Path) 
         CheckpointError: a network of the study does not read.
     """
     networks = {loss: ReportNetwork.read(name, split) for loss, name in names.items()}
+    board = stored_network(split.dataset, study.about.weights_sha256.lgm)
     rows = {loss: sweep.rows() for loss, sweep in study.tradeoff.items()}
     usual = DefenseConfig()
     curves: dict[str, list[DefenseReport]] = {
@@ -107,7 +109,7 @@ def write_report(study: Study, names: dict[str, str], split: Split, path: Path) 
         extent=encode(study.about.extent),
         infinity=math.inf,
         provenance=provenance(study.about),
-        claims=paper_claims(networks["lgm"].side, networks["softmax"].side, study),
+        claims=paper_claims(networks["lgm"].side, networks["softmax"].side, study, board),
         figures=_paper_figures(networks, split),
         detection={loss: _detection(network) for loss, network in networks.items()},
         beta=_row([_html(beta_curves(rows, of)) for of in traded(rows)]),

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
+import lgm.experiments.records
 from lgm.attacks.result import read_shipped_poisons
-from lgm.defense.report import DefenseReport
+from lgm.config import ATTACK_REVISION
+from lgm.defense.report import DefenseReport, attack_success
 from lgm.detection.metrics import detection_report
 from lgm.experiments.beta_sweep import Tradeoff
+from lgm.experiments.board.record import BoardAttack, read_board, stored_network
 from lgm.experiments.claims import (
     farther_apart,
     filter_needs_lgm,
@@ -28,6 +31,7 @@ from lgm.experiments.findings import Findings, PoisonStatistics
 from lgm.experiments.matched_comparison import matched
 from lgm.experiments.records import Baselines, ByLoss, read_study
 from lgm.models.features import Features, read_features
+from lgm.models.registry import read_card
 from lgm.stats.intervals import outward, percent_text
 from tests.records import Three, adaptive_row, comparison, defense_report
 from tests.sweeps import sweep_of
@@ -233,6 +237,31 @@ def test_an_attacker_who_knows_chooses_gamma(worst: Three, verdict: str):
     assert "attackers with γ = 0, 0.1, 1 and random targets; the worst, γ = 0.1:" in claim.measured
     assert "an attacker who takes the target nearest to the base" in claim.rule, "what was not tried is said"
     assert filtering_withstands([]).verdict == "open"
+
+
+@pytest.mark.parametrize(("hits", "verdict"), [(0, "not refuted"), (5, "open"), (14, "does not hold")])
+def test_an_attacker_on_the_board_who_knows_t_refutes_it_too(hits: int, verdict: str):
+    board = read_board("mnist")
+    assert board is not None
+    network = board.networks[0]
+
+    def with_hits(attack: BoardAttack) -> BoardAttack:
+        """Those who know T have these; the others succeed always, and say nothing of an attacker who knows."""
+        share = attack_success(hits if attack.aims_at else 100, 100)
+        return replace(attack, cells=tuple(replace(cell, attack_success=share) for cell in attack.cells))
+
+    changed = replace(network, attacks=tuple(map(with_hits, network.attacks)))
+    claim = filtering_withstands([adaptive_row(0, (0.0, 0.0, 0.03))], changed)
+    assert claim.verdict == verdict
+    assert f"of 6 on the board, the worst, hinge with random targets: {percent_text(hits / 100)}" in claim.measured
+
+
+def test_the_board_of_other_weights_or_of_an_older_attack_says_nothing(monkeypatch: pytest.MonkeyPatch):
+    weights = read_card("mnist-lgm").weights_sha256
+    assert stored_network("mnist", weights) is not None
+    assert stored_network("mnist", "0" * 64) is None
+    monkeypatch.setattr(lgm.experiments.records, "ATTACK_REVISION", ATTACK_REVISION + 1)
+    assert stored_network("mnist", weights) is None
 
 
 def shipped(name: str) -> Findings:

@@ -458,7 +458,7 @@ def test_the_board_shows_the_cells_of_the_chosen_budget_head_and_rate() -> None:
     for budget, head, fpr in (((10, 10), "logistic", 0.01), ((10, 50), "nearest-mean", 0.05)):
         app.selectbox(key="board_budget").set_value(budget)
         app.selectbox(key="board_head").set_value(head)
-        app.button_group(key="board_fpr").set_value([fpr]).run()
+        app.button_group(key="board_fpr").set_value(fpr).run()
         rows = board_rows(app)
         assert len(rows) == len(network.attacks)
         for row, attack in zip(rows, network.attacks, strict=True):

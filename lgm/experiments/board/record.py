@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lgm.defense.report import Success
 from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES, BoardConfig
-from lgm.experiments.records import read_record
+from lgm.experiments.records import outdated, read_record
 from lgm.models.registry import SHIPPED
 from lgm.stats.intervals import Estimate, percent_text
 
@@ -159,6 +159,10 @@ class Board:
     seconds: float
     networks: tuple[BoardNetwork, ...]
 
+    def network_of(self, weights_sha256: str) -> BoardNetwork | None:
+        """The network of these weights; None if it is not on the board."""
+        return next((each for each in self.networks if each.weights_sha256 == weights_sha256), None)
+
     @property
     def heads(self) -> dict[str, str]:
         """Titles of the heads by key."""
@@ -205,3 +209,13 @@ def read_board(dataset: str) -> Board | None:
         CheckpointError: the file does not read, or holds other fields than a `Board` has.
     """
     return read_record(SHIPPED / f"{dataset}.board.json", Board, "a board")
+
+
+def stored_network(dataset: str, weights_sha256: str) -> BoardNetwork | None:
+    """What the shipped board has of a network; None if it is not on it, or the attack has changed since.
+
+    Raises:
+        CheckpointError: see `read_board`.
+    """
+    board = read_board(dataset)
+    return None if board is None or outdated(board.attack_revision) else board.network_of(weights_sha256)
