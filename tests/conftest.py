@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -55,6 +57,19 @@ def session_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("LGM_HOME", str(folder))
         patch.delenv("LGM_DATA", raising=False)
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def jobs_end_with_the_tests() -> Iterator[None]:
+    """A job of the app that goes on while the interpreter ends would abort it: a thread may be inside torch."""
+    yield
+    if "ui.jobs" in sys.modules:
+        from ui.jobs import runner
+
+        runner().cancel_all()
+        deadline = time.monotonic() + 60
+        while any(job.active for job in list(runner().jobs.values())) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

@@ -12,13 +12,11 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _INSIDE = _PACKAGE / "checkpoints"  # of an installed package: the MNIST networks; all of them lie beside a checkout's
 SHIPPED = _INSIDE if _INSIDE.is_dir() else _PACKAGE.parent / "checkpoints"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_BESIDE = (
-    "features",
-    "poisons",
-    "example",
-    "resume",
-    "state",
-)  # what else lies in a models folder: name.KIND.safetensors
+# What else lies in a models folder: name.KIND.ENDING.
+_BESIDE = {
+    ".safetensors": ("features", "poisons", "example", "resume", "state"),
+    ".json": ("study", "board"),
+}
 
 
 def user_folder() -> Path:
@@ -102,9 +100,7 @@ def _model_of(file: str) -> str | None:
     """The name of the model that a file of a models folder belongs to as its card or its weights; None for others."""
     stem, ending = os.path.splitext(file)
     kind = stem.rpartition(".")[2]
-    other = (
-        file.startswith(".") or (kind in _BESIDE and ending == ".safetensors") or (kind, ending) == ("study", ".json")
-    )
+    other = file.startswith(".") or kind in _BESIDE.get(ending, ())
     return None if other or ending not in (".json", ".safetensors") else stem
 
 

@@ -104,7 +104,8 @@ def test_a_foreign_file_costs_itself_alone(
 
 
 def test_what_the_program_itself_puts_there_is_no_foreign_file(folder: Path):
-    for name in ("good.poisons.safetensors", "warm-1.state.safetensors", "x.resume.safetensors", "mnist.study.json"):
+    records = ("mnist.study.json", "mnist.board.json")
+    for name in ("good.poisons.safetensors", "warm-1.state.safetensors", "x.resume.safetensors", *records):
         (folder / name).touch()
     for name in (".upload-1", "old models"):
         (folder / name).mkdir()
