@@ -12,7 +12,7 @@ from lgm.detection.thresholds import cut_radius
 from lgm.models.classifier import Classifier
 from lgm.models.scoring import require_mixture
 
-NOBODY = np.zeros(2, np.float32)
+CENTRE = np.zeros(2, np.float32)
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.1])
@@ -39,7 +39,7 @@ def test_what_passes_need_not_be_in_one_piece() -> None:
         near = (z[:, 0] < 0.2) | ((z[:, 0] > 0.5) & (z[:, 0] < 0.7))
         return np.where(near & (labels == 7), 1.0, 0.0)
 
-    found = edge_of(score, NOBODY, np.array([1.0, 0.0]), 7, 0.5, margin=0.0)
+    found = edge_of(score, CENTRE, np.array([1.0, 0.0]), 7, 0.5, margin=0.0)
     np.testing.assert_allclose(found, [0.7, 0.0], atol=1e-6)
 
 

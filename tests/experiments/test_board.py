@@ -97,13 +97,13 @@ def test_a_cell_is_what_a_slow_loop_counts(board: Board, gaussian: Classifier, b
     poisons = rounded(gaussian, craft("collision", setting, trials))
     for name, fpr, head in (("none", 0.0, "logistic"), ("knn", 0.2, "nearest-mean"), ("likelihood", 0.05, "gaussians")):
         hits = n = caught = lost = 0
-        for i, (seat, trial) in enumerate(zip(setting.seats, trials, strict=True)):
+        for i, (own, trial) in enumerate(zip(setting.trial_filters, trials, strict=True)):
             crafted = poisons.z[6 * i : 6 * i + 3]
             z = np.concatenate([setting.z[trial.clean], crafted])
             labels = np.concatenate([blobs.labels[trial.clean], np.full(3, trial.base_class)])
             keep = np.ones(len(z), bool)
             if name != "none":
-                score = seat.filters[name]
+                score = own.filters[name]
                 keep = score.score_samples(z, labels) > score.threshold(fpr)
             model = HEADS[head](setting.examples(z[keep], labels[keep], poisoned=False))
             control = HEADS[head](setting.images(trial.clean))
@@ -143,9 +143,9 @@ def test_targets_are_picked_by_their_rules(gaussian: Classifier, blobs: Split) -
         for trial, drawn in zip(choose_targets(choice, "edge", setting), setting.trials, strict=True):
             _assert_same_images(trial, drawn)
             assert blobs.labels[trial.target] == trial.target_class
-    for seat, trial in zip(setting.seats, choose_targets("nearest", "edge", setting), strict=True):
-        centre = class_centre(setting, seat.trial)
-        free = np.append(seat.trial.evaluation, seat.trial.target)
+    for own, trial in zip(setting.trial_filters, choose_targets("nearest", "edge", setting), strict=True):
+        centre = class_centre(setting, own.trial)
+        free = np.append(own.trial.evaluation, own.trial.target)
         mine = [i for i in free if blobs.labels[i] == trial.target_class and setting.predicted[i] == trial.target_class]
         distances = [np.linalg.norm((setting.z[i] - centre) * setting.scale) for i in mine]
         assert trial.target == mine[int(np.argmin(distances))]
@@ -164,11 +164,11 @@ def _assert_same_images(trial: Trial, drawn: Trial) -> None:
 
 def test_the_edge_is_aimed_at_and_passes(board: Board, gaussian: Classifier, blobs: Split) -> None:
     setting = Setting(gaussian, blobs, CONFIG)
-    seat = setting.seats[0]
-    goal = goal_of("edge", setting, seat, seat.trial.target)
-    score = seat.density.score_samples(goal[None].astype(np.float32), np.array([seat.trial.base_class]))[0]
-    assert score > seat.density.threshold(CONFIG.aim)
-    np.testing.assert_array_equal(goal_of("collision", setting, seat, seat.trial.target), setting.z[seat.trial.target])
+    own = setting.trial_filters[0]
+    goal = goal_of("edge", setting, own, own.trial.target)
+    score = own.density.score_samples(goal[None].astype(np.float32), np.array([own.trial.base_class]))[0]
+    assert score > own.density.threshold(CONFIG.aim)
+    np.testing.assert_array_equal(goal_of("collision", setting, own, own.trial.target), setting.z[own.trial.target])
     edge = [attack for attack in board.networks[0].attacks if attack.attacker == "edge"]
     collision = [attack for attack in board.networks[0].attacks if attack.attacker == "collision"]
     assert min(attack.passing for attack in edge) > 0.9

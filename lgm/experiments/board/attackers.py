@@ -11,7 +11,7 @@ from lgm.attacks.result import Poisons
 from lgm.config import PoisonConfig
 from lgm.defense.trials import Trial
 from lgm.experiments.board.config import KNOWS_T
-from lgm.experiments.board.setting import Seat, Setting
+from lgm.experiments.board.setting import Setting, TrialFilters
 from lgm.utils.progress import OnStep
 
 
@@ -22,15 +22,15 @@ def can_attack(attacker: str, setting: Setting) -> str | None:
     return None
 
 
-def goal_of(attacker: str, setting: Setting, seat: Seat, target: int) -> np.ndarray:
+def goal_of(attacker: str, setting: Setting, own: TrialFilters, target: int) -> np.ndarray:
     """(D,) features that the attacker would give its poisons, if images could have any.
 
-    ``seat`` tells who knows T what the first filter's is.
+    ``own``: filters of the trial; who knows T knows that of the first.
     """
     features = setting.z[target]
     if attacker not in KNOWS_T:
         return features
-    score, trial = seat.density, seat.trial
+    score, trial = own.density, own.trial
     return edge_of(
         score.score_samples,
         class_centre(setting, trial),
@@ -55,10 +55,12 @@ def craft(
     targets = np.repeat([trial.target for trial in trials], each)
     how, aims = PoisonConfig(beta=config.beta), {}
     if attacker == "edge":
-        goals = [goal_of(attacker, setting, seat, t.target) for seat, t in zip(setting.seats, trials, strict=True)]
+        goals = [
+            goal_of(attacker, setting, own, t.target) for own, t in zip(setting.trial_filters, trials, strict=True)
+        ]
         aims["goal"] = np.repeat(np.stack(goals), each, axis=0)
     if attacker == "hinge":
-        known = np.array([seat.density.threshold(config.aim) for seat in setting.seats])
+        known = np.array([own.density.threshold(config.aim) for own in setting.trial_filters])
         if np.isfinite(known).all():  # a filter that removes nothing needs no evasion
             how = replace(how, gamma=config.gamma, threshold=float(np.median(known)))
             aims["threshold"] = known.repeat(each)

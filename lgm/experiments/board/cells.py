@@ -13,14 +13,14 @@ from lgm.defense.trials import Trial
 from lgm.detection.thresholds import is_removed
 from lgm.experiments.board.config import BoardConfig
 from lgm.experiments.board.record import Cell, Control
-from lgm.experiments.board.setting import Seat, Setting
+from lgm.experiments.board.setting import Setting, TrialFilters
 
 Defence = tuple[str, float, str]  # filter, its rate, head
-_NOBODY = -1  # label that no model gives, for there was nothing to fine-tune on
+_NO_LABEL = -1  # label that no model gives, for there was nothing to fine-tune on
 
 
 @dataclass(frozen=True)
-class Played:
+class TrialOutcomes:
     """One trial with one budget, against all defences.
 
     Attributes:
@@ -37,17 +37,17 @@ class Played:
     poisoned: np.ndarray
 
 
-def play(setting: Setting, seat: Seat, trial: Trial, poisons: Examples, clean: int) -> Played:
+def evaluate_trial(setting: Setting, own: TrialFilters, trial: Trial, poisons: Examples, clean: int) -> TrialOutcomes:
     """Every defence of one trial. ``poisons``: K of them; ``clean``: images a class to fine-tune on."""
     per_class = trial.clean.reshape(2, -1)[:, :clean].ravel()
-    own, held_out = setting.images(per_class), setting.images(trial.evaluation)
-    mixed, untouched = mix(own, poisons), mix(own, setting.images(trial.bases[: len(poisons)]))
+    alone, held_out = setting.images(per_class), setting.images(trial.evaluation)
+    mixed, untouched = mix(alone, poisons), mix(alone, setting.images(trial.bases[: len(poisons)]))
     target = setting.images(np.array([trial.target]))
-    removed = _removed(setting, seat, mixed)
+    removed = _removed(setting, own, mixed)
 
     def evaluated(head: Head, examples: Examples) -> FineTuned:
         if not len(examples):
-            return FineTuned(_NOBODY, 0.0)
+            return FineTuned(_NO_LABEL, 0.0)
         predict = head(examples)
         accuracy = float((predict(held_out.z) == held_out.labels).mean())
         return FineTuned(int(predict(target.z)[0]), accuracy)
@@ -60,8 +60,8 @@ def play(setting: Setting, seat: Seat, trial: Trial, poisons: Examples, clean: i
             if left not in known:
                 known[left] = evaluated(head, mixed[~gone])
             filtered[*key, name] = known[left]
-    return Played(
-        clean={name: evaluated(head, own) for name, head in HEADS.items()},
+    return TrialOutcomes(
+        clean={name: evaluated(head, alone) for name, head in HEADS.items()},
         untouched={name: evaluated(head, untouched) for name, head in HEADS.items()},
         filtered=filtered,
         removed=removed,
@@ -69,10 +69,10 @@ def play(setting: Setting, seat: Seat, trial: Trial, poisons: Examples, clean: i
     )
 
 
-def _removed(setting: Setting, seat: Seat, mixed: Examples) -> dict[tuple[str, float], np.ndarray]:
+def _removed(setting: Setting, own: TrialFilters, mixed: Examples) -> dict[tuple[str, float], np.ndarray]:
     found = {("none", 0.0): np.zeros(len(mixed), bool)}
     features = mixed.z / setting.scale
-    for name, score in seat.filters.items():
+    for name, score in own.filters.items():
         scores = score.score_samples(features, mixed.labels)
         for fpr in setting.config.fprs:
             found[name, fpr] = is_removed(scores, score.threshold(fpr))
@@ -80,13 +80,13 @@ def _removed(setting: Setting, seat: Seat, mixed: Examples) -> dict[tuple[str, f
 
 
 def cells_of(
-    config: BoardConfig, budget: tuple[int, int], trials: Sequence[Trial], played: Sequence[Played]
+    config: BoardConfig, budget: tuple[int, int], trials: Sequence[Trial], outcomes: Sequence[TrialOutcomes]
 ) -> Iterator[Cell]:
     """The cells of one budget, over all trials."""
-    for name, fpr, head in played[0].filtered:
-        models = [each.filtered[name, fpr, head] for each in played]
-        hits, n = _successes(models, head, trials, played)
-        gone = [each.removed[name, fpr] for each in played]
+    for name, fpr, head in outcomes[0].filtered:
+        models = [each.filtered[name, fpr, head] for each in outcomes]
+        hits, n = _successes(models, head, trials, outcomes)
+        gone = [each.removed[name, fpr] for each in outcomes]
         yield Cell(
             poisons=budget[0],
             clean=budget[1],
@@ -96,27 +96,29 @@ def cells_of(
             attack_success=attack_success(hits, n),
             hits=hits,
             n=n,
-            poisons_removed=_share(gone, [each.poisoned for each in played]),
-            clean_removed=_share(gone, [~each.poisoned for each in played]),
+            poisons_removed=_share(gone, [each.poisoned for each in outcomes]),
+            clean_removed=_share(gone, [~each.poisoned for each in outcomes]),
             accuracy=float(np.mean([model.accuracy for model in models])),
         )
 
 
-def controls_of(budget: tuple[int, int], trials: Sequence[Trial], played: Sequence[Played]) -> Iterator[Control]:
+def controls_of(
+    budget: tuple[int, int], trials: Sequence[Trial], outcomes: Sequence[TrialOutcomes]
+) -> Iterator[Control]:
     """The controls of one budget, by head."""
     for head in HEADS:
-        untouched = [each.untouched[head] for each in played]
-        accuracy = float(np.mean([each.clean[head].accuracy for each in played]))
-        share = attack_success(*_successes(untouched, head, trials, played))
+        untouched = [each.untouched[head] for each in outcomes]
+        accuracy = float(np.mean([each.clean[head].accuracy for each in outcomes]))
+        share = attack_success(*_successes(untouched, head, trials, outcomes))
         yield Control(budget[0], budget[1], head, share, accuracy)
 
 
 def _successes(
-    models: Sequence[FineTuned], head: str, trials: Sequence[Trial], played: Sequence[Played]
+    models: Sequence[FineTuned], head: str, trials: Sequence[Trial], outcomes: Sequence[TrialOutcomes]
 ) -> tuple[int, int]:
     return successes(
         np.array([model.predicted for model in models]),
-        np.array([each.clean[head].predicted for each in played]),
+        np.array([each.clean[head].predicted for each in outcomes]),
         np.array([trial.base_class for trial in trials]),
         np.array([trial.target_class for trial in trials]),
     )

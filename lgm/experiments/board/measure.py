@@ -1,4 +1,4 @@
-"""Measure a board: craft for every attacker, then play every trial against every defence."""
+"""Measure a board: craft for every attacker, then evaluate every defence in every trial."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from lgm.config import ATTACK_REVISION
 from lgm.data.base import Split
 from lgm.defense.report import ATTACK_SUCCESS
 from lgm.experiments.board.attackers import can_attack, craft
-from lgm.experiments.board.cells import cells_of, controls_of, play
+from lgm.experiments.board.cells import cells_of, controls_of, evaluate_trial
 from lgm.experiments.board.config import KNOWS_T, BoardConfig
 from lgm.experiments.board.record import Absent, Board, BoardAttack, BoardNetwork
 from lgm.experiments.board.setting import Setting
@@ -100,26 +100,26 @@ def _attack(attacker: str, choice: str, setting: Setting, cache: Path | None) ->
     labels = found.labels.astype(np.int64)
     controls, cells = [], []
     for poisons, clean in config.budgets:
-        played = [
-            play(
+        outcomes = [
+            evaluate_trial(
                 setting,
-                seat,
+                own,
                 trial,
                 setting.examples(found.z[mine[:poisons]], labels[mine[:poisons]], poisoned=True),
                 clean,
             )
-            for seat, trial, mine in zip(setting.seats, trials, by_trial, strict=True)
+            for own, trial, mine in zip(setting.trial_filters, trials, by_trial, strict=True)
         ]
-        controls += controls_of((poisons, clean), trials, played)
-        cells += cells_of(config, (poisons, clean), trials, played)
+        controls += controls_of((poisons, clean), trials, outcomes)
+        cells += cells_of(config, (poisons, clean), trials, outcomes)
     passing = [
-        seat.density.score_samples(found.z[mine], labels[mine]) > seat.density.threshold(config.aim)
-        for seat, mine in zip(setting.seats, by_trial, strict=True)
+        own.density.score_samples(found.z[mine], labels[mine]) > own.density.threshold(config.aim)
+        for own, mine in zip(setting.trial_filters, by_trial, strict=True)
     ]
     return BoardAttack(
         attacker=attacker,
         choice=choice,
-        aims_at=next(iter(setting.seats[0].filters)) if attacker in KNOWS_T else "",
+        aims_at=next(iter(setting.trial_filters[0].filters)) if attacker in KNOWS_T else "",
         collided=float(found.collided.mean()),
         passing=float(np.mean(passing)),
         l2=float(np.median(found.l2)),

@@ -32,7 +32,7 @@ def board_filters(model: Classifier, seed: int) -> dict[str, Score]:
 
 
 @dataclass(frozen=True)
-class Seat:
+class TrialFilters:
     """A trial with its filters, fitted and calibrated to images that the trial uses for nothing else."""
 
     trial: Trial
@@ -62,14 +62,14 @@ class Setting:
         self.z = embed(model, split.pixels()).numpy()
 
     @cached_property
-    def seats(self) -> list[Seat]:
+    def trial_filters(self) -> list[TrialFilters]:
         """Of each trial."""
-        return [self._seat(trial) for trial in self.trials]
+        return [self._filters_of(trial) for trial in self.trials]
 
-    def _seat(self, trial: Trial) -> Seat:
+    def _filters_of(self, trial: Trial) -> TrialFilters:
         filters = board_filters(self.model, self.config.seed)
         z, labels = self.z[trial.calibration], self.split.labels[trial.calibration]
-        return Seat(trial, {name: score.fit(z, labels) for name, score in filters.items()})
+        return TrialFilters(trial, {name: score.fit(z, labels) for name, score in filters.items()})
 
     @cached_property
     def predicted(self) -> np.ndarray:
