@@ -6,9 +6,8 @@ import streamlit as st
 
 from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES
 from lgm.experiments.board.findings import edge_finding
-from lgm.experiments.board.record import Board, BoardAttack, BoardNetwork, Cell
+from lgm.experiments.board.record import COST, Board, BoardAttack, BoardNetwork, Cell
 from lgm.experiments.records import outdated
-from lgm.stats.intervals import Estimate
 from lgm.utils.json import to_json
 from ui import load, state, verdict
 
@@ -29,7 +28,7 @@ def board() -> None:
     found = load.board()
     card = load.card(load.model_name(state.link().network))
     network = found.network_of(card.weights_sha256) if found else None
-    if found is None or network is None:
+    if found is None or network is None or not network.attacks:
         return
     st.markdown("## Which attacker gets past which filter?")
     budget, head, fpr = _controls(found)
@@ -77,27 +76,27 @@ def _controls(found: Board) -> tuple[tuple[int, int], str, float]:
 def _table(network: BoardNetwork, budget: tuple[int, int], head: str, fpr: float) -> str:
     titles = "".join(f'<th scope="col">{html.escape(FILTERS[name])}</th>' for name in network.filters)
     rows = "".join(_row(attack, network, budget, head, fpr) for attack in network.attacks)
-    return (
-        f'<table><thead><tr><th scope="col">attacker; target</th><th scope="col">untouched bases</th>{titles}</tr>'
-        f"</thead><tbody>{rows}</tbody></table>"
-    )
+    return f'<table><thead><tr><th scope="col">attacker; target</th>{titles}</tr></thead><tbody>{rows}</tbody></table>'
 
 
 def _row(attack: BoardAttack, network: BoardNetwork, budget: tuple[int, int], head: str, fpr: float) -> str:
     cells = [attack.cell(budget, name, fpr, head) for name in network.filters]
-    said = f"{attack.attacker}<small>{attack.choice} target</small>"
-    untouched = _cell(attack.control(budget, head).untouched_bases)
-    return f'<tr><th scope="row">{said}</th>{untouched}{"".join(map(_of, cells))}</tr>'
+    n = next((cell.n for cell in cells if cell), 0)
+    said = f"{attack.attacker}<small>{attack.choice} target, n = {n}</small>"
+    return f'<tr><th scope="row">{said}</th>{"".join(_cell(attack, cell) for cell in cells)}</tr>'
 
 
-def _of(cell: Cell | None) -> str:
-    return "<td>–</td>" if cell is None else _cell(cell.attack_success)
-
-
-def _cell(share: Estimate) -> str:
+def _cell(attack: BoardAttack, cell: Cell | None) -> str:
+    if cell is None:
+        return "<td>–</td>"
+    share = cell.attack_success
     value, _, ends = verdict.percentages(share).partition(" ")
     known = share.value if share.value == share.value else 0.0
-    return f'<td style="--share: {known:.2f}">{value}<small>{ends.strip("()")}</small></td>'
+    untouched, mark = verdict.percentages(cell.untouched_bases).partition(" ")[0], "*" if attack.costly(cell) else ""
+    return (
+        f'<td style="--share: {known:.2f}">{value}{mark}<small>{ends.strip("()")}</small>'
+        f"<small>untouched {untouched}</small></td>"
+    )
 
 
 def _caption(found: Board, network: BoardNetwork) -> str:
@@ -108,7 +107,9 @@ def _caption(found: Board, network: BoardNetwork) -> str:
     old = outdated(found.attack_revision)
     return (
         f"`{network.model}`, {load.dataset().brief(found.split)}, {config.trials} attacks a row; cells: attack success "
-        f"with its 95 % interval. {attackers}. Targets: {choices}. Those who know T know that of "
+        "with its 95 % interval, of the n attacks whose target the clean head gets right, and beneath it the same with "
+        "untouched bases in the poisons' place, filtered alike. *: the defence costs more than "
+        f"{100 * COST:g} points of accuracy. {attackers}. Targets: {choices}. Those who know T know that of "
         f"{FILTERS[network.density]} for {100 * config.aim:g} % FPR.{empty} Measured {found.made}."
         f"{f' **Old: {old}.**' if old else ''}"
     )

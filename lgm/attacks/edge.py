@@ -14,15 +14,17 @@ Score = Callable[
 
 _GRID = 64  # points of the way that are looked at first: what a filter passes need not be in one piece
 _BISECTIONS = 20
+_LEAST = 1e-6  # margin that is as good as none
 MARGIN = 0.02  # share of the way by which the aim stays inside: what lies at T is removed, and crafting ends nearby
 
 
 def edge_of(
     score: Score, centre: np.ndarray, target: np.ndarray, label: int, threshold: float, *, margin: float = MARGIN
 ) -> np.ndarray:
-    """The point nearest to the target, on the straight way from the claimed class to it, that the filter passes.
+    """The last point that the filter passes on the straight way from the claimed class to the target.
 
-    For a Gaussian with an identity covariance it is the nearest of all points that pass.
+    Where the filter is a Gaussian with an identity covariance, and the way begins at its mean, it is the nearest to the
+    target of all points that pass; else there may be nearer ones beside the way.
 
     Args:
         score: The filter's; what it gives at most ``threshold`` is removed.
@@ -35,8 +37,8 @@ def edge_of(
     Returns:
         (D,) features: the target's own if the filter passes them, the centre if it passes nothing on the way.
 
-    Source: the constrained optimum of Koh, Steinhardt, Liang 2018, *Stronger Data Poisoning Attacks Break Data
-    Sanitization Defenses*, for a likelihood filter. Not in the paper.
+    Source: in the spirit of Koh, Steinhardt, Liang 2018, *Stronger Data Poisoning Attacks Break Data Sanitization
+    Defenses*, who put poisons where a sanitizer just passes them. Not in the paper.
     """
 
     def passes(share: np.ndarray) -> np.ndarray:
@@ -54,4 +56,6 @@ def edge_of(
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         low, high = (middle, high) if passes(np.array([middle]))[0] else (low, middle)
+    while margin and not passes(np.array([max(low - margin, 0.0)]))[0]:  # what passes may be a thin piece
+        margin = margin / 2 if margin > _LEAST else 0.0
     return centre + max(low - margin, 0.0) * (target - centre)

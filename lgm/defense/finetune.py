@@ -66,7 +66,7 @@ def fine_tune(examples: Examples, strength: float = 100.0) -> LinearHead:
     """A new head on frozen features: logistic regression.
 
     The same head for both losses, so that what differs is the features. Refitted Gaussians would be the other choice
-    for an LGM network; poisons hardly move a mean past the target, so it would flatter the defence. Where the filter
+    for an LGM network (`lgm.defense.heads`): against poisons that collide it would flatter the defence. Where the filter
     has left one class only, all is of that class.
 
     Args:

@@ -15,7 +15,9 @@ from lgm.defense.report import DefenseReport
 from lgm.detection.compare import DECIDING, Comparison, does_as_well, rule_in_words
 from lgm.detection.metrics import DetectionReport
 from lgm.experiments.adaptive_rows import AdaptiveRow
-from lgm.experiments.board.record import BoardNetwork
+from lgm.experiments.board.config import HEAD_TITLES
+from lgm.experiments.board.findings import stopped
+from lgm.experiments.board.record import BoardNetwork, Cell
 from lgm.experiments.effects import SUCCESS, Effect, Verdict, by_readings, unless_refuted
 from lgm.experiments.findings import Findings, PoisonStatistics
 from lgm.experiments.matched_comparison import Matched, matched
@@ -26,7 +28,7 @@ from lgm.stats.separability import separability, separability_bootstrap
 
 CAUGHT = 0.9  # share of the poisons that a filter must catch at the price that one would pay
 COST = 0.005  # accuracy that the defence may cost
-_BUDGET, _HEAD, _PRICE = (10, 10), "logistic", 0.01  # of the board's cells: as in the usual defence
+_BUDGET, _PRICE = (10, 10), 0.01  # of the board's cells: as in the usual defence
 
 
 @dataclass(frozen=True)
@@ -233,10 +235,11 @@ def _prevented(before: Effect, after: Effect, cost: Effect) -> Verdict:
 _WITHSTANDS = ("5", "The filter withstands an attacker who knows of it")
 _WITHSTANDS_RULE = (
     f"Does not hold if filtered attack success is above {SUCCESS:.0%} for one of the attackers: weights γ that passing "
-    "the filter has, with random targets; and, where the board (docs/board.md) was measured, all who know T there, "
-    "with whatever target, K = 10 poisons beside 10 clean images a class and T for 1 %. Not refuted by these attackers "
-    "if below for all; else open: by whole intervals. Where the board was not measured, an attacker who takes the "
-    "target nearest to the base and puts poisons at the edge of what T lets pass is not among them."
+    "the filter has, with random targets; and, where the board (docs/board.md) was measured, all who know T there, on "
+    "each head, K = 10 poisons beside 10 clean images a class, T for 1 %, if success is above that of untouched bases "
+    "too. Not refuted by these attackers if below for all; else open: by whole intervals. Where the board was not "
+    "measured, an attacker who takes the target nearest to the mean of the base's class and puts poisons at the edge "
+    "of what T lets pass is not among them."
 )
 
 
@@ -252,28 +255,24 @@ def filtering_withstands(frontier: Sequence[AdaptiveRow], board: BoardNetwork | 
         f"success {readings[worst].percent()}"
     )
     if knowing := _past_the_filter(board):
-        readings += [_success(share) for _, share, _ in knowing]
-        name, share, untouched = max(knowing, key=lambda row: row[1].value)
+        readings += [stopped(cell) for _, cell in knowing]
+        name, cell = min(knowing, key=lambda row: (stopped(row[1]).sign, -row[1].attack_success.value))
         measured += (
-            f"; of {len(knowing)} on the board, the worst, {name}: {share.percent()}, with untouched bases "
-            f"{untouched.percent()}"
+            f"; of {len(knowing)} cells of the board, the worst, {name}: {_success(cell.attack_success).percent()}, "
+            f"with untouched bases {_success(cell.untouched_bases).percent()}"
         )
     return Claim(*_WITHSTANDS, measured, unless_refuted(readings), _WITHSTANDS_RULE)
 
 
-def _past_the_filter(board: BoardNetwork | None) -> list[tuple[str, Estimate, Estimate]]:
-    """Of all on the board who know T: name and target, attack success past the filter, and with untouched bases."""
+def _past_the_filter(board: BoardNetwork | None) -> list[tuple[str, Cell]]:
+    """The cells of all on the board who know T, against the filter that they know, and what they are called."""
     rows = [attack for attack in board.attacks if attack.aims_at] if board else []
-    cells = [(row, row.cell(_BUDGET, row.aims_at, _PRICE, _HEAD)) for row in rows]
-    return [
-        (
-            f"{row.attacker} with {row.choice} targets",
-            cell.attack_success,
-            row.control(_BUDGET, _HEAD).untouched_bases,
-        )
-        for row, cell in cells
-        if cell is not None
+    found = [
+        (f"{row.attacker} with {row.choice} targets on {title}", row.cell(_BUDGET, row.aims_at, _PRICE, head))
+        for row in rows
+        for head, title in HEAD_TITLES.items()
     ]
+    return [(name, cell) for name, cell in found if cell is not None]
 
 
 def _equal_beta(

@@ -11,7 +11,6 @@ from lgm.defense.report import attack_success
 from lgm.defense.summary import FineTuned, successes
 from lgm.defense.trials import Trial
 from lgm.detection.thresholds import is_removed
-from lgm.experiments.board.config import BoardConfig
 from lgm.experiments.board.record import Cell, Control
 from lgm.experiments.board.setting import Setting, TrialFilters
 
@@ -24,17 +23,18 @@ class TrialOutcomes:
     """One trial with one budget, against all defences.
 
     Attributes:
-        clean, untouched: Fine-tuned on D_f, and on D_f and the bases as they were, by head.
-        filtered: By defence.
+        clean: Fine-tuned on D_f, by head.
+        poisoned, untouched: Fine-tuned on what a defence leaves of D_f with the poisons, or with the bases as they
+            were.
         removed: (N,) bool, of D_t, by filter and rate.
-        poisoned: (N,) bool, of D_t.
+        poisons: (N,) bool, of D_t.
     """
 
     clean: dict[str, FineTuned]
-    untouched: dict[str, FineTuned]
-    filtered: dict[Defence, FineTuned]
+    poisoned: dict[Defence, FineTuned]
+    untouched: dict[Defence, FineTuned]
     removed: dict[tuple[str, float], np.ndarray]
-    poisoned: np.ndarray
+    poisons: np.ndarray
 
 
 def evaluate_trial(setting: Setting, own: TrialFilters, trial: Trial, poisons: Examples, clean: int) -> TrialOutcomes:
@@ -43,7 +43,6 @@ def evaluate_trial(setting: Setting, own: TrialFilters, trial: Trial, poisons: E
     alone, held_out = setting.images(per_class), setting.images(trial.evaluation)
     mixed, untouched = mix(alone, poisons), mix(alone, setting.images(trial.bases[: len(poisons)]))
     target = setting.images(np.array([trial.target]))
-    removed = _removed(setting, own, mixed)
 
     def evaluated(head: Head, examples: Examples) -> FineTuned:
         if not len(examples):
@@ -52,20 +51,24 @@ def evaluate_trial(setting: Setting, own: TrialFilters, trial: Trial, poisons: E
         accuracy = float((predict(held_out.z) == held_out.labels).mean())
         return FineTuned(int(predict(target.z)[0]), accuracy)
 
-    filtered: dict[Defence, FineTuned] = {}
-    for name, head in HEADS.items():
-        known: dict[bytes, FineTuned] = {}  # filters often remove the same images
-        for key, gone in removed.items():
-            left = gone.tobytes()
-            if left not in known:
-                known[left] = evaluated(head, mixed[~gone])
-            filtered[*key, name] = known[left]
+    def defended(examples: Examples, removed: dict[tuple[str, float], np.ndarray]) -> dict[Defence, FineTuned]:
+        found: dict[Defence, FineTuned] = {}
+        for name, head in HEADS.items():
+            known: dict[bytes, FineTuned] = {}  # filters often remove the same images
+            for key, gone in removed.items():
+                left = gone.tobytes()
+                if left not in known:
+                    known[left] = evaluated(head, examples[~gone])
+                found[*key, name] = known[left]
+        return found
+
+    removed = _removed(setting, own, mixed)
     return TrialOutcomes(
         clean={name: evaluated(head, alone) for name, head in HEADS.items()},
-        untouched={name: evaluated(head, untouched) for name, head in HEADS.items()},
-        filtered=filtered,
+        poisoned=defended(mixed, removed),
+        untouched=defended(untouched, _removed(setting, own, untouched)),
         removed=removed,
-        poisoned=mixed.poisoned,
+        poisons=mixed.poisoned,
     )
 
 
@@ -79,12 +82,11 @@ def _removed(setting: Setting, own: TrialFilters, mixed: Examples) -> dict[tuple
     return found
 
 
-def cells_of(
-    config: BoardConfig, budget: tuple[int, int], trials: Sequence[Trial], outcomes: Sequence[TrialOutcomes]
-) -> Iterator[Cell]:
+def cells_of(budget: tuple[int, int], trials: Sequence[Trial], outcomes: Sequence[TrialOutcomes]) -> Iterator[Cell]:
     """The cells of one budget, over all trials."""
-    for name, fpr, head in outcomes[0].filtered:
-        models = [each.filtered[name, fpr, head] for each in outcomes]
+    for name, fpr, head in outcomes[0].poisoned:
+        models = [each.poisoned[name, fpr, head] for each in outcomes]
+        untouched = [each.untouched[name, fpr, head] for each in outcomes]
         hits, n = _successes(models, head, trials, outcomes)
         gone = [each.removed[name, fpr] for each in outcomes]
         yield Cell(
@@ -96,21 +98,17 @@ def cells_of(
             attack_success=attack_success(hits, n),
             hits=hits,
             n=n,
-            poisons_removed=_share(gone, [each.poisoned for each in outcomes]),
-            clean_removed=_share(gone, [~each.poisoned for each in outcomes]),
+            untouched_bases=attack_success(*_successes(untouched, head, trials, outcomes)),
+            poisons_removed=_share(gone, [each.poisons for each in outcomes]),
+            clean_removed=_share(gone, [~each.poisons for each in outcomes]),
             accuracy=float(np.mean([model.accuracy for model in models])),
         )
 
 
-def controls_of(
-    budget: tuple[int, int], trials: Sequence[Trial], outcomes: Sequence[TrialOutcomes]
-) -> Iterator[Control]:
-    """The controls of one budget, by head."""
+def controls_of(clean: int, outcomes: Sequence[TrialOutcomes]) -> Iterator[Control]:
+    """The clean controls with so many images a class, by head."""
     for head in HEADS:
-        untouched = [each.untouched[head] for each in outcomes]
-        accuracy = float(np.mean([each.clean[head].accuracy for each in outcomes]))
-        share = attack_success(*_successes(untouched, head, trials, outcomes))
-        yield Control(budget[0], budget[1], head, share, accuracy)
+        yield Control(clean, head, float(np.mean([each.clean[head].accuracy for each in outcomes])))
 
 
 def _successes(

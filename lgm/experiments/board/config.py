@@ -10,15 +10,15 @@ from lgm.utils.fields import Bounds, check_fields, require
 ATTACKERS = {
     "collision": "features of the target: eq. (1)",
     "hinge": "features of the target, with a hinge that keeps the poison above T",
-    "edge": "the point nearest to the target that the filter just passes",
+    "edge": "the last point that the filter passes on the way from the base's class to the target",
 }
 KNOWS_T = ("hinge", "edge")
 
 # Which target of the target's class is attacked.
 CHOICES = {
     "random": "any",
-    "nearest": "the one nearest to the base's class",
-    "best": "the one that the attacker's own simulation turns most easily",
+    "nearest": "the one nearest to the mean of the base's class",
+    "best": "of some at random, the one that the attacker's simulation turns most easily",
 }
 
 FILTERS = {
@@ -62,10 +62,14 @@ class BoardConfig:
             given = getattr(self, name)
             ok = len(given) > 0 and len(set(given)) == len(given) and set(given) <= set(known)
             require(ok, name, f"one or several of {', '.join(known)}, each once", given)
-        sizes = len(self.budgets) > 0 and all(poisons >= 1 and clean >= 2 for poisons, clean in self.budgets)
-        require(sizes, "budgets", "pairs of at least 1 poison and 2 clean images a class", self.budgets)
+        enough = all(poisons >= 1 and clean >= 2 for poisons, clean in self.budgets)
+        sizes = enough and len(set(self.budgets)) == len(self.budgets) > 0
+        require(sizes, "budgets", "pairs of at least 1 poison and 2 clean images a class, each once", self.budgets)
         rates = len(self.fprs) > 0 and all(0 < fpr < 1 for fpr in self.fprs)
         require(rates, "fprs", "rates in (0, 1)", self.fprs)
+        require(
+            self.aim in self.fprs, "aim", f"one of the rates {', '.join(f'{fpr:g}' for fpr in self.fprs)}", self.aim
+        )
 
     @property
     def poisons(self) -> int:

@@ -15,7 +15,7 @@ from lgm.defense.report import ATTACK_SUCCESS
 from lgm.experiments.board.attackers import can_attack, craft
 from lgm.experiments.board.cells import cells_of, controls_of, evaluate_trial
 from lgm.experiments.board.config import KNOWS_T, BoardConfig
-from lgm.experiments.board.record import Absent, Board, BoardAttack, BoardNetwork
+from lgm.experiments.board.record import Absent, Board, BoardAttack, BoardNetwork, Cell, Control
 from lgm.experiments.board.setting import Setting
 from lgm.experiments.board.targets import choose_targets
 from lgm.experiments.records import machine
@@ -98,7 +98,8 @@ def _attack(attacker: str, choice: str, setting: Setting, cache: Path | None) ->
     found = rounded(setting.model, craft(attacker, setting, trials, cache=cache))
     by_trial = np.arange(len(found)).reshape(len(trials), -1)
     labels = found.labels.astype(np.int64)
-    controls, cells = [], []
+    controls: dict[int, tuple[Control, ...]] = {}
+    cells: list[Cell] = []
     for poisons, clean in config.budgets:
         outcomes = [
             evaluate_trial(
@@ -110,8 +111,8 @@ def _attack(attacker: str, choice: str, setting: Setting, cache: Path | None) ->
             )
             for own, trial, mine in zip(setting.trial_filters, trials, by_trial, strict=True)
         ]
-        controls += controls_of((poisons, clean), trials, outcomes)
-        cells += cells_of(config, (poisons, clean), trials, outcomes)
+        controls[clean] = tuple(controls_of(clean, outcomes))
+        cells += cells_of((poisons, clean), trials, outcomes)
     passing = [
         own.density.score_samples(found.z[mine], labels[mine]) > own.density.threshold(config.aim)
         for own, mine in zip(setting.trial_filters, by_trial, strict=True)
@@ -119,11 +120,12 @@ def _attack(attacker: str, choice: str, setting: Setting, cache: Path | None) ->
     return BoardAttack(
         attacker=attacker,
         choice=choice,
+        targets=len({trial.target for trial in trials}),
         aims_at=next(iter(setting.trial_filters[0].filters)) if attacker in KNOWS_T else "",
         collided=float(found.collided.mean()),
         passing=float(np.mean(passing)),
         l2=float(np.median(found.l2)),
         linf=float(np.median(found.linf)),
-        controls=tuple(controls),
+        controls=tuple(each for group in controls.values() for each in group),
         cells=tuple(cells),
     )

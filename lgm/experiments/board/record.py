@@ -8,6 +8,9 @@ from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLE
 from lgm.experiments.records import outdated, read_record
 from lgm.models.registry import SHIPPED
 from lgm.stats.intervals import Estimate, percent_text
+from lgm.utils.codec import WithInterval
+
+COST = 0.05  # accuracy that a cell is marked for losing
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,9 @@ class Cell:
         fpr: Rate that T is calibrated for; 0 without a filter.
         head: Key of `lgm.defense.heads.HEADS`.
         attack_success: See `lgm.defense.report.ATTACK_SUCCESS`; the clean control has the same head.
-        hits, n: Attacks that succeed, and those that count.
+        hits, n: Attacks that succeed, and those that count: the clean control is right about their targets.
+        untouched_bases: Attack success with the bases as they were in the poisons' place, filtered alike: a filter that
+            removes clean images, and any further images of a class, turn targets by themselves.
         poisons_removed, clean_removed: Shares of D_p and of D_f that the filter removes, over all trials.
         accuracy: Of the fine-tuned models on held-out clean images, mean over the trials; where nothing is left to
             fine-tune on, 0.
@@ -34,6 +39,7 @@ class Cell:
     attack_success: Success[Estimate]
     hits: int
     n: int
+    untouched_bases: WithInterval[Estimate]
     poisons_removed: float
     clean_removed: float
     accuracy: float
@@ -41,18 +47,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Control:
-    """The same targets without poisons: fine-tuned on clean images, and on these and the bases as they were.
+    """The clean control: fine-tuned on D_f as it is.
 
     Attributes:
-        poisons, clean, head: See `Cell`.
-        untouched_bases: Attack success with untouched bases in place of the poisons.
-        accuracy: Of the clean control.
+        clean, head: See `Cell`.
+        accuracy: On held-out clean images, mean over the trials.
     """
 
-    poisons: int
     clean: int
     head: str
-    untouched_bases: Success[Estimate]
     accuracy: float
 
 
@@ -62,6 +65,7 @@ class BoardAttack:
 
     Attributes:
         attacker, choice: Keys of `ATTACKERS` and `CHOICES`.
+        targets: How many different images are targets: where they are chosen, several trials may choose the same.
         aims_at: Filter whose T it knows; "" if it knows of none.
         collided: Share of the poisons that the network takes for the target's class.
         passing: Share of the poisons that the first filter passes at the rate that those who know T aim at.
@@ -71,6 +75,7 @@ class BoardAttack:
 
     attacker: str
     choice: str
+    targets: int
     aims_at: str
     collided: float
     passing: float
@@ -84,9 +89,10 @@ class BoardAttack:
         wanted = (*budget, name, head, 0.0 if name == "none" else fpr)
         return next((c for c in self.cells if (c.poisons, c.clean, c.filter, c.head, c.fpr) == wanted), None)
 
-    def control(self, budget: tuple[int, int], head: str) -> Control:
-        """That of a budget and a head."""
-        return next(c for c in self.controls if (c.poisons, c.clean, c.head) == (*budget, head))
+    def costly(self, cell: Cell) -> bool:
+        """Whether a filter's defence costs more than `COST` of the clean control's accuracy."""
+        control = next(c for c in self.controls if (c.clean, c.head) == (cell.clean, cell.head))
+        return cell.filter != "none" and control.accuracy - cell.accuracy > COST
 
 
 @dataclass(frozen=True)
@@ -182,24 +188,26 @@ def _lines(board: Board) -> Iterator[str]:
             for head, title in HEAD_TITLES.items():
                 yield ""
                 yield f"{network.model}: {poisons} poisons, {clean} clean images a class, head: {title}"
-                yield f"{'attacker, targets':<22}{'untouched':>10}" + "".join(f"{name:>12}" for name in network.filters)
+                yield f"{'attacker, targets':<22}{'n':>5}" + "".join(f"{name:>12}" for name in network.filters)
                 for attack in network.attacks:
                     cells = [attack.cell((poisons, clean), name, config.aim, head) for name in network.filters]
-                    untouched = attack.control((poisons, clean), head).untouched_bases
-                    line = f"{attack.attacker + ', ' + attack.choice:<22}{_percent(untouched):>10}"
-                    yield line + "".join(f"{_percent(cell.attack_success if cell else None):>12}" for cell in cells)
+                    line = f"{attack.attacker + ', ' + attack.choice:<22}{cells[0].n if cells[0] else 0:>5}"
+                    yield line + "".join(f"{_text(attack, cell):>12}" for cell in cells)
         for absent in network.absent:
             yield f"{absent.attacker}: {absent.why}"
     yield ""
-    yield f"Filters at {100 * config.aim:g} % FPR; the file has all rates and intervals."
+    yield f"Filters at {100 * config.aim:g} % FPR; the file has all rates, intervals and controls."
+    yield f"n: attacks that count. *: the defence costs more than {100 * COST:g} points of accuracy."
     used = {cell.filter for network in board.networks for attack in network.attacks for cell in attack.cells}
     yield from (f"  {name:<12}{title}" for name, title in FILTERS.items() if name in used)
     yield from (f"  {name:<12}{title}" for name, title in ATTACKERS.items() if name in config.attackers)
     yield from (f"  {name:<12}target: {title}" for name, title in CHOICES.items() if name in config.choices)
 
 
-def _percent(share: Estimate | None) -> str:
-    return percent_text(share.value if share else None, 0)
+def _text(attack: BoardAttack, cell: Cell | None) -> str:
+    if cell is None:
+        return "–"
+    return percent_text(cell.attack_success.value, 0) + (" *" if attack.costly(cell) else "")
 
 
 def read_board(dataset: str) -> Board | None:

@@ -1,5 +1,6 @@
 """A network, clean images as its features, and what each trial trusts: what all attackers and defences share."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -69,7 +70,15 @@ class Setting:
     def _filters_of(self, trial: Trial) -> TrialFilters:
         filters = board_filters(self.model, self.config.seed)
         z, labels = self.z[trial.calibration], self.split.labels[trial.calibration]
-        return TrialFilters(trial, {name: score.fit(z, labels) for name, score in filters.items()})
+        fitted = {name: score.fit(z, labels) for name, score in filters.items()}
+        fewest = min(len(score.calibration_scores_) for score in fitted.values())
+        least = min(self.config.fprs)
+        if fewest < 1 / least - 1:  # T would be -inf: nothing is removed, and nothing would be evaded
+            raise ValueError(
+                f"data: expected enough clean images to calibrate a filter for {100 * least:g} % on, at least "
+                f"{math.ceil(1 / least - 1)}, got {fewest}, as half calibrates, and half of that where a filter learns"
+            )
+        return TrialFilters(trial, fitted)
 
     @cached_property
     def predicted(self) -> np.ndarray:

@@ -35,7 +35,8 @@ def _chosen(choice: str, attacker: str, setting: Setting, own: TrialFilters) -> 
         return with_target(trial, int(candidates[np.linalg.norm(away, axis=1).argmin()]))
     rng = np.random.default_rng([setting.config.seed, trial.target])
     some = rng.permutation(candidates)[: setting.config.candidates]
-    margins = [_margin(attacker, setting, own, int(target), rng) for target in some]
+    images = _attackers_images(setting, trial, some, rng)
+    margins = [_margin(attacker, setting, own, int(target), images) for target in some]
     return with_target(trial, int(some[int(np.argmax(margins))]))
 
 
@@ -46,15 +47,25 @@ def _candidates(setting: Setting, trial: Trial) -> np.ndarray:
     return np.sort(right) if len(right) else np.array([trial.target])
 
 
-def _margin(attacker: str, setting: Setting, own: TrialFilters, target: int, rng: np.random.Generator) -> float:
+def _budget(setting: Setting) -> tuple[int, int]:
+    """The one with most poisons for a clean image."""
+    return max(setting.config.budgets, key=lambda budget: budget[0] / budget[1])
+
+
+def _attackers_images(setting: Setting, trial: Trial, candidates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Positions of clean images of both classes that the attacker fine-tunes on; none is a candidate."""
+    free = np.setdiff1d(trial.evaluation, candidates)
+    labels, (_, clean) = setting.split.labels[free], _budget(setting)
+    own = [rng.permutation(free[labels == k])[:clean] for k in (trial.base_class, trial.target_class)]
+    return np.concatenate(own)
+
+
+def _margin(attacker: str, setting: Setting, own: TrialFilters, target: int, images: np.ndarray) -> float:
     """By how much the attacker's simulated head prefers the base's class for a target."""
-    trial, config = own.trial, setting.config
-    poisons, clean = max(config.budgets, key=lambda budget: budget[0] / budget[1])
-    labels = setting.split.labels[trial.evaluation]
-    images = [rng.choice(trial.evaluation[labels == k], clean) for k in (trial.base_class, trial.target_class)]
+    trial, (poisons, _) = own.trial, _budget(setting)
     goal = np.repeat(goal_of(attacker, setting, own, target)[None], poisons, axis=0)
     placed = setting.examples(goal, np.full(poisons, trial.base_class), poisoned=True)
-    head = fine_tune(mix(setting.images(np.concatenate(images)), placed))
+    head = fine_tune(mix(setting.images(images), placed))
     logits = head.weight @ (setting.z[target] * setting.scale) + head.bias
     base, other = (logits[head.classes == k][0] for k in (trial.base_class, trial.target_class))
     return float(base - other)
