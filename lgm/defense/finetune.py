@@ -66,8 +66,8 @@ def fine_tune(examples: Examples, strength: float = 100.0) -> LinearHead:
     """A new head on frozen features: logistic regression.
 
     The same head for both losses, so that what differs is the features. Refitted Gaussians would be the other choice
-    for an LGM network (`lgm.defense.heads`): against poisons that collide it would flatter the defence. Where the filter
-    has left one class only, all is of that class.
+    for an LGM network (`lgm.defense.heads`): against poisons that collide it would flatter the defence. Where the
+    filter has left one class only, all is of that class.
 
     Args:
         examples: At least one.

@@ -96,25 +96,30 @@ def test_a_cell_is_what_a_slow_loop_counts(board: Board, gaussian: Classifier, b
     trials = choose_targets("nearest", "collision", setting)
     poisons = rounded(gaussian, craft("collision", setting, trials))
     for name, fpr, head in (("none", 0.0, "logistic"), ("knn", 0.2, "nearest-mean"), ("likelihood", 0.05, "gaussians")):
-        hits = n = caught = lost = 0
+        hits = n = caught = lost = untouched = 0
         for i, (own, trial) in enumerate(zip(setting.trial_filters, trials, strict=True)):
             crafted = poisons.z[6 * i : 6 * i + 3]
             z = np.concatenate([setting.z[trial.clean], crafted])
             labels = np.concatenate([blobs.labels[trial.clean], np.full(3, trial.base_class)])
-            keep = np.ones(len(z), bool)
+            keep, keep_bases, bases = np.ones(len(z), bool), np.ones(len(z), bool), z.copy()
+            bases[-3:] = setting.z[trial.bases[:3]]
             if name != "none":
                 score = own.filters[name]
                 keep = score.score_samples(z, labels) > score.threshold(fpr)
+                keep_bases = score.score_samples(bases, labels) > score.threshold(fpr)
             model = HEADS[head](setting.examples(z[keep], labels[keep], poisoned=False))
+            alike = HEADS[head](setting.examples(bases[keep_bases], labels[keep_bases], poisoned=False))
             control = HEADS[head](setting.images(trial.clean))
             target = setting.z[[trial.target]] * setting.scale
             if control(target)[0] == trial.target_class:
                 n += 1
                 hits += int(model(target)[0] == trial.base_class)
+                untouched += int(alike(target)[0] == trial.base_class)
             caught += int((~keep[-3:]).sum())
             lost += int((~keep[:-3]).sum())
         cell = at(board.networks[0].attacks[1], (3, 4), name, fpr, head)
         assert (cell.hits, cell.n) == (hits, n)
+        assert cell.untouched_bases == attack_success(untouched, n)
         assert cell.poisons_removed == pytest.approx(caught / 12)
         assert cell.clean_removed == pytest.approx(lost / 32)
 
@@ -132,9 +137,9 @@ def test_random_collisions_are_those_of_defend(board: Board, gaussian: Classifie
     assert filtered.poisons_removed == pytest.approx(expected.poisons_removed / expected.poisons_total)
     assert filtered.clean_removed == pytest.approx(expected.clean_removed / expected.clean_total)
     assert filtered.accuracy == pytest.approx(expected.accuracy.filtered)
-    control = next(c for c in attack.controls if (c.poisons, c.head) == (6, "logistic"))
-    assert control.accuracy == pytest.approx(expected.accuracy.clean)
-    assert control.untouched_bases == expected.untouched_bases.attack_success
+    (accuracy,) = (control.accuracy for control in attack.controls if control.head == "logistic")
+    assert accuracy == pytest.approx(expected.accuracy.clean)
+    assert unfiltered.untouched_bases == expected.untouched_bases.attack_success
 
 
 def test_targets_are_picked_by_their_rules(gaussian: Classifier, blobs: Split) -> None:
@@ -175,6 +180,22 @@ def test_the_edge_is_aimed_at_and_passes(board: Board, gaussian: Classifier, blo
     assert max(attack.passing for attack in collision) == 0.0
 
 
+def test_rates_that_calibration_cannot_promise_are_refused(gaussian: Classifier, blobs: Split) -> None:
+    """T would be -inf there: a filter that removes nothing, which the edge would be no edge of."""
+    setting = Setting(gaussian, blobs, replace(CONFIG, fprs=(0.002, 0.05)))
+    with pytest.raises(ValueError, match=r"to calibrate a filter for 0\.2 % on, at least 499, got \d+,"):
+        _ = setting.trial_filters
+
+
+def test_a_defence_that_costs_accuracy_is_marked(board: Board) -> None:
+    row = board.networks[0].attacks[0]
+    cell, unfiltered = at(row, (3, 4), "knn", 0.05, "logistic"), at(row, (3, 4), "none", 0.0, "logistic")
+    (accuracy,) = (control.accuracy for control in row.controls if control.head == "logistic")
+    assert row.costly(replace(cell, accuracy=accuracy - 0.06))
+    assert not row.costly(replace(cell, accuracy=accuracy - 0.04))
+    assert not row.costly(replace(unfiltered, accuracy=accuracy - 0.06)), "that is the attack's doing"
+
+
 def test_the_record_reads_back(board: Board) -> None:
     assert decode(Board, json.loads(to_json(board))) == board
 
@@ -185,7 +206,7 @@ def test_the_table_has_a_line_a_row(board: Board) -> None:
     attack = board.networks[0].attacks[0]
     share = at(attack, (3, 4), "none", 0.0, "logistic").attack_success.value
     line = next(line for line in table.splitlines() if line.startswith("collision, random"))
-    assert line.removeprefix("collision, random").split()[2:4] == [f"{100 * share:.0f}", "%"]
+    assert line.removeprefix("collision, random").split()[1:3] == [f"{100 * share:.0f}", "%"]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +214,7 @@ def test_the_table_has_a_line_a_row(board: Board) -> None:
     [
         (40, 3, "This filter does not stop this attacker."),
         (0, 0, "This attacker does not refute the filter."),
-        (20, 15, "Whether the poisons do it or any further images of the base's class is open."),
+        (20, 15, "Whether the poisons do it, or the filter and any further images of the base's class, is open."),
         (4, 0, "Whether the filter stops this attacker is open."),
     ],
 )
@@ -201,9 +222,9 @@ def test_findings_go_by_whole_intervals(board: Board, hits: int, untouched: int,
     network = board.networks[0]
     row = network.attack("edge", "nearest")
     assert row is not None
-    cells = tuple(replace(cell, attack_success=attack_success(hits, 100), hits=hits, n=100) for cell in row.cells)
-    controls = tuple(replace(each, untouched_bases=attack_success(untouched, 100)) for each in row.controls)
-    changed = replace(network, attacks=(replace(row, cells=cells, controls=controls),))
+    shares = {"attack_success": attack_success(hits, 100), "untouched_bases": attack_success(untouched, 100)}
+    cells = tuple(replace(cell, **shares, hits=hits, n=100) for cell in row.cells)
+    changed = replace(network, attacks=(replace(row, cells=cells),))
     said = edge_finding(board, changed, (6, 4), 0.2, "nearest-mean")
     assert said.endswith(verdict)
     assert f"K = 6 poisons at the edge of T, beside 4 clean images a class, {hits} of 100 attacks" in said
@@ -221,6 +242,8 @@ def test_findings_go_by_whole_intervals(board: Board, hits: int, untouched: int,
         ({"fprs": (0.0,)}, "fprs: expected rates in"),
         ({"trials": 1}, "trials: expected 2 to 10,000"),
         ({"aim": 1.0}, "aim: expected a rate in"),
+        ({"aim": 0.03}, "aim: expected one of the rates 0.05, 0.2, got 0.03"),
+        ({"budgets": ((3, 4), (3, 4))}, "budgets: expected pairs"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(change: dict[str, Any], said: str) -> None:

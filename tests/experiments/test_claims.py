@@ -239,21 +239,26 @@ def test_an_attacker_who_knows_chooses_gamma(worst: Three, verdict: str):
     assert filtering_withstands([]).verdict == "open"
 
 
-@pytest.mark.parametrize(("hits", "verdict"), [(0, "not refuted"), (5, "open"), (14, "does not hold")])
-def test_an_attacker_on_the_board_who_knows_t_refutes_it_too(hits: int, verdict: str):
+@pytest.mark.parametrize(
+    ("hits", "untouched", "verdict"),
+    [(0, 0, "not refuted"), (5, 0, "open"), (24, 2, "does not hold"), (24, 20, "open")],
+)
+def test_an_attacker_on_the_board_who_knows_t_refutes_it_too(hits: int, untouched: int, verdict: str):
     board = read_board("mnist")
     assert board is not None
     network = board.networks[0]
 
     def with_hits(attack: BoardAttack) -> BoardAttack:
         """Those who know T have these; the others succeed always, and say nothing of an attacker who knows."""
-        share = attack_success(hits if attack.aims_at else 100, 100)
-        return replace(attack, cells=tuple(replace(cell, attack_success=share) for cell in attack.cells))
+        share, alone = attack_success(hits if attack.aims_at else 100, 100), attack_success(untouched, 100)
+        cells = (replace(cell, attack_success=share, untouched_bases=alone) for cell in attack.cells)
+        return replace(attack, cells=tuple(cells))
 
     changed = replace(network, attacks=tuple(map(with_hits, network.attacks)))
     claim = filtering_withstands([adaptive_row(0, (0.0, 0.0, 0.03))], changed)
     assert claim.verdict == verdict
-    assert f"of 6 on the board, the worst, hinge with random targets: {percent_text(hits / 100)}" in claim.measured
+    worst = f"of 18 cells of the board, the worst, hinge with random targets on logistic regression: {hits}.0 %"
+    assert worst in claim.measured
 
 
 def test_the_board_of_other_weights_or_of_an_older_attack_says_nothing(monkeypatch: pytest.MonkeyPatch):

@@ -443,7 +443,7 @@ def test_what_is_not_measured_can_be(bundled: Split, monkeypatch: pytest.MonkeyP
 
 
 def board_rows(app: AppTest) -> list[list[str]]:
-    """The cells of the board as text, a list a row: attacker and target, untouched bases, then each filter."""
+    """The cells of the board as text, a list a row: attacker and target, then each filter."""
     parts: list[Any] = list(app.get("html"))
     (table,) = (part.value for part in parts if "lgm-board" in part.value)
     rows = re.findall(r"<tr>(.*?)</tr>", table.partition("<tbody>")[2])
@@ -463,9 +463,12 @@ def test_the_board_shows_the_cells_of_the_chosen_budget_head_and_rate() -> None:
         assert len(rows) == len(network.attacks)
         for row, attack in zip(rows, network.attacks, strict=True):
             cells = [attack.cell(budget, name, fpr, head) for name in network.filters]
-            shares = [attack.control(budget, head).untouched_bases, *(cell.attack_success for cell in cells if cell)]
-            assert row[0].split() == [attack.attacker, attack.choice, "target"]
-            assert [text.split()[0] for text in row[1:]] == [f"{share.value:.0%}" for share in shares]
+            assert row[0].split()[:3] == [attack.attacker, attack.choice, "target,"]
+            for text, cell in zip(row[1:], cells, strict=True):
+                assert cell is not None
+                mark = "*" if attack.costly(cell) else ""
+                assert text.split()[0] == f"{cell.attack_success.value:.0%}{mark}"
+                assert text.split()[-2:] == ["untouched", f"{cell.untouched_bases.value:.0%}"]
         assert edge_finding(board, network, budget, fpr, head) in words(app)
     softmax = page(network="softmax")
     assert len(board_rows(softmax)) == len(board.networks[1].attacks)
