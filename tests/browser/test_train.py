@@ -130,19 +130,19 @@ def test_two_visitors_train_at_once_and_one_stops_and_resumes(
     """
     hers, his = page, profile.new_page()  # another tab is another session
     errors = train(hers, app_url, "one-epoch", 1)
-    train(his, app_url, "stop-and-go", 4)
+    train(his, app_url, "stop-and-go", 8)  # epochs enough that it is stopped before its end
+    expect(his.get_by_test_id("stProgress")).to_contain_text("left", timeout=LATER)
+    button(his, "Cancel").click()
+    expect(status(his)).to_contain_text(re.compile(r"stop-and-go is stopped. Kept: \d of 8 epochs"), timeout=LATER)
     expect(status(hers)).to_contain_text("one-epoch is trained and saved: held-out accuracy", timeout=LATER)
     expect(shown_epoch(hers)).to_have_text("epoch 1 of 1")
     expect(scrubber(hers)).to_have_attribute("aria-valuetext", re.compile(r"held-out accuracy \d+\.\d %"))
-    expect(his.get_by_test_id("stProgress")).to_contain_text("left", timeout=LATER)
-    button(his, "Cancel").click()
-    expect(status(his)).to_contain_text(re.compile(r"stop-and-go is stopped. Kept: \d of 4 epochs"), timeout=LATER)
     expect(his.get_by_role("tab", name="Stopped runs (1)")).to_be_visible()
     status(his).get_by_role("button", name="Resume").click()
     expect(status(his)).to_contain_text("stop-and-go is trained and saved", timeout=LATER)
-    expect(shown_epoch(his)).to_have_text("epoch 4 of 4")
+    expect(shown_epoch(his)).to_have_text("epoch 8 of 8")
     scrubber(his).press("Home")
-    expect(shown_epoch(his)).to_have_text("epoch 0 of 4")
+    expect(shown_epoch(his)).to_have_text("epoch 0 of 8")
     for visitor, other in ((hers, "stop-and-go"), (his, "one-epoch")):
         expect(status(visitor)).not_to_contain_text(other)
         expect(visitor).not_to_have_url(re.compile("lgm="))

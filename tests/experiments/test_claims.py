@@ -235,7 +235,9 @@ def test_an_attacker_who_knows_chooses_gamma(worst: Three, verdict: str):
     claim = filtering_withstands([adaptive_row(0, held), adaptive_row(0.1, worst), adaptive_row(1, held)])
     assert claim.verdict == verdict
     assert "attackers with γ = 0, 0.1, 1 and random targets; the worst, γ = 0.1:" in claim.measured
-    assert "an attacker who takes the target nearest to the base" in claim.rule, "what was not tried is said"
+    assert "an attacker who takes the target nearest to the mean of the base" in claim.rule, (
+        "what was not tried is said"
+    )
     assert filtering_withstands([]).verdict == "open"
 
 
