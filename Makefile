@@ -57,8 +57,8 @@ checkpoints: $(VENV)/.app
 	rm checkpoints/warm-*.state.safetensors
 NETWORKS := mnist-lgm mnist-softmax cifar10-lgm cifar10-softmax
 
-# Crafts all shipped poisons and measures both studies and the board, then renders the documents from them. A run that was killed goes
-# on where it stopped. Needs the official files of CIFAR-10 (LGM_DATA).
+# Crafts all shipped poisons and measures both studies and the board, then renders the documents from them. A run that
+# was killed goes on where it stopped. Needs the official files of CIFAR-10 (LGM_DATA).
 records: $(VENV)/.app
 	for loss in lgm softmax; do \
 	  $(MAKE) poisons NAME=mnist-$$loss SPLIT=bundled POISONS=500 PAIR="2001 4502" && \

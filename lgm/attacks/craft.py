@@ -86,9 +86,8 @@ def craft_poisons(
     def craft(number: int) -> Poisons:
         i, told = batches[number], BatchProgress(progress, number)
         t = targets.pixels(i).to(device)
-        problem = _problem(model, bases[i], t, betas[i], gamma=config.gamma, threshold=thresholds[i])
-        if goals is not None:
-            problem = replace(problem, target=goals[i].to(device))
+        aim = None if goals is None else goals[i]
+        problem = _problem(model, bases[i], t, betas[i], gamma=config.gamma, threshold=thresholds[i], goal=aim)
         solution = solve(problem, t, told)
         told.report(len(i) * max_iterations(config))
         return measure(problem, solution, bases[i], targets[i])
@@ -193,9 +192,19 @@ def _solver(model: Classifier, config: PoisonConfig) -> Callable[[Problem, Tenso
 
 
 def _problem(
-    model: Classifier, bases: Split, targets: Tensor, beta: np.ndarray, *, gamma: float, threshold: np.ndarray
+    model: Classifier,
+    bases: Split,
+    targets: Tensor,
+    beta: np.ndarray,
+    *,
+    gamma: float,
+    threshold: np.ndarray,
+    goal: Tensor | None = None,
 ) -> Problem:
-    """Eq. (1) for n bases and their targets (n, C, H, W), or a single one for all of them (1, C, H, W)."""
+    """Eq. (1) for n bases and their targets (n, C, H, W), or a single one for all of them (1, C, H, W).
+
+    ``goal``: (n, D) features in place of the targets' own.
+    """
     device, evasion = targets.device, None
     if gamma:
         labels = torch.from_numpy(bases.labels).to(device)
@@ -203,7 +212,7 @@ def _problem(
     return Problem(
         model=model,
         b=bases.pixels().to(device),
-        target=embed(model, targets).to(device).expand(len(bases), -1),
+        target=(embed(model, targets) if goal is None else goal).to(device).expand(len(bases), -1),
         beta=torch.from_numpy(beta).to(device),
         evasion=evasion,
     )

@@ -7,14 +7,11 @@ from typing import Any
 from tqdm import tqdm
 
 from lgm.cli.options import add_cache, add_command, add_data, add_field, add_value, given, split_of
-from lgm.cli.output import output, progress_bar
+from lgm.cli.output import progress_bar, recorded
 from lgm.cli.tables import Answer
 from lgm.config import Count, PoisonConfig, Seed
 from lgm.models.pretrained import LITE0
 from lgm.utils.codec import encode
-from lgm.utils.io import write_atomically
-from lgm.utils.json import to_json
-from lgm.utils.outputs import save_or_keep
 
 
 def add_bench(commands: Any) -> None:
@@ -85,16 +82,9 @@ def _add_oneshot(kinds: Any) -> None:
 
 
 def _oneshot(args: argparse.Namespace) -> Answer:
-    from contextlib import nullcontext
-
     from lgm.experiments.one_shot_report import one_shot_table
 
-    hold = output(args.out, ".json", "out", force=args.force) if args.out else nullcontext()
-    with hold:
-        report = _measure(args)
-        if args.out:
-            text = to_json(report, indent=1) + "\n"
-            save_or_keep(lambda path: write_atomically(path, lambda part: part.write_text(text)), args.out)
+    report = recorded(lambda: _measure(args), args.out, force=args.force, indent=1)
     return Answer(report, lambda: one_shot_table(report))
 
 

@@ -1,7 +1,6 @@
 """python -m lgm board: every attacker against every defence."""
 
 import argparse
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,10 @@ from typing import Any
 from tqdm import tqdm
 
 from lgm.cli.options import add_cache, add_command, add_data, add_field, given, split_of
-from lgm.cli.output import output
+from lgm.cli.output import recorded
 from lgm.cli.tables import Answer
 from lgm.experiments.board.config import ATTACKERS, CHOICES, QUICK, BoardConfig
 from lgm.models.registry import read_card
-from lgm.utils.io import write_atomically
-from lgm.utils.json import to_json
-from lgm.utils.outputs import save_or_keep
 
 
 def add_board(commands: Any) -> None:
@@ -63,12 +59,7 @@ def _board(args: argparse.Namespace) -> Answer:
     options = given(args, BoardConfig)
     options |= {name: tuple(options[name]) for name in ("attackers", "choices", "budgets") if name in options}
     config = replace(QUICK if args.quick else BoardConfig(), **options)
-    hold = output(args.out, ".json", "out", force=args.force) if args.out else nullcontext()
-    with hold:
-        board = _measured(args, config)
-        if args.out:
-            text = to_json(board) + "\n"
-            save_or_keep(lambda path: write_atomically(path, lambda part: part.write_text(text)), args.out)
+    board = recorded(lambda: _measured(args, config), args.out, force=args.force)
     return Answer(board, lambda: board_table(board))
 
 

@@ -3,12 +3,16 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
-from lgm.utils.io import SaveError
+from lgm.utils.io import SaveError, write_atomically
+from lgm.utils.json import to_json
 from lgm.utils.outputs import reserved, save_or_keep
 from lgm.utils.progress import OnStep
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -26,6 +30,17 @@ def output(path: Path, suffix: str | tuple[str, ...], option: str, *, force: boo
         if path.exists() and not force:
             raise ValueError(f"{path} exists already; choose another --{option}, or replace it with --force")
         yield
+
+
+def recorded(measure: Callable[[], T], path: Path | None, *, force: bool, indent: int | None = None) -> T:
+    """What is measured, and a JSON file of it, if ``--out`` names one; see `output`."""
+    if path is None:
+        return measure()
+    with output(path, ".json", "out", force=force):
+        record = measure()
+        text = to_json(record, indent=indent) + "\n"
+        save_or_keep(lambda kept: write_atomically(kept, lambda part: part.write_text(text)), path)
+    return record
 
 
 @contextmanager
