@@ -90,12 +90,12 @@ def _cell(attack: BoardAttack, cell: Cell | None) -> str:
     if cell is None:
         return "<td>–</td>"
     share = cell.attack_success
-    value, _, ends = verdict.percentages(share).partition(" ")
+    value = verdict.percentages(share).partition(" ")[0]
+    ends = share.percent(0).partition("(")[2].rstrip(")")  # rounded outward, as in the sentence beneath the table
     known = share.value if share.value == share.value else 0.0
     untouched, mark = verdict.percentages(cell.untouched_bases).partition(" ")[0], "*" if attack.costly(cell) else ""
     return (
-        f'<td style="--share: {known:.2f}">{value}{mark}<small>{ends.strip("()")}</small>'
-        f"<small>untouched {untouched}</small></td>"
+        f'<td style="--share: {known:.2f}">{value}{mark}<small>{ends}</small><small>untouched {untouched}</small></td>'
     )
 
 
