@@ -7,7 +7,6 @@ import streamlit as st
 from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES
 from lgm.experiments.board.findings import edge_finding
 from lgm.experiments.board.record import COST, Board, BoardAttack, BoardNetwork, Cell
-from lgm.experiments.records import outdated
 from lgm.utils.json import to_json
 from ui import load, state, verdict
 
@@ -104,7 +103,7 @@ def _caption(found: Board, network: BoardNetwork) -> str:
     attackers = "; ".join(f"*{name}*: {title}" for name, title in ATTACKERS.items() if name in config.attackers)
     choices = "; ".join(f"*{name}*: {title}" for name, title in CHOICES.items() if name in config.choices)
     empty = "".join(f" No *{row.attacker}*: {row.why}." for row in network.absent)
-    old = outdated(found.attack_revision)
+    old = found.outdated
     return (
         f"`{network.model}`, {load.dataset().brief(found.split)}, {config.trials} attacks a row; cells: attack success "
         "with its 95 % interval, of the n attacks whose target the clean head gets right, and beneath it the same with "

@@ -266,7 +266,7 @@ def filtering_withstands(frontier: Sequence[AdaptiveRow], board: BoardNetwork | 
 
 def _past_the_filter(board: BoardNetwork | None) -> list[tuple[str, Cell]]:
     """The cells of all on the board who know T, against the filter that they know, and what they are called."""
-    rows = [attack for attack in board.attacks if attack.aims_at] if board else []
+    rows = [attack for attack in board.attacks if attack.aims_at == board.density] if board else []
     found = [
         (f"{row.attacker} with {row.choice} targets on {title}", row.cell(_BUDGET, row.aims_at, _PRICE, head))
         for row in rows

@@ -211,7 +211,7 @@ def _outdated_study(about: StudyOrigin) -> str | None:
 
 def _outdated_board(board: Board) -> str | None:
     measured = {network.model: network.weights_sha256 for network in board.networks}
-    return outdated(board.attack_revision) or _other_weights(measured)
+    return board.outdated or _other_weights(measured)
 
 
 def _other_weights(measured: dict[str, str]) -> str | None:

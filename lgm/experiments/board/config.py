@@ -6,13 +6,19 @@ from typing import Annotated
 from lgm.config import FPR_GRID, Beta, Count, Seed
 from lgm.utils.fields import Bounds, check_fields, require
 
+# Of how cells are measured: what was measured with another is old. It goes up with every change that moves a number.
+BOARD_REVISION = 2
+
 # Who attacks, and with what knowledge; all know the network. `lgm.experiments.board.attackers` has what they do.
 ATTACKERS = {
     "collision": "features of the target: eq. (1)",
     "hinge": "features of the target, with a hinge that keeps the poison above T",
-    "edge": "the last point that the filter passes on the way from the base's class to the target",
+    "edge": "the last point that the density filter passes on the way from the base's class to the target",
+    "edge-log-odds": "the last point that the filter by log-odds passes on that way",
+    "edge-knn": "the last point that the filter by the distance to the 10th neighbour passes on that way",
 }
-KNOWS_T = ("hinge", "edge")
+# Whose T is known, by attacker. The density is the network's own if it has one, else the one fitted afterwards.
+EVADES = {"hinge": "density", "edge": "density", "edge-log-odds": "log-odds", "edge-knn": "knn"}
 
 # Which target of the target's class is attacked.
 CHOICES = {

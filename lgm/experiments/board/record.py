@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lgm.defense.report import Success
-from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES, BoardConfig
+from lgm.defense.report import attack_success
+from lgm.experiments.board.config import ATTACKERS, BOARD_REVISION, CHOICES, FILTERS, HEAD_TITLES, BoardConfig
 from lgm.experiments.records import outdated, read_record
 from lgm.models.registry import SHIPPED
 from lgm.stats.intervals import Estimate, percent_text
-from lgm.utils.codec import WithInterval
 
 COST = 0.05  # accuracy that a cell is marked for losing
 
@@ -22,10 +21,11 @@ class Cell:
         filter: Key of `FILTERS`.
         fpr: Rate that T is calibrated for; 0 without a filter.
         head: Key of `lgm.defense.heads.HEADS`.
-        attack_success: See `lgm.defense.report.ATTACK_SUCCESS`; the clean control has the same head.
-        hits, n: Attacks that succeed, and those that count: the clean control is right about their targets.
-        untouched_bases: Attack success with the bases as they were in the poisons' place, filtered alike: a filter that
-            removes clean images, and any further images of a class, turn targets by themselves.
+        n: Attacks that count: the clean control, which has the same head, is right about their targets.
+        hits: Attacks that succeed, among these; see `lgm.defense.report.ATTACK_SUCCESS`.
+        untouched: The same with the bases as they were in the poisons' place, filtered alike: a filter that removes
+            clean images, and any further images of a class, turn targets by themselves.
+        both: Those where the poisons and the untouched bases turn the target.
         poisons_removed, clean_removed: Shares of D_p and of D_f that the filter removes, over all trials.
         accuracy: Of the fine-tuned models on held-out clean images, mean over the trials; where nothing is left to
             fine-tune on, 0.
@@ -36,13 +36,23 @@ class Cell:
     filter: str
     fpr: float
     head: str
-    attack_success: Success[Estimate]
-    hits: int
     n: int
-    untouched_bases: WithInterval[Estimate]
+    hits: int
+    untouched: int
+    both: int
     poisons_removed: float
     clean_removed: float
     accuracy: float
+
+    @property
+    def attack_success(self) -> Estimate:
+        """Share of ``hits`` with its 95 % interval, over trials."""
+        return attack_success(self.hits, self.n)
+
+    @property
+    def untouched_bases(self) -> Estimate:
+        """Share of ``untouched`` with its 95 % interval, over trials."""
+        return attack_success(self.untouched, self.n)
 
 
 @dataclass(frozen=True)
@@ -149,6 +159,7 @@ class Board:
         config: The setting.
         definition: Of attack success.
         attack_revision: `lgm.config.ATTACK_REVISION`.
+        board_revision: `lgm.experiments.board.config.BOARD_REVISION`.
         made, machine, versions, seconds: When, where, with what, and how long it took.
         networks: Each network.
     """
@@ -159,6 +170,7 @@ class Board:
     config: BoardConfig
     definition: str
     attack_revision: int
+    board_revision: int
     made: str
     machine: str
     versions: dict[str, str]
@@ -168,6 +180,13 @@ class Board:
     def network_of(self, weights_sha256: str) -> BoardNetwork | None:
         """The network of these weights; None if it is not on the board."""
         return next((each for each in self.networks if each.weights_sha256 == weights_sha256), None)
+
+    @property
+    def outdated(self) -> str | None:
+        """Why this is older than the code that would measure it today; None if it is not."""
+        if self.board_revision != BOARD_REVISION:
+            return f"made with revision {self.board_revision} of the board, and today's is {BOARD_REVISION}"
+        return outdated(self.attack_revision)
 
     @property
     def heads(self) -> dict[str, str]:
@@ -226,4 +245,4 @@ def stored_network(dataset: str, weights_sha256: str) -> BoardNetwork | None:
         CheckpointError: see `read_board`.
     """
     board = read_board(dataset)
-    return None if board is None or outdated(board.attack_revision) else board.network_of(weights_sha256)
+    return None if board is None or board.outdated else board.network_of(weights_sha256)

@@ -42,7 +42,7 @@ def _chosen(choice: str, attacker: str, setting: Setting, own: TrialFilters) -> 
 
 def _candidates(setting: Setting, trial: Trial) -> np.ndarray:
     free = np.append(trial.evaluation, trial.target)
-    mine = free[setting.split.labels[free] == trial.target_class]
+    mine = free[setting.labels[free] == trial.target_class]
     right = mine[setting.predicted[mine] == trial.target_class]
     return np.sort(right) if len(right) else np.array([trial.target])
 
@@ -55,7 +55,7 @@ def _budget(setting: Setting) -> tuple[int, int]:
 def _attackers_images(setting: Setting, trial: Trial, candidates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Positions of clean images of both classes that the attacker fine-tunes on; none is a candidate."""
     free = np.setdiff1d(trial.evaluation, candidates)
-    labels, (_, clean) = setting.split.labels[free], _budget(setting)
+    labels, (_, clean) = setting.labels[free], _budget(setting)
     own = [rng.permutation(free[labels == k])[:clean] for k in (trial.base_class, trial.target_class)]
     return np.concatenate(own)
 
