@@ -268,23 +268,22 @@ def test_the_table_has_a_line_a_row(board: Board) -> None:
 @pytest.mark.parametrize(
     ("hits", "untouched", "verdict"),
     [
-        (40, 3, "This filter does not stop this attacker."),
-        (0, 0, "This attacker does not refute the filter."),
+        (40, 3, "This defence does not stop this attacker."),
+        (0, 0, "This defence is not refuted by this attacker."),
         (20, 15, "Whether the poisons do it, or the filter and any further images of the base's class, is open."),
-        (4, 0, "Whether the filter stops this attacker is open."),
+        (4, 0, "Whether it stops this attacker is open."),
     ],
 )
 def test_findings_go_by_whole_intervals(board: Board, hits: int, untouched: int, verdict: str) -> None:
     network = board.networks[0]
     row = network.attack("edge", "nearest")
     assert row is not None
-    cells = tuple(replace(cell, n=100, hits=hits, untouched=untouched) for cell in row.cells)
+    cells = tuple(replace(cell, n=100, hits=hits, untouched=untouched, both=0) for cell in row.cells)
     changed = replace(network, attacks=(replace(row, cells=cells),))
     said = edge_finding(board, changed, (6, 4), 0.2, "nearest-mean")
     assert said.endswith(verdict)
-    assert f"K = 6 poisons at the edge of T, beside 4 clean images a class, {hits} of 100 attacks" in said
-    assert "nearest class mean" in said
-    assert "20 % FPR, where the attacker aims at the T for 5 %" in said
+    assert f"nearest to the base's class, K = 6 beside 4 clean images a class: {hits} of 100 attacks on nearest" in said
+    assert "20 % FPR, where it aims at the T for 5 %" in said
     assert edge_finding(board, replace(network, attacks=()), (6, 4), 0.2, "nearest-mean") == ""
 
 

@@ -101,8 +101,11 @@ class BoardAttack:
 
     def costly(self, cell: Cell) -> bool:
         """Whether a filter's defence costs more than `COST` of the clean control's accuracy."""
-        control = next(c for c in self.controls if (c.clean, c.head) == (cell.clean, cell.head))
-        return cell.filter != "none" and control.accuracy - cell.accuracy > COST
+        return cell.filter != "none" and self.control(cell.clean, cell.head) - cell.accuracy > COST
+
+    def control(self, clean: int, head: str) -> float:
+        """Accuracy of the clean control."""
+        return next(c.accuracy for c in self.controls if (c.clean, c.head) == (clean, head))
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,10 @@ class BoardNetwork:
     def density(self) -> str:
         """Key of the filter whose T those who know one know."""
         return self.filters[1]
+
+    def control(self, clean: int, head: str) -> float:
+        """Accuracy of the clean control, mean over all attacks."""
+        return sum(attack.control(clean, head) for attack in self.attacks) / len(self.attacks)
 
     def attack(self, attacker: str, choice: str) -> BoardAttack | None:
         """A row; None if it is empty."""

@@ -41,7 +41,8 @@ def measure_row(setting: Setting, split: Split, attacker: str, choice: str, *, c
     Args:
         setting: Network and clean images.
         split: The same images as pixels.
-        attacker, choice: Keys of `ATTACKERS` and `CHOICES`.
+        attacker: Key of `ATTACKERS`.
+        choice: Key of `CHOICES`.
         cache: Folder for poisons and rows: a row that is there is read, and one that is not is kept there.
     """
     path = cache / f"row-{_key(setting, split, attacker, choice)}.safetensors" if cache else None

@@ -74,7 +74,7 @@ class Setting:
         return [self.filters_of(trial) for trial in self.trials]
 
     def filters_of(self, trial: Trial) -> TrialFilters:
-        """Fitted and calibrated to images that the trial uses for nothing else. Raises ValueError if these are too few."""
+        """Fitted and calibrated to images that the trial uses for nothing else. Raises ValueError: too few."""
         filters = board_filters(self.model, self.config.seed)
         z, labels = self.z[trial.calibration], self.labels[trial.calibration]
         fitted = {name: score.fit(z, labels) for name, score in filters.items()}
