@@ -1,4 +1,4 @@
-"""Advice that follows from a board: which defence costs what and stops whom. All numbers are its cells' and controls'."""
+"""Advice that follows from a board: which defence costs what and stops whom."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,6 @@ from lgm.experiments.board.findings import stopped
 from lgm.experiments.board.record import Board, BoardAttack, BoardNetwork, Cell
 from lgm.experiments.effects import SUCCESS
 from lgm.stats.intervals import percent_text
-
-USUAL = (10, 10)  # poisons, clean images a class
 
 
 @dataclass(frozen=True)
@@ -25,15 +23,17 @@ class Faced:
         return f"{self.attack.attacker}, {self.attack.choice}"
 
 
-def advice(board: Board, network: BoardNetwork, budget: tuple[int, int] = USUAL, head: str = "logistic") -> list[str]:
-    """Five sentences on a network. "The worst" is the attack that succeeds most often, of those that were measured.
+def advice(board: Board, network: BoardNetwork, head: str = "logistic") -> list[str]:
+    """Five sentences on a network, in the heaviest budget; their numbers are those of cells and controls.
+
+    "The worst" is the attack that succeeds most often, of those that were measured.
 
     Args:
         board: For the rates.
         network: One of its networks.
-        budget: Poisons, and clean images a class.
         head: Key of `lgm.defense.heads.HEADS`; the sentence on the nearest class mean has its own.
     """
+    budget = network.heaviest
     defences = {
         (name, fpr): faced(network, budget, name, fpr, head)
         for name in network.filters

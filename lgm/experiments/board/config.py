@@ -1,5 +1,6 @@
 """What a board is measured for, read without torch."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -46,6 +47,11 @@ HEAD_TITLES = {
 }
 
 
+def heaviest(budgets: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Of budgets (poisons, clean images a class), the one with most poisons for a clean image."""
+    return max(budgets, key=lambda budget: (budget[0] / budget[1], budget[0]))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardConfig:
     """Attackers, defences and how much of each. A budget is (poisons, clean images a class)."""
@@ -76,6 +82,11 @@ class BoardConfig:
         require(
             self.aim in self.fprs, "aim", f"one of the rates {', '.join(f'{fpr:g}' for fpr in self.fprs)}", self.aim
         )
+
+    @property
+    def heaviest(self) -> tuple[int, int]:
+        """The budget with most poisons for a clean image, which is where a verdict is asked for."""
+        return heaviest(self.budgets)
 
     @property
     def poisons(self) -> int:

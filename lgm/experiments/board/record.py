@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lgm.defense.report import attack_success
-from lgm.experiments.board.config import ATTACKERS, BOARD_REVISION, CHOICES, FILTERS, HEAD_TITLES, BoardConfig
+from lgm.experiments.board.config import ATTACKERS, BOARD_REVISION, CHOICES, FILTERS, HEAD_TITLES, BoardConfig, heaviest
 from lgm.experiments.records import outdated, read_record
 from lgm.models.registry import SHIPPED
 from lgm.stats.intervals import Estimate, percent_text
@@ -142,6 +142,11 @@ class BoardNetwork:
     def filters(self) -> list[str]:
         """Keys of the filters that were tried on it, none first."""
         return list(dict.fromkeys(cell.filter for attack in self.attacks for cell in attack.cells))
+
+    @property
+    def heaviest(self) -> tuple[int, int]:
+        """See `lgm.experiments.board.config.heaviest`."""
+        return heaviest({(cell.poisons, cell.clean) for attack in self.attacks for cell in attack.cells})
 
     @property
     def density(self) -> str:
