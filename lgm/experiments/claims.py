@@ -238,8 +238,8 @@ _WITHSTANDS_RULE = (
     "the filter has, with random targets; and, where the board (docs/board.md) was measured, all who know T there, on "
     "each head, in the budget with most poisons for a clean image, T for 1 %, if the poisons do it more often than "
     "untouched bases too. Not refuted by these attackers if below for all; else open: by whole intervals. Where the "
-    "board was not measured, an attacker who takes the target nearest to the mean of the base's class and puts poisons at the edge "
-    "of what T lets pass is not among them."
+    "board was not measured, an attacker who takes the target nearest to the mean of the base's class and puts poisons "
+    "at the edge of what T lets pass is not among them."
 )
 
 

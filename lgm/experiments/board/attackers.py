@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lgm.attacks.bullseye_polytope import craft_bullseye
 from lgm.attacks.cache import craft_cached
+from lgm.attacks.convex_polytope import craft_convex
 from lgm.attacks.edge import edge_of
 from lgm.attacks.result import Poisons
 from lgm.config import PoisonConfig
@@ -65,4 +67,9 @@ def craft(
         if np.isfinite(known).all():  # a filter that removes nothing needs no evasion
             how = replace(how, gamma=config.gamma, threshold=float(np.median(known)))
             aims["threshold"] = known.repeat(each)
+    if attacker in _TOGETHER:
+        return _TOGETHER[attacker](setting.model, split[bases], split[targets], how, group=each, on_step=on_step)
     return craft_cached(setting.model, split[bases], split[targets], how, folder=cache, on_step=on_step, **aims)
+
+
+_TOGETHER = {"bullseye": craft_bullseye, "convex": craft_convex}

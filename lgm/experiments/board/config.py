@@ -17,7 +17,11 @@ ATTACKERS = {
     "edge": "the last point that the density filter passes on the way from the base's class to the target",
     "edge-log-odds": "the last point that the filter by log-odds passes on that way",
     "edge-knn": "the last point that the filter by the distance to the 10th neighbour passes on that way",
+    "bullseye": "features whose mean is the target's: bullseye polytope",
+    "convex": "features of which a convex combination is the target's: convex polytope",
 }
+# Whose poisons of one attack are crafted together, as many as the largest budget has: no smaller one is measured.
+TOGETHER = ("bullseye", "convex")
 # Whose T is known, by attacker. The density is the network's own if it has one, else the one fitted afterwards.
 EVADES = {"hinge": "density", "edge": "density", "edge-log-odds": "log-odds", "edge-knn": "knn"}
 
@@ -97,6 +101,11 @@ class BoardConfig:
     def clean(self) -> int:
         """Clean images a class that are drawn; smaller budgets take the first of them."""
         return max(clean for _, clean in self.budgets)
+
+
+def budgets_of(attacker: str, config: BoardConfig) -> list[tuple[int, int]]:
+    """Those that an attacker is measured with."""
+    return [each for each in config.budgets if attacker not in TOGETHER or each[0] == config.poisons]
 
 
 QUICK = BoardConfig(budgets=((10, 10),), trials=20)

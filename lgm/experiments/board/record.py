@@ -80,6 +80,7 @@ class BoardAttack:
         collided: Share of the poisons that the network takes for the target's class.
         passing: Share of the poisons that the first filter passes at the rate that those who know T aim at.
         l2, linf: Medians of the change to the base, pixels in [0, 1], after rounding to 8 bits.
+        ssim: Median of the structural similarity to the base; 1 for the base itself.
         controls, cells: What was measured.
     """
 
@@ -91,6 +92,7 @@ class BoardAttack:
     passing: float
     l2: float
     linf: float
+    ssim: float
     controls: tuple[Control, ...]
     cells: tuple[Cell, ...]
 

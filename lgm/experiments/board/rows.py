@@ -16,12 +16,13 @@ from lgm.data.base import Split
 from lgm.defense.trials import Trial
 from lgm.experiments.board.attackers import craft
 from lgm.experiments.board.cells import cells_of, controls_of, evaluate_trial
-from lgm.experiments.board.config import BOARD_REVISION, EVADES
+from lgm.experiments.board.config import BOARD_REVISION, EVADES, budgets_of
 from lgm.experiments.board.record import BoardAttack, Cell, Control
 from lgm.experiments.board.setting import Setting
 from lgm.experiments.board.stored import StoredAttack
 from lgm.experiments.board.targets import choose_targets
 from lgm.models.checkpoint import weights_sha256
+from lgm.stats.ssim import ssim
 from lgm.utils.codec import decode
 from lgm.utils.io import write_atomically
 from lgm.utils.json import to_json
@@ -60,7 +61,7 @@ def _measured(setting: Setting, split: Split, attacker: str, choice: str, cache:
     z = found.z.reshape(len(trials), -1, found.z.shape[1])
     controls: dict[int, tuple[Control, ...]] = {}
     cells: list[Cell] = []
-    for poisons, clean in setting.config.budgets:
+    for poisons, clean in budgets_of(attacker, setting.config):
         outcomes = [
             evaluate_trial(
                 setting,
@@ -82,6 +83,7 @@ def _measured(setting: Setting, split: Split, attacker: str, choice: str, cache:
         passing=_passing(setting, attacker, trials, z),
         l2=float(np.median(found.l2)),
         linf=float(np.median(found.linf)),
+        ssim=float(np.median(ssim(found.bases, found.images))),
         controls=tuple(each for group in controls.values() for each in group),
         cells=tuple(cells),
     )
@@ -100,7 +102,8 @@ def _passing(setting: Setting, attacker: str, trials: list[Trial], z: np.ndarray
 
 def _stored(trials: list[Trial], z: np.ndarray, found: Poisons) -> StoredAttack:
     targets = np.array([trial.target for trial in trials], np.int32)
-    return StoredAttack(targets, z.astype(np.float32), np.rint(255 * found.images[: z.shape[1]]).astype(np.uint8))
+    images = np.rint(255 * found.images[: z.shape[1]]).astype(np.uint8)
+    return StoredAttack(targets, z.astype(np.float32), found.l2.reshape(len(trials), -1).astype(np.float32), images)
 
 
 def _key(setting: Setting, split: Split, attacker: str, choice: str) -> str:

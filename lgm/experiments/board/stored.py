@@ -23,11 +23,13 @@ class StoredAttack:
     Attributes:
         targets: (T,) int32 positions of the targets in the split; all else that a trial draws follows from the seed.
         z: (T, K, D) float32 features of the poisons, as the network gives them.
+        l2: (T, K) float32 change to the bases, pixels in [0, 1], after rounding to 8 bits.
         images: (K, C, H, W) uint8 poisons of the first attack.
     """
 
     targets: np.ndarray
     z: np.ndarray
+    l2: np.ndarray
     images: np.ndarray
 
 
