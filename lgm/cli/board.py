@@ -32,6 +32,13 @@ def add_board(commands: Any) -> None:
         metavar="MODEL",
         help="checkpoints of one dataset",
     )
+    parser.add_argument(
+        "--surrogates",
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help="for each of --models another network of its kind, for attackers who know neither network nor T",
+    )
     add_data(parser)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK.trials} attacks a row, of one budget")
     parser.add_argument("--attackers", nargs="+", metavar="NAME", help=f"of {', '.join(ATTACKERS)} (default: all)")
@@ -83,7 +90,9 @@ def _measured(args: argparse.Namespace, config: BoardConfig) -> Any:
     from lgm.experiments.board.stored import attacks_path, write_attacks
     from lgm.models.checkpoint import load_checkpoint
 
-    cards = [read_card(name) for name in args.models]
+    cards = [read_card(name) for name in (*args.models, *args.surrogates)]
+    if len(args.surrogates) not in (0, len(args.models)):
+        raise ValueError(f"surrogates: expected one for each of {len(args.models)} models, got {len(args.surrogates)}")
     datasets = {card.config.dataset for card in cards}
     if len(datasets) > 1:
         raise ValueError(f"models: expected networks of one dataset, got {', '.join(sorted(datasets))}")
@@ -96,7 +105,9 @@ def _measured(args: argparse.Namespace, config: BoardConfig) -> Any:
             bar.update(done - bar.n)
 
         networks = [load_checkpoint(name) for name in args.models]
-        found = measure_board(networks, split, config, processes=args.processes, cache=args.cache, on_row=on_row)
+        others = [load_checkpoint(name)[0] for name in args.surrogates]
+        how = {"processes": args.processes, "cache": args.cache, "on_row": on_row}
+        found = measure_board(networks, split, config, surrogates=others, **how)
     assert found is not None, "nobody asked it to stop"
     if args.out is not None:
         write_attacks(found.attacks, attacks_path(args.out))

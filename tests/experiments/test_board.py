@@ -16,7 +16,7 @@ from lgm.defense.experiment import defend
 from lgm.defense.heads import HEADS
 from lgm.defense.trials import Trial
 from lgm.experiments.board.attackers import class_centre, craft, goal_of
-from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES, TOGETHER, BoardConfig
+from lgm.experiments.board.config import CHOICES, FILTERS, HEAD_TITLES, ON_SURROGATE, TOGETHER, BoardConfig
 from lgm.experiments.board.findings import edge_finding
 from lgm.experiments.board.measure import MeasuredBoard, measure_board
 from lgm.experiments.board.record import Board, BoardAttack, Cell, board_table
@@ -30,7 +30,14 @@ from lgm.utils.codec import decode
 from lgm.utils.json import to_json
 
 CONFIG = BoardConfig(
-    choices=("random", "nearest"), trials=4, budgets=((3, 4), (6, 4)), candidates=3, fprs=(0.05, 0.2), aim=0.05, seed=3
+    attackers=("collision", "edge", "edge-knn", "bullseye", "transfer", "transfer-bullseye"),
+    choices=("random", "nearest"),
+    trials=4,
+    budgets=((3, 4), (6, 4)),
+    candidates=3,
+    fprs=(0.05, 0.2),
+    aim=0.05,
+    seed=3,
 )
 
 
@@ -39,9 +46,10 @@ def measured(gaussian: Classifier, blobs: Split) -> MeasuredBoard:
     """Of a network with Gaussians of its own."""
     rows: list[tuple[str, int, int]] = []
     networks = [(gaussian, _card("own", "lgm"))]
-    found = measure_board(networks, blobs, CONFIG, on_row=lambda row, done, of: rows.append((row, done, of)))
-    assert rows[0] == ("own: collision, random targets", 0, 14)
-    assert rows[-1] == ("own: convex, nearest targets", 13, 14)
+    how = {"surrogates": [gaussian], "on_row": lambda row, done, of: rows.append((row, done, of))}
+    found = measure_board(networks, blobs, CONFIG, **how)
+    assert rows[0] == ("own: collision, random targets", 0, 12)
+    assert rows[-1] == ("own: transfer-bullseye, nearest targets", 11, 12)
     assert found is not None
     return found
 
@@ -74,7 +82,7 @@ def at(attack: BoardAttack, budget: tuple[int, int], name: str, fpr: float, head
 
 def test_every_cell_is_there(board: Board, other: Board) -> None:
     own = board.networks[0]
-    assert [(a.attacker, a.choice) for a in own.attacks] == [(a, c) for a in ATTACKERS for c in CONFIG.choices]
+    assert [(a.attacker, a.choice) for a in own.attacks] == [(a, c) for a in CONFIG.attackers for c in CONFIG.choices]
     for found, names, aim in ((board, set(FILTERS), "likelihood"), (other, set(FILTERS) - {"likelihood"}, "gaussian")):
         config, (network,) = found.config, found.networks
         expected = {
@@ -307,3 +315,21 @@ def test_findings_go_by_whole_intervals(board: Board, hits: int, untouched: int,
 def test_settings_that_make_no_sense_are_refused(change: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         replace(CONFIG, **change)
+
+
+def test_on_the_network_itself_as_surrogate_the_attack_is_the_same(board: Board) -> None:
+    network = board.networks[0]
+    for name, attacker in ON_SURROGATE.items():
+        mine, its = network.attack(name, "nearest"), network.attack(attacker, "nearest")
+        assert mine is not None
+        assert mine == replace(its, attacker=name)
+
+
+def test_a_surrogate_is_what_is_attacked(gaussian: Classifier, linear: Classifier, blobs: Split) -> None:
+    setting = Setting.of_split(gaussian, blobs, CONFIG, linear)
+    attacker, known = setting.known_to("transfer")
+    assert (attacker, known.model) == ("collision", linear)
+    assert [trial.target for trial in known.trials] == [trial.target for trial in setting.trials]
+    assert setting.known_to("edge") == ("edge", setting)
+    with pytest.raises(ValueError, match="transfer needs a surrogate"):
+        Setting.of_split(gaussian, blobs, CONFIG).known_to("transfer")

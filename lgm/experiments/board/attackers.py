@@ -13,13 +13,15 @@ from lgm.attacks.result import Poisons
 from lgm.config import PoisonConfig
 from lgm.data.base import Split
 from lgm.defense.trials import Trial
-from lgm.experiments.board.config import EVADES
+from lgm.experiments.board.config import EVADES, ON_SURROGATE
 from lgm.experiments.board.setting import Setting, TrialFilters
 from lgm.utils.progress import OnStep
 
 
 def can_attack(attacker: str, setting: Setting) -> str | None:
     """Why an attacker cannot attack a network, in words; None if it can."""
+    if attacker in ON_SURROGATE and setting.surrogate is None:
+        return "no surrogate was given: a network of the same kind, trained with another seed"
     if attacker == "hinge" and setting.model.head.mixture is None:
         return "the hinge is differentiated through the network's own Gaussians, and a softmax network has none"
     return None

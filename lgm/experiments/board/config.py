@@ -10,7 +10,7 @@ from lgm.utils.fields import Bounds, check_fields, require
 # Of how cells are measured: what was measured with another is old. It goes up with every change that moves a number.
 BOARD_REVISION = 2
 
-# Who attacks, and with what knowledge; all know the network. `lgm.experiments.board.attackers` has what they do.
+# Who attacks, and with what knowledge; all but the last two know the network. What they do stands in `attackers`.
 ATTACKERS = {
     "collision": "features of the target: eq. (1)",
     "hinge": "features of the target, with a hinge that keeps the poison above T",
@@ -19,9 +19,13 @@ ATTACKERS = {
     "edge-knn": "the last point that the filter by the distance to the 10th neighbour passes on that way",
     "bullseye": "features whose mean is the target's: bullseye polytope",
     "convex": "features of which a convex combination is the target's: convex polytope",
+    "transfer": "features of the target, on a surrogate: a network of the same kind, trained with another seed",
+    "transfer-bullseye": "the bullseye polytope on that surrogate",
 }
+# Who knows neither network nor T: the attacker that each is on its surrogate.
+ON_SURROGATE = {"transfer": "collision", "transfer-bullseye": "bullseye"}
 # Whose poisons of one attack are crafted together, as many as the largest budget has: no smaller one is measured.
-TOGETHER = ("bullseye", "convex")
+TOGETHER = ("bullseye", "convex", "transfer-bullseye")
 # Whose T is known, by attacker. The density is the network's own if it has one, else the one fitted afterwards.
 EVADES = {"hinge": "density", "edge": "density", "edge-log-odds": "log-odds", "edge-knn": "knn"}
 

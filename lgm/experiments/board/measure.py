@@ -38,6 +38,7 @@ def measure_board(
     split: Split,
     config: BoardConfig,
     *,
+    surrogates: Sequence[Classifier] = (),
     processes: int = 1,
     cache: Path | None = None,
     on_row: OnRow | None = None,
@@ -48,6 +49,7 @@ def measure_board(
         networks: Frozen, with their cards; of one dataset.
         split: Clean images that none of them was trained on.
         config: The setting.
+        surrogates: One for each network, for attackers who know neither it nor T; none: these rows are empty.
         processes: How many rows at a time; the figures are the same.
         cache: Folder for crafted poisons and finished rows: a run that was killed goes on there.
         on_row: Called before each row, which is one attacker with one choice of targets on one network.
@@ -59,7 +61,8 @@ def measure_board(
         ValueError: too few images of a class, or to calibrate on; see `draw_trials` and `Setting.filters_of`.
     """
     began = time.monotonic()
-    settings = [Setting.of_split(model, split, config) for model, _ in networks]
+    others = [*surrogates] or [None] * len(networks)
+    settings = [Setting.of_split(m, split, config, other) for (m, _), other in zip(networks, others, strict=True)]
     for setting in settings:
         _ = setting.trial_filters  # what is refused is refused before the first row; and all rows share them
     wanted = [

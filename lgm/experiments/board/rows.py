@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from lgm.experiments.board.setting import Setting
 from lgm.experiments.board.stored import StoredAttack
 from lgm.experiments.board.targets import choose_targets
 from lgm.models.checkpoint import weights_sha256
+from lgm.models.classifier import Classifier
 from lgm.stats.ssim import ssim
 from lgm.utils.codec import decode
 from lgm.utils.io import write_atomically
@@ -56,8 +57,11 @@ def measure_row(setting: Setting, split: Split, attacker: str, choice: str, *, c
 
 
 def _measured(setting: Setting, split: Split, attacker: str, choice: str, cache: Path | None) -> Row:
-    trials = choose_targets(choice, attacker, setting)
-    found = rounded(setting.model, craft(attacker, setting, split, trials, cache=cache))
+    aim, known = setting.known_to(attacker)
+    trials = choose_targets(choice, aim, known)
+    crafted = craft(aim, known, split, trials, cache=cache)
+    wanted = np.repeat([trial.target for trial in trials], setting.config.poisons)
+    found = rounded(setting.model, replace(crafted, target_z=setting.z[wanted]))  # it may have been another's
     z = found.z.reshape(len(trials), -1, found.z.shape[1])
     controls: dict[int, tuple[Control, ...]] = {}
     cells: list[Cell] = []
@@ -109,15 +113,19 @@ def _stored(trials: list[Trial], z: np.ndarray, found: Poisons) -> StoredAttack:
 def _key(setting: Setting, split: Split, attacker: str, choice: str) -> str:
     """Hash of all that a row depends on."""
     shared = {name: value for name, value in asdict(setting.config).items() if name not in ("attackers", "choices")}
-    model = setting.model
+    known = setting.known_to(attacker)[1]
     asked = {
         "revisions": [ATTACK_REVISION, BOARD_REVISION],
-        "network": weights_sha256({**model.state_dict(), "feature_scale": model.feature_scale}),
+        "network": _weights(setting.model),
         "images": split.sha256,
         "row": [attacker, choice],
         "config": shared,
-    }
+    } | ({} if known is setting else {"surrogate": _weights(known.model)})
     return hashlib.sha256(to_json(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _weights(model: Classifier) -> str:
+    return weights_sha256({**model.state_dict(), "feature_scale": model.feature_scale})
 
 
 def _write(row: Row, path: Path) -> None:

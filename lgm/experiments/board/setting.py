@@ -16,7 +16,7 @@ from lgm.detection.score import Score
 from lgm.detection.scores import make_score
 from lgm.detection.spectral import SpectralSignature
 from lgm.detection.trusted_scores import NeighbourVote
-from lgm.experiments.board.config import EVADES, BoardConfig
+from lgm.experiments.board.config import EVADES, ON_SURROGATE, BoardConfig
 from lgm.models.classifier import Classifier
 from lgm.models.scoring import embed
 
@@ -54,19 +54,42 @@ class Setting:
         trials: As they were drawn.
         z: (N, D) features of the images as the network gives them; filters see these.
         scale: (D,) what rescales them; heads are trained on rescaled ones.
+        surrogate: The same images and trials as another network sees them, for attackers who know that one only.
     """
 
-    def __init__(self, model: Classifier, labels: np.ndarray, z: np.ndarray, config: BoardConfig) -> None:
+    def __init__(
+        self,
+        model: Classifier,
+        labels: np.ndarray,
+        z: np.ndarray,
+        config: BoardConfig,
+        surrogate: "Setting | None" = None,
+    ) -> None:
         """Raises ValueError: see `draw_trials`."""
-        self.model, self.labels, self.z, self.config = model, labels, z, config
+        self.model, self.labels, self.z, self.config, self.surrogate = model, labels, z, config, surrogate
         drawn = DefenseConfig(poisons=config.poisons, clean=config.clean, trials=config.trials, seed=config.seed)
         self.trials = draw_trials(labels, drawn)
         self.scale = model.feature_scale.cpu().numpy()
 
     @classmethod
-    def of_split(cls, model: Classifier, split: Split, config: BoardConfig) -> Self:
+    def of_split(
+        cls, model: Classifier, split: Split, config: BoardConfig, surrogate: Classifier | None = None
+    ) -> Self:
         """Of images that are at hand. Raises ValueError: see `draw_trials`."""
-        return cls(model, split.labels, embed(model, split.pixels()).numpy(), config)
+        other = None if surrogate is None else cls.of_split(surrogate, split, config)
+        return cls(model, split.labels, embed(model, split.pixels()).numpy(), config, other)
+
+    def known_to(self, attacker: str) -> tuple[str, "Setting"]:
+        """What the attacker is on the network that it knows, and that network's setting.
+
+        Raises:
+            ValueError: it knows a surrogate only, and there is none.
+        """
+        if attacker not in ON_SURROGATE:
+            return attacker, self
+        if self.surrogate is None:
+            raise ValueError(f"attackers: {attacker} needs a surrogate; name one (--surrogates)")
+        return ON_SURROGATE[attacker], self.surrogate
 
     @cached_property
     def trial_filters(self) -> list[TrialFilters]:
