@@ -76,16 +76,21 @@ def _stops(met: Sequence[Faced], what: str) -> str:
 
 def _least(network: BoardNetwork, budget: tuple[int, int], defences: dict[tuple[str, float], list[Faced]]) -> str:
     """The filter whose worst attack succeeds least often at that rate, and what it costs."""
-    (name, fpr), met = min(defences.items(), key=lambda item: item[1][0].cell.attack_success.value)
+
+    def order(item: tuple[tuple[str, float], list[Faced]]) -> tuple[float, float]:
+        cell = item[1][0].cell
+        return cell.attack_success.value, cell.clean_removed
+
+    (name, fpr), met = min(defences.items(), key=order)
     cell = met[0].cell
     lost = network.control(budget[1], cell.head) - cell.accuracy
     known = {"none"} | {attack.aims_at for attack in network.attacks}
     known |= {"confidence"} if "log-odds" in known else set()  # which it orders alike
     unknown = [FILTERS[key] for key in network.filters if key not in known]
     return (
-        f"At {100 * fpr:g} % FPR the least gets past {FILTERS[name]}: {_worst(met)}, at the price of "
-        f"{percent_text(cell.clean_removed, 1)} of the clean images and {100 * lost:.1f} points of accuracy there; "
-        f"nobody who knows T was set against {', '.join(unknown)}."
+        f"At {100 * fpr:g} % FPR least gets past {FILTERS[name]}: {_worst(met)}; there it removes "
+        f"{percent_text(cell.clean_removed, 1)} of the clean images and costs {100 * lost:z.1f} points of accuracy. No "
+        f"attacker here knows the T of {', '.join(unknown)}."
     )
 
 
