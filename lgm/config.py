@@ -213,6 +213,22 @@ class PoisonConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MatchingConfig:
+    """How gradients are matched; bound and number of steps default to those of Witches' Brew for CIFAR-10."""
+
+    eps: Annotated[float, Bounds("a change of pixels in {}", gt=0, le=1), "largest change of a pixel, in [0, 1]"] = (
+        16 / 255
+    )  # MNIST's strokes are black or white: there, 0.1 to 0.3 is as visible
+    steps: Annotated[Count, "of Adam, a start"] = 250
+    lr: Annotated[float, Bounds("a share of eps in {}", gt=0, le=1), "first step, as a share of eps"] = 0.25
+    restarts: Annotated[Count, "starts; the lowest end counts"] = 1  # the source: 8
+    seed: Annotated[Seed, "of all starts but the first, which is the bases"] = 1
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DefenseConfig:
     """One setting of attack and defence. The defaults are one in which the attack works where nobody filters."""
 

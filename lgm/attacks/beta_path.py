@@ -54,7 +54,7 @@ def beta_path(
     n, limit = len(problem), max_iterations(config)
     x, owner = _starts(problem, target, options)
     found = initial_candidates(problem, linearise, x, owner, options.step)
-    trajectory = Trajectory(config, images=True)
+    trajectory = Trajectory(limit, images=True)
     trajectory.record(0, found.z, found.terms, found.x)
     iterations = torch.zeros(n, dtype=torch.int64)
     iteration, judged, before = 0, 0, found.value(problem)

@@ -5,13 +5,21 @@ Nets*. Deviations: visibility has the price of eq. (1) in the place of a bound o
 that are as good, the one nearest to equal coefficients counts, where the source takes what its descent ends at.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy.optimize import nnls
 from torch import Tensor
+from torch.nn import functional
 
-from lgm.attacks.polytope import check_groups, craft_polytope, polytope, polytope_objective
+from lgm.attacks.batches import BatchProgress, Progress
+from lgm.attacks.jacobian.autograd import Linearise
+from lgm.attacks.multi_start import MultiStartOptions, multi_start
+from lgm.attacks.objective import per_image
+from lgm.attacks.polytope import Polytope, check_groups, craft_polytope, polytope, polytope_objective
 from lgm.attacks.result import Poisons
+from lgm.attacks.trajectory import Solution, max_iterations
 from lgm.config import PoisonConfig
 from lgm.data.base import Split
 from lgm.models.classifier import Classifier
@@ -36,10 +44,45 @@ def craft_convex(
     Minimises ``min_c |s (sum_k c_k f(x_k) - f(t))|^2 + beta/K sum_k |x_k - b_k|^2`` over x_k in [0, 1], c_k >= 0 and
     sum_k c_k = 1; eq. (1) for K = 1.
 
-    Args, returns and raises: see `lgm.attacks.polytope.craft_polytope`.
+    Because the sum of the changes is priced and not the largest, one poison does most of the work and the others stay
+    near their bases, c_k near 0: the descent begins there (`best_alone`).
+
+    Args, returns and raises: see `lgm.attacks.polytope.craft_polytope`. ``path`` begins with the best poison alone,
+    and ``iterations`` include those to there.
     """
-    how = {"group": group, "coefficients": simplex_coefficients}
+    how = {"group": group, "coefficients": simplex_coefficients, "solve": best_alone}
     return craft_polytope(model, bases, targets, config, on_step=on_step, **how)
+
+
+def best_alone(
+    problem: Polytope, targets: Tensor, linearise: Linearise, config: PoisonConfig, progress: BatchProgress
+) -> Solution:
+    """Levenberg-Marquardt from the one poison that collides at the lowest price, beside the bases of the others.
+
+    So no attack ends higher than the best of its poisons alone, which has c_k = 1. See docs/performance.md for what
+    other starts find.
+    """
+    n, k, limit = len(problem), problem.group, max_iterations(config)
+
+    def told(before: int, count: int) -> BatchProgress:
+        """Where a descent reports that has so many poison-iterations before it, of (K + 1) N times the limit."""
+
+        def on_step(done: int, _: int) -> bool:
+            return progress.on_step((before + done) // (k + 1), n * limit)
+
+        return BatchProgress(Progress(count, on_step), 0)
+
+    each = problem.alone(config.beta / k)
+    to = targets.unflatten(1, (k, -1)).flatten(0, 1)
+    alone = multi_start(each, to, linearise, config, progress=told(0, k * n * limit))
+    terms = alone.trajectory.terms()[:, -1]
+    best = (terms[:, 0] + each.beta * terms[:, 1]).view(n, k).argmin(1)
+    chosen = functional.one_hot(best, k).bool().flatten()
+    start = torch.where(per_image(chosen), alone.x, each.b).view_as(problem.b)
+    there = MultiStartOptions(start=1.0, restart_above=1.0)  # from `start` itself, and once
+    last = told(k * n * limit, n * limit)
+    found = multi_start(problem, start, linearise, config, progress=last, options=there)
+    return replace(found, iterations=found.iterations + alone.iterations.view(n, k).amax(1))
 
 
 def convex_objective(

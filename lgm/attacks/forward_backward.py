@@ -28,7 +28,7 @@ class _ForwardBackward:
         self.limit, self.iteration = max_iterations(config), 0
         self.x = problem.b.clone(memory_format=torch.channels_last)
         self.iterations = torch.zeros(len(problem), dtype=torch.int64)
-        self.trajectory = Trajectory(config, images=record_images)
+        self.trajectory = Trajectory(self.limit, images=record_images)
 
     def solve(self) -> Solution:
         fast = fast_precision(self.x.device)

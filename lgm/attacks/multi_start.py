@@ -52,7 +52,7 @@ def multi_start(
     n, limit = len(problem), max_iterations(config)
     x = _blend(problem.b, targets, options.start)
     found = initial_candidates(problem, linearise, x, problem.everyone(), options.step)
-    trajectory = Trajectory(config, images=False)
+    trajectory = Trajectory(limit, images=False)
     trajectory.record(0, found.z, found.terms, found.x)
     iterations = torch.zeros(n, dtype=torch.int64)
     iteration, before = 0, found.value(problem)

@@ -27,6 +27,8 @@ from lgm.utils.fields import require
 from lgm.utils.progress import OnStep
 
 Coefficients = Callable[[Tensor], Tensor]  # s (f(x_k) - f(t)), (n, K, D) -> c, (n, K), >= 0, of sum 1
+# Attacks, their target a poison (N, K C, H, W), features and Jacobian of an image, iterations, where to report.
+Solve = Callable[["Polytope", Tensor, Linearise, PoisonConfig, BatchProgress], Solution]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,19 @@ class Polytope(Problem):
 
         return z, rows
 
+    def alone(self, beta: float) -> Problem:
+        """Eq. (1) with this beta for each of the N K poisons by itself."""
+        b = self.b.unflatten(1, (self.group, -1)).flatten(0, 1)
+        target = self.target.repeat_interleave(self.group, 0)
+        return Problem(model=self.model, b=b, target=target, beta=torch.full((len(b),), beta, device=b.device))
+
+
+def two_starts(
+    problem: Polytope, targets: Tensor, linearise: Linearise, config: PoisonConfig, progress: BatchProgress
+) -> Solution:
+    """`lgm.attacks.multi_start`: all poisons half-way to the target; nearer, where that ends far from it."""
+    return multi_start(problem, targets, linearise, config, progress=progress)
+
 
 def craft_polytope(
     model: Classifier,
@@ -84,9 +99,10 @@ def craft_polytope(
     *,
     group: int,
     coefficients: Coefficients,
+    solve: Solve = two_starts,
     on_step: OnStep | None = None,
 ) -> Poisons:
-    """Poisons of the attacks of `Polytope` by Levenberg-Marquardt, from two starts (`lgm.attacks.multi_start`).
+    """Poisons of the attacks of `Polytope` by Levenberg-Marquardt.
 
     Args:
         model: Frozen network with its ``feature_scale`` s set.
@@ -95,6 +111,7 @@ def craft_polytope(
         config: Objective and iterations. ``method`` is lm, gamma is 0; ``batch_size`` counts poisons.
         group: K, at least 1.
         coefficients: Rule for c.
+        solve: Where the descent begins.
         on_step: Called as (attack-iterations done, in all); returning False stops early with the points so far.
 
     Returns:
@@ -123,9 +140,9 @@ def craft_polytope(
         b, t = bases[of], targets[of]
         problem = polytope(model, b, t, beta=config.beta, group=group, coefficients=coefficients)
         aim = t.pixels().to(device).unflatten(0, (-1, group)).flatten(1, 2)
-        solution = multi_start(problem, aim, linearise, config, progress=told)
+        solution = solve(problem, aim, linearise, config, told)
         told.report(len(i) * max_iterations(config))
-        return measure(_eq_1(problem, config.beta), _of_each(solution, group), b, t)
+        return measure(problem.alone(config.beta), _of_each(solution, group), b, t)
 
     parts = side_by_side(craft, len(batches), device, progress)
     position = np.arange(len(bases))
@@ -172,13 +189,6 @@ def check_groups(model: Classifier, bases: Split, targets: Split, group: int) ->
     one = (targets.images == targets.images[first]).all() and (targets.labels == targets.labels[first]).all()
     if not one:
         raise ValueError(f"targets: expected the same one for the {group} poisons of an attack, got several")
-
-
-def _eq_1(problem: Polytope, beta: float) -> Problem:
-    """Eq. (1) of each poison by itself, with which it is recorded."""
-    b = problem.b.unflatten(1, (problem.group, -1)).flatten(0, 1)
-    target = problem.target.repeat_interleave(problem.group, 0)
-    return Problem(model=problem.model, b=b, target=target, beta=torch.full((len(b),), beta, device=b.device))
 
 
 def _of_each(solution: Solution, group: int) -> Solution:

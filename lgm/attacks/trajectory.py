@@ -18,19 +18,20 @@ def max_iterations(config: PoisonConfig) -> int:
     return config.iterations if config.method == "fbs" else min(config.iterations, _MAX_ITERATIONS_LM)
 
 
-def frame_iterations(config: PoisonConfig) -> np.ndarray:
+def frame_iterations(last: int) -> np.ndarray:
     """(F,) int64 iterations at which iterates are recorded, 0 and the last included."""
-    return np.unique(np.r_[0, np.geomspace(1, max_iterations(config), _FRAMES).round()]).astype(np.int64)
+    return np.unique(np.r_[0, np.geomspace(1, last, _FRAMES).round()]).astype(np.int64)
 
 
 class Trajectory:
     """Records candidates at `frame_iterations`; knows nothing of the solver.
 
-    ``images``: keep the images too, as uint8 on the CPU. Those of many pairs would fill the memory.
+    ``last``: iteration at most. ``images``: keep the images too, as uint8 on the CPU. Those of many pairs would fill
+    the memory.
     """
 
-    def __init__(self, config: PoisonConfig, *, images: bool) -> None:
-        self.iterations = frame_iterations(config)
+    def __init__(self, last: int, *, images: bool) -> None:
+        self.iterations = frame_iterations(last)
         self._keep_images = images
         self._points: list[Tensor] = []  # a frame: (M, D + 2) features and both terms
         self._images: list[Tensor] = []  # a frame: (M, C, H, W)

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from lgm.models.classifier import Classifier, device_of
+from lgm.models.linear_head import LinearHead
 from lgm.utils.threads import one_blas_thread
 
 
@@ -41,25 +42,6 @@ def mix(clean: Examples, poisons: Examples) -> Examples:
     """D_t: the clean images with the poisons among them. Source: algorithm 1, step 3."""
     parts = ((getattr(clean, item.name), getattr(poisons, item.name)) for item in fields(Examples))
     return Examples(*(np.concatenate(part) for part in parts))
-
-
-@dataclass(frozen=True)
-class LinearHead:
-    """A linear classifier of features.
-
-    Attributes:
-        classes: (K,) ascending labels.
-        weight: (K, D).
-        bias: (K,).
-    """
-
-    classes: np.ndarray
-    weight: np.ndarray
-    bias: np.ndarray
-
-    def __call__(self, z: np.ndarray) -> np.ndarray:
-        """Labels (N,) of rescaled features (N, D)."""
-        return self.classes[(z @ self.weight.T + self.bias).argmax(-1)]
 
 
 def fine_tune(examples: Examples, strength: float = 100.0) -> LinearHead:
