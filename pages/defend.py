@@ -166,6 +166,7 @@ def explore() -> None:
     lgm = load.model_name("lgm")
     threshold = None
     with guard():
+        board()
         config = controls()
         loss = state.link().network
         name = load.model_name(loss)
@@ -180,7 +181,6 @@ def explore() -> None:
             by_number(config, name)
         with right:
             attackers_who_know()
-        board()
     about()
     poison_strip(lgm, load.threshold(lgm) if threshold is None else threshold)
     state.push()

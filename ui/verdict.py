@@ -4,6 +4,9 @@ import math
 from typing import Literal
 
 from lgm.defense.report import DefenseReport
+from lgm.experiments.board.config import FILTERS, HEAD_TITLES, BoardConfig
+from lgm.experiments.board.findings import stopped
+from lgm.experiments.board.record import COST, BoardAttack, BoardNetwork, Cell
 from lgm.experiments.effects import SUCCESS
 from lgm.stats.intervals import Estimate
 
@@ -78,3 +81,37 @@ def beside_the_trials(happened: Outcome, report: DefenseReport) -> str:
     share = {"past": after, "stopped": max(0.0, before - after), "weak": 1 - before}[happened]
     how = "as in most" if share >= 0.5 else "as in some" if share >= 0.2 else "an exception"
     return f"{said}, {how} (of {report.n} attacks, {before:.0%} succeed unfiltered and {after:.0%} filtered)."
+
+
+def of_cell(config: BoardConfig, network: BoardNetwork, attack: BoardAttack, cell: Cell) -> str:
+    """What a cell of the board shows, by the rules of `lgm.experiments.board.findings`; cost only lowers a verdict."""
+    if not cell.n:
+        return "No attack counts: the clean control misclassifies every target."
+    filtered = cell.filter != "none"
+    past = f"past the filter ({FILTERS[cell.filter]}, {_percent(cell.fpr)} FPR)" if filtered else "without a filter"
+    aim = config.aim
+    other = attack.aims_at and filtered and (cell.filter, cell.fpr) != (attack.aims_at, aim)
+    aims = f" This attacker aims at the T of {FILTERS[attack.aims_at]} for {_percent(aim)}." if other else ""
+    costs = f" The defence costs more than {100 * COST:g} points of accuracy." if attack.costly(cell) else ""
+    bare = attack.cell((cell.poisons, cell.clean), "none", cell.fpr, cell.head)
+    return (
+        f"**{cell.hits} of {cell.n} attacks** of *{attack.attacker}*, {attack.choice} target, on "
+        f"{HEAD_TITLES[cell.head]} succeed {past}: {cell.attack_success.percent(0)}; with untouched bases in the "
+        f"poisons' place {cell.untouched_bases.percent(0)}. **{_of_cell(cell, bare)}**{aims}{costs}"
+    )
+
+
+def _of_cell(cell: Cell, bare: Cell | None) -> str:
+    share, filtered = cell.attack_success, cell.filter != "none"
+    if stopped(cell).sign < 0:
+        return "This filter does not stop this attacker." if filtered else "The attack works where nobody filters."
+    if share.low > SUCCESS:
+        cause = "the filter and any further images" if filtered else "any further images"
+        return f"Whether the poisons do it, or {cause} of the base's class, is open."
+    if share.high >= SUCCESS:
+        return f"Whether {'the filter stops this attacker' if filtered else 'the attack works'} is open."
+    if not filtered:
+        return "Even without a filter, hardly any of these attacks succeeds."
+    if bare is not None and not bare.attack_success.low > SUCCESS:
+        return "Unfiltered, too few of these attacks succeed to judge the filter by."
+    return "This attacker does not refute the filter."

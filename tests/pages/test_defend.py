@@ -1,7 +1,6 @@
 """The Defend page without a browser: what it shows is what the package says, and every control does its work."""
 
 import json
-import re
 import shutil
 import threading
 from dataclasses import dataclass, replace
@@ -20,7 +19,6 @@ from lgm.data.registry import DATASETS
 from lgm.defense.example import Attack, stage
 from lgm.defense.report import DefenseReport
 from lgm.experiments.adaptive_rows import frontier_meaning
-from lgm.experiments.board.findings import edge_finding
 from lgm.experiments.board.record import read_board
 from lgm.experiments.records import Study, outdated, read_study
 from lgm.models.card import CheckpointError
@@ -104,7 +102,7 @@ def crafted(app: AppTest) -> AppTest:
 
 
 def planes(app: AppTest) -> list[dict[str, Any]]:
-    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")][:3]
+    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")][1:4]
 
 
 def chips(app: AppTest) -> list[str]:
@@ -343,7 +341,7 @@ def test_what_is_stored_of_the_setting_stands_first(bundled: Split, monkeypatch:
     assert "20 draws of two classes" in words(app)
     assert "K = 5, 5 clean images a class, seed 1" in words(app)
     assert frontier_meaning(study.frontier) in words(app)
-    curves = json.loads(app.get("plotly_chart")[3].proto.spec)["data"]
+    curves = json.loads(app.get("plotly_chart")[4].proto.spec)["data"]
     lines = {line["name"]: line["x"] for line in curves if line.get("name")}
     assert set(lines) == {f"{loss}, {arm}" for loss in ("LGM", "softmax") for arm in ("not filtered", "filtered")}
     assert lines["LGM, filtered"] == [5, 10]
@@ -442,37 +440,47 @@ def test_what_is_not_measured_can_be(bundled: Split, monkeypatch: pytest.MonkeyP
     assert len(app.get("plotly_chart")) >= 4
 
 
-def board_rows(app: AppTest) -> list[list[str]]:
-    """The cells of the board as text, a list a row: attacker and target, then each filter."""
-    parts: list[Any] = list(app.get("html"))
-    (table,) = (part.value for part in parts if "lgm-board" in part.value)
-    rows = re.findall(r"<tr>(.*?)</tr>", table.partition("<tbody>")[2])
-    return [[re.sub(r"<[^>]*>", " ", cell).strip() for cell in re.split(r"</t[hd]>", row)[:-1]] for row in rows]
+def board_map_of(app: AppTest) -> dict[str, Any]:
+    """The figure, which comes first."""
+    found: dict[str, Any] = json.loads(app.get("plotly_chart")[0].proto.spec)
+    return found
 
 
 @pytest.mark.usefixtures("never_crafts")
-def test_the_board_shows_the_cells_of_the_chosen_budget_head_and_rate() -> None:
+def test_a_cell_that_a_link_names_is_open_and_another_can_be_chosen() -> None:
     board = read_board("mnist")
     assert board is not None
-    network, app = board.networks[0], page()
-    for budget, head, fpr in (((10, 10), "logistic", 0.01), ((10, 50), "nearest-mean", 0.05)):
-        app.selectbox(key="board_budget").set_value(budget)
-        app.selectbox(key="board_head").set_value(head)
-        app.button_group(key="board_fpr").set_value(fpr).run()
-        rows = board_rows(app)
-        assert len(rows) == len(network.attacks)
-        for row, attack in zip(rows, network.attacks, strict=True):
-            cells = [attack.cell(budget, name, fpr, head) for name in network.filters]
-            assert row[0].split()[:3] == [attack.attacker, attack.choice, "target,"]
-            for text, cell in zip(row[1:], cells, strict=True):
-                assert cell is not None
-                mark = "*" if attack.costly(cell) else ""
-                assert text.split()[0] == f"{cell.attack_success.value:.0%}{mark}"
-                assert text.split()[-2:] == ["untouched", f"{cell.untouched_bases.value:.0%}"]
-        assert edge_finding(board, network, budget, fpr, head) in words(app)
-    softmax = page(network="softmax")
-    assert len(board_rows(softmax)) == len(board.networks[1].attacks)
-    assert "No *hinge*: the hinge is differentiated" in words(softmax)
+    network = board.networks[1]
+    app = page(network="softmax", attacker="edge", filter="knn", budget="10-to-50", head="nearest-mean", fpr="0.05")
+    for attacker, choice in (("edge", "nearest"), ("collision", "best")):
+        attack = network.attack(attacker, choice)
+        assert attack is not None
+        cell = attack.cell((10, 50), "knn", 0.05, "nearest-mean")
+        assert cell is not None
+        assert verdict.of_cell(board.config, network, attack, cell) in words(app)
+        assert len(board_map_of(app)["layout"]["shapes"]) == 2, "the empty row's, and the frame of the cell"
+        app.selectbox(key="board_row").set_value(("collision", "best")).run()
+    assert (app.query_params["attacker"], app.query_params["choice"]) == ("collision", "best")
+    app.selectbox(key="board_row").set_value(None).run()
+    assert "attacker" not in app.query_params
+    assert not app.exception
+
+
+@pytest.mark.usefixtures("never_crafts")
+@pytest.mark.parametrize(
+    ("link", "said"),
+    [
+        ({"attacker": "hinge", "network": "softmax"}, "No *hinge* on `mnist-softmax`: the hinge is differentiated"),
+        ({"attacker": "edge", "filter": "likelihood", "network": "softmax"}, "has no such filter"),
+        ({"attacker": "nobody"}, "The link's attacker is `nobody`, not collision"),
+        ({"trial": "101"}, "The link's number of the attack is 101, but the board has 100 in each cell"),
+        ({"budget": "3-to-3"}, "10-to-10 is used instead"),
+    ],
+)
+def test_a_cell_that_is_not_there_is_said(link: dict[str, str], said: str) -> None:
+    app = page(**link)
+    assert said in words(app)
+    assert not app.exception
 
 
 @pytest.mark.usefixtures("never_crafts")
@@ -481,5 +489,4 @@ def test_a_board_of_other_weights_is_not_shown(monkeypatch: pytest.MonkeyPatch) 
     assert board is not None
     other = replace(board, networks=tuple(replace(each, weights_sha256="0" * 64) for each in board.networks))
     monkeypatch.setattr(load, "board", lambda: other)
-    parts: list[Any] = list(page().get("html"))
-    assert not any("lgm-board" in part.value for part in parts)
+    assert "Not measured on this network." in words(page(attacker="edge"))
