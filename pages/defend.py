@@ -167,6 +167,7 @@ def explore() -> None:
     threshold = None
     with guard():
         board()
+        st.markdown("## A setting of your own")
         config = controls()
         loss = state.link().network
         name = load.model_name(loss)

@@ -7,7 +7,7 @@ from lgm.experiments.board.record import COST, Board, BoardNetwork
 from lgm.experiments.records import outdated
 from lgm.plots.board import MapSlice, board_map
 from lgm.utils.json import to_json
-from ui import load, state
+from ui import board_measure, load, state
 from ui.board_cell import ChosenCell, opened_cell
 from ui.defend_controls import keep, shows
 
@@ -21,12 +21,16 @@ _NETWORKS = {"lgm": "LGM", "softmax": "softmax"}
 
 def board() -> None:
     """The section; where no board was measured on these very weights, what it would take."""
+    name = load.model_name(state.link().network)
+    weights = load.card(name).weights_sha256
     found = load.board()
-    card = load.card(load.model_name(state.link().network))
-    network = found.network_of(card.weights_sha256) if found else None
+    network = found.network_of(weights) if found else None
+    if network is None and (found := board_measure.measured(name)):
+        network = found.network_of(weights)
     if found is None or network is None or not network.attacks:
         _network_choice()
-        st.caption("Not measured on this network.")
+        st.markdown(f"**Not measured yet**: which attacker gets past which filter of `{name}`.")
+        board_measure.offer(name)
         return
     of = _controls(found)
     chosen = _chosen(network)

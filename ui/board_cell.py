@@ -10,6 +10,8 @@ from lgm.experiments.board.record import Board, BoardAttack, BoardNetwork, Cell
 from lgm.plots.board import MapSlice
 from lgm.stats.intervals import percent_text
 from ui import verdict
+from ui.board_attack import attack_of
+from ui.frame import guard
 
 _STYLE = """<style>
 .lgm-cell {border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; width: 100%;}
@@ -38,8 +40,10 @@ def opened_cell(board: Board, network: BoardNetwork, of: MapSlice, chosen: Chose
     if attack is None or cell is None:
         st.info(why_empty(network, chosen, attack), icon=":material/block:")
         return
-    st.markdown(verdict.of_cell(board.config, network, attack, cell))
+    st.markdown(verdict.of_cell(board.config, attack, cell))
     st.html(_STYLE + _table(network, attack, cell, of))
+    with guard():
+        attack_of(board, network, (chosen.attacker, chosen.choice), cell)
     st.caption(_row_facts(board, network, attack))
 
 

@@ -4,9 +4,9 @@ import math
 from typing import Literal
 
 from lgm.defense.report import DefenseReport
-from lgm.experiments.board.config import FILTERS, HEAD_TITLES, BoardConfig
+from lgm.experiments.board.config import FILTERS, BoardConfig
 from lgm.experiments.board.findings import stopped
-from lgm.experiments.board.record import COST, BoardAttack, BoardNetwork, Cell
+from lgm.experiments.board.record import COST, BoardAttack, Cell
 from lgm.experiments.effects import SUCCESS
 from lgm.stats.intervals import Estimate
 
@@ -83,21 +83,22 @@ def beside_the_trials(happened: Outcome, report: DefenseReport) -> str:
     return f"{said}, {how} (of {report.n} attacks, {before:.0%} succeed unfiltered and {after:.0%} filtered)."
 
 
-def of_cell(config: BoardConfig, network: BoardNetwork, attack: BoardAttack, cell: Cell) -> str:
+def of_cell(config: BoardConfig, attack: BoardAttack, cell: Cell) -> str:
     """What a cell of the board shows, by the rules of `lgm.experiments.board.findings`; cost only lowers a verdict."""
     if not cell.n:
         return "No attack counts: the clean control misclassifies every target."
-    filtered = cell.filter != "none"
-    past = f"past the filter ({FILTERS[cell.filter]}, {_percent(cell.fpr)} FPR)" if filtered else "without a filter"
-    aim = config.aim
+    filtered, aim = cell.filter != "none", config.aim
     other = attack.aims_at and filtered and (cell.filter, cell.fpr) != (attack.aims_at, aim)
-    aims = f" This attacker aims at the T of {FILTERS[attack.aims_at]} for {_percent(aim)}." if other else ""
+    aims = (
+        f" This attacker aims at T of another filter: {FILTERS[attack.aims_at]}, {_percent(aim)} FPR." if other else ""
+    )
     costs = f" The defence costs more than {100 * COST:g} points of accuracy." if attack.costly(cell) else ""
     bare = attack.cell((cell.poisons, cell.clean), "none", cell.fpr, cell.head)
+    where = "past it" if filtered else "without one"
     return (
-        f"**{cell.hits} of {cell.n} attacks** of *{attack.attacker}*, {attack.choice} target, on "
-        f"{HEAD_TITLES[cell.head]} succeed {past}: {cell.attack_success.percent(0)}; with untouched bases in the "
-        f"poisons' place {cell.untouched_bases.percent(0)}. **{_of_cell(cell, bare)}**{aims}{costs}"
+        f"**{_of_cell(cell, bare)}** {cell.hits} of {cell.n} attacks succeed {where}: "
+        f"{cell.attack_success.percent(0)}, and {cell.untouched_bases.percent(0)} with untouched bases in the poisons' "
+        f"place.{aims}{costs}"
     )
 
 

@@ -21,15 +21,15 @@ _TOP, _LEFT = 36, 60  # pixels of the names of filters and of targets
 _WHY = 44  # letters in a line, so that it fits a phone
 # Shines through: on a dark page high success is bright, on a light one dark, and text is readable on all of it.
 _ALPHA = (0.03, 0.72)
-_SHORT = {
+_SHORT = {  # on a phone a column has room for seven letters
     "none": "no<br>filter",
     "likelihood": "likeli-<br>hood",
-    "gaussian": "fitted<br>Gaussian",
+    "gaussian": "fitted<br>Gauss.",
     "log-odds": "log-<br>odds",
     "confidence": "confi-<br>dence",
-    "knn": "10th<br>neighbour",
+    "knn": "10th<br>neigh.",
     "vote": "vote<br>of 10",
-    "spectral": "spectral<br>signature",
+    "spectral": "spec-<br>tral",
 }
 
 
@@ -101,6 +101,7 @@ def board_map(
             "range": [-0.5, len(filters) - 0.5],
             "tickvals": list(range(len(filters))),
             "ticktext": [_SHORT.get(name, name) for name in filters],
+            "tickangle": 0,
             **_BARE,
         },
         yaxis={

@@ -336,7 +336,7 @@ def test_what_is_stored_of_the_setting_stands_first(bundled: Split, monkeypatch:
     study = stored(monkeypatch, BOTH + others)
     app = page()
     headings = [part.value for part in app.markdown if part.value.startswith("## ")]
-    assert headings[:2] == ["## In many attacks", "## One attack, as an example"]
+    assert headings[:3] == ["## A setting of your own", "## In many attacks", "## One attack, as an example"]
     assert f"**{verdict.headline(BOTH[1])}** {verdict.finding(BOTH[1])}" in words(app)
     assert "20 draws of two classes" in words(app)
     assert "K = 5, 5 clean images a class, seed 1" in words(app)
@@ -457,7 +457,7 @@ def test_a_cell_that_a_link_names_is_open_and_another_can_be_chosen() -> None:
         assert attack is not None
         cell = attack.cell((10, 50), "knn", 0.05, "nearest-mean")
         assert cell is not None
-        assert verdict.of_cell(board.config, network, attack, cell) in words(app)
+        assert verdict.of_cell(board.config, attack, cell) in words(app)
         assert len(board_map_of(app)["layout"]["shapes"]) == 2, "the empty row's, and the frame of the cell"
         app.selectbox(key="board_row").set_value(("collision", "best")).run()
     assert (app.query_params["attacker"], app.query_params["choice"]) == ("collision", "best")
@@ -489,4 +489,4 @@ def test_a_board_of_other_weights_is_not_shown(monkeypatch: pytest.MonkeyPatch) 
     assert board is not None
     other = replace(board, networks=tuple(replace(each, weights_sha256="0" * 64) for each in board.networks))
     monkeypatch.setattr(load, "board", lambda: other)
-    assert "Not measured on this network." in words(page(attacker="edge"))
+    assert "**Not measured yet**: which attacker gets past which filter of `mnist-lgm`" in words(page(attacker="edge"))
