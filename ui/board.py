@@ -39,7 +39,8 @@ def board() -> None:
         _map(found, network, of, chosen)
     with right:
         _pick(network, chosen)
-        opened_cell(found, network, of, chosen)
+        with st.container(key="board_cell"):
+            opened_cell(found, network, of, chosen)
     with st.expander("What the map shows", icon=":material/help:"):
         st.markdown(_about(found, network))
         st.download_button(
