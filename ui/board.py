@@ -2,9 +2,10 @@
 
 import streamlit as st
 
+from lgm.experiments.board.advice import advice
 from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES
 from lgm.experiments.board.record import COST, Board, BoardNetwork
-from lgm.experiments.records import outdated
+from lgm.experiments.effects import SUCCESS
 from lgm.plots.board import MapSlice, board_map
 from lgm.utils.json import to_json
 from ui import board_measure, load, state
@@ -25,8 +26,8 @@ def board() -> None:
     weights = load.card(name).weights_sha256
     found = load.board()
     network = found.network_of(weights) if found else None
-    if network is None and (found := board_measure.measured(name)):
-        network = found.network_of(weights)
+    if network is None and (mine := board_measure.measured(name)):
+        found, network = mine.board, mine.board.network_of(weights)
     if found is None or network is None or not network.attacks:
         _network_choice()
         st.markdown(f"**Not measured yet**: which attacker gets past which filter of `{name}`.")
@@ -41,8 +42,10 @@ def board() -> None:
         _pick(network, chosen)
         with st.container(key="board_cell"):
             opened_cell(found, network, of, chosen)
-    with st.expander("What the map shows", icon=":material/help:"):
+    with st.expander("What the map shows, and what follows", icon=":material/help:"):
         st.markdown(_about(found, network))
+        if found is load.board():  # a few attacks are no ground for advice
+            st.markdown("\n".join(f"- {said}" for said in advice(found, network, of.head)))
         st.download_button(
             "Board (JSON)",
             lambda: to_json(found, indent=1),
@@ -117,8 +120,8 @@ def _map(found: Board, network: BoardNetwork, of: MapSlice, chosen: ChosenCell |
         alt="Attack success in percent: attackers by filters",
     )
     st.caption(
-        "Attack success in %. **Bold**: this filter does not stop this attacker. **?**: open, or untouched bases do as "
-        f"much. **\\***: the defence costs over {100 * COST:g} points of accuracy."
+        "Attack success in %. **Bold**: this defence does not stop this attacker. **?**: open, or untouched bases do "
+        f"as much. **\\***: the defence costs over {100 * COST:g} points of accuracy."
     )
 
 
@@ -161,21 +164,23 @@ def _pick(network: BoardNetwork, chosen: ChosenCell | None) -> None:
 def _picked() -> None:
     attacker, choice = st.session_state["board_row"] or (None, state.link().choice)
     state.put(attacker=attacker, choice=choice, filter=st.session_state["board_filter"])
+    if attacker is None:
+        state.put(trial=state.FIELDS["trial"].default)
 
 
 def _about(found: Board, network: BoardNetwork) -> str:
     config = found.config
     attackers = "\n".join(f"- *{name}*: {title}" for name, title in ATTACKERS.items() if name in config.attackers)
     choices = "; ".join(f"*{name}*: {title}" for name, title in CHOICES.items() if name in config.choices)
-    filters = "; ".join(FILTERS[name] for name in network.filters)
-    old = outdated(found.attack_revision)
+    old = found.outdated
     return (
         f"`{network.model}`, {load.dataset().brief(found.split)}, {config.trials} attacks a row. A number is attack "
-        "success: of the attacks whose target the clean head gets right, the share that turns it. Beside it a cell "
-        "tells the same with **untouched bases** in the poisons' place, filtered alike: further images of a class, and "
-        "a filter that removes clean ones, turn some targets by themselves. A filter does not stop an attacker if more "
-        "than 5 % of the attacks succeed, and more than with untouched bases, by whole 95 % intervals.\n\n"
-        f"Attackers, all of whom know the network:\n{attackers}\n\nTargets: {choices}. Those who know T know that of "
-        f"{FILTERS[network.density]} for {100 * config.aim:g} % FPR. Filters: {filters}.\n\nMeasured {found.made}."
+        "success: of the attacks whose target the clean head gets right, the share that turns it. An open cell tells "
+        "the same with **untouched bases** in the poisons' place, filtered alike: further images of a class, and a "
+        "filter that removes clean ones, turn some targets by themselves. A defence does not stop an attacker if more "
+        f"than {100 * SUCCESS:g} % of the attacks succeed, and it is the poisons that do it: where only they or only "
+        "untouched bases turn the target, it is more often they; both by whole 95 % intervals. An attack can refute a "
+        f"defence, and none confirms one.\n\nAttackers, all of whom know the network:\n{attackers}\n\n"
+        f"Targets: {choices}. Who knows a T knows that for {100 * config.aim:g} % FPR. Measured {found.made}."
         f"{f' **Old: {old}.**' if old else ''}"
     )

@@ -7,7 +7,7 @@ import streamlit as st
 
 from lgm.experiments.board.config import BoardConfig
 from lgm.experiments.board.record import Board, BoardNetwork, Cell
-from ui import load, state, verdict
+from ui import board_measure, load, state, verdict
 from ui.defend_controls import keep, shows
 from ui.frame import enlarged
 from ui.planes import chip, planes
@@ -23,10 +23,17 @@ _THUMBNAIL = 52  # pixels
 _ROLES = {"past": "poison", "stopped": "clean", "weak": "base"}  # whose colour says how an attack ends
 
 
+class _About(NamedTuple):
+    """What a board was measured on, and when."""
+
+    split: str
+    config: BoardConfig
+    made: str
+
+
 class _Which(NamedTuple):
     """An attack of a cell; ``row`` is its attacker and choice of target, ``trial`` counts from 0."""
 
-    dataset: str
     row: tuple[str, str]
     budget: tuple[int, int]
     filter: str
@@ -35,12 +42,19 @@ class _Which(NamedTuple):
     trial: int
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
-def _stored(dataset: str, name: str, weights_sha256: str, attacker: str, choice: str) -> "StoredAttack | None":
-    del weights_sha256  # part of the key
+@st.cache_resource(show_spinner=False, max_entries=64, ttl=60)
+def _shipped(dataset: str, name: str, attacker: str, choice: str) -> "StoredAttack | None":
     from lgm.experiments.board.stored import read_attack
 
     return read_attack(dataset, name, attacker, choice)
+
+
+def _stored(board: Board, name: str, row: tuple[str, str]) -> "StoredAttack | None":
+    """The attacks of a row: shipped with the board, or measured since the server began."""
+    mine = board_measure.measured(name)
+    if mine is not None and mine.board is board:
+        return mine.attacks.get((name, *row))
+    return _shipped(board.dataset, name, *row)
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
@@ -49,18 +63,17 @@ def _setting(name: str, weights_sha256: str, split: str, config: BoardConfig) ->
     from lgm.experiments.board.setting import Setting
 
     known = load.embedded(name, split)
-    return Setting.of_features(load.model(name), known.labels, known.z, config)
+    return Setting(load.model(name), known.labels, known.z, config)
 
 
 @st.cache_resource(show_spinner="Replaying the attack", max_entries=64)
-def _replayed(name: str, weights_sha256: str, split: str, config: BoardConfig, which: _Which) -> "Replay":
+def _replayed(name: str, _stored: "StoredAttack", weights_sha256: str, about: _About, which: _Which) -> "Replay":
     from lgm.experiments.board.replay import replay
 
-    stored = _stored(which.dataset, name, weights_sha256, *which.row)
-    assert stored is not None, "who asks has looked"
+    setting = _setting(name, weights_sha256, about.split, about.config)
     return replay(
-        _setting(name, weights_sha256, split, config),
-        stored,
+        setting,
+        _stored,
         budget=which.budget,
         filter=which.filter,
         fpr=which.fpr,
@@ -72,7 +85,7 @@ def _replayed(name: str, weights_sha256: str, split: str, config: BoardConfig, w
 def attack_of(board: Board, network: BoardNetwork, row: tuple[str, str], cell: Cell) -> None:
     """A number chooses one of the attacks of this cell; it is drawn before, poisoned and filtered."""
     name, weights = load.model_name(network.loss), network.weights_sha256
-    stored = _stored(board.dataset, name, weights, *row)
+    stored = _stored(board, name, row)
     if stored is None:
         st.caption("The poisons of this row are not stored: its attacks cannot be drawn.")
         return
@@ -89,9 +102,9 @@ def attack_of(board: Board, network: BoardNetwork, row: tuple[str, str], cell: C
             width=150,
         )
         said = st.container(width="stretch")
-    budget = (cell.poisons, cell.clean)
-    which = _Which(board.dataset, row, budget, cell.filter, cell.fpr, cell.head, number - 1)
-    found = _replayed(name, weights, board.split, board.config, which)
+    about = _About(board.split, board.config, board.made)
+    which = _Which(row, (cell.poisons, cell.clean), cell.filter, cell.fpr, cell.head, number - 1)
+    found = _replayed(name, stored, weights, about, which)
     scale = _setting(name, weights, board.split, board.config).scale
     scene, shown = scene_of(found, name, scale), shown_of(found, scale)
     with said:
@@ -125,11 +138,11 @@ def _said(found: "Replay", *, filtered: bool) -> str:
     """Who attacks whom, and how it ends."""
     trial, seen = found.trial, found.predicted
     base, true = load.class_name(trial.base_class), load.class_name(trial.target_class)
+    assert seen.before is not None and seen.poisoned is not None, "only the filter can leave nothing"
     if seen.before != trial.target_class:
         end = chip("does not count: the clean head errs already", "base")
     else:
-        left = None if found.heads.filtered is None else seen.filtered
-        happened = verdict.outcome(trial.base_class, trial.target_class, seen.before, seen.poisoned, left)
+        happened = verdict.outcome(trial.base_class, trial.target_class, seen.before, seen.poisoned, seen.filtered)
         bare = "Here the attack fails" if happened == "weak" else "Here the attack succeeds"
         end = chip(verdict.HERE[happened] if filtered else bare, _ROLES[happened])
     return f"Poisons claim {base}, the target is {true}. {end}"
@@ -141,7 +154,7 @@ def _planes(scene: "Scene", shown: "Demonstration", *, filtered: bool) -> None:
     clean, poisons = len(scene.clean), len(scene.poisons)
     captions: dict[str, str | None] = {
         "clean": f"{clean} clean images",
-        "unfiltered": f"{clean} clean images and {poisons} poisons",
+        "unfiltered": f"{clean} clean images and {poisons} poison{'s' if poisons > 1 else ''}",
     }
     if filtered:
         captions["filtered"] = (

@@ -7,7 +7,7 @@ import streamlit as st
 
 from lgm.experiments.board.config import FILTERS
 from lgm.experiments.board.record import Board, BoardAttack, BoardNetwork, Cell
-from lgm.plots.board import MapSlice
+from lgm.plots.board import MapSlice, empty_rows
 from lgm.stats.intervals import percent_text
 from ui import verdict
 from ui.board_attack import attack_of
@@ -38,7 +38,7 @@ def opened_cell(board: Board, network: BoardNetwork, of: MapSlice, chosen: Chose
     attack = network.attack(chosen.attacker, chosen.choice)
     cell = attack.cell(of.budget, chosen.filter, of.fpr, of.head) if attack else None
     if attack is None or cell is None:
-        st.info(why_empty(network, chosen, attack), icon=":material/block:")
+        st.info(_why_empty(board, network, of, chosen), icon=":material/block:")
         return
     st.markdown(verdict.of_cell(board.config, attack, cell))
     st.html(_STYLE + _table(network, attack, cell, of))
@@ -47,14 +47,13 @@ def opened_cell(board: Board, network: BoardNetwork, of: MapSlice, chosen: Chose
     st.caption(_row_facts(board, network, attack))
 
 
-def why_empty(network: BoardNetwork, chosen: ChosenCell, attack: BoardAttack | None) -> str:
+def _why_empty(board: Board, network: BoardNetwork, of: MapSlice, chosen: ChosenCell) -> str:
     """Why a cell that a link names has no numbers."""
-    why = next((each.why for each in network.absent if each.attacker == chosen.attacker), "")
-    if why:
-        return f"No *{chosen.attacker}* on `{network.model}`: {why}."
-    if attack is None:
+    if why := empty_rows(board, network, chosen.attacker, of.budget):
+        return f"No *{chosen.attacker}* here: {why}."
+    if network.attack(chosen.attacker, chosen.choice) is None:
         return f"*{chosen.attacker}* with the {chosen.choice} target was not measured on `{network.model}`."
-    return f"`{network.model}` has no such filter: choose one of its columns."
+    return f"`{network.model}` has no filter *{FILTERS[chosen.filter]}*: choose one of its columns."
 
 
 def _table(network: BoardNetwork, attack: BoardAttack, cell: Cell, of: MapSlice) -> str:
@@ -62,15 +61,13 @@ def _table(network: BoardNetwork, attack: BoardAttack, cell: Cell, of: MapSlice)
     bare = attack.cell(of.budget, "none", of.fpr, of.head)
     columns = {"with this filter": cell} if cell.filter != "none" else {}
     columns |= {"no filter": bare} if bare else {}
-    control = next(c for c in attack.controls if (c.clean, c.head) == (cell.clean, cell.head))
+    control = attack.control(cell.clean, cell.head)
     rows = {
         "attacks succeed": [f"{each.attack_success.percent(0)}: {each.hits} of {each.n}" for each in columns.values()],
         "untouched bases instead": [each.untouched_bases.percent(0) for each in columns.values()],
         "poisons removed": [_removed(each, each.poisons_removed) for each in columns.values()],
         "clean images removed": [_removed(each, each.clean_removed) for each in columns.values()],
-        f"accuracy ({percent_text(control.accuracy)} unattacked)": [
-            percent_text(each.accuracy) for each in columns.values()
-        ],
+        f"accuracy ({percent_text(control)} unattacked)": [percent_text(each.accuracy) for each in columns.values()],
     }
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in columns)
     body = "".join(

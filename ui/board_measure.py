@@ -1,23 +1,26 @@
 """A board of a network that none is stored of: a few rows of it, measured on this machine, for as long as it runs."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from lgm.config import DefenseConfig
 from lgm.data.registry import load_split
 from lgm.experiments.board.config import QUICK
-from lgm.experiments.board.record import Board
 from ui import load
 from ui.job_queue import Job, QueueFull
 from ui.jobs import job_panel, jobs_of, runner
+
+if TYPE_CHECKING:  # it brings torch
+    from lgm.experiments.board.measure import MeasuredBoard
 
 CONFIG = replace(QUICK, attackers=("collision", "edge"), choices=("random", "nearest"))
 _KIND = "board"  # of jobs
 
 
 @st.cache_resource(show_spinner=False)
-def _measured() -> dict[str, Board]:
+def _measured() -> dict[str, "MeasuredBoard"]:
     """What was measured since the server began, by the key of the job."""
     return {}
 
@@ -26,8 +29,8 @@ def _key(name: str) -> str:
     return f"{_KIND} {name} {load.card(name).weights_sha256} {load.clean_split()}"
 
 
-def measured(name: str) -> Board | None:
-    """A network's board on the chosen data, if one was measured since the server began."""
+def measured(name: str) -> "MeasuredBoard | None":
+    """A network's board on the chosen data and its attacks, if that was measured since the server began."""
     return _measured().get(_key(name))
 
 
@@ -45,7 +48,7 @@ def offer(name: str) -> None:
     rows = len(CONFIG.attackers) * len(CONFIG.choices)
     (poisons, clean), *_ = CONFIG.budgets
     st.button(
-        f"Measure {rows} rows on {load.dataset().brief(load.clean_split())}",
+        f"Measure {rows} row{'s' if rows > 1 else ''} on {load.dataset().brief(load.clean_split())}",
         icon=":material/play_arrow:",
         on_click=_measure,
         args=(name,),
@@ -85,7 +88,7 @@ def _measure(name: str) -> None:
             return job.report(done, total)
 
         found = measure_board([load_checkpoint(name)], load_split(split, dataset), CONFIG, on_row=on_row)
-        if not job.cancelling:
+        if found is not None:
             kept[job.key] = found
 
     try:

@@ -16,7 +16,7 @@ def adopt() -> None:
     said = state.pull()
     if said is not None:
         with guard():
-            said += [*_names(), *_images(), *_classes(), *_gamma(), *_trial()]
+            said += [*_names(), *_images(), *_classes(), *_gamma(), *_board()]
         st.session_state[_SAID] = said
     if st.session_state.get(_SAID):
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -83,14 +83,20 @@ def _gamma() -> list[str]:
     return [f"The link asks for γ = {link.gamma:g}, which forward-backward splitting cannot minimise: γ = 0 is used."]
 
 
-def _trial() -> list[str]:
-    """The board's attacks are numbered, and it has so many."""
-    asked, board = state.link().trial, load.board()
-    if asked == FIELDS["trial"].default or (board is not None and asked <= board.config.trials):
-        return []
-    state.put(trial=FIELDS["trial"].default)
-    why = "no board is stored" if board is None else f"the board has {board.config.trials} in each cell"
-    return [f"The link's {FIELDS['trial'].doc} is {asked:,}, but {why}: the first is shown instead."]
+def _board() -> list[str]:
+    """The board has a few budgets, and its attacks are numbered."""
+    said, link, board = [], state.link(), load.board()
+    if board is not None and link.budget not in map(state.budget_text, board.config.budgets):
+        state.put(budget=FIELDS["budget"].default)
+        if link.budget != FIELDS["budget"].default:
+            said.append(
+                f"The link's {FIELDS['budget'].doc} is {link.budget}, which the board has not: another is shown."
+            )
+    count = 1 if board is None else board.config.trials
+    if link.trial > count:
+        state.put(trial=FIELDS["trial"].default)
+        said.append(f"The link's {FIELDS['trial'].doc} is {link.trial:,}, not one of {count}: the first is shown.")
+    return said
 
 
 def _trouble(pair: tuple[int | None, int | None], known: Collection[int], of: str) -> str:

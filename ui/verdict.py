@@ -4,8 +4,8 @@ import math
 from typing import Literal
 
 from lgm.defense.report import DefenseReport
+from lgm.experiments.board import findings
 from lgm.experiments.board.config import FILTERS, BoardConfig
-from lgm.experiments.board.findings import stopped
 from lgm.experiments.board.record import COST, BoardAttack, Cell
 from lgm.experiments.effects import SUCCESS
 from lgm.stats.intervals import Estimate
@@ -84,35 +84,16 @@ def beside_the_trials(happened: Outcome, report: DefenseReport) -> str:
 
 
 def of_cell(config: BoardConfig, attack: BoardAttack, cell: Cell) -> str:
-    """What a cell of the board shows, by the rules of `lgm.experiments.board.findings`; cost only lowers a verdict."""
+    """What a cell of the board shows, by `lgm.experiments.board.findings`; what it costs, and which T was known."""
     if not cell.n:
-        return "No attack counts: the clean control misclassifies every target."
-    filtered, aim = cell.filter != "none", config.aim
-    other = attack.aims_at and filtered and (cell.filter, cell.fpr) != (attack.aims_at, aim)
-    aims = (
-        f" This attacker aims at T of another filter: {FILTERS[attack.aims_at]}, {_percent(aim)} FPR." if other else ""
-    )
-    costs = f" The defence costs more than {100 * COST:g} points of accuracy." if attack.costly(cell) else ""
+        return "No attack counts here: the clean head gets none of these targets right."
+    said = [f"**{findings.verdict(cell)}**"]
     bare = attack.cell((cell.poisons, cell.clean), "none", cell.fpr, cell.head)
-    where = "past it" if filtered else "without one"
-    return (
-        f"**{_of_cell(cell, bare)}** {cell.hits} of {cell.n} attacks succeed {where}: "
-        f"{cell.attack_success.percent(0)}, and {cell.untouched_bases.percent(0)} with untouched bases in the poisons' "
-        f"place.{aims}{costs}"
-    )
-
-
-def _of_cell(cell: Cell, bare: Cell | None) -> str:
-    share, filtered = cell.attack_success, cell.filter != "none"
-    if stopped(cell).sign < 0:
-        return "This filter does not stop this attacker." if filtered else "The attack works where nobody filters."
-    if share.low > SUCCESS:
-        cause = "the filter and any further images" if filtered else "any further images"
-        return f"Whether the poisons do it, or {cause} of the base's class, is open."
-    if share.high >= SUCCESS:
-        return f"Whether {'the filter stops this attacker' if filtered else 'the attack works'} is open."
-    if not filtered:
-        return "Even without a filter, hardly any of these attacks succeeds."
-    if bare is not None and not bare.attack_success.low > SUCCESS:
-        return "Unfiltered, too few of these attacks succeed to judge the filter by."
-    return "This attacker does not refute the filter."
+    if cell.filter != "none":
+        if bare is not None and not bare.attack_success.low > SUCCESS:
+            said.append("Unfiltered, too few of these attacks succeed to judge a filter by.")
+        if attack.aims_at and (cell.filter, cell.fpr) != (attack.aims_at, config.aim):
+            said.append(f"The attacker aims at another T: {FILTERS[attack.aims_at]}, {_percent(config.aim)} FPR.")
+    if attack.costly(cell):
+        said.append(f"The defence costs more than {100 * COST:g} points of accuracy.")
+    return " ".join(said)

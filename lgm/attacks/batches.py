@@ -4,13 +4,15 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from lgm.config import PoisonConfig
 from lgm.utils.progress import OnStep
 from lgm.utils.threads import usual_threads
+
+Part = TypeVar("Part")
 
 
 def batch_length(count: int, config: PoisonConfig) -> int:
@@ -74,3 +76,13 @@ def one_thread_each() -> Iterator[Callable[..., Iterator[Any]]]:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         pool.shutdown()
+
+
+def side_by_side(craft: Callable[[int], Part], count: int, device: torch.device, progress: Progress) -> list[Part]:
+    """What each batch, by number, gives; on a CPU as many at a time as there are cores."""
+    with one_thread_each() if device.type == "cpu" else contextlib.nullcontext(map) as each:
+        try:
+            return list(each(craft, range(count)))
+        except BaseException:  # an interruption too: those still at work end with their next iteration
+            progress.stopped = True
+            raise

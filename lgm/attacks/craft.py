@@ -1,6 +1,5 @@
 """Crafting clean-label poisons: eq. (1), a batch at once."""
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import date
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lgm.attacks.adaptive import Evasion
-from lgm.attacks.batches import BatchProgress, Progress, batch_length, one_thread_each
+from lgm.attacks.batches import BatchProgress, Progress, batch_length, side_by_side
 from lgm.attacks.beta_path import beta_path
 from lgm.attacks.forward_backward import forward_backward
 from lgm.attacks.jacobian import jacobian_of
@@ -74,7 +73,7 @@ def craft_poisons(
     n, device = len(bases), device_of(model)
     betas = _one_a_poison("beta", config.beta if beta is None else beta, n, least=0.0)
     thresholds = _one_a_poison("threshold", (config.threshold or 0.0) if threshold is None else threshold, n)
-    _check_pairs(model, bases, targets)
+    check_pairs(model, bases, targets)
     goals = None if goal is None else _as_goals(goal, n, len(model.feature_scale))
     batch = batch_length(n, config) if batch is None else batch
     if batch < 1:
@@ -92,7 +91,7 @@ def craft_poisons(
         told.report(len(i) * max_iterations(config))
         return measure(problem, solution, bases[i], targets[i])
 
-    parts = _side_by_side(craft, len(batches), device, progress)
+    parts = side_by_side(craft, len(batches), device, progress)
     position = np.arange(n)
     return replace(Poisons.concatenate(parts), base_index=position, target_index=position)
 
@@ -162,7 +161,7 @@ def craft_beta_path(
     bases, targets = split[base_index], split[target_index]
     grid = _one_a_poison("beta", np.asarray(betas), len(betas), least=0.0)
     thresholds = _one_a_poison("threshold", config.threshold or 0.0, len(betas))
-    _check_pairs(model, bases, targets)
+    check_pairs(model, bases, targets)
     device, limit = device_of(model), len(betas) * max_iterations(config)
     progress = Progress(limit, on_step)
 
@@ -177,7 +176,7 @@ def craft_beta_path(
         told.report(limit)
         return measure(problem, solution, bases, targets)
 
-    (poisons,) = _side_by_side(craft, 1, device, progress)
+    (poisons,) = side_by_side(craft, 1, device, progress)
     return replace(
         poisons, base_index=base_index, target_index=target_index, manifest=_manifest(card, split, config, pair=pair)
     )
@@ -218,18 +217,6 @@ def _problem(
     )
 
 
-def _side_by_side(
-    craft: Callable[[int], Poisons], count: int, device: torch.device, progress: Progress
-) -> list[Poisons]:
-    """The poisons of each batch, on a CPU as many at a time as there are cores."""
-    with one_thread_each() if device.type == "cpu" else contextlib.nullcontext(map) as each:
-        try:
-            return list(each(craft, range(count)))
-        except BaseException:  # an interruption too: those still at work end with their next iteration
-            progress.stopped = True
-            raise
-
-
 def _one_a_poison(name: str, value: float | np.ndarray, n: int, *, least: float = -np.inf) -> np.ndarray:
     """(n,) float32, from one number for all or one a poison."""
     with np.errstate(over="ignore"):  # to infinity, which is refused
@@ -249,7 +236,8 @@ def _as_goals(goal: np.ndarray, n: int, n_dim: int) -> Tensor:
     return torch.from_numpy(goals)
 
 
-def _check_pairs(model: Classifier, bases: Split, targets: Split) -> None:
+def check_pairs(model: Classifier, bases: Split, targets: Split) -> None:
+    """Raise ValueError unless there is a target for each base, all of the network's shape and with its labels."""
     if len(targets) != len(bases):
         raise ValueError(f"targets: expected one per base ({len(bases)}), got {len(targets)}")
     for images in (bases, targets):

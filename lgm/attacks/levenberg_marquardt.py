@@ -33,7 +33,7 @@ class Candidates:
         x: (M, C, H, W) points in [0, 1].
         z: (M, D) features.
         terms: (M, 2) terms of the objective.
-        jacobian: (M, D, pixels) of the rescaled features.
+        jacobian: (M, D, pixels) of the residuals.
         damping: (M,) mu.
         velocity: (M, C, H, W) last step; 0 if it was rejected.
         streak: (M,) steps accepted since the last that was rejected.
@@ -76,14 +76,14 @@ def initial_candidates(
     problem: Problem, linearise: Linearise, x: Tensor, owner: Tensor, options: LMOptions
 ) -> Candidates:
     """Candidates at points x (M, C, H, W), before their first step."""
-    z, rows = linearise(x)
+    z, rows = problem.linearise(linearise, x, owner)
     terms = problem.terms(z, x, owner)
     return Candidates(
         owner=owner,
         x=x.clone(),
         z=z,
         terms=terms,
-        jacobian=rows(torch.arange(len(x), device=x.device)) * problem.scale[:, None],
+        jacobian=rows(torch.arange(len(x), device=x.device)),
         damping=torch.full_like(terms[:, 0], options.initial_damping),
         velocity=torch.zeros_like(x),
         streak=torch.zeros_like(terms[:, 0]),
@@ -121,7 +121,7 @@ def lm_step(problem: Problem, linearise: Linearise, c: Candidates, options: LMOp
     minimiser = _hinge_step if problem.evasion else _plain_step
     proposal, predicted = minimiser(problem, c, options)
     proposal = (proposal + per_image((c.streak + 1) / (c.streak + 3)) * c.velocity).clamp(0, 1)
-    z, rows = linearise(proposal)
+    z, rows = problem.linearise(linearise, proposal, c.owner)
     terms = problem.terms(z, proposal, c.owner)
     reduction = before - problem.value(z, terms, c.owner)
     ratio = reduction / (before - predicted).clamp(min=1e-12)
@@ -129,7 +129,7 @@ def lm_step(problem: Problem, linearise: Linearise, c: Candidates, options: LMOp
     factor = torch.where(ratio > options.good_ratio, options.decrease, torch.where(accepted, 1.0, options.increase))
     jacobian, kept = c.jacobian, accepted.nonzero().squeeze(1)
     if len(kept):
-        jacobian = jacobian.index_copy(0, kept, rows(kept) * problem.scale[:, None])
+        jacobian = jacobian.index_copy(0, kept, rows(kept))
     return replace(
         c,
         x=torch.where(per_image(accepted), proposal, c.x),
@@ -145,7 +145,7 @@ def lm_step(problem: Problem, linearise: Linearise, c: Candidates, options: LMOp
 def _plain_step(problem: Problem, c: Candidates, options: LMOptions) -> tuple[Tensor, Tensor]:
     """Minimisers (n, C, H, W) of the damped linear model, and the objective that it predicts there (n,)."""
     del options
-    r = problem.scale * (c.z - problem.target[c.owner])
+    r = problem.residual(c.z, c.owner)
     return damped_step(c.x, problem.b[c.owner], c.jacobian, r, beta=problem.beta[c.owner], damping=c.damping)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lgm.attacks.adaptive import Evasion
+from lgm.attacks.jacobian.autograd import Linearise, Rows
 from lgm.models.classifier import Classifier
 
 
@@ -41,9 +42,19 @@ class Problem:
         """(N,) owners where there is one candidate a poison."""
         return torch.arange(len(self), device=self.b.device)
 
+    def residual(self, z: Tensor, owner: Tensor) -> Tensor:
+        """``s (f(x) - f(t))``, (n, D), for features z (n, D)."""
+        return self.scale * (z - self.target[owner])
+
+    def linearise(self, linearise: Linearise, x: Tensor, owner: Tensor) -> tuple[Tensor, Rows]:
+        """Features (n, D) of points x (n, C, H, W), and the rows of the residual's Jacobian when they are asked for."""
+        del owner
+        z, rows = linearise(x)
+        return z, lambda kept: rows(kept) * self.scale[:, None]
+
     def terms(self, z: Tensor, x: Tensor, owner: Tensor) -> Tensor:
         """Both terms, before beta, (n, 2), for points x (n, C, H, W) with features z (n, D)."""
-        collision = (self.scale * (z - self.target[owner])).square().sum(-1)
+        collision = self.residual(z, owner).square().sum(-1)
         perturbation = (x - self.b[owner]).square().flatten(1).sum(-1)
         return torch.stack([collision, perturbation], dim=-1)
 

@@ -1,5 +1,6 @@
 """Iterates of a solver at chosen iterations, and what it ends with."""
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,25 @@ class Trajectory:
         self._points += [torch.cat([z, terms], dim=1)] * frames
         if self._keep_images:
             self._images += [(255 * x).round().to(torch.uint8).cpu()] * frames
+
+    def of_each(self, group: int) -> "Trajectory":
+        """That of K poisons for each candidate, which stands for an attack by them all.
+
+        Features are each poison's own; the terms are the attack's, the second one per poison.
+        """
+        parted = copy(self)
+        per_poison = torch.tensor([1, 1 / group])
+        parted._points = [
+            torch.cat(
+                [
+                    frame[:, :-2].unflatten(1, (group, -1)).flatten(0, 1),
+                    (frame[:, -2:] * per_poison.to(frame)).repeat_interleave(group, 0),
+                ],
+                dim=1,
+            )
+            for frame in self._points
+        ]
+        return parted
 
     def features(self) -> Tensor:
         """(M, F, D)."""

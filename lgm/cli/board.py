@@ -12,6 +12,7 @@ from lgm.cli.output import recorded
 from lgm.cli.tables import Answer
 from lgm.experiments.board.config import ATTACKERS, CHOICES, QUICK, BoardConfig
 from lgm.models.registry import read_card
+from lgm.utils.threads import usable_cores
 
 
 def add_board(commands: Any) -> None:
@@ -40,8 +41,20 @@ def add_board(commands: Any) -> None:
         add_field(
             parser, BoardConfig, name, default="as --quick or the full board has it" if name == "trials" else None
         )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=usable_cores(),
+        metavar="N",
+        help="rows that are measured at a time (default: as many as there are cores)",
+    )
     add_cache(parser)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file to write the record to")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="JSON file to write the record to; the attacks, which the page shows again, go into FILE.safetensors",
+    )
     parser.add_argument("--force", action="store_true", help="overwrite it")
 
 
@@ -59,12 +72,15 @@ def _board(args: argparse.Namespace) -> Answer:
     options = given(args, BoardConfig)
     options |= {name: tuple(options[name]) for name in ("attackers", "choices", "budgets") if name in options}
     config = replace(QUICK if args.quick else BoardConfig(), **options)
+    if args.processes < 1:
+        raise ValueError(f"processes: expected at least 1, got {args.processes}")
     board = recorded(lambda: _measured(args, config), args.out, force=args.force)
     return Answer(board, lambda: board_table(board))
 
 
 def _measured(args: argparse.Namespace, config: BoardConfig) -> Any:
     from lgm.experiments.board.measure import measure_board
+    from lgm.experiments.board.stored import attacks_path, write_attacks
     from lgm.models.checkpoint import load_checkpoint
 
     cards = [read_card(name) for name in args.models]
@@ -80,4 +96,8 @@ def _measured(args: argparse.Namespace, config: BoardConfig) -> Any:
             bar.update(done - bar.n)
 
         networks = [load_checkpoint(name) for name in args.models]
-        return measure_board(networks, split, config, cache=args.cache, on_row=on_row)
+        found = measure_board(networks, split, config, processes=args.processes, cache=args.cache, on_row=on_row)
+    assert found is not None, "nobody asked it to stop"
+    if args.out is not None:
+        write_attacks(found.attacks, attacks_path(args.out))
+    return found.board

@@ -28,7 +28,7 @@ from lgm.stats.separability import separability, separability_bootstrap
 
 CAUGHT = 0.9  # share of the poisons that a filter must catch at the price that one would pay
 COST = 0.005  # accuracy that the defence may cost
-_BUDGET, _PRICE = (10, 10), 0.01  # of the board's cells: as in the usual defence
+_PRICE = 0.01  # of the board's cells: as in the usual defence
 
 
 @dataclass(frozen=True)
@@ -236,10 +236,10 @@ _WITHSTANDS = ("5", "The filter withstands an attacker who knows of it")
 _WITHSTANDS_RULE = (
     f"Does not hold if filtered attack success is above {SUCCESS:.0%} for one of the attackers: weights γ that passing "
     "the filter has, with random targets; and, where the board (docs/board.md) was measured, all who know T there, on "
-    "each head, K = 10 poisons beside 10 clean images a class, T for 1 %, if success is above that of untouched bases "
-    "too. Not refuted by these attackers if below for all; else open: by whole intervals. Where the board was not "
-    "measured, an attacker who takes the target nearest to the mean of the base's class and puts poisons at the edge "
-    "of what T lets pass is not among them."
+    "each head, in the budget with most poisons for a clean image, T for 1 %, if the poisons do it more often than "
+    "untouched bases too. Not refuted by these attackers if below for all; else open: by whole intervals. Where the "
+    "board was not measured, an attacker who takes the target nearest to the mean of the base's class and puts poisons "
+    "at the edge of what T lets pass is not among them."
 )
 
 
@@ -266,10 +266,12 @@ def filtering_withstands(frontier: Sequence[AdaptiveRow], board: BoardNetwork | 
 
 def _past_the_filter(board: BoardNetwork | None) -> list[tuple[str, Cell]]:
     """The cells of all on the board who know T, against the filter that they know, and what they are called."""
-    rows = [attack for attack in board.attacks if attack.aims_at] if board else []
+    if board is None or not board.attacks:
+        return []
     found = [
-        (f"{row.attacker} with {row.choice} targets on {title}", row.cell(_BUDGET, row.aims_at, _PRICE, head))
-        for row in rows
+        (f"{row.attacker} with {row.choice} targets on {title}", row.cell(board.heaviest, row.aims_at, _PRICE, head))
+        for row in board.attacks
+        if row.aims_at == board.density
         for head, title in HEAD_TITLES.items()
     ]
     return [(name, cell) for name, cell in found if cell is not None]

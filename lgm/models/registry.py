@@ -14,7 +14,7 @@ SHIPPED = _INSIDE if _INSIDE.is_dir() else _PACKAGE.parent / "checkpoints"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # What else lies in a models folder: name.KIND.ENDING.
 _BESIDE = {
-    ".safetensors": ("features", "poisons", "example", "resume", "state"),
+    ".safetensors": ("features", "poisons", "example", "board", "resume", "state"),
     ".json": ("study", "board"),
 }
 

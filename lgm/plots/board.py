@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from lgm.experiments.board.config import ATTACKERS, FILTERS
+from lgm.experiments.board.config import ATTACKERS, FILTERS, budgets_of
 from lgm.experiments.board.findings import stopped
 from lgm.experiments.board.record import Board, BoardAttack, BoardNetwork, Cell
 from lgm.plots.theme import GREY, ROLE
@@ -82,7 +82,7 @@ def board_map(
         of: What is shown.
         chosen: Attacker, choice of target and filter of a cell that is framed.
     """
-    rows, filters = list(_rows(board, network)), network.filters
+    rows, filters = list(_rows(board, network, of)), network.filters
     figure = go.Figure([_colours(rows, filters, of), _points(rows, filters, of)])
     height = rows[-1].top + rows[-1].height
     labelled = [row for row in rows if row.choice]
@@ -124,13 +124,13 @@ _BARE: dict[str, Any] = {
 }
 
 
-def _rows(board: Board, network: BoardNetwork) -> Iterator[_Row]:
-    absent, top = {each.attacker: each.why for each in network.absent}, 0
+def _rows(board: Board, network: BoardNetwork, of: MapSlice) -> Iterator[_Row]:
+    top = 0
     for attacker in board.config.attackers:
         yield _Row(attacker, "", top, _HEADER)
         top += _HEADER
-        if attacker in absent:
-            lines = textwrap.wrap(f"empty: {absent[attacker]}", _WHY)
+        if why := empty_rows(board, network, attacker, of.budget):
+            lines = textwrap.wrap(f"empty: {why}", _WHY)
             yield _Row(attacker, "", top, _LINE * len(lines) + 6, why="<br>".join(lines))
             top += _LINE * len(lines) + 6
         else:
@@ -139,6 +139,16 @@ def _rows(board: Board, network: BoardNetwork) -> Iterator[_Row]:
                 yield _Row(attacker, choice, top, _ROW, attack, "" if attack else "empty: not measured")
                 top += _ROW
         top += _GAP
+
+
+def empty_rows(board: Board, network: BoardNetwork, attacker: str, budget: tuple[int, int]) -> str:
+    """Why all rows of an attacker are empty; "" if they are not."""
+    for absent in network.absent:
+        if absent.attacker == attacker:
+            return absent.why
+    if attacker in board.config.attackers and budget not in budgets_of(attacker, board.config):
+        return f"its poisons are crafted together, all {board.config.poisons} of an attack"
+    return ""
 
 
 def _cell(row: _Row, name: str, of: MapSlice) -> Cell | None:

@@ -16,6 +16,7 @@ from lgm.defense.report import DefenseReport
 from lgm.experiments.adaptive_rows import frontier_meaning
 from lgm.experiments.beta_selection import choose_beta
 from lgm.experiments.beta_sweep import BetaRow
+from lgm.experiments.board.advice import advice
 from lgm.experiments.board.findings import edge_finding
 from lgm.experiments.board.record import Board, read_board, stored_network
 from lgm.experiments.claims import Claim, paper_claims
@@ -74,10 +75,16 @@ class DatasetRecord:
         return DatasetRecord(study, [NetworkRow.of(name) for name in names], claims, read_board(dataset))
 
     @property
+    def board_advice(self) -> dict[str, list[str]]:
+        """Five sentences on each network of the board, by its name."""
+        assert self.board is not None
+        return {network.model: advice(self.board, network) for network in self.board.networks}
+
+    @property
     def board_findings(self) -> list[str]:
         """What the attacker at the edge of T achieves, by network and head."""
         assert self.board is not None
-        budget, aim = (10, 10), self.board.config.aim
+        budget, aim = self.board.config.heaviest, self.board.config.aim
         return [
             f"`{network.model}`. {edge_finding(self.board, network, budget, aim, head)}"
             for network in self.board.networks
@@ -211,7 +218,7 @@ def _outdated_study(about: StudyOrigin) -> str | None:
 
 def _outdated_board(board: Board) -> str | None:
     measured = {network.model: network.weights_sha256 for network in board.networks}
-    return outdated(board.attack_revision) or _other_weights(measured)
+    return board.outdated or _other_weights(measured)
 
 
 def _other_weights(measured: dict[str, str]) -> str | None:

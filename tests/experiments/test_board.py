@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,15 @@ from lgm.config import DefenseConfig, Loss, ModelConfig, Phase, TrainConfig
 from lgm.data.base import Split
 from lgm.defense.experiment import defend
 from lgm.defense.heads import HEADS
-from lgm.defense.report import attack_success
 from lgm.defense.trials import Trial
 from lgm.experiments.board.attackers import class_centre, craft, goal_of
-from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES, BoardConfig
+from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES, TOGETHER, BoardConfig
 from lgm.experiments.board.findings import edge_finding
-from lgm.experiments.board.measure import measure_board
+from lgm.experiments.board.measure import MeasuredBoard, measure_board
 from lgm.experiments.board.record import Board, BoardAttack, Cell, board_table
+from lgm.experiments.board.replay import replay
 from lgm.experiments.board.setting import Setting
+from lgm.experiments.board.stored import read_attack, write_attacks
 from lgm.experiments.board.targets import choose_targets
 from lgm.models.card import Card
 from lgm.models.classifier import Classifier
@@ -33,21 +35,30 @@ CONFIG = BoardConfig(
 
 
 @pytest.fixture(scope="module")
-def board(gaussian: Classifier, blobs: Split) -> Board:
+def measured(gaussian: Classifier, blobs: Split) -> MeasuredBoard:
     """Of a network with Gaussians of its own."""
     rows: list[tuple[str, int, int]] = []
     networks = [(gaussian, _card("own", "lgm"))]
     found = measure_board(networks, blobs, CONFIG, on_row=lambda row, done, of: rows.append((row, done, of)))
-    assert rows[0] == ("own: collision, random targets", 0, 6)
-    assert rows[-1] == ("own: edge, nearest targets", 5, 6)
+    assert rows[0] == ("own: collision, random targets", 0, 14)
+    assert rows[-1] == ("own: convex, nearest targets", 13, 14)
+    assert found is not None
     return found
+
+
+@pytest.fixture(scope="module")
+def board(measured: MeasuredBoard) -> Board:
+    """Its record."""
+    return measured.board
 
 
 @pytest.fixture(scope="module")
 def other(linear: Classifier, blobs: Split) -> Board:
     """Of a softmax network, for those who know T."""
     config = replace(CONFIG, attackers=("hinge", "edge"), choices=("random",), budgets=((3, 4),), trials=2)
-    return measure_board([(linear, _card("other", "softmax"))], blobs, config)
+    found = measure_board([(linear, _card("other", "softmax"))], blobs, config)
+    assert found is not None
+    return found.board
 
 
 def _card(name: str, loss: Loss) -> Card:
@@ -75,8 +86,10 @@ def test_every_cell_is_there(board: Board, other: Board) -> None:
         }
         assert {a.aims_at for a in network.attacks if a.attacker == "edge"} == {aim}
         for attack in network.attacks:
-            assert {(c.poisons, c.clean, c.filter, c.fpr, c.head) for c in attack.cells} == expected
-            assert len(attack.cells) == len(expected)
+            least = config.poisons if attack.attacker in TOGETHER else 0
+            mine = {cell for cell in expected if cell[0] >= least}
+            assert {(c.poisons, c.clean, c.filter, c.fpr, c.head) for c in attack.cells} == mine
+            assert len(attack.cells) == len(mine)
             assert all(0 <= c.hits <= c.n <= config.trials for c in attack.cells)
 
 
@@ -92,11 +105,11 @@ def test_what_is_empty_is_named(other: Board) -> None:
 
 
 def test_a_cell_is_what_a_slow_loop_counts(board: Board, gaussian: Classifier, blobs: Split) -> None:
-    setting = Setting(gaussian, blobs, CONFIG)
+    setting = Setting.of_split(gaussian, blobs, CONFIG)
     trials = choose_targets("nearest", "collision", setting)
-    poisons = rounded(gaussian, craft("collision", setting, trials))
+    poisons = rounded(gaussian, craft("collision", setting, blobs, trials))
     for name, fpr, head in (("none", 0.0, "logistic"), ("knn", 0.2, "nearest-mean"), ("likelihood", 0.05, "gaussians")):
-        hits = n = caught = lost = untouched = 0
+        hits = n = caught = lost = untouched = both = 0
         for i, (own, trial) in enumerate(zip(setting.trial_filters, trials, strict=True)):
             crafted = poisons.z[6 * i : 6 * i + 3]
             z = np.concatenate([setting.z[trial.clean], crafted])
@@ -113,15 +126,61 @@ def test_a_cell_is_what_a_slow_loop_counts(board: Board, gaussian: Classifier, b
             target = setting.z[[trial.target]] * setting.scale
             if control(target)[0] == trial.target_class:
                 n += 1
-                hits += int(model(target)[0] == trial.base_class)
-                untouched += int(alike(target)[0] == trial.base_class)
+                turned, anyhow = (each(target)[0] == trial.base_class for each in (model, alike))
+                hits, untouched, both = hits + int(turned), untouched + int(anyhow), both + int(turned and anyhow)
             caught += int((~keep[-3:]).sum())
             lost += int((~keep[:-3]).sum())
         cell = at(board.networks[0].attacks[1], (3, 4), name, fpr, head)
-        assert (cell.hits, cell.n) == (hits, n)
-        assert cell.untouched_bases == attack_success(untouched, n)
+        assert (cell.n, cell.hits, cell.untouched, cell.both) == (n, hits, untouched, both)
         assert cell.poisons_removed == pytest.approx(caught / 12)
         assert cell.clean_removed == pytest.approx(lost / 32)
+
+
+def test_a_cell_is_its_attacks_replayed_from_stored_features(
+    measured: MeasuredBoard, gaussian: Classifier, blobs: Split
+) -> None:
+    setting = Setting(gaussian, blobs.labels, Setting.of_split(gaussian, blobs, CONFIG).z, CONFIG)
+    row = measured.board.networks[0].attack("edge-knn", "nearest")
+    assert row is not None
+    stored = measured.attacks["own", "edge-knn", "nearest"]
+    assert stored.images.shape == (6, 1, 28, 28)
+    assert np.median(stored.l2) == pytest.approx(row.l2)
+    assert 0 < row.ssim < 1
+    for name, fpr, head in (("none", 0.0, "logistic"), ("knn", 0.2, "nearest-mean"), ("spectral", 0.05, "gaussians")):
+        cell = at(row, (3, 4), name, fpr, head)
+        hits = n = 0
+        for trial in range(CONFIG.trials):
+            again = replay(setting, stored, budget=(3, 4), filter=name, fpr=fpr, head=head, trial=trial)
+            counts = again.predicted.before == again.trial.target_class
+            n, hits = n + counts, hits + (counts and again.predicted.filtered == again.trial.base_class)
+        assert (cell.n, cell.hits) == (n, hits)
+    with pytest.raises(ValueError, match="trial: expected 0 to 3, got 4"):
+        replay(setting, stored, budget=(3, 4), filter="none", fpr=0.0, head="logistic", trial=4)
+
+
+def test_rows_are_kept_and_a_stopped_run_goes_on(
+    measured: MeasuredBoard, gaussian: Classifier, blobs: Split, tmp_path: Path
+) -> None:
+    networks = [(gaussian, _card("own", "lgm"))]
+    config = replace(CONFIG, attackers=("collision",))
+    assert measure_board(networks, blobs, config, cache=tmp_path, on_row=lambda row, done, of: done < 1) is None
+    (kept,) = tmp_path.glob("row-*.safetensors")
+    poisons = [path for path in tmp_path.iterdir() if path != kept]
+    for path in poisons:
+        path.unlink()
+    found = measure_board(networks, blobs, config, cache=tmp_path)
+    assert found is not None
+    assert len(list(tmp_path.glob("row-*.safetensors"))) == 2
+    assert not any(path.exists() for path in poisons), "the first row was read, not measured again"
+    assert found.board.networks[0].attacks == measured.board.networks[0].attacks[:2]
+    write_attacks(found.attacks, tmp_path / "mnist.board.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lgm.experiments.board.stored.SHIPPED", tmp_path)
+        again = read_attack("mnist", "own", "collision", "nearest")
+        assert read_attack("mnist", "own", "hinge", "nearest") is None
+    assert again is not None
+    for name, array in vars(measured.attacks["own", "collision", "nearest"]).items():
+        np.testing.assert_array_equal(getattr(again, name), array)
 
 
 def test_random_collisions_are_those_of_defend(board: Board, gaussian: Classifier, blobs: Split) -> None:
@@ -143,7 +202,7 @@ def test_random_collisions_are_those_of_defend(board: Board, gaussian: Classifie
 
 
 def test_targets_are_picked_by_their_rules(gaussian: Classifier, blobs: Split) -> None:
-    setting = Setting(gaussian, blobs, CONFIG)
+    setting = Setting.of_split(gaussian, blobs, CONFIG)
     for choice in CHOICES:
         for trial, drawn in zip(choose_targets(choice, "edge", setting), setting.trials, strict=True):
             _assert_same_images(trial, drawn)
@@ -154,7 +213,7 @@ def test_targets_are_picked_by_their_rules(gaussian: Classifier, blobs: Split) -
         mine = [i for i in free if blobs.labels[i] == trial.target_class and setting.predicted[i] == trial.target_class]
         distances = [np.linalg.norm((setting.z[i] - centre) * setting.scale) for i in mine]
         assert trial.target == mine[int(np.argmin(distances))]
-    again = choose_targets("best", "edge", Setting(gaussian, blobs, CONFIG))
+    again = choose_targets("best", "edge", Setting.of_split(gaussian, blobs, CONFIG))
     assert [t.target for t in again] == [t.target for t in choose_targets("best", "edge", setting)]
 
 
@@ -168,11 +227,12 @@ def _assert_same_images(trial: Trial, drawn: Trial) -> None:
 
 
 def test_the_edge_is_aimed_at_and_passes(board: Board, gaussian: Classifier, blobs: Split) -> None:
-    setting = Setting(gaussian, blobs, CONFIG)
+    setting = Setting.of_split(gaussian, blobs, CONFIG)
     own = setting.trial_filters[0]
     goal = goal_of("edge", setting, own, own.trial.target)
-    score = own.density.score_samples(goal[None].astype(np.float32), np.array([own.trial.base_class]))[0]
-    assert score > own.density.threshold(CONFIG.aim)
+    density = own.filters["likelihood"]
+    score = density.score_samples(goal[None].astype(np.float32), np.array([own.trial.base_class]))[0]
+    assert score > density.threshold(CONFIG.aim)
     np.testing.assert_array_equal(goal_of("collision", setting, own, own.trial.target), setting.z[own.trial.target])
     edge = [attack for attack in board.networks[0].attacks if attack.attacker == "edge"]
     collision = [attack for attack in board.networks[0].attacks if attack.attacker == "collision"]
@@ -182,7 +242,7 @@ def test_the_edge_is_aimed_at_and_passes(board: Board, gaussian: Classifier, blo
 
 def test_rates_that_calibration_cannot_promise_are_refused(gaussian: Classifier, blobs: Split) -> None:
     """T would be -inf there: a filter that removes nothing, which the edge would be no edge of."""
-    setting = Setting(gaussian, blobs, replace(CONFIG, fprs=(0.002, 0.05)))
+    setting = Setting.of_split(gaussian, blobs, replace(CONFIG, fprs=(0.002, 0.05)))
     with pytest.raises(ValueError, match=r"to calibrate a filter for 0\.2 % on, at least 499, got \d+,"):
         _ = setting.trial_filters
 
@@ -212,24 +272,22 @@ def test_the_table_has_a_line_a_row(board: Board) -> None:
 @pytest.mark.parametrize(
     ("hits", "untouched", "verdict"),
     [
-        (40, 3, "This filter does not stop this attacker."),
-        (0, 0, "This attacker does not refute the filter."),
+        (40, 3, "This defence does not stop this attacker."),
+        (0, 0, "This defence is not refuted by this attacker."),
         (20, 15, "Whether the poisons do it, or the filter and any further images of the base's class, is open."),
-        (4, 0, "Whether the filter stops this attacker is open."),
+        (4, 0, "Whether it stops this attacker is open."),
     ],
 )
 def test_findings_go_by_whole_intervals(board: Board, hits: int, untouched: int, verdict: str) -> None:
     network = board.networks[0]
     row = network.attack("edge", "nearest")
     assert row is not None
-    shares = {"attack_success": attack_success(hits, 100), "untouched_bases": attack_success(untouched, 100)}
-    cells = tuple(replace(cell, **shares, hits=hits, n=100) for cell in row.cells)
+    cells = tuple(replace(cell, n=100, hits=hits, untouched=untouched, both=0) for cell in row.cells)
     changed = replace(network, attacks=(replace(row, cells=cells),))
     said = edge_finding(board, changed, (6, 4), 0.2, "nearest-mean")
     assert said.endswith(verdict)
-    assert f"K = 6 poisons at the edge of T, beside 4 clean images a class, {hits} of 100 attacks" in said
-    assert "nearest class mean" in said
-    assert "20 % FPR, where the attacker aims at the T for 5 %" in said
+    assert f"nearest to the base's class, K = 6 beside 4 clean images a class: {hits} of 100 attacks on nearest" in said
+    assert "20 % FPR, where it aims at the T for 5 %" in said
     assert edge_finding(board, replace(network, attacks=()), (6, 4), 0.2, "nearest-mean") == ""
 
 

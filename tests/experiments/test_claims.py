@@ -12,7 +12,7 @@ from scipy.stats import ttest_rel
 import lgm.experiments.records
 from lgm.attacks.result import read_shipped_poisons
 from lgm.config import ATTACK_REVISION
-from lgm.defense.report import DefenseReport, attack_success
+from lgm.defense.report import DefenseReport
 from lgm.detection.metrics import detection_report
 from lgm.experiments.beta_sweep import Tradeoff
 from lgm.experiments.board.record import BoardAttack, read_board, stored_network
@@ -252,8 +252,13 @@ def test_an_attacker_on_the_board_who_knows_t_refutes_it_too(hits: int, untouche
 
     def with_hits(attack: BoardAttack) -> BoardAttack:
         """Those who know T have these; the others succeed always, and say nothing of an attacker who knows."""
-        share, alone = attack_success(hits if attack.aims_at else 100, 100), attack_success(untouched, 100)
-        cells = (replace(cell, attack_success=share, untouched_bases=alone) for cell in attack.cells)
+        counts = {
+            "n": 100,
+            "hits": hits if attack.aims_at == network.density else 100,
+            "untouched": untouched,
+            "both": 0,
+        }
+        cells = (replace(cell, **counts) for cell in attack.cells)
         return replace(attack, cells=tuple(cells))
 
     changed = replace(network, attacks=tuple(map(with_hits, network.attacks)))

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lgm.experiments.board.config import FILTERS
+from lgm.experiments.board.config import ATTACKERS, CHOICES, TOGETHER
 from lgm.experiments.board.findings import stopped
-from lgm.experiments.board.record import Board, read_board
+from lgm.experiments.board.record import Absent, Board, BoardNetwork, read_board
 from lgm.plots.board import MapSlice, board_map
 from lgm.plots.theme import ROLE
 from tests.plots.test_contrast import TEXT, colours, contrast
@@ -29,10 +29,10 @@ def layers(figure: Any) -> tuple[Any, Any]:
     return figure.data
 
 
-@pytest.mark.parametrize("of", [USUAL, MapSlice((10, 50), 0.05, "nearest-mean")])
+@pytest.mark.parametrize(("fpr", "head"), [(0.01, "logistic"), (0.05, "nearest-mean")])
 @pytest.mark.parametrize("number", [0, 1])
-def test_each_cell_has_its_colour_and_its_number(board: Board, of: MapSlice, number: int) -> None:
-    network = board.networks[number]
+def test_each_cell_has_its_colour_and_its_number(board: Board, fpr: float, head: str, number: int) -> None:
+    network, of = board.networks[number], MapSlice(board.config.budgets[-1], fpr, head)
     colour, points = layers(board_map(board, network, of))
     edges, shares = np.array(colour.y), np.array(colour.z)
     assert len(points.x) == len(network.attacks) * len(network.filters)
@@ -49,32 +49,43 @@ def test_each_cell_has_its_colour_and_its_number(board: Board, of: MapSlice, num
     assert np.isfinite(shares).sum() == len(points.x)
 
 
+def with_rows(board: Board, attackers: tuple[str, ...], **changes: Any) -> tuple[Board, BoardNetwork]:
+    """The board with the first row of its second network for each attacker and choice, and with other changes."""
+    network = board.networks[1]
+    attacks = tuple(
+        replace(network.attacks[0], attacker=name, choice=choice) for name in attackers for choice in CHOICES
+    )
+    config = replace(board.config, attackers=tuple(ATTACKERS), choices=tuple(CHOICES))
+    network = replace(network, attacks=attacks, absent=(), **changes)
+    return replace(board, config=config, networks=(network,)), network
+
+
 def test_rows_that_are_empty_say_why(board: Board) -> None:
-    softmax = board.networks[1]
-    lacking = replace(softmax, attacks=softmax.attacks[:-1])  # of the last attacker, one choice of targets
-    figure: Any = board_map(board, lacking, USUAL, ("hinge", "nearest", "none"))
-    notes = [note.text.replace("<br>", " ") for note in figure.layout.annotations]
-    (absent,) = softmax.absent
-    assert [note for note in notes if note.startswith("empty: ")] == [f"empty: {absent.why}", "empty: not measured"]
-    assert len(figure.layout.shapes) == 2, "no frame round what is not there"
+    there = tuple(name for name in ATTACKERS if name not in ("hinge", "edge"))
+    whole, network = with_rows(board, (*there, "edge"))
+    network = replace(network, attacks=network.attacks[:-1], absent=(Absent("hinge", "it has no Gaussians"),))
+    for budget, together in ((board.config.budgets[-1], 0), (board.config.budgets[0], len(TOGETHER))):
+        figure: Any = board_map(whole, network, MapSlice(budget, 0.01, "logistic"), ("hinge", "nearest", "none"))
+        notes = [note.text.replace("<br>", " ") for note in figure.layout.annotations]
+        empty = [note.removeprefix("empty: ") for note in notes if note.startswith("empty: ")]
+        expected = ["its poisons are crafted together, all 10 of an attack"] * together
+        assert sorted(empty) == sorted([*expected, "it has no Gaussians", "not measured"])
+        assert len(figure.layout.shapes) == len(empty), "no frame round what is not there"
+        assert {f"<b>{name}</b>" for name in ATTACKERS} <= set(notes)
 
 
 def test_the_chosen_cell_is_framed(board: Board) -> None:
-    figure: Any = board_map(board, board.networks[0], USUAL, ("edge", "best", "knn"))
+    chosen = (board.networks[0].attacks[-1].attacker, board.networks[0].attacks[-1].choice, "knn")
+    figure: Any = board_map(board, board.networks[0], USUAL, chosen)
     _, points = layers(figure)
     (frame,) = figure.layout.shapes
-    at = [tuple(row) for row in points.customdata].index(("edge", "best", "knn"))
+    at = [tuple(row) for row in points.customdata].index(chosen)
     assert ((frame.x0 + frame.x1) / 2, (frame.y0 + frame.y1) / 2) == pytest.approx((points.x[at], points.y[at]))
 
 
 def test_a_full_board_stands_on_a_screen(board: Board) -> None:
-    network = board.networks[0]
-    names = [f"attacker {i}" for i in range(8)]
-    attacks = tuple(replace(a, attacker=name) for name in names for a in network.attacks[:3])
-    config = replace(board.config)
-    object.__setattr__(config, "attackers", tuple(names))
-    figure: Any = board_map(replace(board, config=config), replace(network, attacks=attacks), USUAL)
-    assert len(figure.data[1].x) == 24 * len(FILTERS)
+    figure: Any = board_map(*with_rows(board, tuple(ATTACKERS)), USUAL)
+    assert len(figure.data[1].x) == len(ATTACKERS) * len(CHOICES) * len(board.networks[1].filters)
     assert figure.layout.height < 700
     assert len(json.dumps(figure.to_plotly_json(), default=list)) < 150_000
 

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
+from lgm.attacks.bullseye_polytope import craft_bullseye
 from lgm.attacks.cache import craft_cached
+from lgm.attacks.convex_polytope import craft_convex
 from lgm.attacks.edge import edge_of
 from lgm.attacks.result import Poisons
 from lgm.config import PoisonConfig
+from lgm.data.base import Split
 from lgm.defense.trials import Trial
-from lgm.experiments.board.config import KNOWS_T
+from lgm.experiments.board.config import EVADES
 from lgm.experiments.board.setting import Setting, TrialFilters
 from lgm.utils.progress import OnStep
 
@@ -25,44 +28,48 @@ def can_attack(attacker: str, setting: Setting) -> str | None:
 def goal_of(attacker: str, setting: Setting, own: TrialFilters, target: int) -> np.ndarray:
     """(D,) features that the attacker would give its poisons, if images could have any.
 
-    ``own``: filters of the trial; who knows T knows that of the first.
+    ``own``: filters of the trial. The hinge is simulated by the edge: it ends there, or inside.
     """
     features = setting.z[target]
-    if attacker not in KNOWS_T:
+    if attacker not in EVADES:
         return features
-    score, trial = own.density, own.trial
-    return edge_of(
-        score.score_samples,
-        class_centre(setting, trial),
-        features,
-        trial.base_class,
-        score.threshold(setting.config.aim),
-    )
+    score, trial = own.filters[own.evaded(attacker)], own.trial
+    threshold = score.threshold(setting.config.aim)
+    return edge_of(score.score_samples, class_centre(setting, trial), features, trial.base_class, threshold)
 
 
 def class_centre(setting: Setting, trial: Trial) -> np.ndarray:
     """(D,) mean features of the base's class, over the held-out images: the attacker has some like them."""
-    mine = trial.evaluation[setting.split.labels[trial.evaluation] == trial.base_class]
+    mine = trial.evaluation[setting.labels[trial.evaluation] == trial.base_class]
     return setting.z[mine].mean(0)
 
 
 def craft(
-    attacker: str, setting: Setting, trials: list[Trial], *, cache: Path | None = None, on_step: OnStep | None = None
+    attacker: str,
+    setting: Setting,
+    split: Split,
+    trials: list[Trial],
+    *,
+    cache: Path | None = None,
+    on_step: OnStep | None = None,
 ) -> Poisons:
-    """The poisons of all trials, one trial after another, as images of 8 bits."""
+    """The poisons of all trials, one trial after another. ``split``: the images of the setting."""
     config, each = setting.config, setting.config.poisons
     bases = np.concatenate([trial.bases for trial in trials])
     targets = np.repeat([trial.target for trial in trials], each)
     how, aims = PoisonConfig(beta=config.beta), {}
-    if attacker == "edge":
-        goals = [
-            goal_of(attacker, setting, own, t.target) for own, t in zip(setting.trial_filters, trials, strict=True)
-        ]
+    if attacker.startswith("edge"):
+        filters = setting.trial_filters
+        goals = [goal_of(attacker, setting, own, t.target) for own, t in zip(filters, trials, strict=True)]
         aims["goal"] = np.repeat(np.stack(goals), each, axis=0)
     if attacker == "hinge":
-        known = np.array([own.density.threshold(config.aim) for own in setting.trial_filters])
+        known = np.array([own.filters[own.evaded(attacker)].threshold(config.aim) for own in setting.trial_filters])
         if np.isfinite(known).all():  # a filter that removes nothing needs no evasion
             how = replace(how, gamma=config.gamma, threshold=float(np.median(known)))
             aims["threshold"] = known.repeat(each)
-    split = setting.split
+    if attacker in _TOGETHER:
+        return _TOGETHER[attacker](setting.model, split[bases], split[targets], how, group=each, on_step=on_step)
     return craft_cached(setting.model, split[bases], split[targets], how, folder=cache, on_step=on_step, **aims)
+
+
+_TOGETHER = {"bullseye": craft_bullseye, "convex": craft_convex}

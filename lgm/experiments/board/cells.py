@@ -7,8 +7,7 @@ import numpy as np
 
 from lgm.defense.finetune import Examples, mix
 from lgm.defense.heads import HEADS, Head
-from lgm.defense.report import attack_success
-from lgm.defense.summary import FineTuned, successes
+from lgm.defense.summary import FineTuned
 from lgm.defense.trials import Trial
 from lgm.detection.thresholds import is_removed
 from lgm.experiments.board.record import Cell, Control
@@ -87,7 +86,13 @@ def cells_of(budget: tuple[int, int], trials: Sequence[Trial], outcomes: Sequenc
     for name, fpr, head in outcomes[0].poisoned:
         models = [each.poisoned[name, fpr, head] for each in outcomes]
         untouched = [each.untouched[name, fpr, head] for each in outcomes]
-        hits, n = _successes(models, head, trials, outcomes)
+        counts = [
+            each.clean[head].predicted == trial.target_class for each, trial in zip(outcomes, trials, strict=True)
+        ]
+        turned, anyhow = (
+            np.array([model.predicted == trial.base_class for model, trial in zip(found, trials, strict=True)])[counts]
+            for found in (models, untouched)
+        )
         gone = [each.removed[name, fpr] for each in outcomes]
         yield Cell(
             poisons=budget[0],
@@ -95,10 +100,10 @@ def cells_of(budget: tuple[int, int], trials: Sequence[Trial], outcomes: Sequenc
             filter=name,
             fpr=fpr,
             head=head,
-            attack_success=attack_success(hits, n),
-            hits=hits,
-            n=n,
-            untouched_bases=attack_success(*_successes(untouched, head, trials, outcomes)),
+            n=len(turned),
+            hits=int(turned.sum()),
+            untouched=int(anyhow.sum()),
+            both=int((turned & anyhow).sum()),
             poisons_removed=_share(gone, [each.poisons for each in outcomes]),
             clean_removed=_share(gone, [~each.poisons for each in outcomes]),
             accuracy=float(np.mean([model.accuracy for model in models])),
@@ -109,17 +114,6 @@ def controls_of(clean: int, outcomes: Sequence[TrialOutcomes]) -> Iterator[Contr
     """The clean controls with so many images a class, by head."""
     for head in HEADS:
         yield Control(clean, head, float(np.mean([each.clean[head].accuracy for each in outcomes])))
-
-
-def _successes(
-    models: Sequence[FineTuned], head: str, trials: Sequence[Trial], outcomes: Sequence[TrialOutcomes]
-) -> tuple[int, int]:
-    return successes(
-        np.array([model.predicted for model in models]),
-        np.array([each.clean[head].predicted for each in outcomes]),
-        np.array([trial.base_class for trial in trials]),
-        np.array([trial.target_class for trial in trials]),
-    )
 
 
 def _share(removed: Sequence[np.ndarray], among: Sequence[np.ndarray]) -> float:

@@ -1,18 +1,29 @@
 """What a board is measured for, read without torch."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
 from lgm.config import FPR_GRID, Beta, Count, Seed
 from lgm.utils.fields import Bounds, check_fields, require
 
+# Of how cells are measured: what was measured with another is old. It goes up with every change that moves a number.
+BOARD_REVISION = 2
+
 # Who attacks, and with what knowledge; all know the network. `lgm.experiments.board.attackers` has what they do.
 ATTACKERS = {
     "collision": "features of the target: eq. (1)",
     "hinge": "features of the target, with a hinge that keeps the poison above T",
-    "edge": "the last point that the filter passes on the way from the base's class to the target",
+    "edge": "the last point that the density filter passes on the way from the base's class to the target",
+    "edge-log-odds": "the last point that the filter by log-odds passes on that way",
+    "edge-knn": "the last point that the filter by the distance to the 10th neighbour passes on that way",
+    "bullseye": "features whose mean is the target's: bullseye polytope",
+    "convex": "features of which a convex combination is the target's: convex polytope",
 }
-KNOWS_T = ("hinge", "edge")
+# Whose poisons of one attack are crafted together, as many as the largest budget has: no smaller one is measured.
+TOGETHER = ("bullseye", "convex")
+# Whose T is known, by attacker. The density is the network's own if it has one, else the one fitted afterwards.
+EVADES = {"hinge": "density", "edge": "density", "edge-log-odds": "log-odds", "edge-knn": "knn"}
 
 # Which target of the target's class is attacked.
 CHOICES = {
@@ -38,6 +49,11 @@ HEAD_TITLES = {
     "nearest-mean": "nearest class mean",
     "gaussians": "Gaussians with one covariance",
 }
+
+
+def heaviest(budgets: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Of budgets (poisons, clean images a class), the one with most poisons for a clean image."""
+    return max(budgets, key=lambda budget: (budget[0] / budget[1], budget[0]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +88,11 @@ class BoardConfig:
         )
 
     @property
+    def heaviest(self) -> tuple[int, int]:
+        """The budget with most poisons for a clean image, which is where a verdict is asked for."""
+        return heaviest(self.budgets)
+
+    @property
     def poisons(self) -> int:
         """Crafted for each attack; smaller budgets take the first of them."""
         return max(poisons for poisons, _ in self.budgets)
@@ -80,6 +101,11 @@ class BoardConfig:
     def clean(self) -> int:
         """Clean images a class that are drawn; smaller budgets take the first of them."""
         return max(clean for _, clean in self.budgets)
+
+
+def budgets_of(attacker: str, config: BoardConfig) -> list[tuple[int, int]]:
+    """Those that an attacker is measured with."""
+    return [each for each in config.budgets if attacker not in TOGETHER or each[0] == config.poisons]
 
 
 QUICK = BoardConfig(budgets=((10, 10),), trials=20)

@@ -1,7 +1,8 @@
-"""What a board says of a filter, in sentences that follow from its cells; whole intervals decide."""
+"""What a board says of a defence, in sentences that follow from its cells; whole intervals decide."""
 
+from lgm.defense.report import attack_success
 from lgm.experiments.board.config import FILTERS, HEAD_TITLES
-from lgm.experiments.board.record import Board, BoardNetwork, Cell
+from lgm.experiments.board.record import Board, BoardAttack, BoardNetwork, Cell
 from lgm.experiments.effects import SUCCESS, Effect
 
 
@@ -9,31 +10,61 @@ def edge_finding(board: Board, network: BoardNetwork, budget: tuple[int, int], f
     """What the attacker at the edge of T achieves with the nearest target; "" where that was not measured."""
     attack = network.attack("edge", "nearest")
     cell = attack.cell(budget, network.density, fpr, head) if attack else None
-    if attack is None or cell is None or not cell.n:
-        return ""
-    alone = cell.untouched_bases
-    aim = "" if fpr == board.config.aim else f", where the attacker aims at the T for {100 * board.config.aim:g} %"
+    return finding(board, attack, cell) if attack and cell and cell.n else ""
+
+
+def finding(board: Board, attack: BoardAttack, cell: Cell) -> str:
+    """What an attacker achieves against a defence, beside untouched bases, and what follows."""
+    if not cell.n:
+        return "No attack counts here: the clean head gets none of these targets right."
+    filtered = f"past the filter ({FILTERS[cell.filter]}, {_rate(board, attack, cell)})"
     return (
-        f"With the target nearest to the base's class and K = {budget[0]} poisons at the edge of T, beside "
-        f"{budget[1]} clean images a class, {cell.hits} of {cell.n} attacks on {HEAD_TITLES[head]} succeed past the "
-        f"filter ({FILTERS[network.density]}, {100 * fpr:g} % FPR{aim}): {cell.attack_success.percent(0)}, and "
-        f"{alone.percent(0)} with untouched bases in the poisons' place, filtered alike. {_verdict(cell)}"
+        f"Attacker “{attack.attacker}” with {_TARGETS[attack.choice]}, K = {cell.poisons} beside {cell.clean} clean "
+        f"images a class: {cell.hits} of {cell.n} attacks on {HEAD_TITLES[cell.head]} succeed "
+        f"{'without a filter' if cell.filter == 'none' else filtered}, "
+        f"{cell.attack_success.percent(0)}; {cell.untouched_bases.percent(0)} with untouched bases in the poisons' "
+        f"place, treated alike. {verdict(cell)}"
     )
 
 
+_TARGETS = {
+    "random": "a random target",
+    "nearest": "the target nearest to the base's class",
+    "best": "the best target of some",
+}
+
+
+def _rate(board: Board, attack: BoardAttack, cell: Cell) -> str:
+    aimed = attack.aims_at == cell.filter and cell.fpr != board.config.aim
+    return f"{100 * cell.fpr:g} % FPR" + (f", where it aims at the T for {100 * board.config.aim:g} %" if aimed else "")
+
+
 def stopped(cell: Cell) -> Effect:
-    """How a cell reads for "the filter stops this attacker": success below `SUCCESS`, or below what untouched bases do.
+    """How a cell reads for "this defence stops this attacker": success below `SUCCESS`.
 
-    It contradicts that only if more attacks succeed, by whole intervals, than with untouched bases.
+    It contradicts that only if the poisons do it: see `caused`.
     """
-    return Effect(*cell.attack_success, bound=max(SUCCESS, cell.untouched_bases.high), side="below")
+    success = cell.attack_success
+    return Effect(*success, bound=SUCCESS if caused(cell).sign > 0 else max(SUCCESS, success.high), side="below")
 
 
-def _verdict(cell: Cell) -> str:
+def caused(cell: Cell) -> Effect:
+    """Among the trials where only the poisons or only the untouched bases turn the target, the share of the former.
+
+    Above one half the poisons do it, and not any further images of the class, or what the filter removes. Source:
+    McNemar 1947, with the interval of Wilson.
+    """
+    poisons, bases = cell.hits - cell.both, cell.untouched - cell.both
+    return Effect(*attack_success(poisons, poisons + bases), bound=0.5)
+
+
+def verdict(cell: Cell) -> str:
+    """What follows from a cell."""
+    who = "This head alone" if cell.filter == "none" else "This defence"
     if stopped(cell).sign < 0:
-        return "This filter does not stop this attacker."
+        return f"{who} does not stop this attacker."
     if cell.attack_success.high < SUCCESS:
-        return "This attacker does not refute the filter."
+        return f"{who} is not refuted by this attacker."
     if cell.attack_success.low > SUCCESS:
         return "Whether the poisons do it, or the filter and any further images of the base's class, is open."
-    return "Whether the filter stops this attacker is open."
+    return "Whether it stops this attacker is open."

@@ -1,28 +1,36 @@
-"""Measure a board: craft for every attacker, then evaluate every defence in every trial."""
+"""Measure a board: all rows on all networks, in one process or several."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
+from joblib import Parallel, delayed
 
-from lgm.attacks.export import rounded
 from lgm.config import ATTACK_REVISION
 from lgm.data.base import Split
 from lgm.defense.report import ATTACK_SUCCESS
-from lgm.experiments.board.attackers import can_attack, craft
-from lgm.experiments.board.cells import cells_of, controls_of, evaluate_trial
-from lgm.experiments.board.config import KNOWS_T, BoardConfig
-from lgm.experiments.board.record import Absent, Board, BoardAttack, BoardNetwork, Cell, Control
+from lgm.experiments.board.attackers import can_attack
+from lgm.experiments.board.config import BOARD_REVISION, BoardConfig
+from lgm.experiments.board.record import Absent, Board, BoardNetwork
+from lgm.experiments.board.rows import Row, measure_row
 from lgm.experiments.board.setting import Setting
-from lgm.experiments.board.targets import choose_targets
+from lgm.experiments.board.stored import AttackKey, StoredAttack
 from lgm.experiments.records import machine
 from lgm.models.card import Card
 from lgm.models.classifier import Classifier
 
-OnRow = Callable[[str, int, int], None]  # what is next, rows done, rows in all
+OnRow = Callable[[str, int, int], bool | None]  # what is next, rows done, rows in all; returning False asks to stop
+
+
+@dataclass(frozen=True)
+class MeasuredBoard:
+    """The record, and what is stored of the attacks behind its rows."""
+
+    board: Board
+    attacks: dict[AttackKey, StoredAttack]
 
 
 def measure_board(
@@ -30,102 +38,85 @@ def measure_board(
     split: Split,
     config: BoardConfig,
     *,
+    processes: int = 1,
     cache: Path | None = None,
     on_row: OnRow | None = None,
-) -> Board:
+) -> MeasuredBoard | None:
     """Every attacker against every defence, on each network.
 
     Args:
         networks: Frozen, with their cards; of one dataset.
         split: Clean images that none of them was trained on.
         config: The setting.
-        cache: Folder for crafted poisons: a run that was killed goes on there.
+        processes: How many rows at a time; the figures are the same.
+        cache: Folder for crafted poisons and finished rows: a run that was killed goes on there.
         on_row: Called before each row, which is one attacker with one choice of targets on one network.
 
+    Returns:
+        None if the caller stopped it.
+
     Raises:
-        ValueError: too few images of a class; see `draw_trials`.
+        ValueError: too few images of a class, or to calibrate on; see `draw_trials` and `Setting.filters_of`.
     """
     began = time.monotonic()
-    rows = len(config.attackers) * len(config.choices)
-
-    def told(number: int) -> Callable[[str, int], None]:
-        name = networks[number][1].name
-        return lambda row, done: (
-            on_row(f"{name}: {row}", number * rows + done, len(networks) * rows) if on_row else None
-        )
-
-    found = [_network(Setting(model, split, config), card, cache, told(i)) for i, (model, card) in enumerate(networks)]
-    return Board(
+    settings = [Setting.of_split(model, split, config) for model, _ in networks]
+    for setting in settings:
+        _ = setting.trial_filters  # what is refused is refused before the first row; and all rows share them
+    wanted = [
+        (number, attacker, choice)
+        for number, setting in enumerate(settings)
+        for attacker in config.attackers
+        if can_attack(attacker, setting) is None
+        for choice in config.choices
+    ]
+    titles = [f"{networks[number][1].name}: {attacker}, {choice} targets" for number, attacker, choice in wanted]
+    work = Parallel(n_jobs=processes, return_as="generator")(
+        delayed(measure_row)(settings[number], split, attacker, choice, cache=cache)
+        for number, attacker, choice in wanted
+    )
+    rows = list(_told(work, titles, on_row))
+    if len(rows) < len(wanted):
+        return None
+    found = list(zip(wanted, rows, strict=True))
+    board = Board(
         dataset=split.dataset,
         split=split.name,
         split_sha256=split.sha256,
         config=config,
         definition=ATTACK_SUCCESS,
         attack_revision=ATTACK_REVISION,
+        board_revision=BOARD_REVISION,
         made=date.today().isoformat(),
         machine=machine(),
         versions={package: version(package) for package in ("torch", "numpy", "scikit-learn")},
         seconds=round(time.monotonic() - began, 1),
-        networks=tuple(found),
+        networks=tuple(
+            _network(setting, card, [row for (n, _, _), row in found if n == number])
+            for number, (setting, (_, card)) in enumerate(zip(settings, networks, strict=True))
+        ),
     )
+    stored = {(networks[number][1].name, *row): each.stored for (number, *row), each in found}
+    return MeasuredBoard(board, stored)
 
 
-def _network(setting: Setting, card: Card, cache: Path | None, told: Callable[[str, int], None]) -> BoardNetwork:
-    config = setting.config
-    attacks, absent = [], []
-    for i, attacker in enumerate(config.attackers):
-        if why := can_attack(attacker, setting):
-            absent.append(Absent(attacker, why))
-            continue
-        for j, choice in enumerate(config.choices):
-            told(f"{attacker}, {choice} targets", i * len(config.choices) + j)
-            attacks.append(_attack(attacker, choice, setting, cache))
+def _told(work: Iterator[Row], titles: Sequence[str], on_row: OnRow | None) -> Iterator[Row]:
+    """The rows one after another, until the caller asks to stop."""
+    for done, title in enumerate(titles):
+        if on_row and on_row(title, done, len(titles)) is False:
+            work.close()
+            return
+        yield next(work)
+
+
+def _network(setting: Setting, card: Card, rows: Sequence[Row]) -> BoardNetwork:
+    reasons = {attacker: can_attack(attacker, setting) for attacker in setting.config.attackers}
     return BoardNetwork(
         model=card.name,
         loss=card.config.model.loss,
         n_dim=card.config.model.n_dim,
         weights_sha256=card.weights_sha256,
-        accuracy=float((setting.predicted == setting.split.labels).mean()),
+        accuracy=float((setting.predicted == setting.labels).mean()),
         calibration=len(setting.trials[0].calibration),
-        attacks=tuple(attacks),
-        absent=tuple(absent),
-    )
-
-
-def _attack(attacker: str, choice: str, setting: Setting, cache: Path | None) -> BoardAttack:
-    config = setting.config
-    trials = choose_targets(choice, attacker, setting)
-    found = rounded(setting.model, craft(attacker, setting, trials, cache=cache))
-    by_trial = np.arange(len(found)).reshape(len(trials), -1)
-    labels = found.labels.astype(np.int64)
-    controls: dict[int, tuple[Control, ...]] = {}
-    cells: list[Cell] = []
-    for poisons, clean in config.budgets:
-        outcomes = [
-            evaluate_trial(
-                setting,
-                own,
-                trial,
-                setting.examples(found.z[mine[:poisons]], labels[mine[:poisons]], poisoned=True),
-                clean,
-            )
-            for own, trial, mine in zip(setting.trial_filters, trials, by_trial, strict=True)
-        ]
-        controls[clean] = tuple(controls_of(clean, outcomes))
-        cells += cells_of((poisons, clean), trials, outcomes)
-    passing = [
-        own.density.score_samples(found.z[mine], labels[mine]) > own.density.threshold(config.aim)
-        for own, mine in zip(setting.trial_filters, by_trial, strict=True)
-    ]
-    return BoardAttack(
-        attacker=attacker,
-        choice=choice,
-        targets=len({trial.target for trial in trials}),
-        aims_at=next(iter(setting.trial_filters[0].filters)) if attacker in KNOWS_T else "",
-        collided=float(found.collided.mean()),
-        passing=float(np.mean(passing)),
-        l2=float(np.median(found.l2)),
-        linf=float(np.median(found.linf)),
-        controls=tuple(each for group in controls.values() for each in group),
-        cells=tuple(cells),
+        attacks=tuple(row.attack for row in rows),
+        absent=tuple(Absent(attacker, why) for attacker, why in reasons.items() if why),
     )

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lgm.defense.report import Success
-from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES, BoardConfig
+from lgm.defense.report import attack_success
+from lgm.experiments.board.config import ATTACKERS, BOARD_REVISION, CHOICES, FILTERS, HEAD_TITLES, BoardConfig, heaviest
 from lgm.experiments.records import outdated, read_record
 from lgm.models.registry import SHIPPED
 from lgm.stats.intervals import Estimate, percent_text
-from lgm.utils.codec import WithInterval
 
 COST = 0.05  # accuracy that a cell is marked for losing
 
@@ -22,10 +21,11 @@ class Cell:
         filter: Key of `FILTERS`.
         fpr: Rate that T is calibrated for; 0 without a filter.
         head: Key of `lgm.defense.heads.HEADS`.
-        attack_success: See `lgm.defense.report.ATTACK_SUCCESS`; the clean control has the same head.
-        hits, n: Attacks that succeed, and those that count: the clean control is right about their targets.
-        untouched_bases: Attack success with the bases as they were in the poisons' place, filtered alike: a filter that
-            removes clean images, and any further images of a class, turn targets by themselves.
+        n: Attacks that count: the clean control, which has the same head, is right about their targets.
+        hits: Attacks that succeed, among these; see `lgm.defense.report.ATTACK_SUCCESS`.
+        untouched: The same with the bases as they were in the poisons' place, filtered alike: a filter that removes
+            clean images, and any further images of a class, turn targets by themselves.
+        both: Those where the poisons and the untouched bases turn the target.
         poisons_removed, clean_removed: Shares of D_p and of D_f that the filter removes, over all trials.
         accuracy: Of the fine-tuned models on held-out clean images, mean over the trials; where nothing is left to
             fine-tune on, 0.
@@ -36,13 +36,23 @@ class Cell:
     filter: str
     fpr: float
     head: str
-    attack_success: Success[Estimate]
-    hits: int
     n: int
-    untouched_bases: WithInterval[Estimate]
+    hits: int
+    untouched: int
+    both: int
     poisons_removed: float
     clean_removed: float
     accuracy: float
+
+    @property
+    def attack_success(self) -> Estimate:
+        """Share of ``hits`` with its 95 % interval, over trials."""
+        return attack_success(self.hits, self.n)
+
+    @property
+    def untouched_bases(self) -> Estimate:
+        """Share of ``untouched`` with its 95 % interval, over trials."""
+        return attack_success(self.untouched, self.n)
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,7 @@ class BoardAttack:
         collided: Share of the poisons that the network takes for the target's class.
         passing: Share of the poisons that the first filter passes at the rate that those who know T aim at.
         l2, linf: Medians of the change to the base, pixels in [0, 1], after rounding to 8 bits.
+        ssim: Median of the structural similarity to the base; 1 for the base itself.
         controls, cells: What was measured.
     """
 
@@ -81,6 +92,7 @@ class BoardAttack:
     passing: float
     l2: float
     linf: float
+    ssim: float
     controls: tuple[Control, ...]
     cells: tuple[Cell, ...]
 
@@ -91,8 +103,11 @@ class BoardAttack:
 
     def costly(self, cell: Cell) -> bool:
         """Whether a filter's defence costs more than `COST` of the clean control's accuracy."""
-        control = next(c for c in self.controls if (c.clean, c.head) == (cell.clean, cell.head))
-        return cell.filter != "none" and control.accuracy - cell.accuracy > COST
+        return cell.filter != "none" and self.control(cell.clean, cell.head) - cell.accuracy > COST
+
+    def control(self, clean: int, head: str) -> float:
+        """Accuracy of the clean control."""
+        return next(c.accuracy for c in self.controls if (c.clean, c.head) == (clean, head))
 
 
 @dataclass(frozen=True)
@@ -131,9 +146,18 @@ class BoardNetwork:
         return list(dict.fromkeys(cell.filter for attack in self.attacks for cell in attack.cells))
 
     @property
+    def heaviest(self) -> tuple[int, int]:
+        """See `lgm.experiments.board.config.heaviest`."""
+        return heaviest({(cell.poisons, cell.clean) for attack in self.attacks for cell in attack.cells})
+
+    @property
     def density(self) -> str:
         """Key of the filter whose T those who know one know."""
         return self.filters[1]
+
+    def control(self, clean: int, head: str) -> float:
+        """Accuracy of the clean control, mean over all attacks."""
+        return sum(attack.control(clean, head) for attack in self.attacks) / len(self.attacks)
 
     def attack(self, attacker: str, choice: str) -> BoardAttack | None:
         """A row; None if it is empty."""
@@ -149,6 +173,7 @@ class Board:
         config: The setting.
         definition: Of attack success.
         attack_revision: `lgm.config.ATTACK_REVISION`.
+        board_revision: `lgm.experiments.board.config.BOARD_REVISION`.
         made, machine, versions, seconds: When, where, with what, and how long it took.
         networks: Each network.
     """
@@ -159,6 +184,7 @@ class Board:
     config: BoardConfig
     definition: str
     attack_revision: int
+    board_revision: int
     made: str
     machine: str
     versions: dict[str, str]
@@ -168,6 +194,13 @@ class Board:
     def network_of(self, weights_sha256: str) -> BoardNetwork | None:
         """The network of these weights; None if it is not on the board."""
         return next((each for each in self.networks if each.weights_sha256 == weights_sha256), None)
+
+    @property
+    def outdated(self) -> str | None:
+        """Why this is older than the code that would measure it today; None if it is not."""
+        if self.board_revision != BOARD_REVISION:
+            return f"made with revision {self.board_revision} of the board, and today's is {BOARD_REVISION}"
+        return outdated(self.attack_revision)
 
     @property
     def heads(self) -> dict[str, str]:
@@ -191,7 +224,9 @@ def _lines(board: Board) -> Iterator[str]:
                 yield f"{'attacker, targets':<22}{'n':>5}" + "".join(f"{name:>12}" for name in network.filters)
                 for attack in network.attacks:
                     cells = [attack.cell((poisons, clean), name, config.aim, head) for name in network.filters]
-                    line = f"{attack.attacker + ', ' + attack.choice:<22}{cells[0].n if cells[0] else 0:>5}"
+                    if cells[0] is None:  # crafted together, for another budget
+                        continue
+                    line = f"{attack.attacker + ', ' + attack.choice:<22}{cells[0].n:>5}"
                     yield line + "".join(f"{_text(attack, cell):>12}" for cell in cells)
         for absent in network.absent:
             yield f"{absent.attacker}: {absent.why}"
@@ -226,4 +261,4 @@ def stored_network(dataset: str, weights_sha256: str) -> BoardNetwork | None:
         CheckpointError: see `read_board`.
     """
     board = read_board(dataset)
-    return None if board is None or outdated(board.attack_revision) else board.network_of(weights_sha256)
+    return None if board is None or board.outdated else board.network_of(weights_sha256)

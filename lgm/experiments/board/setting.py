@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from lgm.detection.score import Score
 from lgm.detection.scores import make_score
 from lgm.detection.spectral import SpectralSignature
 from lgm.detection.trusted_scores import NeighbourVote
-from lgm.experiments.board.config import BoardConfig
+from lgm.experiments.board.config import EVADES, BoardConfig
 from lgm.models.classifier import Classifier
 from lgm.models.scoring import embed
 
@@ -39,37 +40,43 @@ class TrialFilters:
     trial: Trial
     filters: dict[str, Score]
 
-    @property
-    def density(self) -> Score:
-        """The first filter."""
-        return next(iter(self.filters.values()))
+    def evaded(self, attacker: str) -> str:
+        """Key of the filter whose T an attacker knows; of the density, which comes first, where it knows of none."""
+        name = EVADES.get(attacker, "density")
+        return next(iter(self.filters)) if name == "density" else name
 
 
 class Setting:
-    """A network and a split.
+    """A network and clean images as it sees them.
 
     Attributes:
+        labels: (N,) of the images.
         trials: As they were drawn.
-        z: (N, D) features of the split as the network gives them; filters see these.
+        z: (N, D) features of the images as the network gives them; filters see these.
         scale: (D,) what rescales them; heads are trained on rescaled ones.
     """
 
-    def __init__(self, model: Classifier, split: Split, config: BoardConfig) -> None:
+    def __init__(self, model: Classifier, labels: np.ndarray, z: np.ndarray, config: BoardConfig) -> None:
         """Raises ValueError: see `draw_trials`."""
-        self.model, self.split, self.config = model, split, config
+        self.model, self.labels, self.z, self.config = model, labels, z, config
         drawn = DefenseConfig(poisons=config.poisons, clean=config.clean, trials=config.trials, seed=config.seed)
-        self.trials = draw_trials(split.labels, drawn)
+        self.trials = draw_trials(labels, drawn)
         self.scale = model.feature_scale.cpu().numpy()
-        self.z = embed(model, split.pixels()).numpy()
+
+    @classmethod
+    def of_split(cls, model: Classifier, split: Split, config: BoardConfig) -> Self:
+        """Of images that are at hand. Raises ValueError: see `draw_trials`."""
+        return cls(model, split.labels, embed(model, split.pixels()).numpy(), config)
 
     @cached_property
     def trial_filters(self) -> list[TrialFilters]:
         """Of each trial."""
-        return [self._filters_of(trial) for trial in self.trials]
+        return [self.filters_of(trial) for trial in self.trials]
 
-    def _filters_of(self, trial: Trial) -> TrialFilters:
+    def filters_of(self, trial: Trial) -> TrialFilters:
+        """Fitted and calibrated to images that the trial uses for nothing else. Raises ValueError: too few."""
         filters = board_filters(self.model, self.config.seed)
-        z, labels = self.z[trial.calibration], self.split.labels[trial.calibration]
+        z, labels = self.z[trial.calibration], self.labels[trial.calibration]
         fitted = {name: score.fit(z, labels) for name, score in filters.items()}
         fewest = min(len(score.calibration_scores_) for score in fitted.values())
         least = min(self.config.fprs)
@@ -96,7 +103,7 @@ class Setting:
 
     def images(self, positions: np.ndarray) -> Examples:
         """Clean images of the split."""
-        return self.examples(self.z[positions], self.split.labels[positions], poisoned=False)
+        return self.examples(self.z[positions], self.labels[positions], poisoned=False)
 
 
 def with_target(trial: Trial, target: int) -> Trial:

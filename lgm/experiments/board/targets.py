@@ -42,27 +42,22 @@ def _chosen(choice: str, attacker: str, setting: Setting, own: TrialFilters) -> 
 
 def _candidates(setting: Setting, trial: Trial) -> np.ndarray:
     free = np.append(trial.evaluation, trial.target)
-    mine = free[setting.split.labels[free] == trial.target_class]
+    mine = free[setting.labels[free] == trial.target_class]
     right = mine[setting.predicted[mine] == trial.target_class]
     return np.sort(right) if len(right) else np.array([trial.target])
-
-
-def _budget(setting: Setting) -> tuple[int, int]:
-    """The one with most poisons for a clean image."""
-    return max(setting.config.budgets, key=lambda budget: budget[0] / budget[1])
 
 
 def _attackers_images(setting: Setting, trial: Trial, candidates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Positions of clean images of both classes that the attacker fine-tunes on; none is a candidate."""
     free = np.setdiff1d(trial.evaluation, candidates)
-    labels, (_, clean) = setting.split.labels[free], _budget(setting)
+    labels, (_, clean) = setting.labels[free], setting.config.heaviest
     own = [rng.permutation(free[labels == k])[:clean] for k in (trial.base_class, trial.target_class)]
     return np.concatenate(own)
 
 
 def _margin(attacker: str, setting: Setting, own: TrialFilters, target: int, images: np.ndarray) -> float:
     """By how much the attacker's simulated head prefers the base's class for a target."""
-    trial, (poisons, _) = own.trial, _budget(setting)
+    trial, (poisons, _) = own.trial, setting.config.heaviest
     goal = np.repeat(goal_of(attacker, setting, own, target)[None], poisons, axis=0)
     placed = setting.examples(goal, np.full(poisons, trial.base_class), poisoned=True)
     head = fine_tune(mix(setting.images(images), placed))

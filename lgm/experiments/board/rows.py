@@ -1,0 +1,132 @@
+"""A row of a board: one attacker with one choice of targets, on one network, against every defence."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from lgm.attacks.export import rounded
+from lgm.attacks.result import Poisons
+from lgm.config import ATTACK_REVISION
+from lgm.data.base import Split
+from lgm.defense.trials import Trial
+from lgm.experiments.board.attackers import craft
+from lgm.experiments.board.cells import cells_of, controls_of, evaluate_trial
+from lgm.experiments.board.config import BOARD_REVISION, EVADES, budgets_of
+from lgm.experiments.board.record import BoardAttack, Cell, Control
+from lgm.experiments.board.setting import Setting
+from lgm.experiments.board.stored import StoredAttack
+from lgm.experiments.board.targets import choose_targets
+from lgm.models.checkpoint import weights_sha256
+from lgm.stats.ssim import ssim
+from lgm.utils.codec import decode
+from lgm.utils.io import write_atomically
+from lgm.utils.json import to_json
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured, and the attacks themselves."""
+
+    attack: BoardAttack
+    stored: StoredAttack
+
+
+def measure_row(setting: Setting, split: Split, attacker: str, choice: str, *, cache: Path | None = None) -> Row:
+    """Craft for all trials, then evaluate every defence in each of them.
+
+    Args:
+        setting: Network and clean images.
+        split: The same images as pixels.
+        attacker: Key of `ATTACKERS`.
+        choice: Key of `CHOICES`.
+        cache: Folder for poisons and rows: a row that is there is read, and one that is not is kept there.
+    """
+    path = cache / f"row-{_key(setting, split, attacker, choice)}.safetensors" if cache else None
+    if path is not None and path.is_file():
+        return _read(path)
+    row = _measured(setting, split, attacker, choice, cache)
+    if path is not None:
+        _write(row, path)
+    return row
+
+
+def _measured(setting: Setting, split: Split, attacker: str, choice: str, cache: Path | None) -> Row:
+    trials = choose_targets(choice, attacker, setting)
+    found = rounded(setting.model, craft(attacker, setting, split, trials, cache=cache))
+    z = found.z.reshape(len(trials), -1, found.z.shape[1])
+    controls: dict[int, tuple[Control, ...]] = {}
+    cells: list[Cell] = []
+    for poisons, clean in budgets_of(attacker, setting.config):
+        outcomes = [
+            evaluate_trial(
+                setting,
+                own,
+                trial,
+                setting.examples(mine[:poisons], np.full(poisons, trial.base_class), poisoned=True),
+                clean,
+            )
+            for own, trial, mine in zip(setting.trial_filters, trials, z, strict=True)
+        ]
+        controls[clean] = tuple(controls_of(clean, outcomes))
+        cells += cells_of((poisons, clean), trials, outcomes)
+    attack = BoardAttack(
+        attacker=attacker,
+        choice=choice,
+        targets=len({trial.target for trial in trials}),
+        aims_at=setting.trial_filters[0].evaded(attacker) if attacker in EVADES else "",
+        collided=float(found.collided.mean()),
+        passing=_passing(setting, attacker, trials, z),
+        l2=float(np.median(found.l2)),
+        linf=float(np.median(found.linf)),
+        ssim=float(np.median(ssim(found.bases, found.images))),
+        controls=tuple(each for group in controls.values() for each in group),
+        cells=tuple(cells),
+    )
+    return Row(attack, _stored(trials, z, found))
+
+
+def _passing(setting: Setting, attacker: str, trials: list[Trial], z: np.ndarray) -> float:
+    """Share of the poisons that pass the filter that their attacker evades, at the rate that it aims at."""
+    shares = []
+    for own, trial, mine in zip(setting.trial_filters, trials, z, strict=True):
+        score = own.filters[own.evaded(attacker)]
+        scores = score.score_samples(mine, np.full(len(mine), trial.base_class))
+        shares.append((scores > score.threshold(setting.config.aim)).mean())
+    return float(np.mean(shares))
+
+
+def _stored(trials: list[Trial], z: np.ndarray, found: Poisons) -> StoredAttack:
+    targets = np.array([trial.target for trial in trials], np.int32)
+    images = np.rint(255 * found.images[: z.shape[1]]).astype(np.uint8)
+    return StoredAttack(targets, z.astype(np.float32), found.l2.reshape(len(trials), -1).astype(np.float32), images)
+
+
+def _key(setting: Setting, split: Split, attacker: str, choice: str) -> str:
+    """Hash of all that a row depends on."""
+    shared = {name: value for name, value in asdict(setting.config).items() if name not in ("attackers", "choices")}
+    model = setting.model
+    asked = {
+        "revisions": [ATTACK_REVISION, BOARD_REVISION],
+        "network": weights_sha256({**model.state_dict(), "feature_scale": model.feature_scale}),
+        "images": split.sha256,
+        "row": [attacker, choice],
+        "config": shared,
+    }
+    return hashlib.sha256(to_json(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _write(row: Row, path: Path) -> None:
+    arrays = {name: np.ascontiguousarray(array) for name, array in vars(row.stored).items()}
+    whole = save(arrays, metadata={"attack": to_json(row.attack)})
+    write_atomically(path, lambda part: part.write_bytes(whole))
+
+
+def _read(path: Path) -> Row:
+    with safe_open(path, framework="numpy") as file:
+        attack = decode(BoardAttack, json.loads(file.metadata()["attack"]))
+        return Row(attack, StoredAttack(**{name: file.get_tensor(name) for name in file.keys()}))  # noqa: SIM118
