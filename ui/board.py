@@ -42,10 +42,11 @@ def board() -> None:
         _pick(network, chosen)
         with st.container(key="board_cell"):
             opened_cell(found, network, of, chosen)
-    with st.expander("What the map shows, and what follows", icon=":material/help:"):
-        st.markdown(_about(found, network))
-        if found is load.board():  # a few attacks are no ground for advice
+    if found is load.board():  # a few attacks are no ground for advice
+        with st.expander(f"What follows, before {HEAD_TITLES[of.head]}", icon=":material/lightbulb:"):
             st.markdown("\n".join(f"- {said}" for said in advice(found, network, of.head)))
+    with st.expander("What the map shows", icon=":material/help:"):
+        st.markdown(_about(found, network))
         st.download_button(
             "Board (JSON)",
             lambda: to_json(found, indent=1),

@@ -151,15 +151,14 @@ def _said(found: "Replay", *, filtered: bool) -> str:
 def _planes(scene: "Scene", shown: "Demonstration", *, filtered: bool) -> None:
     from lgm.plots.features import pair_projection
 
-    clean, poisons = len(scene.clean), len(scene.poisons)
+    clean, count = len(scene.clean), len(scene.poisons)
+    poisons = f"{count} poison{'s' if count > 1 else ''}"
     captions: dict[str, str | None] = {
         "clean": f"{clean} clean images",
-        "unfiltered": f"{clean} clean images and {poisons} poison{'s' if poisons > 1 else ''}",
+        "unfiltered": f"{clean} clean images and {poisons}",
     }
     if filtered:
-        captions["filtered"] = (
-            f"removed {shown.poisons_removed} of {poisons} poisons, {shown.clean_removed} of {clean} clean"
-        )
+        captions["filtered"] = f"removed {shown.poisons_removed} of {poisons}, {shown.clean_removed} of {clean} clean"
     seen = pair_projection(scene.clean.z / scene.scale, scene.clean.labels)
     planes(scene, shown, seen, captions, key="board_plane", size=_SIZE)
 

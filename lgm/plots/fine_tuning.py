@@ -140,7 +140,7 @@ def _count(poisons: int, removed: int, view: _View) -> list[dict[str, Any]]:
     if not poisons or view.detail is None:
         return []
     left, _, bottom, _ = view.corner.extent
-    text = f"{removed} removed" if removed else f"{poisons} poisons"
+    text = f"{removed} removed" if removed else f"{poisons} poison{'s' if poisons > 1 else ''}"
     corner = {"xanchor": "left", "yanchor": "bottom", "showarrow": False}
     return [{"x": left, "y": bottom, "text": text, "font": {"size": 10}, **corner}]
 

@@ -480,6 +480,8 @@ def test_a_cell_that_a_link_names_is_open_with_one_of_its_attacks(bundled: Split
     assert [len([t for t in plane["data"] if t.get("meta") == "poison"]) > 0 for plane in planes] == [False, True, True]
     for plane, label in zip(planes, vars(shown.predicted).values(), strict=True):
         assert f"<b>taken for {label}</b>" in [note["text"] for note in plane["layout"]["annotations"]]
+    app.number_input(key="defend_trial").set_value(3).run()
+    assert app.query_params["trial"] == "3"
 
 
 @pytest.mark.usefixtures("never_crafts")
