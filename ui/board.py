@@ -14,9 +14,8 @@ from ui.defend_controls import keep, shows
 
 _MAP = "board_map"  # key of the figure
 # The text of cells lies on their colour, so it has the colour of the page's text, in either theme.
-_STYLE = f"""<style>
-.st-key-{_MAP} text:is(.annotation-text, .textpoint *, .xtick *, .ytick *) {{fill: currentColor !important;}}
-</style>"""
+_TEXT = ".annotation-text, .textpoint *, .xtick *, .ytick *, .hoverlayer *"
+_STYLE = f"<style>.st-key-{_MAP} text:is({_TEXT}) {{fill: currentColor !important;}}</style>"
 _NETWORKS = {"lgm": "LGM", "softmax": "softmax"}
 
 
@@ -40,11 +39,15 @@ def board() -> None:
         _map(found, network, of, chosen)
     with right:
         _pick(network, chosen)
-        with st.container(key="board_cell"):
-            opened_cell(found, network, of, chosen)
-    if found is load.board():  # a few attacks are no ground for advice
-        with st.expander(f"What follows, before {HEAD_TITLES[of.head]}", icon=":material/lightbulb:"):
-            st.markdown("\n".join(f"- {said}" for said in advice(found, network, of.head)))
+        if chosen:
+            with st.container(key="board_cell"):
+                opened_cell(found, network, of, chosen)
+        else:
+            st.caption("A cell opens its numbers and its attacks, one by one, in the plane.")
+            _advice(found, network, of)
+    if chosen:
+        with st.expander("What follows from the map", icon=":material/lightbulb:"):
+            _advice(found, network, of)
     with st.expander("What the map shows", icon=":material/help:"):
         st.markdown(_about(found, network))
         st.download_button(
@@ -167,6 +170,15 @@ def _picked() -> None:
     state.put(attacker=attacker, choice=choice, filter=st.session_state["board_filter"])
     if attacker is None:
         state.put(trial=state.FIELDS["trial"].default)
+
+
+def _advice(found: Board, network: BoardNetwork, of: MapSlice) -> None:
+    """What follows from the whole map; a few attacks, measured here, are no ground for advice."""
+    if found is not load.board():
+        return
+    poisons, clean = network.heaviest
+    st.markdown(f"**With K = {poisons} beside {clean} clean images a class, before {HEAD_TITLES[of.head]}:**")
+    st.markdown("\n".join(f"- {said}" for said in advice(found, network, of.head)))
 
 
 def _about(found: Board, network: BoardNetwork) -> str:

@@ -30,11 +30,8 @@ class ChosenCell(NamedTuple):
     filter: str
 
 
-def opened_cell(board: Board, network: BoardNetwork, of: MapSlice, chosen: ChosenCell | None) -> None:
+def opened_cell(board: Board, network: BoardNetwork, of: MapSlice, chosen: ChosenCell) -> None:
     """Its numbers and one of its attacks; if there is none, why."""
-    if chosen is None:
-        st.caption("A cell opens its numbers and its attacks, one by one, in the plane.")
-        return
     attack = network.attack(chosen.attacker, chosen.choice)
     cell = attack.cell(of.budget, chosen.filter, of.fpr, of.head) if attack else None
     if attack is None or cell is None:
