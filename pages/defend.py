@@ -15,8 +15,8 @@ from ui.defend_example import example
 from ui.frame import guard, poison_strip, title
 from ui.jobs import job_panel
 
-LEAD = """A new head is fine-tuned on a few images. Poisons among them turn one target; the filter removes what is
-unlikely under its label."""
+LEAD = """A few poisons among the images that a new head is fine-tuned on turn one target. Which filter stops whom?
+Click a cell."""
 ABOUT = """Answers **figure 7** of the paper. The network is frozen; a new head (logistic regression) is trained on the
 features of a few clean images, then on these and the poisons, then on what the filter leaves. All poisons are for one
 target: they look like the base class and say so, and have the target's features. The star is that target; it is never
@@ -26,8 +26,8 @@ trained on.
   of the base. Its intervals are 95 % Wilson intervals; those of what is removed and of accuracy are over attacks, for
   the poisons of one attack share a target.
 - **What these attacks do not cover**: an attacker who picks the target, for instance the one nearest to the base, or
-  who places poisons where the filter just lets them pass: where that was measured, it is in the table of attackers
-  and filters; other networks and seeds. An attack can refute a defence, and none confirms one.
+  who places poisons where the filter just lets them pass: where that was measured, it is in the map above; other
+  networks and seeds. An attack can refute a defence, and none confirms one.
 - **Accuracy** is that of each head on all other clean images of the classes in play.
 - **T, calibrated** is the threshold that half of the clean images, which serve for nothing else, vouch for: it removes
   at most 1 % of fresh ones on average. Each attack has a calibration half of its own, so T differs between them. For a
@@ -166,6 +166,8 @@ def explore() -> None:
     lgm = load.model_name("lgm")
     threshold = None
     with guard():
+        board()
+        st.markdown("## A setting of your own")
         config = controls()
         loss = state.link().network
         name = load.model_name(loss)
@@ -180,7 +182,6 @@ def explore() -> None:
             by_number(config, name)
         with right:
             attackers_who_know()
-        board()
     about()
     poison_strip(lgm, load.threshold(lgm) if threshold is None else threshold)
     state.push()

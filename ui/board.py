@@ -1,114 +1,199 @@
-"""Every attacker against every defence, as it was measured: a table of attack success for the chosen network."""
-
-import html
+"""Every attacker against every defence, as it was measured: a heat map for the chosen network, and one cell of it."""
 
 import streamlit as st
 
+from lgm.experiments.board.advice import advice
 from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES
-from lgm.experiments.board.findings import edge_finding
-from lgm.experiments.board.record import COST, Board, BoardAttack, BoardNetwork, Cell
+from lgm.experiments.board.record import COST, Board, BoardNetwork
+from lgm.experiments.effects import SUCCESS
+from lgm.plots.board import MapSlice, board_map
 from lgm.utils.json import to_json
-from ui import load, state, verdict
+from ui import board_measure, load, state
+from ui.board_cell import ChosenCell, opened_cell
+from ui.defend_controls import keep, shows
 
-_STYLE = """<style>
-.lgm-board {overflow-x: auto;}
-.lgm-board table {border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums; width: 100%;}
-.lgm-board :is(th, td) {padding: .2rem .35rem; text-align: right; border-bottom: 1px solid rgba(128,128,128,.3);
-  vertical-align: top;}
-.lgm-board th {font-weight: 600; line-height: 1.15;}
-.lgm-board :is(th, td):first-child {text-align: left; min-width: 8rem;}
-.lgm-board td {background: color-mix(in srgb, #D55E00 calc(var(--share) * 45%), transparent);}
-.lgm-board small {display: block; opacity: .85; white-space: nowrap;}
-</style>"""
+_MAP = "board_map"  # key of the figure
+# The text of cells lies on their colour, so it has the colour of the page's text, in either theme.
+_TEXT = ".annotation-text, .textpoint *, .xtick *, .ytick *, .hoverlayer *"
+_STYLE = f"<style>.st-key-{_MAP} text:is({_TEXT}) {{fill: currentColor !important;}}</style>"
+_NETWORKS = {"lgm": "LGM", "softmax": "softmax"}
 
 
 def board() -> None:
-    """The section, where a board was measured on these very weights."""
+    """The section; where no board was measured on these very weights, what it would take."""
+    name = load.model_name(state.link().network)
+    weights = load.card(name).weights_sha256
     found = load.board()
-    card = load.card(load.model_name(state.link().network))
-    network = found.network_of(card.weights_sha256) if found else None
+    network = found.network_of(weights) if found else None
+    if network is None and (mine := board_measure.measured(name)):
+        found, network = mine.board, mine.board.network_of(weights)
     if found is None or network is None or not network.attacks:
+        _network_choice()
+        st.markdown(f"**Not measured yet**: which attacker gets past which filter of `{name}`.")
+        board_measure.offer(name)
         return
-    st.markdown("## Which attacker gets past which filter?")
-    budget, head, fpr = _controls(found)
-    st.html(
-        f'{_STYLE}<div class="lgm-board" tabindex="0" role="region" aria-label="Attack success">'
-        f"{_table(network, budget, head, fpr)}</div>"
-    )
-    if finding := edge_finding(found, network, budget, fpr, head):
-        st.markdown(f"**{finding}**")
-    st.caption(_caption(found, network))
-    st.download_button(
-        "Board (JSON)",
-        lambda: to_json(found, indent=1),
-        f"{found.dataset}-board.json",
-        "application/json",
-        on_click="ignore",
-        icon=":material/download:",
-    )
-
-
-def _controls(found: Board) -> tuple[tuple[int, int], str, float]:
-    """Budget, head and rate of the cells that are shown."""
-    config = found.config
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        budget = st.selectbox(
-            "Poisons K, clean images a class",
-            config.budgets,
-            index=config.budgets.index((10, 10)) if (10, 10) in config.budgets else 0,
-            format_func=lambda each: f"K = {each[0]} beside {each[1]}",
-            width=220,
-            key="board_budget",
+    of = _controls(found)
+    chosen = _chosen(network)
+    left, right = st.columns([6, 7], gap="medium")
+    with left:
+        _map(found, network, of, chosen)
+    with right:
+        _pick(network, chosen)
+        if chosen:
+            with st.container(key="board_cell"):
+                opened_cell(found, network, of, chosen)
+        else:
+            st.caption("A cell opens its numbers and its attacks, one by one, in the plane.")
+            _advice(found, network, of)
+    if chosen:
+        with st.expander("What follows from the map", icon=":material/lightbulb:"):
+            _advice(found, network, of)
+    with st.expander("What the map shows", icon=":material/help:"):
+        st.markdown(_about(found, network))
+        st.download_button(
+            "Board (JSON)",
+            lambda: to_json(found, indent=1),
+            f"{found.dataset}-board.json",
+            "application/json",
+            on_click="ignore",
+            icon=":material/download:",
         )
-        head = st.selectbox("Head", list(HEAD_TITLES), format_func=HEAD_TITLES.__getitem__, width=240, key="board_head")
-        fpr = st.segmented_control(
+
+
+def _network_choice() -> None:
+    key = shows("network", state.link().network)
+    st.segmented_control(
+        "Network", list(load.LOSSES), format_func=_NETWORKS.__getitem__, key=key, on_change=keep, args=("network",)
+    )
+
+
+def _controls(found: Board) -> MapSlice:
+    """Which cells are shown: the network's, of one budget, head and rate."""
+    config, link = found.config, state.link()
+    budgets = {state.budget_text(budget): budget for budget in config.budgets}
+    budget = link.budget if link.budget in budgets else next(iter(budgets))
+    fpr = link.fpr if link.fpr in config.fprs else config.aim
+    with st.container(horizontal=True, gap="medium"):
+        _network_choice()
+        st.selectbox(
+            "Poisons K, clean images a class",
+            list(budgets),
+            format_func=lambda name: "K = {} beside {}".format(*budgets[name]),
+            width=200,
+            key=shows("budget", budget),
+            on_change=keep,
+            args=("budget",),
+        )
+        st.selectbox(
+            "Head",
+            list(HEAD_TITLES),
+            format_func=HEAD_TITLES.__getitem__,
+            width=250,
+            key=shows("head", link.head),
+            on_change=keep,
+            args=("head",),
+        )
+        st.segmented_control(
             "T for FPR",
             config.fprs,
-            default=config.aim,
             required=True,
-            key="board_fpr",
             format_func=lambda rate: f"{100 * rate:g} %",
+            key=shows("fpr", fpr),
+            on_change=keep,
+            args=("fpr",),
         )
-    return budget, head, fpr
+    return MapSlice(budgets[budget], fpr, link.head)
 
 
-def _table(network: BoardNetwork, budget: tuple[int, int], head: str, fpr: float) -> str:
-    titles = "".join(f'<th scope="col">{html.escape(FILTERS[name])}</th>' for name in network.filters)
-    rows = "".join(_row(attack, network, budget, head, fpr) for attack in network.attacks)
-    return f'<table><thead><tr><th scope="col">attacker; target</th>{titles}</tr></thead><tbody>{rows}</tbody></table>'
+def _chosen(network: BoardNetwork) -> ChosenCell | None:
+    """The cell that the link names; None if it names none."""
+    link = state.link()
+    if link.attacker is None:
+        return None
+    return ChosenCell(link.attacker, link.choice, network.density if link.filter is None else link.filter)
 
 
-def _row(attack: BoardAttack, network: BoardNetwork, budget: tuple[int, int], head: str, fpr: float) -> str:
-    cells = [attack.cell(budget, name, fpr, head) for name in network.filters]
-    n = next((cell.n for cell in cells if cell), 0)
-    said = f"{attack.attacker}<small>{attack.choice} target, n = {n}</small>"
-    return f'<tr><th scope="row">{said}</th>{"".join(_cell(attack, cell) for cell in cells)}</tr>'
-
-
-def _cell(attack: BoardAttack, cell: Cell | None) -> str:
-    if cell is None:
-        return "<td>–</td>"
-    share = cell.attack_success
-    value = verdict.percentages(share).partition(" ")[0]
-    ends = share.percent(0).partition("(")[2].rstrip(")")  # rounded outward, as in the sentence beneath the table
-    known = share.value if share.value == share.value else 0.0
-    untouched, mark = verdict.percentages(cell.untouched_bases).partition(" ")[0], "*" if attack.costly(cell) else ""
-    return (
-        f'<td style="--share: {known:.2f}">{value}{mark}<small>{ends}</small><small>untouched {untouched}</small></td>'
+def _map(found: Board, network: BoardNetwork, of: MapSlice, chosen: ChosenCell | None) -> None:
+    st.html(_STYLE)
+    st.plotly_chart(
+        board_map(found, network, of, chosen),
+        key=_MAP,
+        on_select=_clicked,
+        selection_mode="points",
+        config={"displaylogo": False, "displayModeBar": False},
+        alt="Attack success in percent: attackers by filters",
+    )
+    st.caption(
+        "Attack success in %. **Bold**: this defence does not stop this attacker. **?**: open, or untouched bases do "
+        f"as much. **\\***: the defence costs over {100 * COST:g} points of accuracy."
     )
 
 
-def _caption(found: Board, network: BoardNetwork) -> str:
+def _clicked() -> None:
+    """Open the cell that was clicked; a click beside all cells changes nothing."""
+    points = st.session_state[_MAP]["selection"]["points"]
+    if points:
+        attacker, choice, name = points[0]["customdata"]
+        state.put(attacker=attacker, choice=choice, filter=name)
+
+
+def _pick(network: BoardNetwork, chosen: ChosenCell | None) -> None:
+    """The same choice for who has no mouse."""
+    rows = [(attack.attacker, attack.choice) for attack in network.attacks]
+    row = (chosen.attacker, chosen.choice) if chosen else None
+    st.session_state["board_row"] = row if row in rows else None
+    name = chosen.filter if chosen else state.link().filter
+    st.session_state["board_filter"] = name if name in network.filters else network.density
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        st.selectbox(
+            "Attacker and target",
+            rows,
+            index=None,
+            placeholder="Choose a cell: here, or on the map",
+            format_func=lambda row: f"{row[0]}, {row[1]} target",
+            key="board_row",
+            on_change=_picked,
+            width=290,
+        )
+        st.selectbox(
+            "Filter",
+            network.filters,
+            format_func=FILTERS.__getitem__,
+            key="board_filter",
+            on_change=_picked,
+            width=260,
+        )
+
+
+def _picked() -> None:
+    attacker, choice = st.session_state["board_row"] or (None, state.link().choice)
+    state.put(attacker=attacker, choice=choice, filter=st.session_state["board_filter"])
+    if attacker is None:
+        state.put(trial=state.FIELDS["trial"].default)
+
+
+def _advice(found: Board, network: BoardNetwork, of: MapSlice) -> None:
+    """What follows from the whole map; a few attacks, measured here, are no ground for advice."""
+    if found is not load.board():
+        return
+    poisons, clean = network.heaviest
+    st.markdown(f"**With K = {poisons} beside {clean} clean images a class, before {HEAD_TITLES[of.head]}:**")
+    st.markdown("\n".join(f"- {said}" for said in advice(found, network, of.head)))
+
+
+def _about(found: Board, network: BoardNetwork) -> str:
     config = found.config
-    attackers = "; ".join(f"*{name}*: {title}" for name, title in ATTACKERS.items() if name in config.attackers)
+    attackers = "\n".join(f"- *{name}*: {title}" for name, title in ATTACKERS.items() if name in config.attackers)
     choices = "; ".join(f"*{name}*: {title}" for name, title in CHOICES.items() if name in config.choices)
-    empty = "".join(f" No *{row.attacker}*: {row.why}." for row in network.absent)
     old = found.outdated
     return (
-        f"`{network.model}`, {load.dataset().brief(found.split)}, {config.trials} attacks a row; cells: attack success "
-        "with its 95 % interval, of the n attacks whose target the clean head gets right, and beneath it the same with "
-        "untouched bases in the poisons' place, filtered alike. *: the defence costs more than "
-        f"{100 * COST:g} points of accuracy. {attackers}. Targets: {choices}. Those who know T know that of "
-        f"{FILTERS[network.density]} for {100 * config.aim:g} % FPR.{empty} Measured {found.made}."
+        f"`{network.model}`, {load.dataset().brief(found.split)}, {config.trials} attacks a row. A number is attack "
+        "success: of the attacks whose target the clean head gets right, the share that turns it. An open cell tells "
+        "the same with **untouched bases** in the poisons' place, filtered alike: further images of a class, and a "
+        "filter that removes clean ones, turn some targets by themselves. A defence does not stop an attacker if more "
+        f"than {100 * SUCCESS:g} % of the attacks succeed, and it is the poisons that do it: where only they or only "
+        "untouched bases turn the target, it is more often they; both by whole 95 % intervals. An attack can refute a "
+        f"defence, and none confirms one.\n\nAttackers, all of whom know the network:\n{attackers}\n\n"
+        f"Targets: {choices}. Who knows a T knows that for {100 * config.aim:g} % FPR. Measured {found.made}."
         f"{f' **Old: {old}.**' if old else ''}"
     )

@@ -16,23 +16,17 @@ _TASKS = {"two": "2 classes", "all": "all classes"}
 
 
 def controls() -> DefenseConfig:
-    """The row above all: the setting, which the many attacks share with the example."""
+    """The setting, which the many attacks share with the example."""
     config = defend_model.setting()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        key = _shows("network", state.link().network)
-        losses = list(load.LOSSES)
-        names = {"lgm": "LGM", "softmax": "softmax"}
-        st.segmented_control(
-            "Network", losses, format_func=names.__getitem__, key=key, on_change=_keep, args=("network",)
-        )
         for name, label, options, value in (
             ("poisons", "Poisons K", POISONS, config.poisons),
             ("clean", "Clean images a class", CLEAN, config.clean),
         ):
-            st.select_slider(label, options, key=_shows(name, value), width=190, on_change=_keep, args=(name,))
-        key = _shows("task", config.task)
+            st.select_slider(label, options, key=shows(name, value), width=190, on_change=keep, args=(name,))
+        key = shows("task", config.task)
         st.segmented_control(
-            "Head tells apart", list(_TASKS), format_func=_TASKS.__getitem__, key=key, on_change=_keep, args=("task",)
+            "Head tells apart", list(_TASKS), format_func=_TASKS.__getitem__, key=key, on_change=keep, args=("task",)
         )
     return config
 
@@ -46,7 +40,7 @@ def draw_row(attack: "Attack | None", loss: str) -> float | None:
             ("target_class", "base_class", "Target is", pair[1]),
         ):
             options = sorted(defend_model.offered())
-            key, arguments = _shows(name, value), (name, other, pair)
+            key, arguments = shows(name, value), (name, other, pair)
             st.selectbox(
                 label, options, format_func=load.class_name, key=key, width=120, on_change=_keep_class, args=arguments
             )
@@ -65,8 +59,8 @@ def _threshold_slider(attack: "Attack", loss: str) -> float:
         "T: remove what has at most this log-likelihood (nats)",
         options,
         format_func="{:.2f}".format,
-        key=_shows(THRESHOLD[loss], current),
-        on_change=_keep,
+        key=shows(THRESHOLD[loss], current),
+        on_change=keep,
         args=(THRESHOLD[loss],),
     )
     known = math.isfinite(attack.threshold)
@@ -82,7 +76,7 @@ def _threshold_slider(attack: "Attack", loss: str) -> float:
     return current
 
 
-def _keep(name: str) -> None:
+def keep(name: str) -> None:
     """Take over what a widget was set to; a control that was switched off stays as it was."""
     picked = st.session_state[f"defend_{name}"]
     if picked is not None:
@@ -105,7 +99,7 @@ def _calibrate(loss: str) -> None:
     state.put(**{THRESHOLD[loss]: None})
 
 
-def _shows(name: str, value: object) -> str:
+def shows(name: str, value: object) -> str:
     """The key of a widget that shows this value, whoever has set it."""
     st.session_state[f"defend_{name}"] = value
     return f"defend_{name}"

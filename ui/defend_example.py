@@ -6,7 +6,6 @@ import streamlit as st
 
 from lgm.config import DefenseConfig
 from lgm.defense.report import DefenseReport
-from lgm.plots.theme import ROLE
 from lgm.stats.intervals import wilson_interval
 from lgm.utils.json import to_json
 from ui import defend_model, load, state, verdict
@@ -14,15 +13,10 @@ from ui.defend_controls import draw_row
 from ui.defend_model import THRESHOLD
 from ui.frame import enlarged, guard
 from ui.jobs import job_panel
+from ui.planes import HEADINGS, planes
 
 if TYPE_CHECKING:
     from lgm.defense.example import Attack, Demonstration
-
-_HEADINGS = {"clean": "Before the attack", "unfiltered": "Poisoned", "filtered": "Poisoned, then filtered"}
-_KEY = (
-    "● clean image, ◆ poison, in the colour of the class they claim · crossed: removed · ☆ target · in the large "
-    "frame: what is in the small one"
-)
 
 
 def example(config: DefenseConfig, name: str, loss: str, report: DefenseReport | None) -> float | None:
@@ -90,23 +84,9 @@ def _said_of_example(attack: "Attack | None", shown: "Demonstration", loss: str,
 def _planes(attack: "Attack", shown: "Demonstration", loss: str, *, complete: bool) -> None:
     """Figure 7: before, poisoned, filtered; of an attack whose poisons are not there yet, the first."""
     from lgm.plots.features import projection
-    from lgm.plots.fine_tuning import decision_plane
 
-    seen = projection(load.features(load.model_name(loss)))
-    names = load.dataset().classes
-    for column, arm in zip(st.columns(3, gap="small"), _HEADINGS, strict=True):
-        known = complete or arm == "clean"
-        with column:
-            text, role = _target_fate(attack, shown, arm) if known else ("poisons to come", "softmax")
-            st.html(f"<b>{_HEADINGS[arm]}</b><br>{_chip(text, role)}")
-            st.plotly_chart(
-                decision_plane(attack, shown if known else None, arm, seen, names),
-                key=f"plane_{arm}",
-                config={"scrollZoom": True, "displaylogo": False, "displayModeBar": False},
-                alt=f"{_HEADINGS[arm]}: {text}",
-            )
-            st.caption(_amounts(attack, shown, arm) if known else f"{len(attack.clean)} clean images, no poison yet")
-    st.caption(_KEY if seen.exact else f"{_KEY}. Features: {seen.title}; without regions, which a plane cannot show.")
+    known = {arm: _amounts(attack, shown, arm) if complete or arm == "clean" else None for arm in HEADINGS}
+    planes(attack, shown, projection(load.features(load.model_name(loss))), known, key="plane")
 
 
 def _amounts(attack: "Attack", shown: "Demonstration", arm: str) -> str:
@@ -119,24 +99,6 @@ def _amounts(attack: "Attack", shown: "Demonstration", arm: str) -> str:
     }[arm]
     model = shown.arms[arm]
     return f"{text} · accuracy **{model.accuracy:.1%}**" if model else text
-
-
-def _target_fate(attack: "Attack", shown: "Demonstration", arm: str) -> tuple[str, str]:
-    """What becomes of the target, and the role whose colour says so."""
-    base, true = (load.class_name(k) for k in (attack.trial.base_class, attack.trial.target_class))
-    model = shown.arms[arm]
-    if model is None:
-        return "nothing is left to fine-tune on", "base"
-    if model.predicted == attack.trial.target_class:
-        return f"{'the target is' if arm == 'clean' else 'still'} taken for {true}", "clean"
-    if model.predicted == attack.trial.base_class:
-        return f"taken for {base}, {'without any poison' if arm == 'clean' else 'as the attacker wants'}", "poison"
-    return f"taken for {load.class_name(model.predicted)}: neither {true} nor {base}", "base"
-
-
-def _chip(text: str, role: str) -> str:
-    """A coloured label."""
-    return f'<span class="lgm-chip" style="border-color:{ROLE[role]}">{text}</span>'
 
 
 def _details(attack: "Attack", shown: "Demonstration", threshold: float) -> None:

@@ -16,7 +16,7 @@ def adopt() -> None:
     said = state.pull()
     if said is not None:
         with guard():
-            said += [*_names(), *_images(), *_classes(), *_gamma()]
+            said += [*_names(), *_images(), *_classes(), *_gamma(), *_board()]
         st.session_state[_SAID] = said
     if st.session_state.get(_SAID):
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -81,6 +81,22 @@ def _gamma() -> list[str]:
         return []
     state.put(gamma=0.0)
     return [f"The link asks for γ = {link.gamma:g}, which forward-backward splitting cannot minimise: γ = 0 is used."]
+
+
+def _board() -> list[str]:
+    """The board has a few budgets, and its attacks are numbered."""
+    said, link, board = [], state.link(), load.board()
+    if board is not None and link.budget not in map(state.budget_text, board.config.budgets):
+        state.put(budget=FIELDS["budget"].default)
+        if link.budget != FIELDS["budget"].default:
+            said.append(
+                f"The link's {FIELDS['budget'].doc} is {link.budget}, which the board has not: another is shown."
+            )
+    count = 1 if board is None else board.config.trials
+    if link.trial > count:
+        state.put(trial=FIELDS["trial"].default)
+        said.append(f"The link's {FIELDS['trial'].doc} is {link.trial:,}, not one of {count}: the first is shown.")
+    return said
 
 
 def _trouble(pair: tuple[int | None, int | None], known: Collection[int], of: str) -> str:

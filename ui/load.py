@@ -260,13 +260,13 @@ def study() -> Study | None:
     return _study(dataset().name)
 
 
-@st.cache_data(show_spinner=False, max_entries=4, ttl=10)
+@st.cache_resource(show_spinner=False, max_entries=4, ttl=10)
 def _board(of: str) -> Board | None:
     return read_board(of)
 
 
 def board() -> Board | None:
-    """What every attacker achieves against every defence on the chosen dataset; see `read_board`."""
+    """What every attacker achieves against every defence on the chosen dataset (shared); see `read_board`."""
     return _board(dataset().name)
 
 

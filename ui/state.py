@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import streamlit as st
 
-from lgm.config import BETA_GRID, GAMMA_GRID, DefenseConfig, Loss, Method, Nats, PoisonConfig, Task
+from lgm.config import BETA_GRID, FPR_GRID, GAMMA_GRID, DefenseConfig, Loss, Method, Nats, PoisonConfig, Task
+from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES, BoardConfig
 from lgm.utils.fields import Bounds, Field, OneOf, fields_of
 
 
@@ -22,12 +23,21 @@ class Nearest:
     stops: tuple[float, ...]
 
 
-_ATTACK, _DEFENSE = PoisonConfig(), DefenseConfig()
+_ATTACK, _DEFENSE, _BOARD = PoisonConfig(), DefenseConfig(), BoardConfig()
 _WHOLE = "a whole number from {ge} to {le:,}"
 Position = Annotated[int, Bounds(_WHOLE, ge=0, le=99_999)]  # in D_f, whose length is for `ui.links` to look up
 Label = Annotated[int, Bounds(_WHOLE, ge=0, le=99)]
 ShortSeed = Annotated[int, Bounds(_WHOLE, ge=0, le=99_999)]
+TrialNumber = Annotated[int, Bounds(_WHOLE, ge=1, le=10_000)]  # whether there are so many is for `ui.links` to find out
 Beta = Annotated[float, Bounds("a number from {ge:g} to {le:g}", ge=BETA_GRID[0], le=BETA_GRID[-1]), Nearest(BETA_GRID)]
+
+
+def budget_text(budget: tuple[int, int]) -> str:
+    """A budget of the board as it stands in a link: poisons, and clean images a class."""
+    return "{}-to-{}".format(*budget)
+
+
+_BUDGETS = tuple(map(budget_text, _BOARD.budgets))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +64,14 @@ class Link:
     clean: Annotated[int, OneOf((2, 5, 10, 20, 50)), "number of clean images a class"] = _DEFENSE.clean
     draw: Annotated[ShortSeed, "draw"] = _DEFENSE.seed
     softmax_threshold: Annotated[Nats | None, "T for softmax"] = None  # for the Gaussians fitted afterwards
+    # The map of Defend, and the cell of it that is open: as in `lgm.experiments.board.record.Cell`.
+    budget: Annotated[str, OneOf(_BUDGETS), "budget (poisons to clean images a class)"] = budget_text((10, 10))
+    head: Annotated[str, OneOf(tuple(HEAD_TITLES)), "head"] = "logistic"
+    fpr: Annotated[float, OneOf(FPR_GRID), "false-positive rate"] = _BOARD.aim
+    attacker: Annotated[str | None, OneOf(tuple(ATTACKERS)), "attacker"] = None  # None: no cell is open
+    choice: Annotated[str, OneOf(tuple(CHOICES)), "choice of target"] = "nearest"
+    filter: Annotated[str | None, OneOf(tuple(FILTERS)), "filter"] = None  # None: the network's own density
+    trial: Annotated[TrialNumber, "number of the attack"] = 1
 
 
 FIELDS = fields_of(Link)

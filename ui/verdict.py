@@ -4,6 +4,9 @@ import math
 from typing import Literal
 
 from lgm.defense.report import DefenseReport
+from lgm.experiments.board import findings
+from lgm.experiments.board.config import FILTERS, BoardConfig
+from lgm.experiments.board.record import COST, BoardAttack, Cell
 from lgm.experiments.effects import SUCCESS
 from lgm.stats.intervals import Estimate
 
@@ -78,3 +81,19 @@ def beside_the_trials(happened: Outcome, report: DefenseReport) -> str:
     share = {"past": after, "stopped": max(0.0, before - after), "weak": 1 - before}[happened]
     how = "as in most" if share >= 0.5 else "as in some" if share >= 0.2 else "an exception"
     return f"{said}, {how} (of {report.n} attacks, {before:.0%} succeed unfiltered and {after:.0%} filtered)."
+
+
+def of_cell(config: BoardConfig, attack: BoardAttack, cell: Cell) -> str:
+    """What a cell of the board shows, by `lgm.experiments.board.findings`; what it costs, and which T was known."""
+    if not cell.n:
+        return "No attack counts here: the clean head gets none of these targets right."
+    said = [f"**{findings.verdict(cell)}**"]
+    bare = attack.cell((cell.poisons, cell.clean), "none", cell.fpr, cell.head)
+    if cell.filter != "none":
+        if bare is not None and not bare.attack_success.low > SUCCESS:
+            said.append("Unfiltered, too few of these attacks succeed to judge a filter by.")
+        if attack.aims_at and (cell.filter, cell.fpr) != (attack.aims_at, config.aim):
+            said.append(f"The attacker aims at another T: {FILTERS[attack.aims_at]}, {_percent(config.aim)} FPR.")
+    if attack.costly(cell):
+        said.append(f"The defence costs more than {100 * COST:g} points of accuracy.")
+    return " ".join(said)

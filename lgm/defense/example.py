@@ -3,6 +3,7 @@
 Crafting takes seconds and does not depend on T; everything after it takes milliseconds.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,12 +29,14 @@ class Arm:
 
     Attributes:
         predicted: Label that it gives the target.
-        accuracy: Share of the held-out clean images that it classifies correctly.
+        accuracy: Share of the held-out clean images that it classifies correctly; NaN if that was not asked.
+        head: What was trained.
         regions: (G, G) uint8 label of each place of the grid, row = second feature; empty unless D = 2.
     """
 
     predicted: int
     accuracy: float
+    head: LinearHead
     regions: np.ndarray
 
 
@@ -42,7 +45,7 @@ class Demonstration:
     """What T does to one attack.
 
     Attributes:
-        threshold: T in nats.
+        threshold: T in nats; NaN where something else than T decides.
         removed: (N,) bool, of D_t: the clean images and then the poisons.
         poisoned: (N,) bool.
         arms: By name, as in `lgm.defense.report.ARMS`; None where the filter has left nothing to fine-tune on.
@@ -65,39 +68,23 @@ class Demonstration:
 
 
 @dataclass(frozen=True)
-class Attack:
-    """A trial with its poisons, before anybody filters.
+class Scene:
+    """Who plays which part in an attack, as features: what a picture of it is drawn from.
 
     Attributes:
-        config: The setting; the trial is the first of its seed.
-        model, data: Names of network and split.
+        model: Name of the network.
         trial: Who plays which part.
         clean, poisons: D_f and D_p.
-        target, held_out: One image, and those that measure accuracy.
-        collided: (K,) bool, the network takes the poison for the target's class.
+        target: One image.
         scale: (D,) what features are rescaled by.
-        density: Key of `lgm.defense.report.FILTERS`.
-        peak: (C,) highest log-density of each class that D_f may have, nats.
-        threshold: Calibrated T in nats.
-        calibration: (n,) scores that it was calibrated on.
-        fresh: (m,) scores of the clean images that had no part in that.
     """
 
-    config: DefenseConfig
     model: str
-    data: str
     trial: Trial
     clean: Examples
     poisons: Examples
     target: Examples
-    held_out: Examples
-    collided: np.ndarray
     scale: np.ndarray
-    density: str
-    peak: np.ndarray
-    threshold: float
-    calibration: np.ndarray
-    fresh: np.ndarray
 
     @property
     def mixed(self) -> Examples:
@@ -117,6 +104,44 @@ class Attack:
         left, right, bottom, top = self.extent
         return np.linspace(left, right, cells), np.linspace(bottom, top, cells)
 
+    def arm(self, head: LinearHead, held_out: Examples | None = None) -> Arm:
+        """What a head makes of the target, of ``held_out`` and of the plane."""
+        accuracy = math.nan if held_out is None else float((head(held_out.z) == held_out.labels).mean())
+        return Arm(int(head(self.target.z)[0]), accuracy, head, self._regions(head))
+
+    def _regions(self, head: LinearHead) -> np.ndarray:
+        if len(self.scale) != 2:
+            return np.empty((0, 0), np.uint8)
+        places = np.stack(np.meshgrid(*self.grid()), axis=-1)
+        return head(places * self.scale).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Attack(Scene):
+    """A trial with its poisons, before anybody filters; see `Scene` too.
+
+    Attributes:
+        config: The setting; the trial is the first of its seed.
+        data: Name of the split.
+        held_out: Images that measure accuracy.
+        collided: (K,) bool, the network takes the poison for the target's class.
+        density: Key of `lgm.defense.report.FILTERS`.
+        peak: (C,) highest log-density of each class that D_f may have, nats.
+        threshold: Calibrated T in nats.
+        calibration: (n,) scores that it was calibrated on.
+        fresh: (m,) scores of the clean images that had no part in that.
+    """
+
+    config: DefenseConfig
+    data: str
+    held_out: Examples
+    collided: np.ndarray
+    density: str
+    peak: np.ndarray
+    threshold: float
+    calibration: np.ndarray
+    fresh: np.ndarray
+
     def demonstrate(self, threshold: float | None = None) -> Demonstration:
         """Filter with this T (nats; None: the calibrated one) and fine-tune each arm."""
         threshold = self.threshold if threshold is None else threshold
@@ -126,20 +151,7 @@ class Attack:
         return Demonstration(threshold, removed, mixed.poisoned, {name: self._arm(those) for name, those in sets})
 
     def _arm(self, examples: Examples) -> Arm | None:
-        if not len(examples):
-            return None
-        head = fine_tune(examples, self.config.strength)
-        return Arm(
-            predicted=int(head(self.target.z)[0]),
-            accuracy=float((head(self.held_out.z) == self.held_out.labels).mean()),
-            regions=self._regions(head),
-        )
-
-    def _regions(self, head: LinearHead) -> np.ndarray:
-        if len(self.scale) != 2:
-            return np.empty((0, 0), np.uint8)
-        places = np.stack(np.meshgrid(*self.grid()), axis=-1)
-        return head(places * self.scale).astype(np.uint8)
+        return self.arm(fine_tune(examples, self.config.strength), self.held_out) if len(examples) else None
 
     def rates(self, threshold: float) -> FalsePositiveRates:
         """The share of clean images that T (nats) removes, by three ways of knowing it."""

@@ -58,6 +58,29 @@ def projection(features: FeatureMap) -> Projection:
     return Projection(left @ right, (names[0], names[1]), title, exact=False)
 
 
+def pair_projection(z: np.ndarray, labels: np.ndarray) -> Projection:
+    """For a task of two classes: the plane itself for D = 2, else along the line from one class mean to the other.
+
+    Across it lies the direction in which what is left varies most.
+
+    Args:
+        z: (N, D) features of clean images.
+        labels: (N,) of two classes.
+    """
+    n_dim = z.shape[1]
+    if n_dim == 2:
+        return Projection(np.eye(2), ("feature 1", "feature 2"), "", exact=True)
+    first, second = (z[labels == k].mean(0) for k in np.unique(labels))
+    along = (second - first) / np.linalg.norm(second - first)
+    if n_dim == 1:
+        return Projection(np.eye(1, 2), ("the one feature", ""), "one feature, drawn on a line", exact=False)
+    rest = z - z.mean(0)
+    across = np.linalg.svd(rest - np.outer(rest @ along, along), full_matrices=False)[2][0]
+    title = f"{n_dim} of them, seen along the line between both class means, and across it where they vary most"
+    names = "from one class mean to the other", "where what is left varies most"
+    return Projection(np.column_stack([along, across]), names, title, exact=False)
+
+
 def feature_plane(
     features: FeatureMap,
     shown: list[str],

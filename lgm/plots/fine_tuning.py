@@ -11,11 +11,20 @@ from lgm.plots.placement import Square, close_up, emptiest, label_offset
 from lgm.plots.theme import CLASS, ROLE, class_tag, present, region_map, square_axes
 
 if TYPE_CHECKING:  # it brings torch
-    from lgm.defense.example import Attack, Demonstration
+    from lgm.defense.example import Demonstration, Scene
+    from lgm.defense.finetune import LinearHead
+
+_PLANE = 290  # pixels
 
 
 def decision_plane(
-    attack: "Attack", shown: "Demonstration | None", arm: str, seen: Projection, classes: tuple[str, ...]
+    attack: "Scene",
+    shown: "Demonstration | None",
+    arm: str,
+    seen: Projection,
+    classes: tuple[str, ...],
+    *,
+    size: int = _PLANE,
 ) -> go.Figure:
     """What one model was fine-tuned on, its decision regions, and what it takes the target for (figure 7).
 
@@ -24,25 +33,26 @@ def decision_plane(
     a detail in an empty corner shows them apart.
 
     Args:
-        attack: What `lgm.defense.example.stage` made.
-        shown: What a threshold does to it; None while that is not known: then only images are drawn.
+        attack: What `lgm.defense.example.stage` made, or what is known of another one.
+        shown: What a filter does to it; None while that is not known: then only images are drawn.
         arm: Of `lgm.defense.report.ARMS`.
         seen: How features become places; regions are drawn if it is exact.
         classes: Their names.
+        size: Height of the figure in pixels.
     """
     model = shown and shown.arms[arm]
     examples = attack.clean if arm == "clean" else attack.mixed
     removed = shown.removed if shown and arm == "filtered" else np.zeros(len(examples), bool)
     places, poisoned = seen(examples.z / attack.scale), examples.poisoned
     target = seen(attack.target.z / attack.scale)
-    view = _view_of(attack, seen, classes)
+    view = _view_of(attack, seen, classes, size)
     means = {k: seen(attack.clean.z[attack.clean.labels == k] / attack.scale).mean(0) for k in present(attack.clean)}
     figure = go.Figure()
     if model and seen.exact:
         figure.add_trace(
             region_map(_with_hole(model.regions, view) if view.detail else model.regions, view.plot.extent)
         )
-        figure.add_traces(_regions_in_detail(attack, examples[~removed], view))
+        figure.add_traces(_regions_in_detail(model.head, attack.scale, view))
     for window in (view.plot, view.detail):
         if window:
             inside = window.contains(places)
@@ -50,11 +60,11 @@ def decision_plane(
             for kind, group in (("clean", ~poisoned & inside), ("poison", poisoned & inside)):
                 marks = view.place(places[group], window)
                 figure.add_traces(_fine_tuned_on(kind, marks, examples.labels[group], removed[group], classes))
-    _lay_out_plane(figure, view, seen)
+    _lay_out_plane(figure, view, seen, size)
     figure.update_layout(
         annotations=[
             *(class_tag(x, y, k, classes) | _BESIDE for k, (x, y) in means.items()),
-            _target_label(target[0], model.predicted if model else None, view, classes),
+            _target_label(target[0], model.predicted if model else None, classes) | _leader(view, size),
             *_count(int(poisoned.sum()), int((removed & poisoned).sum()), view),
         ],
         uirevision=f"{attack.model} {attack.trial}",
@@ -62,7 +72,6 @@ def decision_plane(
     return figure
 
 
-_PLANE = 290  # pixels
 _DETAIL_CELLS = 60  # of its regions, along each axis
 _BESIDE = {"xanchor": "right", "xshift": -16}  # of the dots
 _FRAME = {"color": "rgba(128,128,128,0.9)", "width": 1}
@@ -89,7 +98,7 @@ class _View:
         return points if window is self.plot else self.corner.at(window.unit(points))
 
 
-def _view_of(attack: "Attack", seen: Projection, classes: tuple[str, ...]) -> _View:
+def _view_of(attack: "Scene", seen: Projection, classes: tuple[str, ...], size: int) -> _View:
     places = seen(attack.mixed.z / attack.scale)
     target = seen(attack.target.z / attack.scale)
     everything = np.vstack([target, places])
@@ -98,7 +107,7 @@ def _view_of(attack: "Attack", seen: Projection, classes: tuple[str, ...]) -> _V
     unit = plot.unit(everything)
     longest = max(len(classes[k]) for k in present(attack.clean))
     corner = emptiest(np.vstack([unit, *(unit - (away, 0) for away in (0.05, 0.05 + 0.03 * longest))]))  # room for tags
-    label = label_offset(unit[0], unit[1:], corner if detail else None, 12 + longest)
+    label = label_offset(unit[0], unit[1:], corner if detail else None, (12 + longest) * _PLANE / size)
     (x, y), half = plot.at(np.array([[corner.x, corner.y]]))[0], 2 * plot.half * corner.half
     return _View(plot, detail, Square(float(x), float(y), half), label)
 
@@ -114,18 +123,15 @@ def _with_hole(regions: np.ndarray, view: _View) -> np.ndarray:
     return regions
 
 
-def _regions_in_detail(attack: "Attack", examples: Any, view: _View) -> list[go.Heatmap]:
-    """Of the model that was fine-tuned on these examples: a grid of its own, for the plot's is too coarse."""
+def _regions_in_detail(head: "LinearHead", scale: np.ndarray, view: _View) -> list[go.Heatmap]:
+    """Of the same head: a grid of its own, for the plot's is too coarse."""
     if view.detail is None:
         return []
-    from lgm.defense.finetune import fine_tune
-
     shares = (np.arange(_DETAIL_CELLS) + 0.5) / _DETAIL_CELLS
     grid = np.stack(np.meshgrid(shares, shares), axis=-1)
-    head = fine_tune(examples, attack.config.strength)
     left, right, bottom, top = view.corner.extent
     half = (right - left) / _DETAIL_CELLS / 2  # of a cell: the outer ones end at the frame
-    regions = head(view.detail.at(grid) * attack.scale).astype(np.uint8)
+    regions = head(view.detail.at(grid) * scale).astype(np.uint8)
     return [region_map(regions, (left + half, right - half, bottom + half, top - half))]
 
 
@@ -134,18 +140,18 @@ def _count(poisons: int, removed: int, view: _View) -> list[dict[str, Any]]:
     if not poisons or view.detail is None:
         return []
     left, _, bottom, _ = view.corner.extent
-    text = f"{removed} removed" if removed else f"{poisons} poisons"
+    text = f"{removed} removed" if removed else f"{poisons} poison{'s' if poisons > 1 else ''}"
     corner = {"xanchor": "left", "yanchor": "bottom", "showarrow": False}
     return [{"x": left, "y": bottom, "text": text, "font": {"size": 10}, **corner}]
 
 
-def _lay_out_plane(figure: go.Figure, view: _View, seen: Projection) -> None:
+def _lay_out_plane(figure: go.Figure, view: _View, seen: Projection, size: int) -> None:
     left, right, bottom, top = view.plot.extent
     axis = {"zeroline": False, "showgrid": False, "showticklabels": False, "ticks": "", "constrain": "domain"}
     titles = [{"text": name, "standoff": 3, "font": {"size": 11}} for name in seen.names]
     boxes = [] if view.detail is None else [view.detail.extent, view.corner.extent]
     figure.update_layout(
-        height=_PLANE,
+        height=size,
         margin={"l": 20, "r": 2, "t": 2, "b": 20},
         showlegend=False,
         dragmode="pan",
@@ -155,15 +161,18 @@ def _lay_out_plane(figure: go.Figure, view: _View, seen: Projection) -> None:
     )
 
 
-def _target_label(target: np.ndarray, predicted: int | None, view: _View, classes: tuple[str, ...]) -> dict[str, Any]:
-    """What a model takes the target for, at the end of a leader: off the star and what lies on it."""
+def _leader(view: _View, size: int) -> dict[str, float]:
+    """From the target to its label, in pixels."""
     dx, dy = view.label
+    return {"ax": dx * size, "ay": -dy * size}
+
+
+def _target_label(target: np.ndarray, predicted: int | None, classes: tuple[str, ...]) -> dict[str, Any]:
+    """What a model takes the target for, at the end of a leader: off the star and what lies on it."""
     known = predicted is not None
     return {
         "x": float(target[0]),
         "y": float(target[1]),
-        "ax": dx * _PLANE,
-        "ay": -dy * _PLANE,
         "text": f"<b>taken for {classes[predicted]}</b>" if known else "<b>target</b>",
         "showarrow": True,
         "arrowhead": 0,

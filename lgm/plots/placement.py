@@ -78,7 +78,7 @@ def _clearest(points: np.ndarray, side: float) -> Square:
     return max(places, key=lambda place: (-int(place.contains(points).sum()), place.distance(points)))
 
 
-def label_offset(at: np.ndarray, points: np.ndarray, avoid: Square | None, letters: int) -> tuple[float, float]:
+def label_offset(at: np.ndarray, points: np.ndarray, avoid: Square | None, letters: float) -> tuple[float, float]:
     """Where the label of the point ``at`` (2,) goes: right and up from it, in shares of the unit square.
 
     It stays within, off the square ``avoid``, and covers as few of the ``points`` (N, 2) as can be.

@@ -27,6 +27,7 @@ TITLES = {
     "defend": "Does filtering save the model",
     "train": "How does a feature space form",
 }
+OPEN = {"defend": "?attacker=edge"}  # what a visitor opens: a cell of the board
 
 
 # One visit answers all questions to a page, in one theme: tests/plots/test_contrast.py computes the contrast of both.
@@ -34,7 +35,7 @@ TITLES = {
 @pytest.mark.parametrize(("path", "theme"), list(zip(TITLES | OWN, ["light", "dark"] * 4, strict=True)))
 def test_a_page_opens_by_its_link(page: Page, app_url: str, path: str, theme: Any) -> None:
     page.emulate_media(color_scheme=theme, reduced_motion="reduce")
-    errors = open_page(page, f"{app_url}/{path}")
+    errors = open_page(page, f"{app_url}/{path}{OPEN.get(path, '')}")
     expect(page.get_by_role("heading", level=1)).to_contain_text((TITLES | OWN)[path])
     expect(page.get_by_test_id("stAlert")).to_have_count(1 if path in OWN else 0)
     if path == "features":

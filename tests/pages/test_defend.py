@@ -1,7 +1,6 @@
 """The Defend page without a browser: what it shows is what the package says, and every control does its work."""
 
 import json
-import re
 import shutil
 import threading
 from dataclasses import dataclass, replace
@@ -20,8 +19,11 @@ from lgm.data.registry import DATASETS
 from lgm.defense.example import Attack, stage
 from lgm.defense.report import DefenseReport
 from lgm.experiments.adaptive_rows import frontier_meaning
-from lgm.experiments.board.findings import edge_finding
-from lgm.experiments.board.record import read_board
+from lgm.experiments.board.config import QUICK
+from lgm.experiments.board.record import Absent, read_board
+from lgm.experiments.board.replay import replay
+from lgm.experiments.board.setting import Setting
+from lgm.experiments.board.stored import read_attack
 from lgm.experiments.records import Study, outdated, read_study
 from lgm.models.card import CheckpointError
 from lgm.models.checkpoint import load_checkpoint
@@ -30,9 +32,10 @@ from lgm.models.registry import SHIPPED, read_card
 from lgm.utils.json import to_json
 from tests.pages.test_pages import idle, opened, words
 from tests.records import defense_report
-from ui import defend_model, load, trials, verdict
+from ui import board_attack, board_measure, defend_model, load, trials, verdict
 from ui.defend_model import CraftedPoisons
 from ui.jobs import runner
+from ui.state import budget_text
 
 pytestmark = pytest.mark.page
 
@@ -75,7 +78,7 @@ def only_these_are_crafted(made: Made) -> None:
 def start_anew(poisons: dict[str, CraftedPoisons]) -> None:
     for job in runner().jobs.values():
         job.cancel()
-    for kept in (defend_model._crafted(), trials._measured(), runner().jobs):
+    for kept in (defend_model._crafted(), trials._measured(), board_measure._measured(), runner().jobs):
         kept.clear()
     defend_model._crafted().update(poisons)
 
@@ -104,7 +107,7 @@ def crafted(app: AppTest) -> AppTest:
 
 
 def planes(app: AppTest) -> list[dict[str, Any]]:
-    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")][:3]
+    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")][1:4]
 
 
 def chips(app: AppTest) -> list[str]:
@@ -338,12 +341,12 @@ def test_what_is_stored_of_the_setting_stands_first(bundled: Split, monkeypatch:
     study = stored(monkeypatch, BOTH + others)
     app = page()
     headings = [part.value for part in app.markdown if part.value.startswith("## ")]
-    assert headings[:2] == ["## In many attacks", "## One attack, as an example"]
+    assert headings[:3] == ["## A setting of your own", "## In many attacks", "## One attack, as an example"]
     assert f"**{verdict.headline(BOTH[1])}** {verdict.finding(BOTH[1])}" in words(app)
     assert "20 draws of two classes" in words(app)
     assert "K = 5, 5 clean images a class, seed 1" in words(app)
     assert frontier_meaning(study.frontier) in words(app)
-    curves = json.loads(app.get("plotly_chart")[3].proto.spec)["data"]
+    curves = json.loads(app.get("plotly_chart")[4].proto.spec)["data"]
     lines = {line["name"]: line["x"] for line in curves if line.get("name")}
     assert set(lines) == {f"{loss}, {arm}" for loss in ("LGM", "softmax") for arm in ("not filtered", "filtered")}
     assert lines["LGM, filtered"] == [5, 10]
@@ -398,6 +401,7 @@ def test_what_is_stored_needs_no_images(never_crafts: list[object]) -> None:
     assert verdict.headline(stored) in words(app)
     assert len(app.get("plotly_chart")) == 5, "the curves, the frontier, and an example that is known by its features"
     assert not app.error
+    assert "To measure it, the images are needed: the official test set." in words(app)
 
 
 def test_a_chosen_threshold_is_not_compared_with_the_trials(bundled: Split, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -442,44 +446,101 @@ def test_what_is_not_measured_can_be(bundled: Split, monkeypatch: pytest.MonkeyP
     assert len(app.get("plotly_chart")) >= 4
 
 
-def board_rows(app: AppTest) -> list[list[str]]:
-    """The cells of the board as text, a list a row: attacker and target, then each filter."""
+@pytest.mark.usefixtures("never_crafts")
+def test_a_cell_that_a_link_names_is_open_with_one_of_its_attacks(bundled: Split) -> None:
+    board = read_board("mnist")
+    assert board is not None
+    network, budget = board.networks[1], board.config.budgets[-1]
+    link = {"network": "softmax", "head": "nearest-mean", "fpr": "0.05", "filter": "knn", "trial": "2"}
+    app = page(attacker="edge", budget=budget_text(budget), **link)
+    attack, stored = network.attack("edge", "nearest"), read_attack("mnist", "mnist-softmax", "edge", "nearest")
+    assert attack is not None and stored is not None
+    cell = attack.cell(budget, "knn", 0.05, "nearest-mean")
+    assert cell is not None
+    assert verdict.of_cell(board.config, attack, cell) in words(app)
     parts: list[Any] = list(app.get("html"))
-    (table,) = (part.value for part in parts if "lgm-board" in part.value)
-    rows = re.findall(r"<tr>(.*?)</tr>", table.partition("<tbody>")[2])
-    return [[re.sub(r"<[^>]*>", " ", cell).strip() for cell in re.split(r"</t[hd]>", row)[:-1]] for row in rows]
+    (table,) = (part.value for part in parts if "lgm-cell" in part.value)
+    for share in (cell.attack_success, cell.untouched_bases):
+        assert share.percent(0) in table
+    board_map, *planes, _, _, _ = (json.loads(chart.proto.spec) for chart in app.get("plotly_chart")[:7])
+    assert len([shape for shape in board_map["layout"]["shapes"] if shape["line"].get("width") == 3]) == 1
+    z, labels = load.features("mnist-softmax").splits[board.split].z, bundled.labels
+    shown = replay(
+        Setting(load_checkpoint("mnist-softmax")[0], labels, z, board.config),
+        stored,
+        budget=budget,
+        filter="knn",
+        fpr=0.05,
+        head="nearest-mean",
+        trial=1,
+    )
+    poisons = cell.poisons
+    removed, lost = int(shown.removed[-poisons:].sum()), int(shown.removed[:-poisons].sum())
+    assert f"removed {removed} of {poisons} poisons, {lost} of {2 * cell.clean} clean" in words(app)
+    assert [len([t for t in plane["data"] if t.get("meta") == "poison"]) > 0 for plane in planes] == [False, True, True]
+    for plane, label in zip(planes, vars(shown.predicted).values(), strict=True):
+        assert f"<b>taken for {label}</b>" in [note["text"] for note in plane["layout"]["annotations"]]
+    app.number_input(key="defend_trial").set_value(3).run()
+    assert app.query_params["trial"] == "3"
 
 
 @pytest.mark.usefixtures("never_crafts")
-def test_the_board_shows_the_cells_of_the_chosen_budget_head_and_rate() -> None:
-    board = read_board("mnist")
-    assert board is not None
-    network, app = board.networks[0], page()
-    for budget, head, fpr in (((10, 10), "logistic", 0.01), ((10, 50), "nearest-mean", 0.05)):
-        app.selectbox(key="board_budget").set_value(budget)
-        app.selectbox(key="board_head").set_value(head)
-        app.button_group(key="board_fpr").set_value(fpr).run()
-        rows = board_rows(app)
-        assert len(rows) == len(network.attacks)
-        for row, attack in zip(rows, network.attacks, strict=True):
-            cells = [attack.cell(budget, name, fpr, head) for name in network.filters]
-            assert row[0].split()[:3] == [attack.attacker, attack.choice, "target,"]
-            for text, cell in zip(row[1:], cells, strict=True):
-                assert cell is not None
-                mark = "*" if attack.costly(cell) else ""
-                assert text.split()[0] == f"{cell.attack_success.value:.0%}{mark}"
-                assert text.split()[-2:] == ["untouched", f"{cell.untouched_bases.value:.0%}"]
-        assert edge_finding(board, network, budget, fpr, head) in words(app)
-    softmax = page(network="softmax")
-    assert len(board_rows(softmax)) == len(board.networks[1].attacks)
-    assert "No *hinge*: the hinge is differentiated" in words(softmax)
+def test_another_cell_is_chosen_without_a_mouse_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board_attack, "_shipped", lambda *_: None)  # its attacks are not what this is about
+    app = page(attacker="edge")
+    app.selectbox(key="board_row").set_value(("collision", "random")).run()
+    app.selectbox(key="board_filter").set_value("knn").run()
+    chosen = {name: app.query_params[name] for name in ("attacker", "choice", "filter")}
+    assert chosen == {"attacker": "collision", "choice": "random", "filter": "knn"}
+    assert "its attacks cannot be drawn" in words(app)
+    app.selectbox(key="board_row").set_value(None).run()
+    assert not {"attacker", "trial"} & set(app.query_params)
+    assert not app.exception
 
 
 @pytest.mark.usefixtures("never_crafts")
-def test_a_board_of_other_weights_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("link", "said"),
+    [
+        ({"attacker": "hinge"}, "No *hinge* here: the hinge needs Gaussians."),
+        ({"attacker": "edge", "filter": "likelihood"}, "has no filter *LGM likelihood*"),
+        ({"attacker": "nobody"}, "The link's attacker is `nobody`, not collision"),
+        ({"trial": "9999"}, "The link's number of the attack is 9,999, not one of"),
+        ({"budget": "3-to-3"}, "10-to-10 is used instead"),
+        ({"budget": "10-to-50"}, "is 10-to-50, which the board has not"),
+    ],
+)
+def test_a_cell_that_is_not_there_is_said(link: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     board = read_board("mnist")
     assert board is not None
-    other = replace(board, networks=tuple(replace(each, weights_sha256="0" * 64) for each in board.networks))
-    monkeypatch.setattr(load, "board", lambda: other)
-    parts: list[Any] = list(page().get("html"))
-    assert not any("lgm-board" in part.value for part in parts)
+    network = replace(board.networks[1], absent=(Absent("hinge", "the hinge needs Gaussians"),))
+    config = replace(board.config, attackers=("collision", "hinge", "edge"), budgets=((10, 10),))
+    monkeypatch.setattr(load, "board", lambda: replace(board, config=config, networks=(network,)))
+    app = page(network="softmax", **link)
+    assert said in words(app)
+    assert not app.exception
+
+
+def test_a_network_without_a_board_can_be_measured(
+    bundled: Split, never_crafts: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(QUICK, attackers=("collision",), choices=("random",), budgets=((1, 2),), trials=2)
+    z = load.features("mnist-lgm").splits["bundled"].z
+    known = classmethod(lambda cls, model, split, config: cls(model, split.labels, z, config))
+    monkeypatch.setattr(Setting, "of_split", known)  # to embed all images takes longer than all else
+    monkeypatch.setattr(board_measure, "CONFIG", config)
+    monkeypatch.setattr(load, "board", lambda: None)
+    app = page(attacker="collision", choice="random")
+    assert "**Not measured yet**: which attacker gets past which filter of `mnist-lgm`" in words(app)
+    button(app, "Measure 1 row").click().run()
+    assert [part.label for part in app.button if part.key and part.key.startswith("cancel_board")] == ["Cancel"]
+    idle(runner())
+    app.run()
+    assert not app.exception
+    found = board_measure.measured("mnist-lgm")
+    assert found is not None
+    (attack,) = found.board.networks[0].attacks
+    cell = attack.cell((1, 2), "likelihood", 0.01, "logistic")
+    assert cell is not None
+    assert verdict.of_cell(config, attack, cell) in words(app)
+    assert "4 clean images and 1 poison" in words(app)

@@ -17,7 +17,7 @@ from lgm.models.features import FeatureMap, Features, read_features
 from lgm.models.mixture import GaussianMixture
 from lgm.plots.curves import TRADED, beta_curves, traded
 from lgm.plots.detection import roc_chart
-from lgm.plots.features import DRAWN, drawn, feature_plane, projection
+from lgm.plots.features import DRAWN, drawn, feature_plane, pair_projection, projection
 from lgm.stats.intervals import Estimate
 from tests.records import beta_row
 
@@ -61,6 +61,20 @@ def test_more_features_are_seen_with_the_class_means_round_a_circle(n_dim: int):
     np.testing.assert_allclose(turned, turned[0], atol=1e-5)  # in the order of the labels, evenly
     assert not seen.exact
     assert str(n_dim) in seen.title
+
+
+def test_two_classes_are_seen_along_the_line_between_their_means():
+    features = features_in(10).splits["test"]
+    pair = np.isin(features.labels, (2, 5))
+    z, labels = features.z[pair], features.labels[pair]
+    seen = pair_projection(z, labels)
+    np.testing.assert_allclose(seen.axes.T @ seen.axes, np.eye(2), atol=1e-5)
+    means = [z[labels == k].mean(0) for k in (2, 5)]
+    (x2, y2), (x5, y5) = (seen(mean) for mean in means)
+    assert x5 - x2 == pytest.approx(np.linalg.norm(means[1] - means[0]), rel=1e-5)  # as long as it is
+    assert y5 == pytest.approx(y2, abs=1e-4)
+    assert not seen.exact
+    assert pair_projection(z[:, :2], labels).exact
 
 
 def test_a_projected_plane_says_so_and_names_its_classes():

@@ -1,0 +1,68 @@
+"""The map of the board in Chromium: a cell is chosen, its attack is seen, and its link shows the same elsewhere."""
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import BrowserContext, Locator, Page, expect
+
+from lgm.experiments.board.record import read_board
+from lgm.stats.intervals import percent_text
+from tests.browser.driver import LATER, PATIENCE, settled, visited
+
+pytestmark = pytest.mark.browser
+
+POINT = """(plot, cell) => {
+  const points = plot._fullData.find((trace) => trace.meta === "cells"), { xaxis, yaxis } = plot._fullLayout;
+  const i = points.customdata.findIndex((row) => row.join() === cell.join());
+  const box = plot.getBoundingClientRect();
+  return [box.left + xaxis._offset + xaxis.d2p(points.x[i]), box.top + yaxis._offset + yaxis.d2p(points.y[i])];
+}"""
+
+
+def click_on(page: Page, cell: list[str]) -> None:
+    """As `test_pages.assert_a_click_shows_a_point`: a click selects what the pointer hovers over."""
+    plot = page.locator(".st-key-board_map .js-plotly-plot")
+    x, y = plot.evaluate(POINT, cell)
+    page.mouse.move(x - 10, y - 30)
+    page.mouse.move(x, y, steps=5)
+    page.wait_for_function("plot => plot._hoverdata?.length", arg=plot.element_handle(), timeout=PATIENCE)
+    page.mouse.down()
+    page.mouse.up()
+
+
+def opened_cell(page: Page) -> Locator:
+    return page.locator(".st-key-board_cell")
+
+
+def seen(page: Page) -> list[str]:
+    """All words of the cell, and what its planes are called, which says how the target fares."""
+    cell = opened_cell(page)
+    expect(cell.locator(".js-plotly-plot:has(.scatterlayer .point)")).to_have_count(3, timeout=LATER)
+    return [cell.inner_text(), *(plot.get_attribute("aria-label") or "" for plot in cell.get_by_role("figure").all())]
+
+
+def test_a_cell_is_chosen_its_attack_is_seen_and_its_link_shows_the_same_elsewhere(
+    profile: BrowserContext, app_url: str
+) -> None:
+    with visited(profile, f"{app_url}/defend?poisons=0&network=softmax&trial=3") as visit:
+        page = visit.page
+        click_on(page, ["edge", "nearest", "knn"])
+        expect(page).to_have_url(re.compile("attacker=edge"), timeout=LATER)
+        settled(page)
+        board = read_board("mnist")
+        assert board is not None
+        attack = board.networks[1].attack("edge", "nearest")
+        assert attack is not None
+        cell = attack.cell((10, 10), "knn", 0.01, "logistic")
+        assert cell is not None
+        expect(opened_cell(page)).to_contain_text(f"{cell.attack_success.percent(0)}: {cell.hits} of {cell.n}")
+        expect(opened_cell(page)).to_contain_text(percent_text(cell.poisons_removed))
+        found, link = seen(page), page.url
+        assert len(found) == 4, "before, poisoned, filtered"
+        wanted = {"attacker": ["edge"], "filter": ["knn"], "trial": ["3"], "network": ["softmax"], "poisons": ["0"]}
+        assert parse_qs(urlsplit(link).query) == wanted
+        assert visit.errors == []
+    with visited(profile, link) as visit:  # of a tab the server knows no more than its link
+        assert seen(visit.page) == found
+        assert visit.errors == []

@@ -1,0 +1,173 @@
+"""One attack of a cell of the board, replayed: its poisons are stored as features, all else is computed anew."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import streamlit as st
+
+from lgm.experiments.board.config import BoardConfig
+from lgm.experiments.board.record import Board, BoardNetwork, Cell
+from ui import board_measure, load, state, verdict
+from ui.defend_controls import keep, shows
+from ui.frame import enlarged
+from ui.planes import chip, planes
+
+if TYPE_CHECKING:
+    from lgm.defense.example import Demonstration, Scene
+    from lgm.experiments.board.replay import Replay
+    from lgm.experiments.board.setting import Setting
+    from lgm.experiments.board.stored import StoredAttack
+
+_SIZE = 215  # pixels of a plane: three are beside the map
+_THUMBNAIL = 52  # pixels
+_ROLES = {"past": "poison", "stopped": "clean", "weak": "base"}  # whose colour says how an attack ends
+
+
+class _About(NamedTuple):
+    """What a board was measured on, and when."""
+
+    split: str
+    config: BoardConfig
+    made: str
+
+
+class _Which(NamedTuple):
+    """An attack of a cell; ``row`` is its attacker and choice of target, ``trial`` counts from 0."""
+
+    row: tuple[str, str]
+    budget: tuple[int, int]
+    filter: str
+    fpr: float
+    head: str
+    trial: int
+
+
+@st.cache_resource(show_spinner=False, max_entries=64, ttl=60)
+def _shipped(dataset: str, name: str, attacker: str, choice: str) -> "StoredAttack | None":
+    from lgm.experiments.board.stored import read_attack
+
+    return read_attack(dataset, name, attacker, choice)
+
+
+def _stored(board: Board, name: str, row: tuple[str, str]) -> "StoredAttack | None":
+    """The attacks of a row: shipped with the board, or measured since the server began."""
+    mine = board_measure.measured(name)
+    if mine is not None and mine.board is board:
+        return mine.attacks.get((name, *row))
+    return _shipped(board.dataset, name, *row)
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _setting(name: str, weights_sha256: str, split: str, config: BoardConfig) -> "Setting":
+    del weights_sha256  # part of the key
+    from lgm.experiments.board.setting import Setting
+
+    known = load.embedded(name, split)
+    return Setting(load.model(name), known.labels, known.z, config)
+
+
+@st.cache_resource(show_spinner="Replaying the attack", max_entries=64)
+def _replayed(name: str, _stored: "StoredAttack", weights_sha256: str, about: _About, which: _Which) -> "Replay":
+    from lgm.experiments.board.replay import replay
+
+    setting = _setting(name, weights_sha256, about.split, about.config)
+    return replay(
+        setting,
+        _stored,
+        budget=which.budget,
+        filter=which.filter,
+        fpr=which.fpr,
+        head=which.head,
+        trial=which.trial,
+    )
+
+
+def attack_of(board: Board, network: BoardNetwork, row: tuple[str, str], cell: Cell) -> None:
+    """A number chooses one of the attacks of this cell; it is drawn before, poisoned and filtered."""
+    name, weights = load.model_name(network.loss), network.weights_sha256
+    stored = _stored(board, name, row)
+    if stored is None:
+        st.caption("The poisons of this row are not stored: its attacks cannot be drawn.")
+        return
+    count = len(stored.targets)
+    number = min(state.link().trial, count)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        st.number_input(
+            f"Attack, 1 to {count}",
+            min_value=1,
+            max_value=count,
+            key=shows("trial", number),
+            on_change=keep,
+            args=("trial",),
+            width=150,
+        )
+        said = st.container(width="stretch")
+    about = _About(board.split, board.config, board.made)
+    which = _Which(row, (cell.poisons, cell.clean), cell.filter, cell.fpr, cell.head, number - 1)
+    found = _replayed(name, stored, weights, about, which)
+    scale = _setting(name, weights, board.split, board.config).scale
+    scene, shown = scene_of(found, name, scale), shown_of(found, scale)
+    with said:
+        st.html(_said(found, filtered=cell.filter != "none"))
+    _planes(scene, shown, filtered=cell.filter != "none")
+    if number == 1 and len(stored.images):
+        _images(stored.images[: cell.poisons], shown.removed[shown.poisoned])
+
+
+def scene_of(found: "Replay", model: str, scale: np.ndarray) -> "Scene":
+    """Who plays which part, as figure 7 has it."""
+    from lgm.defense.example import Scene
+    from lgm.defense.finetune import Examples
+
+    nothing = np.full(1, np.nan), np.zeros(1, bool), np.empty((1, *found.clean.pixels.shape[1:]), np.float32)
+    target = Examples(found.target_z[None], np.array([found.trial.target_class]), *nothing)
+    return Scene(model, found.trial, found.clean, found.poisons, target, scale)
+
+
+def shown_of(found: "Replay", scale: np.ndarray) -> "Demonstration":
+    """What the filter removes, and the three heads."""
+    from lgm.defense.example import Demonstration
+
+    scene = scene_of(found, "", scale)
+    heads = {"clean": found.heads.before, "unfiltered": found.heads.poisoned, "filtered": found.heads.filtered}
+    arms = {arm: None if head is None else scene.arm(head) for arm, head in heads.items()}
+    return Demonstration(np.nan, found.removed, scene.mixed.poisoned, arms)
+
+
+def _said(found: "Replay", *, filtered: bool) -> str:
+    """Who attacks whom, and how it ends."""
+    trial, seen = found.trial, found.predicted
+    base, true = load.class_name(trial.base_class), load.class_name(trial.target_class)
+    assert seen.before is not None and seen.poisoned is not None, "only the filter can leave nothing"
+    if seen.before != trial.target_class:
+        end = chip("does not count: the clean head errs already", "base")
+    else:
+        happened = verdict.outcome(trial.base_class, trial.target_class, seen.before, seen.poisoned, seen.filtered)
+        bare = "Here the attack fails" if happened == "weak" else "Here the attack succeeds"
+        end = chip(verdict.HERE[happened] if filtered else bare, _ROLES[happened])
+    return f"Poisons claim {base}, the target is {true}. {end}"
+
+
+def _planes(scene: "Scene", shown: "Demonstration", *, filtered: bool) -> None:
+    from lgm.plots.features import pair_projection
+
+    clean, count = len(scene.clean), len(scene.poisons)
+    poisons = f"{count} poison{'s' if count > 1 else ''}"
+    captions: dict[str, str | None] = {
+        "clean": f"{clean} clean images",
+        "unfiltered": f"{clean} clean images and {poisons}",
+    }
+    if filtered:
+        captions["filtered"] = f"removed {shown.poisons_removed} of {poisons}, {shown.clean_removed} of {clean} clean"
+    seen = pair_projection(scene.clean.z / scene.scale, scene.clean.labels)
+    planes(scene, shown, seen, captions, key="board_plane", size=_SIZE)
+
+
+def _images(images: np.ndarray, removed: np.ndarray) -> None:
+    """The poisons as people see them."""
+    st.markdown("**These poisons as people see them**")
+    with st.container(horizontal=True, gap="small"):
+        for number, (pixels, gone) in enumerate(zip(images, removed, strict=True), start=1):
+            fate = "caught" if gone else "missed"
+            picture = enlarged(pixels, _THUMBNAIL)
+            st.image(picture, caption=fate, width=_THUMBNAIL, alt=f"Poison {number}, {fate}")
