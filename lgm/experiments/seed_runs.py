@@ -54,10 +54,11 @@ def measure_seeds(
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds: expected different ones, got {', '.join(map(str, seeds)) or 'none'}")
+    seeded = {seed: ByLoss(recipes.lgm.seeded(seed), recipes.softmax.seeded(seed)) for seed in sorted(seeds)}
     dataset = recipes.lgm.dataset
     split = load_split(held_out_of(dataset), dataset)
     work = _Work(folder, split, poisons, extent, on_stage or (lambda stage, share: None))
-    runs = [work.run(recipes, seed) for seed in sorted(seeds)]
+    runs = [work.run(own, seed) for seed, own in seeded.items()]
     return Seeds(
         dataset=dataset,
         split=split.name,
@@ -98,10 +99,11 @@ class _Work:
     told: OnStage
 
     def run(self, recipes: ByLoss[TrainConfig], seed: int) -> SeedRun:
+        """``recipes``: with this seed."""
         names: dict[str, str] = {}
         for loss, recipe in recipes.items():
             path = network_path(recipe, seed, self.folder)
-            self.train(recipe.seeded(seed), path)
+            self.train(recipe, path)
             self.craft(path)
             names[loss] = str(path)
         study = self.study(names, self.folder / f"{self.split.dataset}-{seed}.study.json", seed)

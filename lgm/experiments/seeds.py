@@ -19,6 +19,8 @@ from lgm.experiments.records import ByLoss, StudySize, read_record
 from lgm.models.registry import SHIPPED
 from lgm.stats.intervals import Estimate, hull, mean_interval
 
+_SHOWN = 4  # readings of a claim in a table
+
 
 @dataclass(frozen=True)
 class SeedNetwork:
@@ -80,6 +82,18 @@ class ClaimOverSeeds:
     verdicts: dict[Verdict, int]
     verdict: Verdict
 
+    @property
+    def measured(self) -> str:
+        """The readings in a sentence; of many, those that say most against the claim."""
+        if not self.readings:
+            return "not measured"
+        shown = sorted(self.readings, key=lambda reading: _in_favour(reading.effect))[:_SHOWN]
+        kept = [reading for reading in self.readings if reading in shown]  # in their own order
+        of = (
+            f"; the {_SHOWN} of {len(self.readings)} that say most against it" if len(kept) < len(self.readings) else ""
+        )
+        return "; ".join(f"{reading.name} {reading.text()}" for reading in kept) + of
+
 
 @dataclass(frozen=True)
 class Seeds:
@@ -124,6 +138,12 @@ class Seeds:
     def claims(self) -> list[ClaimOverSeeds]:
         """All claims, in the order of the paper."""
         return [claim_over_seeds(claims) for claims in zip(*(run.claims for run in self.runs), strict=True)]
+
+
+def _in_favour(effect: Effect) -> float:
+    """How far an estimate is on the claim's side of its bound."""
+    distance = effect.value - effect.bound
+    return distance if effect.side == "above" else -distance
 
 
 def claim_over_seeds(claims: Sequence[SeedClaim]) -> ClaimOverSeeds:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lgm.config import Phase
-from lgm.data.augment import augment, shifted
+from lgm.data.augment import augment, cropped, shifted
 
 PLAIN = Phase(shift=0)
 
@@ -56,6 +56,17 @@ def test_shift_treats_channels_alike_and_0_changes_nothing(images: Tensor):
     assert out.shape == x.shape
     assert torch.equal(out[:, 0], out[:, 2])
     assert shifted(x, 0, generator()) is x
+
+
+def test_crops_against_a_slow_loop(rng: np.random.Generator):
+    image = rng.random((7, 6), dtype=np.float32)
+    x = torch.from_numpy(np.tile(image, (300, 1, 1, 1)))
+    windows = {image[i : i + 4, j : j + 4].tobytes(): (i, j) for i in range(4) for j in range(3)}
+    found = [windows[out.tobytes()] for out in cropped(x, 4, generator()).numpy()]  # KeyError: not such a window
+    assert set(found) == set(windows.values()), "some windows never happen"
+    assert augment(x, replace(PLAIN, crop=4), 0, generator()).shape == (300, 1, 4, 4)
+    with pytest.raises(ValueError, match="crop: expected at most 6 pixels, got 7"):
+        cropped(x, 7, generator())
 
 
 def test_plain_images_stay_as_they_are(images: Tensor):
