@@ -89,8 +89,8 @@ class Phase:
     # Each training image is moved by up to so many pixels, and mirrored, every other one.
     shift: Annotated[int, Bounds("a number of pixels >= {ge}", ge=0)] = 2
     flip: bool = False
-    # Then it is cut at random to so many pixels a side, if not 0: cheaper, and the network still takes whole images if
-    # its layers make as many features of them.
+    # Then its centre is cut out, so many pixels a side, if not 0: cheaper, where little is lost at the borders and the
+    # layers make as many features of what is left as of whole images, which the network takes afterwards.
     crop: Annotated[int, Bounds("a number of pixels >= {ge}", ge=0)] = 0
     # So many epochs see the images at `small_size` pixels a side: cheaper, and early on as good.
     small_epochs: Annotated[int, Bounds("a number up to epochs", ge=0)] = 0

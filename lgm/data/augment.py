@@ -1,4 +1,4 @@
-"""Data augmentation: random shift, horizontal flip, random crop, low-resolution epochs."""
+"""Data augmentation: random shift, horizontal flip, smaller images."""
 
 import torch
 from torch import Tensor
@@ -13,43 +13,37 @@ def augment(x: Tensor, phase: Phase, epoch: int, generator: torch.Generator) -> 
     if phase.flip:
         mirrored = torch.rand(len(x), generator=generator) < 0.5
         x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
-    x = cropped(x, phase.crop, generator)
+    x = cropped(x, phase.crop)
     if epoch < phase.small_epochs:
         size = (phase.small_size, phase.small_size)
         x = functional.interpolate(x, size, mode="bilinear", antialias=True)
     return x
 
 
-def shifted(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:
-    """Each image moved by up to ``shift`` pixels both ways, black moving in, (N, C, H, W) -> the same."""
-    if not shift:
-        return x
-    height, width = x.shape[2:]
-    return _windows(functional.pad(x, [shift] * 4), height, width, generator)
-
-
-def cropped(x: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """A random square of ``size`` pixels a side of each image, (N, C, H, W) -> (N, C, size, size); 0: whole images.
+def cropped(x: Tensor, size: int) -> Tensor:
+    """The centre of each image, ``size`` pixels a side, (N, C, H, W) -> (N, C, size, size); 0: whole images.
 
     Raises:
         ValueError: larger than the images.
     """
     if not size:
         return x
-    if size > min(x.shape[2:]):
-        raise ValueError(f"crop: expected at most {min(x.shape[2:])} pixels, got {size}")
-    return _windows(x, size, size, generator)
+    height, width = x.shape[2:]
+    if size > min(height, width):
+        raise ValueError(f"crop: expected at most {min(height, width)} pixels, got {size}")
+    top, left = (height - size) // 2, (width - size) // 2
+    return x[:, :, top : top + size, left : left + size]
 
 
-def _windows(x: Tensor, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """A window of each image, its place drawn at random: (N, C, H, W) -> (N, C, height, width)."""
-    n = len(x)
-    top, left = (
-        torch.randint(0, whole - part + 1, (n, 1), generator=generator)
-        for whole, part in zip(x.shape[2:], (height, width), strict=True)
-    )
-    rows = (top + torch.arange(height))[:, None, :, None]
-    columns = (left + torch.arange(width))[:, None, None, :]
+def shifted(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:
+    """Each image moved by up to ``shift`` pixels both ways, black moving in, (N, C, H, W) -> the same."""
+    if not shift:
+        return x
+    n, _, height, width = x.shape
+    padded = functional.pad(x, [shift] * 4)
+    offset = torch.randint(0, 2 * shift + 1, (2, n, 1), generator=generator)
+    rows = (offset[0] + torch.arange(height))[:, None, :, None]
+    columns = (offset[1] + torch.arange(width))[:, None, None, :]
     images = torch.arange(n)[:, None, None, None]
     channels = torch.arange(x.shape[1])[None, :, None, None]
-    return x[images, channels, rows, columns]
+    return padded[images, channels, rows, columns]
