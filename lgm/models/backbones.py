@@ -12,6 +12,7 @@ from lgm.models.prelu import PReLU
 from lgm.models.pretrained import build_extractor
 
 _HALVED = (0.5,)  # mean and standard deviation of the paper's code
+_SLOPE = 0.25  # of PReLU, before training
 _SMALLEST = 8  # pixels a side that three poolings leave one of
 
 
@@ -25,7 +26,10 @@ def small_cnn(n_dim: int = 2, shape: Shape = (1, 28, 28)) -> nn.Sequential:
     def block(inputs: int, outputs: int) -> list[nn.Module]:
         layers: list[nn.Module] = []
         for channels in (inputs, outputs):
-            layers += [nn.Conv2d(channels, outputs, kernel_size=5, padding=2), PReLU()]
+            convolution = nn.Conv2d(channels, outputs, kernel_size=5, padding=2)
+            nn.init.kaiming_normal_(convolution.weight, a=_SLOPE)
+            nn.init.zeros_(convolution.bias)  # type: ignore[bad-argument-type] it has one
+            layers += [convolution, PReLU(init=_SLOPE)]
         return [*layers, nn.MaxPool2d(2)]
 
     channels, height, width = shape

@@ -35,5 +35,5 @@ class _PReLU(torch.autograd.Function):
         of_x, of_slope = ctx.needs_input_grad
         return (
             torch.ops.aten.leaky_relu_backward(gradient, x, ctx.slope, False) if of_x else None,
-            x.clamp(max=0).mul_(gradient).sum(dtype=torch.float32).reshape(1) if of_slope else None,
+            x.clamp(max=0).mul_(gradient).sum().reshape(1) if of_slope else None,
         )
