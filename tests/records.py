@@ -95,9 +95,17 @@ def comparison(title: str, verdict: str, against: str = "LGM likelihood") -> Com
     """A detector with a verdict, over all poisons."""
     some = Estimate(0.9, 0.8, 1.0)
     rates = {0.01: some, 0.05: some}
-    return Comparison(
-        title.lower(), title, "nowhere", "nothing", against, Result(9, some, 0.01, some, rates, NONE, {}, verdict), None
-    )
+    difference = {rate: _DIFFERENCES[verdict] for rate in rates if verdict in _DIFFERENCES}
+    overall = Result(9, some, 0.01, some, rates, NONE, difference, verdict)
+    return Comparison(title.lower(), title, "nowhere", "nothing", against, overall, None)
+
+
+_DIFFERENCES = {  # by what they are judged to be
+    "better": Estimate(0.5, 0.4, 0.6),
+    "as good": Estimate(0.0, -0.01, 0.01),
+    "not decided": Estimate(0.0, -0.5, 0.5),
+    "worse": Estimate(-0.5, -0.6, -0.4),
+}
 
 
 def detection_report(

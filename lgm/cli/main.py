@@ -20,6 +20,7 @@ from lgm.cli.filter import add_filter
 from lgm.cli.options import check_options
 from lgm.cli.report import add_report
 from lgm.cli.results import add_results
+from lgm.cli.seeds import add_seeds
 from lgm.cli.train import add_train
 from lgm.data.base import DataError
 from lgm.models.card import CheckpointError
@@ -118,7 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(
         required=True,
-        metavar="train | evaluate | craft | detect | defend | board | data | filter | report | results | bench",
+        metavar="train | evaluate | craft | detect | defend | board | data | filter | report | results | seeds | bench",
     )
     add_train(commands)
     add_evaluate(commands)
@@ -130,5 +131,6 @@ def build_parser() -> argparse.ArgumentParser:
     add_filter(commands)
     add_report(commands)
     add_results(commands)
+    add_seeds(commands)
     add_bench(commands)
     return parser

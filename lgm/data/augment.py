@@ -1,4 +1,4 @@
-"""Data augmentation: random shift, horizontal flip, low-resolution epochs."""
+"""Data augmentation: random shift, horizontal flip, smaller images."""
 
 import torch
 from torch import Tensor
@@ -13,10 +13,22 @@ def augment(x: Tensor, phase: Phase, epoch: int, generator: torch.Generator) -> 
     if phase.flip:
         mirrored = torch.rand(len(x), generator=generator) < 0.5
         x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
+    x = cropped(x, phase.crop)
     if epoch < phase.small_epochs:
         size = (phase.small_size, phase.small_size)
         x = functional.interpolate(x, size, mode="bilinear", antialias=True)
     return x
+
+
+def cropped(x: Tensor, size: int) -> Tensor:
+    """The upper left of each image, ``size`` pixels a side, (N, C, H, W) -> (N, C, size, size); 0: whole images.
+
+    Raises:
+        ValueError: larger than the images.
+    """
+    if size > min(x.shape[2:]):
+        raise ValueError(f"crop: expected at most {min(x.shape[2:])} pixels, got {size}")
+    return x[:, :, :size, :size] if size else x
 
 
 def shifted(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:

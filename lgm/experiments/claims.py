@@ -5,20 +5,21 @@ Intervals are over images, pairs and attacks, for the networks at hand: another 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lgm.config import PoisonConfig
 from lgm.defense.report import DefenseReport
-from lgm.detection.compare import DECIDING, Comparison, does_as_well, rule_in_words
+from lgm.detection.compare import DECIDING, MARGIN, Comparison, does_as_well, rule_in_words
+from lgm.detection.compare import verdict_of as compared
 from lgm.detection.metrics import DetectionReport
 from lgm.experiments.adaptive_rows import AdaptiveRow
 from lgm.experiments.board.config import HEAD_TITLES
 from lgm.experiments.board.findings import stopped
 from lgm.experiments.board.record import BoardNetwork, Cell
-from lgm.experiments.effects import SUCCESS, Effect, Verdict, by_readings, unless_refuted
+from lgm.experiments.effects import SUCCESS, Effect, Reading, Verdict, by_readings, unless_refuted
 from lgm.experiments.findings import Findings, PoisonStatistics
 from lgm.experiments.matched_comparison import Matched, matched
 from lgm.experiments.records import Study
@@ -41,6 +42,7 @@ class Claim:
         measured: What was measured, in a sentence with its numbers and intervals of 95 %.
         verdict: What follows by the rule.
         rule: From what to what, in a sentence.
+        readings: What the verdict follows from: see `verdict_of`. None if the claim is open for want of measurements.
     """
 
     section: str
@@ -48,6 +50,7 @@ class Claim:
     measured: str
     verdict: Verdict
     rule: str
+    readings: tuple[Reading, ...] = ()
 
 
 def paper_claims(
@@ -76,19 +79,21 @@ def paper_claims(
     ]
 
 
+_FARTHER = ("4.2", "Classes lie farther apart under LGM than under softmax")
+
+
 def farther_apart(lgm: Features, softmax: Features, *, seed: int = 1) -> Claim:
     """Section 4.2, on held-out features of both networks: see `separability`. Bootstrap over images within classes."""
     values = [separability(features.z, features.labels) for features in (lgm, softmax)]
     drawn = [separability_bootstrap(features.z, features.labels, seed=seed) for features in (lgm, softmax)]
     ours, theirs = (Effect(v, *percentile_interval(those)) for v, those in zip(values, drawn, strict=True))
     difference = Effect(values[0] - values[1], *percentile_interval(drawn[0] - drawn[1]))
-    return Claim(
-        section="4.2",
-        text="Classes lie farther apart under LGM than under softmax",
+    return _claim(
+        *_FARTHER,
         measured=f"closest class means, in spreads within a class: {ours.text()} LGM, {theirs.text()} softmax; "
         f"difference {difference.text()}",
-        verdict=by_readings([difference]),
         rule="Holds if the interval of the difference lies above 0, does not hold if below.",
+        readings=[Reading("closest class means in spreads, LGM less softmax", difference)],
     )
 
 
@@ -108,16 +113,17 @@ def more_visible(lgm: PoisonStatistics | None, softmax: PoisonStatistics | None)
     if not same:
         why = "the networks' poisons are of other pairs or another β: craft both with the same seed and β"
         return _open(*_EQUAL_BETA, _EQUAL_BETA_RULE, why)
-    readings = [Effect(*mean_interval((lgm.l2 - softmax.l2).astype(np.float64)))]
+    difference = Effect(*mean_interval((lgm.l2 - softmax.l2).astype(np.float64)))
+    readings = [Reading(f"L2 at β = {lgm.beta:g}, LGM less softmax", difference)]
     measured = (
         f"mean L2 at β = {lgm.beta:g}, {len(lgm.l2)} pairs: {lgm.l2.mean():.2f} LGM, {softmax.l2.mean():.2f} softmax; "
-        f"difference {readings[0].text()}"
+        f"difference {difference.text()}"
     )
     if lgm.ssim is not None and softmax.ssim is not None:
-        readings.append(Effect(*mean_interval(softmax.ssim - lgm.ssim)))
+        readings.append(Reading("SSIM, softmax less LGM", Effect(*mean_interval(softmax.ssim - lgm.ssim))))
         measured += f"; SSIM {lgm.ssim.mean():.2f} and {softmax.ssim.mean():.2f}, softmax less LGM {readings[1].text()}"
     measured += f"; but they collide in {lgm.collided.mean():.0%} and {softmax.collided.mean():.0%} of the cases"
-    return Claim(*_EQUAL_BETA, measured=measured, verdict=by_readings(readings), rule=_EQUAL_BETA_RULE)
+    return _claim(*_EQUAL_BETA, measured, _EQUAL_BETA_RULE, readings)
 
 
 _MATCHED = ("4.3", "Poisons that collide are more visible under LGM than under softmax")
@@ -132,7 +138,10 @@ def more_visible_when_matched(comparison: Matched | None) -> Claim:
     """Section 4.3 at matched collision. Open without a comparison, or if no pair collides."""
     if comparison is None or not comparison.n:
         return _open(*_MATCHED, _MATCHED_RULE)
-    readings = [Effect(*comparison.l2), Effect(*comparison.ssim)]
+    readings = [
+        Reading("median L2, LGM less softmax", Effect(*comparison.l2)),
+        Reading("median SSIM, softmax less LGM", Effect(*comparison.ssim)),
+    ]
     half = next(row for row in comparison.rows() if row.share == 0.5)
     measured = (
         f"L2 with which half of the pairs collide: {Effect(*half.lgm).text()} LGM, {Effect(*half.softmax).text()} "
@@ -140,7 +149,7 @@ def more_visible_when_matched(comparison: Matched | None) -> Claim:
         f"more in {Effect(*comparison.share_more).percent()} of {comparison.n} pairs"
         + (f", {comparison.neither} more collide on neither" if comparison.neither else "")
     )
-    return Claim(*_MATCHED, measured=measured, verdict=by_readings(readings), rule=_MATCHED_RULE)
+    return _claim(*_MATCHED, measured, _MATCHED_RULE, readings)
 
 
 _SEPARATES = ("4.4", "Likelihood tells poisons from clean images")
@@ -164,12 +173,15 @@ def likelihood_separates(report: DetectionReport | None) -> Claim:
         caught = [Effect(*at, bound=CAUGHT) for at in (tpr[fpr] for fpr in DECIDING) if at is not None]
         if not caught or auc is None:
             continue
-        readings += caught
+        readings += [
+            Reading(f"of {name} caught at {100 * fpr:g} % FPR", effect, "percent")
+            for fpr, effect in zip(DECIDING, caught, strict=True)
+        ]
         parts.append(
             f"of {name} {n} poisons {caught[0].percent()} are caught at 1 % false positives, {caught[1].percent()} at "
             f"5 % (AUC {Effect(*auc).text(4)})"
         )
-    return Claim(*_SEPARATES, measured="; ".join(parts), verdict=by_readings(readings), rule=_SEPARATES_RULE)
+    return _claim(*_SEPARATES, "; ".join(parts), _SEPARATES_RULE, readings)
 
 
 _NEEDS = ("4.4", "Nothing simpler filters as well as likelihood under LGM")
@@ -190,8 +202,26 @@ def filter_needs_lgm(others: Sequence[Comparison]) -> Claim:
     measured = f"of {len(others)} others " + "; ".join(
         f"{word}: {', '.join(titles)}" for word, titles in named.items() if titles
     )
-    verdict: Verdict = "does not hold" if good else "open" if undecided else "not refuted"
-    return Claim(*_NEEDS, measured, verdict, _NEEDS_RULE)
+    readings = [
+        Reading(
+            f"{other.title} catches more at {100 * fpr:g} % FPR",
+            Effect(*other.overall.tpr_difference[fpr], bound=-MARGIN, side="below"),
+            "points",
+        )
+        for other in others
+        for fpr in DECIDING
+    ]
+    return _claim(*_NEEDS, measured, _NEEDS_RULE, readings)
+
+
+def _nothing_filters_as_well(differences: Sequence[Effect]) -> Verdict:
+    """From what each other filter catches more than the likelihood, at each of the deciding rates in turn."""
+    each = [differences[i : i + len(DECIDING)] for i in range(0, len(differences), len(DECIDING))]
+    as_well = [
+        does_as_well(compared({fpr: Estimate(d.value, d.low, d.high) for fpr, d in zip(DECIDING, of, strict=True)}))
+        for of in each
+    ]
+    return "does not hold" if True in as_well else "open" if None in as_well or not as_well else "not refuted"
 
 
 _PREVENTS = ("5", "Filtering by likelihood under LGM prevents the attack")
@@ -219,11 +249,19 @@ def filtering_prevents(lgm: DefenseReport | None, softmax: DefenseReport | None)
         f"{_success(softmax.attack_success.unfiltered).percent()}, filtered by a Gaussian fitted afterwards "
         f"{_success(softmax.attack_success.filtered).percent()}"
     )
-    return Claim(*_PREVENTS, measured, _prevented(before, after, cost), _PREVENTS_RULE)
+    readings = [
+        Reading("attack success, unfiltered", before, "percent"),
+        Reading("filtered", after, "percent"),
+        Reading("accuracy lost, in points", cost, "points"),
+    ]
+    return _claim(*_PREVENTS, measured, _PREVENTS_RULE, readings)
 
 
-def _prevented(before: Effect, after: Effect, cost: Effect) -> Verdict:
-    """Success decides; cost can only lower."""
+def _prevented(readings: Sequence[Effect]) -> Verdict:
+    """By attack success before and after the filter, and its cost. Success decides; cost can only lower."""
+    if not readings:
+        return "open"
+    before, after, cost = readings
     if before.sign >= 0 or not after.sign:  # the bound is the claim's: an attack above it is not prevented
         return "open"
     if after.sign < 0:
@@ -247,21 +285,24 @@ def filtering_withstands(frontier: Sequence[AdaptiveRow], board: BoardNetwork | 
     """What the paper's conclusion needs and does not test. Open without a frontier, which has an attacker a row."""
     if not frontier:
         return _open(*_WITHSTANDS, _WITHSTANDS_RULE)
-    readings = [_success(row.attack_success) for row in frontier]
-    worst = max(range(len(readings)), key=lambda i: readings[i].value)
+    readings = [
+        Reading(f"filtered attack success at γ = {row.gamma:g}", _success(row.attack_success), "percent")
+        for row in frontier
+    ]
+    worst = max(range(len(readings)), key=lambda i: readings[i].effect.value)
     gammas = ", ".join(f"{row.gamma:g}" for row in frontier)
     measured = (
         f"attackers with γ = {gammas} and random targets; the worst, γ = {frontier[worst].gamma:g}: filtered attack "
-        f"success {readings[worst].percent()}"
+        f"success {readings[worst].text()}"
     )
     if knowing := _past_the_filter(board):
-        readings += [stopped(cell) for _, cell in knowing]
+        readings += [Reading(name, stopped(cell), "percent") for name, cell in knowing]
         name, cell = min(knowing, key=lambda row: (stopped(row[1]).sign, -row[1].attack_success.value))
         measured += (
             f"; of {len(knowing)} cells of the board, the worst, {name}: {_success(cell.attack_success).percent()}, "
             f"with untouched bases {_success(cell.untouched_bases).percent()}"
         )
-    return Claim(*_WITHSTANDS, measured, unless_refuted(readings), _WITHSTANDS_RULE)
+    return _claim(*_WITHSTANDS, measured, _WITHSTANDS_RULE, readings)
 
 
 def _past_the_filter(board: BoardNetwork | None) -> list[tuple[str, Cell]]:
@@ -293,5 +334,30 @@ def _success(share: Estimate) -> Effect:
     return Effect(*share, bound=SUCCESS, side="below")
 
 
+def _claim(section: str, text: str, measured: str, rule: str, readings: Sequence[Reading]) -> Claim:
+    verdict = verdict_of(text, [reading.effect for reading in readings])
+    return Claim(section, text, measured, verdict, rule, tuple(readings))
+
+
 def _open(section: str, text: str, rule: str, why: str = "not measured yet") -> Claim:
     return Claim(section, text, why, "open", rule)
+
+
+_RULES: dict[str, Callable[[Sequence[Effect]], Verdict]] = {
+    _FARTHER[1]: by_readings,
+    _EQUAL_BETA[1]: by_readings,
+    _MATCHED[1]: by_readings,
+    _SEPARATES[1]: by_readings,
+    _NEEDS[1]: _nothing_filters_as_well,
+    _PREVENTS[1]: _prevented,
+    _WITHSTANDS[1]: unless_refuted,
+}
+
+
+def verdict_of(text: str, readings: Sequence[Effect]) -> Verdict:
+    """What follows for the claim of this text from its readings, in the order of `Claim.readings`.
+
+    Raises:
+        KeyError: there is no such claim.
+    """
+    return _RULES[text](readings)

@@ -56,6 +56,26 @@ class Effect:
         return Effect(100 * self.value, 100 * self.low, 100 * self.high).text()
 
 
+@dataclass(frozen=True)
+class Reading:
+    """An effect by the name of what was measured.
+
+    Attributes:
+        name: In a few words.
+        effect: The estimate.
+        unit: Of the estimate when people read it: shares in percent or, if they are differences, in points.
+    """
+
+    name: str
+    effect: Effect
+    unit: Literal["", "percent", "points"] = ""
+
+    def text(self) -> str:
+        """The effect with its interval, in its unit."""
+        texts = {"": self.effect.text, "percent": self.effect.percent, "points": self.effect.points}
+        return texts[self.unit]()
+
+
 def by_readings(readings: Sequence[Effect]) -> Verdict:
     """Does not hold if one contradicts; holds if all support, under conditions if only some do; else open."""
     signs = [reading.sign for reading in readings]

@@ -12,11 +12,13 @@ import numpy as np
 from lgm.attacks.result import NoPoisonsError, Poisons, read_shipped_poisons
 from lgm.config import ATTACK_REVISION, DefenseConfig, Loss
 from lgm.data.base import Split
+from lgm.data.registry import held_out_of
 from lgm.defense.report import DefenseReport
 from lgm.detection.compare import compare
 from lgm.detection.filters import gather_evidence
 from lgm.experiments.adaptive_rows import AdaptiveRow, adaptive_row
 from lgm.experiments.beta_sweep import Tradeoff, beta_sweep
+from lgm.experiments.findings import Findings
 from lgm.experiments.records import Baselines, ByLoss, Study, StudyOrigin, StudySize, machine
 from lgm.models.card import Card
 from lgm.models.features import Features, read_features
@@ -204,7 +206,14 @@ def _origin(
     )
 
 
-def poisons_or_none(name: str) -> Poisons | None:
+def stored_findings(source: str | Path) -> Findings:
+    """What is stored beside a checkpoint: features, and poisons if there are any."""
+    features, poisons = read_features(source), poisons_or_none(source)
+    clean = None if poisons is None else features.splits.get(str(poisons.manifest["split"]))
+    return Findings(features.splits[held_out_of(read_card(source).config.dataset)], poisons, clean)
+
+
+def poisons_or_none(name: str | Path) -> Poisons | None:
     """The poisons beside a checkpoint; None if it has none."""
     try:
         return read_shipped_poisons(name)

@@ -8,9 +8,11 @@ from torch import nn
 from lgm.config import ModelConfig
 from lgm.data.pixels import Shape
 from lgm.models.architectures import PRETRAINED, TORCHVISION, require_network
+from lgm.models.prelu import PReLU
 from lgm.models.pretrained import build_extractor
 
 _HALVED = (0.5,)  # mean and standard deviation of the paper's code
+_SLOPE = 0.25  # of PReLU, before training
 _SMALLEST = 8  # pixels a side that three poolings leave one of
 
 
@@ -24,13 +26,16 @@ def small_cnn(n_dim: int = 2, shape: Shape = (1, 28, 28)) -> nn.Sequential:
     def block(inputs: int, outputs: int) -> list[nn.Module]:
         layers: list[nn.Module] = []
         for channels in (inputs, outputs):
-            layers += [nn.Conv2d(channels, outputs, kernel_size=5, padding=2), nn.PReLU()]
+            convolution = nn.Conv2d(channels, outputs, kernel_size=5, padding=2)
+            nn.init.kaiming_normal_(convolution.weight, a=_SLOPE)
+            nn.init.zeros_(convolution.bias)  # type: ignore[bad-argument-type] it has one
+            layers += [convolution, PReLU(init=_SLOPE)]
         return [*layers, nn.MaxPool2d(2)]
 
     channels, height, width = shape
     if min(height, width) < _SMALLEST:
         raise ValueError(f"network: small takes images of at least {_SMALLEST} pixels a side, got {width} x {height}")
-    tail = [nn.Flatten(), nn.PReLU(), nn.Linear(128 * (height // 8) * (width // 8), n_dim)]
+    tail = [nn.Flatten(), PReLU(), nn.Linear(128 * (height // 8) * (width // 8), n_dim)]
     return nn.Sequential(*block(channels, 32), *block(32, 64), *block(64, 128), *tail)
 
 
@@ -38,12 +43,12 @@ def tiny_cnn(n_dim: int = 2) -> nn.Sequential:
     """A small network for tests and quick tries: (N, 1, 28, 28) -> (N, n_dim)."""
     return nn.Sequential(
         nn.Conv2d(1, 8, kernel_size=5, stride=2, padding=2),
-        nn.PReLU(),
+        PReLU(),
         nn.Conv2d(8, 16, kernel_size=5, stride=2, padding=2),
-        nn.PReLU(),
+        PReLU(),
         nn.Flatten(),
         nn.Linear(16 * 7 * 7, 64),
-        nn.PReLU(),
+        PReLU(),
         nn.Linear(64, n_dim),
     )
 

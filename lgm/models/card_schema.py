@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-FORMAT = 3  # of a card; goes up when an older version could not read it, or would misread it; lower ones still read
+FORMAT = 4  # of a card; goes up when an older version could not read it, or would misread it; lower ones still read
 
 
 def is_number(value: Any) -> bool:

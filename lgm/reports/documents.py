@@ -20,9 +20,9 @@ from lgm.experiments.board.advice import advice
 from lgm.experiments.board.findings import edge_finding
 from lgm.experiments.board.record import Board, read_board, stored_network
 from lgm.experiments.claims import Claim, paper_claims
-from lgm.experiments.findings import Findings
 from lgm.experiments.records import Study, StudyOrigin, StudySize, outdated, provenance, read_study
-from lgm.experiments.study import poisons_or_none
+from lgm.experiments.seeds import Seeds, read_seeds
+from lgm.experiments.study import stored_findings
 from lgm.models.card import Card, CheckpointError
 from lgm.models.features import read_features
 from lgm.models.registry import SHIPPED, list_checkpoints, read_card
@@ -60,6 +60,7 @@ class DatasetRecord:
     networks: list[NetworkRow]
     claims: list[Claim]
     board: Board | None
+    seeds: Seeds | None
 
     @staticmethod
     def read(dataset: str) -> "DatasetRecord":
@@ -72,7 +73,8 @@ class DatasetRecord:
         models = study.about.models
         names = [models.lgm, models.softmax, *study.about.others]
         claims = judge_claims(models.lgm, models.softmax, study)
-        return DatasetRecord(study, [NetworkRow.of(name) for name in names], claims, read_board(dataset))
+        networks = [NetworkRow.of(name) for name in names]
+        return DatasetRecord(study, networks, claims, read_board(dataset), read_seeds(dataset))
 
     @property
     def board_advice(self) -> dict[str, list[str]]:
@@ -136,13 +138,7 @@ def judge_claims(lgm: str, softmax: str, study: Study | None) -> list[Claim]:
     """The paper's claims by what is stored beside two networks and, if there is one, by their study and the board."""
     card = read_card(lgm)
     board = stored_network(card.config.dataset, card.weights_sha256)
-    return paper_claims(_side(lgm), _side(softmax), study, board)
-
-
-def _side(name: str) -> Findings:
-    features, poisons = read_features(name), poisons_or_none(name)
-    clean = None if poisons is None else features.splits.get(str(poisons.manifest["split"]))
-    return Findings(features.splits[DATASETS[read_card(name).config.dataset].held_out], poisons, clean)
+    return paper_claims(stored_findings(lgm), stored_findings(softmax), study, board)
 
 
 def render(document: str, records: dict[str, DatasetRecord]) -> str:
@@ -203,6 +199,9 @@ def _old_records() -> Iterator[str]:
         board = read_board(dataset)
         if board is not None and (why := _outdated_board(board)):
             yield f"{dataset}.board.json: {why}; make it anew: make records"
+        seeds = read_seeds(dataset)
+        if seeds is not None and (why := outdated(seeds.attack_revision)):
+            yield f"{dataset}.seeds.json: {why}; make it anew: python -m lgm seeds --help"
     for name in list_checkpoints():
         for kind in ("poisons", "example"):
             if (SHIPPED / f"{name}.{kind}.safetensors").is_file():

@@ -72,11 +72,12 @@ def fit(
             run.team.only_first(lambda: run.save_state(state_path))
     with one_thread_if(run.phase.model.network in ONE_THREAD):
         while run.epoch < run.phase.epochs:
-            started = time.monotonic()
+            started, worked = time.monotonic(), time.process_time()
             record = run.train_epoch(on_step, should_stop)
             if record is None:
                 return FitResult(run.history, completed=False)
             record["seconds"] = round(time.monotonic() - started, 1)
+            record["core_seconds"] = round(time.process_time() - worked, 1)  # of this process, all threads together
             run.history.append(record)
             raise_if_collapsed(record, run.phase.model)
             run.team.only_first(lambda: run.finish_epoch(validation, state_path, on_epoch))

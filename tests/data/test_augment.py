@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lgm.config import Phase
-from lgm.data.augment import augment, shifted
+from lgm.data.augment import augment, cropped, shifted
 
 PLAIN = Phase(shift=0)
 
@@ -56,6 +56,16 @@ def test_shift_treats_channels_alike_and_0_changes_nothing(images: Tensor):
     assert out.shape == x.shape
     assert torch.equal(out[:, 0], out[:, 2])
     assert shifted(x, 0, generator()) is x
+
+
+def test_the_upper_left_is_kept_after_the_shift():
+    x = torch.arange(42.0).reshape(1, 1, 7, 6).repeat(300, 1, 1, 1) + 1
+    phase = replace(PLAIN, shift=1, crop=4)
+    assert cropped(x, 4)[7, 0].tolist() == [[6.0 * i + j + 1 for j in range(4)] for i in range(4)]
+    assert torch.equal(augment(x, phase, 0, generator()), shifted(x, 1, generator())[:, :, :4, :4])
+    assert cropped(x, 0) is x
+    with pytest.raises(ValueError, match="crop: expected at most 6 pixels, got 7"):
+        cropped(x, 7)
 
 
 def test_plain_images_stay_as_they_are(images: Tensor):

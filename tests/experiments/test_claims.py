@@ -221,6 +221,7 @@ def test_whether_something_simpler_does(verdicts: tuple[str, ...], expected: str
     assert claim.verdict == expected
     if verdicts:
         assert claim.measured.startswith("of 2 others ")
+        assert len(claim.readings) == 4, "each of the others at both rates"
         named = {"worse": "worse", "as good": "better or as good", "better": "better or as good"}
         assert f"{named.get(verdicts[1], verdicts[1])}: " in claim.measured
     assert filter_needs_lgm([]).verdict == "open"

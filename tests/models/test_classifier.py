@@ -11,6 +11,7 @@ from lgm.data.base import Split
 from lgm.models.backbones import small_cnn
 from lgm.models.classifier import Normalise, autocast, build_model, fast_precision, to_device
 from lgm.models.heads import LGMHead, SoftmaxHead
+from lgm.models.prelu import PReLU
 from lgm.models.scoring import check_images, embed, log_likelihood, require_mixture
 
 TINY = ModelConfig(network="tiny-cnn")
@@ -19,22 +20,22 @@ VGG = ModelConfig(network="vgg19")
 # Paper, appendix C.1: layer, output shape, parameters.
 TABLE: list[tuple[type[nn.Module], tuple[int, ...], int]] = [
     (nn.Conv2d, (32, 28, 28), 832),
-    (nn.PReLU, (32, 28, 28), 1),
+    (PReLU, (32, 28, 28), 1),
     (nn.Conv2d, (32, 28, 28), 25632),
-    (nn.PReLU, (32, 28, 28), 1),
+    (PReLU, (32, 28, 28), 1),
     (nn.MaxPool2d, (32, 14, 14), 0),
     (nn.Conv2d, (64, 14, 14), 51264),
-    (nn.PReLU, (64, 14, 14), 1),
+    (PReLU, (64, 14, 14), 1),
     (nn.Conv2d, (64, 14, 14), 102464),
-    (nn.PReLU, (64, 14, 14), 1),
+    (PReLU, (64, 14, 14), 1),
     (nn.MaxPool2d, (64, 7, 7), 0),
     (nn.Conv2d, (128, 7, 7), 204928),
-    (nn.PReLU, (128, 7, 7), 1),
+    (PReLU, (128, 7, 7), 1),
     (nn.Conv2d, (128, 7, 7), 409728),
-    (nn.PReLU, (128, 7, 7), 1),
+    (PReLU, (128, 7, 7), 1),
     (nn.MaxPool2d, (128, 3, 3), 0),
     (nn.Flatten, (1152,), 0),
-    (nn.PReLU, (1152,), 1),
+    (PReLU, (1152,), 1),
     (nn.Linear, (2,), 2306),
 ]
 
@@ -52,6 +53,18 @@ def test_mnist_cnn_is_the_papers_layer_by_layer():
         found.append((type(layer), tuple(x.shape[1:]), count(layer)))
     assert found == TABLE
     assert count(network) == 797_161
+
+
+def test_prelu_is_that_of_pytorch_with_its_gradients():
+    x = torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    found = []
+    for layer in (PReLU(), nn.PReLU()):
+        own = x.clone().contiguous(memory_format=torch.channels_last).requires_grad_()
+        y = layer(own)
+        y.backward(x * 2 + 1)
+        found.append((y.detach(), own.grad, layer.weight.grad))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_softmax_layer_has_the_papers_size():

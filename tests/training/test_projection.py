@@ -147,7 +147,7 @@ def started(source: Classifier, config: TrainConfig, data: Split) -> Classifier:
 
 
 def without_time(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in record.items() if key != "seconds"} for record in history]
+    return [{key: value for key, value in record.items() if "seconds" not in key} for record in history]
 
 
 # The whole of it.

@@ -12,6 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from lgm.attacks.jacobian.autograd import Rows
 from lgm.attacks.jacobian.winograd import LARGEST_KERNEL, WinogradConv
 from lgm.models.classifier import Classifier, device_of
+from lgm.models.prelu import PReLU
 
 _CHUNK = 32  # images that go through the layers together: with more, none goes faster and the memory grows
 _WINOGRAD_CHANNELS = 8  # with fewer, the transforms cost more than the products that they save
@@ -264,6 +265,7 @@ class _Linear:
 
 _LAYERS: dict[type[nn.Module], type[_Layer]] = {
     nn.Conv2d: _Conv,
+    PReLU: _ReLU,
     nn.PReLU: _ReLU,
     nn.ReLU: _ReLU,
     nn.MaxPool2d: _MaxPool,
