@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
@@ -24,16 +23,17 @@ class PReLU(nn.PReLU):
 class _PReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:
-        ctx.slope = float(slope)
-        ctx.save_for_backward(x)
-        return functional.leaky_relu(x, ctx.slope)
+        ctx.save_for_backward(x, slope)
+        return functional.leaky_relu(x, float(slope))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        (x,) = ctx.saved_tensors
+        x, slope = ctx.saved_tensors
         of_x, of_slope = ctx.needs_input_grad
+        if torch.is_grad_enabled():  # to be differentiated once more, as gradient matching does
+            along_x = torch.where(x > 0, gradient, slope * gradient)
+            return along_x, (x.clamp(max=0) * gradient).sum().reshape(1)
         return (
-            torch.ops.aten.leaky_relu_backward(gradient, x, ctx.slope, False) if of_x else None,
+            torch.ops.aten.leaky_relu_backward(gradient, x, float(slope), False) if of_x else None,
             x.clamp(max=0).mul_(gradient).sum().reshape(1) if of_slope else None,
         )
