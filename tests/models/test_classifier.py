@@ -62,7 +62,9 @@ def test_prelu_is_that_of_pytorch_with_its_gradients():
         own = x.clone().contiguous(memory_format=torch.channels_last).requires_grad_()
         y = layer(own)
         y.backward(x * 2 + 1)
-        found.append((y.detach(), own.grad, layer.weight.grad))
+        once = torch.autograd.grad(layer(own).square().sum(), [own, layer.weight], create_graph=True)
+        twice = torch.autograd.grad(sum(part.square().sum() for part in once), [own, layer.weight])
+        found.append((y.detach(), own.grad, layer.weight.grad, *twice))
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs)
 
