@@ -68,6 +68,9 @@ records: $(VENV)/.app
 	  --out runs/report.html --force
 	$(BIN)/python -m lgm report --extent lean --data held-out --lgm cifar10-lgm --softmax cifar10-softmax \
 	  --others cifar10-lgm-9d --cache runs/crafted --study checkpoints/cifar10.study.json --out runs/cifar10.html --force
+	for dataset in mnist cifar10; do \
+	  $(BIN)/python -m lgm bench visibility --dataset $$dataset --out checkpoints/$$dataset.visibility.json --force || exit 1; \
+	done
 	$(BIN)/python -m lgm board --data bundled --cache runs/crafted --out checkpoints/mnist.board.json --force
 	$(BIN)/python -m lgm results
 

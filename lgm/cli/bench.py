@@ -1,4 +1,4 @@
-"""python -m lgm bench: crafting against ART; Poison Frogs' one-shot experiment on photos."""
+"""python -m lgm bench: crafting against ART; Poison Frogs' one-shot experiment on photos; how visible poisons are."""
 
 import argparse
 from pathlib import Path
@@ -15,12 +15,13 @@ from lgm.utils.codec import encode
 
 
 def add_bench(commands: Any) -> None:
-    """`bench craft | oneshot`."""
-    text = "Measures crafting beside other implementations, and Poison Frogs' one-shot attack."
+    """`bench craft | oneshot | visibility`."""
+    text = "Measures crafting beside other implementations, Poison Frogs' one-shot attack, and how visible poisons are."
     parser = commands.add_parser("bench", help=text, description=text)
-    kinds = parser.add_subparsers(required=True, metavar="craft | oneshot")
+    kinds = parser.add_subparsers(required=True, metavar="craft | oneshot | visibility")
     _add_craft(kinds)
     _add_oneshot(kinds)
+    _add_visibility(kinds)
 
 
 def _add_craft(kinds: Any) -> None:
@@ -105,3 +106,39 @@ def _measure(args: argparse.Namespace) -> Any:
         return one_shot(
             model, split, names, config, network=args.network, classes=classes, cache=args.cache, on_step=on_step
         )
+
+
+def _add_visibility(kinds: Any) -> None:
+    parser = add_command(
+        kinds,
+        "visibility",
+        _visibility,
+        "The L2 that poisons of eq. (1) need to collide, beside the least change of any kind with which the network "
+        "takes the base for the target's class (foolbox's targeted DDN), for the pairs of the shipped study.",
+        device=False,
+        download=False,
+    )
+    parser.add_argument("--dataset", default="mnist", help="whose networks come with a study")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file to write the record to")
+    parser.add_argument("--force", action="store_true", help="overwrite it")
+
+
+def _visibility(args: argparse.Namespace) -> Answer:
+    record = recorded(lambda: _measured_visibility(args.dataset), args.out, force=args.force)
+    lines = [(f"median L2 of {len(record.least.lgm)} pairs", "LGM", "softmax", "LGM less softmax")]
+    lines += [(row.name, row.lgm.text(), row.softmax.text(), row.difference.text()) for row in record.rows()]
+    return Answer(record, lambda: "\n".join("{:<32}{:>24}{:>24}{:>26}".format(*line) for line in lines))
+
+
+def _measured_visibility(dataset: str) -> Any:
+    from lgm.data.registry import load_split
+    from lgm.experiments.records import ByLoss, read_study
+    from lgm.experiments.visibility import measure_visibility
+    from lgm.models.checkpoint import load_checkpoint
+
+    study = read_study(dataset)
+    if study is None:
+        raise ValueError(f"dataset: expected one whose networks come with a study, got {dataset}")
+    names = study.about.models
+    models = ByLoss(load_checkpoint(names.lgm)[0], load_checkpoint(names.softmax)[0])
+    return measure_visibility(models, load_split(study.about.data, dataset), study)

@@ -108,8 +108,8 @@ def matched(lgm: Tradeoff, softmax: Tradeoff, *, seed: int = 1) -> Matched:
         lgm=ours,
         softmax=theirs,
         neither=int((~counts).sum()),
-        l2=_median(ours.l2[counts] - theirs.l2[counts], seed),
-        ssim=_median(theirs.ssim[counts] - ours.ssim[counts], seed),
+        l2=median_of(ours.l2[counts] - theirs.l2[counts], seed),
+        ssim=median_of(theirs.ssim[counts] - ours.ssim[counts], seed),
         more=int(more.sum()),
         n=len(more),
     )
@@ -130,8 +130,8 @@ def _for_share(l2: np.ndarray, share: float, seed: int) -> Estimate:
     return Estimate(float(quantile(l2, share)), *percentile_interval(quantile(l2[resamples(len(l2), seed)], share)))
 
 
-def _median(differences: np.ndarray, seed: int) -> Estimate:
-    """The lower one of two: between infinite ones there is no mean."""
+def median_of(differences: np.ndarray, seed: int) -> Estimate:
+    """Median with its bootstrap interval; the lower one of two, since between infinite ones there is no mean."""
     if not len(differences):
         return _NONE
     drawn = differences[resamples(len(differences), seed)]

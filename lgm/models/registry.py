@@ -15,7 +15,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # What else lies in a models folder: name.KIND.ENDING.
 _BESIDE = {
     ".safetensors": ("features", "poisons", "example", "board", "resume", "state"),
-    ".json": ("study", "board", "seeds"),
+    ".json": ("study", "board", "seeds", "visibility"),
 }
 
 

@@ -23,6 +23,7 @@ from lgm.experiments.claims import Claim, paper_claims
 from lgm.experiments.records import Study, StudyOrigin, StudySize, outdated, provenance, read_study
 from lgm.experiments.seeds import Seeds, read_seeds
 from lgm.experiments.study import stored_findings
+from lgm.experiments.visibility import Visibility, read_visibility
 from lgm.models.card import Card, CheckpointError
 from lgm.models.features import read_features
 from lgm.models.registry import SHIPPED, list_checkpoints, read_card
@@ -61,6 +62,7 @@ class DatasetRecord:
     claims: list[Claim]
     board: Board | None
     seeds: Seeds | None
+    visibility: Visibility | None
 
     @staticmethod
     def read(dataset: str) -> "DatasetRecord":
@@ -74,7 +76,9 @@ class DatasetRecord:
         names = [models.lgm, models.softmax, *study.about.others]
         claims = judge_claims(models.lgm, models.softmax, study)
         networks = [NetworkRow.of(name) for name in names]
-        return DatasetRecord(study, networks, claims, read_board(dataset), read_seeds(dataset))
+        return DatasetRecord(
+            study, networks, claims, read_board(dataset), read_seeds(dataset), read_visibility(dataset)
+        )
 
     @property
     def board_advice(self) -> dict[str, list[str]]:
@@ -199,6 +203,9 @@ def _old_records() -> Iterator[str]:
         board = read_board(dataset)
         if board is not None and (why := _outdated_board(board)):
             yield f"{dataset}.board.json: {why}; make it anew: make records"
+        seen = read_visibility(dataset)
+        if study is not None and seen is not None and seen.weights_sha256 != study.about.weights_sha256:
+            yield f"{dataset}.visibility.json: of other networks than the study; make it anew: make records"
         seeds = read_seeds(dataset)
         if seeds is not None and (why := outdated(seeds.attack_revision)):
             yield f"{dataset}.seeds.json: {why}; make it anew: python -m lgm seeds --help"
