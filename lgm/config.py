@@ -222,8 +222,8 @@ class MatchingConfig:
     eps: Annotated[float, Bounds("a change of pixels in {}", gt=0, le=1), "largest change of a pixel, in [0, 1]"] = (
         16 / 255
     )  # MNIST's strokes are black or white: there, 0.1 to 0.3 is as visible
-    steps: Annotated[Count, "of Adam, a start"] = 250
-    lr: Annotated[float, Bounds("a share of eps in {}", gt=0, le=1), "first step, as a share of eps"] = 0.25
+    steps: Annotated[Count, "of signed Adam, a start"] = 250
+    lr: Annotated[float, Bounds("a multiple of eps in {}", gt=0, le=2), "first step, as a multiple of eps"] = 2.0
     restarts: Annotated[Count, "starts; the lowest end counts"] = 1  # the source: 8
     seed: Annotated[Seed, "of all starts but the first, which is the bases"] = 1
 

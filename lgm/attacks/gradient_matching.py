@@ -4,8 +4,8 @@ Who fine-tunes all layers on the poisons takes the steps that would teach the ne
 
 Source: Geiping, Fowl, Huang, Czaja, Taylor, Moeller, Goldstein 2021, *Witches' Brew: Industrial Scale Data Poisoning
 via Gradient Matching*. Deviations: the gradient is that of the network as `lgm.defense.finetune.fine_tune_layers`
-begins to fine-tune it; images are not augmented, as they are not there; Adam takes gradients and not their signs, which
-ends lower here (docs/performance.md); the first start is at the bases, so that one start needs no luck; of all points
+begins to fine-tune it; images are not augmented, as they are not there; the first steps are as wide as the bound, and
+fall more slowly (docs/performance.md); the first start is at the bases, so that one start needs no luck; of all points
 on the way the best is taken.
 """
 
@@ -49,7 +49,7 @@ def craft_gradient_matching(
     """K poisons an attack that minimise ``1 - cos(grad L(t, y), 1/K sum_k grad L(x_k, y_k))`` near their bases.
 
     L is the cross-entropy, t the target, y the label that the poisons claim, and gradients are those with respect to
-    all parameters of the backbone and of a linear head on rescaled features. By Adam over |x_k - b_k| <= eps in
+    all parameters of the backbone and of a linear head on rescaled features. By signed Adam over |x_k - b_k| <= eps in
     every pixel and x_k in [0, 1]; an attack after the other on each core, since they share nothing.
 
     Args:
@@ -213,7 +213,7 @@ def _best_start(
 def _descend(
     matching: Matching, b: Tensor, start: Tensor, config: MatchingConfig, progress: tuple[int, BatchProgress]
 ) -> tuple[float, Solution]:
-    """Adam from one start: the lowest mismatch on the way, and where that was."""
+    """Signed Adam from one start: the lowest mismatch on the way, and where that was."""
     before, told = progress
     low, high = (b - config.eps).clamp(min=0), (b + config.eps).clamp(max=1)
     x = start.clone().requires_grad_()
@@ -237,7 +237,8 @@ def _descend(
     while done < config.steps and not told.stopped:
         mismatch, z = matching.mismatch(x, twice=True)
         see(done, mismatch, z)
-        (x.grad,) = torch.autograd.grad(mismatch, x)
+        (gradient,) = torch.autograd.grad(mismatch, x)
+        x.grad = gradient.sign()
         optimizer.step()
         schedule.step()
         with torch.no_grad():
