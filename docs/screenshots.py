@@ -22,7 +22,7 @@ from tests.browser.driver import LAUNCH, serve, settled  # noqa: E402 the tests 
 
 OWN = "your_data"
 PAGES = {"overview": ""} | {name: name for name in ("features", "craft", "detect", "defend", "train", OWN)}
-OPEN = {"defend": "attacker=edge"}  # what a visitor opens there: a cell of the board
+OPEN = {"defend": "attacker=collision"}  # what a visitor opens there: a cell of the board
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 
