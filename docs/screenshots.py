@@ -22,6 +22,7 @@ from tests.browser.driver import LAUNCH, serve, settled  # noqa: E402 the tests 
 
 OWN = "your_data"
 PAGES = {"overview": ""} | {name: name for name in ("features", "craft", "detect", "defend", "train", OWN)}
+OPEN = {"defend": "attacker=collision"}  # what a visitor opens there: a cell of the board
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -75,7 +76,8 @@ def shoot_all(
         for name, path in PAGES.items():
             for theme in ("light",) if few else ("light", "dark"):
                 for size in (WIDE,) if few else (WIDE, NARROW):
-                    shoot(browser, f"{url}/{path}{query}", folder / f"{prefix}{name}", theme, size)
+                    asked = "&".join(part for part in (query, OPEN.get(name, "")) if part)
+                    shoot(browser, f"{url}/{path}?{asked}".rstrip("?"), folder / f"{prefix}{name}", theme, size)
         browser.close()
 
 
@@ -88,9 +90,9 @@ def main() -> None:
         folder = Path(sys.argv[1])
         folder.mkdir(parents=True, exist_ok=True)
         shoot_all(playwright, folder)
-        shoot_all(playwright, folder, "cifar10-without-images-", "?dataset=cifar10")
+        shoot_all(playwright, folder, "cifar10-without-images-", "dataset=cifar10")
         if (data / "cifar10.npz").is_file() or (data / "cifar-10-batches-py").is_dir():
-            shoot_all(playwright, folder, "cifar10-", "?dataset=cifar10", data)
+            shoot_all(playwright, folder, "cifar10-", "dataset=cifar10", data)
         else:
             print("$LGM_DATA has no CIFAR-10: its pages with images are left out", file=sys.stderr)
 

@@ -39,6 +39,7 @@ trained on.
 
 The attacker of the example knows the network but not the filter. Fine-tuning all layers instead of the head is for the
 command line: `python -m lgm defend … --layers all`."""
+_NETWORK = "defend_network_shown"  # key of what the whole page was last run for
 RATES = """<style>
 .lgm-rates {{width: 100%; border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums;}}
 .lgm-rates :is(th, td) {{text-align: right; vertical-align: top; padding: .15rem .3rem;}}
@@ -161,12 +162,21 @@ def attackers_who_know() -> None:
 
 
 @st.fragment
+def attackers_and_filters() -> None:
+    """The map and the cell that is open. All else stays as it is, unless another network is chosen."""
+    if state.link().network != st.session_state[_NETWORK]:
+        st.rerun()
+    with guard():
+        board()
+    state.push()
+
+
+@st.fragment
 def explore() -> None:
     """Everything that follows the controls; nothing waits for a craft."""
     lgm = load.model_name("lgm")
     threshold = None
     with guard():
-        board()
         st.markdown("## A setting of your own")
         config = controls()
         loss = state.link().network
@@ -195,4 +205,6 @@ def about() -> None:
 
 
 title("Does filtering save the model?", LEAD)
+st.session_state[_NETWORK] = state.link().network
+attackers_and_filters()
 explore()

@@ -216,8 +216,8 @@ def _hover(row: _Row, name: str, cell: Cell | None) -> str:
     return (
         f"{title}success {cell.attack_success.percent(0)}: {cell.hits} of {cell.n}<br>"
         f"untouched bases {cell.untouched_bases.percent(0)}<br>"
-        f"removed: {percent_text(cell.poisons_removed)} of the poisons, {percent_text(cell.clean_removed)} of the "
-        f"clean images<br>accuracy {percent_text(cell.accuracy)}"
+        f"removed: {percent_text(cell.poisons_removed)} of poisons, {percent_text(cell.clean_removed)} of clean<br>"
+        f"accuracy {percent_text(cell.accuracy)}"
     )
 
 

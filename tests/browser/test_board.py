@@ -19,14 +19,16 @@ POINT = """(plot, cell) => {
   return [box.left + xaxis._offset + xaxis.d2p(points.x[i]), box.top + yaxis._offset + yaxis.d2p(points.y[i])];
 }"""
 
+HOVERED = "([plot, cell]) => plot._hoverdata?.[0]?.customdata?.join() === cell.join()"
+
 
 def click_on(page: Page, cell: list[str]) -> None:
-    """As `test_pages.assert_a_click_shows_a_point`: a click selects what the pointer hovers over."""
+    """A click selects what the pointer hovers over, which plotly finds out with a delay."""
     plot = page.locator(".st-key-board_map .js-plotly-plot")
     x, y = plot.evaluate(POINT, cell)
     page.mouse.move(x - 10, y - 30)
     page.mouse.move(x, y, steps=5)
-    page.wait_for_function("plot => plot._hoverdata?.length", arg=plot.element_handle(), timeout=PATIENCE)
+    page.wait_for_function(HOVERED, arg=[plot.element_handle(), cell], timeout=PATIENCE)
     page.mouse.down()
     page.mouse.up()
 
