@@ -25,6 +25,7 @@ def board() -> None:
     weights = load.card(name).weights_sha256
     found = load.board()
     network = found.network_of(weights) if found else None
+    stored = network is not None
     if network is None and (mine := board_measure.measured(name)):
         found, network = mine.board, mine.board.network_of(weights)
     if found is None or network is None or not network.attacks:
@@ -44,8 +45,9 @@ def board() -> None:
                 opened_cell(found, network, of, chosen)
         else:
             st.caption("A cell opens its numbers and its attacks, one by one, in the plane.")
-            _advice(found, network, of)
-    if chosen:
+            if stored:
+                _advice(found, network, of)
+    if chosen and stored:  # a few attacks, measured here, are no ground for advice
         with st.expander("What follows from the map", icon=":material/lightbulb:"):
             _advice(found, network, of)
     with st.expander("What the map shows", icon=":material/help:"):
@@ -173,9 +175,7 @@ def _picked() -> None:
 
 
 def _advice(found: Board, network: BoardNetwork, of: MapSlice) -> None:
-    """What follows from the whole map; a few attacks, measured here, are no ground for advice."""
-    if found is not load.board():
-        return
+    """What follows from the whole map."""
     poisons, clean = network.heaviest
     st.markdown(f"**With K = {poisons} beside {clean} clean images a class, before {HEAD_TITLES[of.head]}:**")
     st.markdown("\n".join(f"- {said}" for said in advice(found, network, of.head)))

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _SIZE = 215  # pixels of a plane: three are beside the map
 _THUMBNAIL = 52  # pixels
-_ROLES = {"past": "poison", "stopped": "clean", "weak": "base"}  # whose colour says how an attack ends
 
 
 class _About(NamedTuple):
@@ -136,15 +135,10 @@ def shown_of(found: "Replay", scale: np.ndarray) -> "Demonstration":
 
 def _said(found: "Replay", *, filtered: bool) -> str:
     """Who attacks whom, and how it ends."""
-    trial, seen = found.trial, found.predicted
+    trial = found.trial
     base, true = load.class_name(trial.base_class), load.class_name(trial.target_class)
-    assert seen.before is not None and seen.poisoned is not None, "only the filter can leave nothing"
-    if seen.before != trial.target_class:
-        end = chip("does not count: the clean head errs already", "base")
-    else:
-        happened = verdict.outcome(trial.base_class, trial.target_class, seen.before, seen.poisoned, seen.filtered)
-        bare = "Here the attack fails" if happened == "weak" else "Here the attack succeeds"
-        end = chip(verdict.HERE[happened] if filtered else bare, _ROLES[happened])
+    seen = found.predicted.before, found.predicted.poisoned, found.predicted.filtered
+    end = chip(*verdict.of_replay(trial.base_class, trial.target_class, seen, filtered=filtered))
     return f"Poisons claim {base}, the target is {true}. {end}"
 
 

@@ -1,6 +1,7 @@
 """What many attacks allow one to say of a filter, in words that follow from their numbers."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from lgm.defense.report import DefenseReport
@@ -97,3 +98,21 @@ def of_cell(config: BoardConfig, attack: BoardAttack, cell: Cell) -> str:
     if attack.costly(cell):
         said.append(f"The defence costs more than {100 * COST:g} points of accuracy.")
     return " ".join(said)
+
+
+def of_replay(base: int, target: int, seen: Sequence[int | None], *, filtered: bool) -> tuple[str, str]:
+    """How one attack of a cell ends, as the cell counts it, and the role whose colour says so.
+
+    Args:
+        base, target: Classes.
+        seen: What the heads see in the target: before the attack, poisoned, and filtered; None without a head.
+        filtered: Whether the cell has a filter.
+    """
+    before, poisoned, left = seen
+    if before != target:
+        return "Does not count: the clean head errs already", "base"
+    if not filtered:
+        return ("Here the attack succeeds", "poison") if poisoned == base else ("Here the attack fails", "base")
+    if left == base:
+        return HERE["past"] if poisoned == base else "Here the target turns once filtered, and not before", "poison"
+    return (HERE["stopped"], "clean") if poisoned == base else (HERE["weak"], "base")

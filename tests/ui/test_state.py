@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lgm.config import BETA_GRID, GAMMA_GRID, DefenseConfig, PoisonConfig
-from ui.state import FIELDS, Link, read, written
+from lgm.experiments.board.config import BoardConfig
+from ui.state import FIELDS, Link, budget_text, read, written
 
 
 def test_defaults_are_those_of_the_configurations():
@@ -16,6 +17,9 @@ def test_defaults_are_those_of_the_configurations():
         defense.clean,
         defense.seed,
     )
+    board = BoardConfig()
+    assert link.fpr == board.aim
+    assert link.budget in map(budget_text, board.budgets)
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from lgm.defense.report import DefenseReport
+from lgm.experiments.board.config import BoardConfig
+from lgm.experiments.board.record import BoardAttack, Cell, Control
 from lgm.stats.intervals import Estimate
 from tests.records import NONE, Three, defense_report
 from ui import verdict
@@ -88,3 +90,76 @@ def test_the_example_is_never_left_to_contradict_the_attacks(
     attacks = report((before, 0.1, 0.95), at_1=(after, 0.0, 0.9))
     said = f"{verdict.HERE[happened]}, {how} (of 20 attacks, {before:.0%} succeed unfiltered and {after:.0%} filtered)."
     assert verdict.beside_the_trials(happened, attacks) == said
+
+
+@pytest.mark.parametrize(
+    ("seen", "filtered", "said", "role"),
+    [
+        ((9, 4, 4), True, "Here the attack gets past the filter", "poison"),
+        ((9, 9, 4), True, "Here the target turns once filtered, and not before", "poison"),  # the cell counts it
+        ((9, 4, 9), True, "Here the filter stops the attack", "clean"),
+        ((9, 4, None), True, "Here the filter stops the attack", "clean"),
+        ((9, 9, 9), True, "Here the attack fails even without the filter", "base"),
+        ((9, 4, 4), False, "Here the attack succeeds", "poison"),
+        ((9, 9, 9), False, "Here the attack fails", "base"),
+        ((4, 4, 4), True, "Does not count: the clean head errs already", "base"),
+    ],
+)
+def test_an_attack_of_a_cell_ends_as_the_cell_counts_it(
+    seen: tuple[int | None, ...], filtered: bool, said: str, role: str
+) -> None:
+    assert verdict.of_replay(4, 9, seen, filtered=filtered) == (said, role)
+
+
+def cell(**changes: Any) -> Cell:
+    known: dict[str, Any] = {
+        "poisons": 10,
+        "clean": 10,
+        "filter": "knn",
+        "fpr": 0.01,
+        "head": "logistic",
+        "n": 100,
+        "hits": 0,
+    }
+    shares: dict[str, Any] = {
+        "untouched": 0,
+        "both": 0,
+        "poisons_removed": 0.9,
+        "clean_removed": 0.01,
+        "accuracy": 0.99,
+    }
+    return Cell(**{**known, **shares, **changes})
+
+
+def attack_with(*cells: Cell, aims_at: str = "") -> BoardAttack:
+    measured: dict[str, Any] = {"targets": 90, "collided": 1.0, "passing": 0.0, "l2": 2.0, "linf": 0.5, "ssim": 0.8}
+    controls = (Control(10, "logistic", 0.995),)
+    return BoardAttack("edge", "nearest", aims_at=aims_at, controls=controls, cells=cells, **measured)
+
+
+@pytest.mark.parametrize(
+    ("defence", "unfiltered", "aims_at", "expected"),
+    [
+        ({}, 90, "", "**This defence is not refuted by this attacker.**"),
+        ({"hits": 40}, 90, "knn", "**This defence does not stop this attacker.**"),
+        (
+            {"hits": 40, "accuracy": 0.9},
+            90,
+            "",
+            "**This defence does not stop this attacker.** The defence costs more than 5 points of accuracy.",
+        ),
+        (
+            {},
+            0,
+            "likelihood",
+            "**This defence is not refuted by this attacker.** Unfiltered, too few of these attacks succeed to judge a "
+            "filter by. The attacker aims at another T: LGM likelihood, 1 % FPR.",
+        ),
+        ({"n": 0}, 90, "", "No attack counts here: the clean head gets none of these targets right."),
+    ],
+)
+def test_a_cell_says_what_follows_what_it_costs_and_which_t_was_known(
+    defence: dict[str, Any], unfiltered: int, aims_at: str, expected: str
+) -> None:
+    own, bare = cell(**defence), cell(filter="none", fpr=0.0, hits=unfiltered, poisons_removed=0.0)
+    assert verdict.of_cell(BoardConfig(), attack_with(bare, own, aims_at=aims_at), own) == expected
