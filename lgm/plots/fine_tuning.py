@@ -73,6 +73,7 @@ def decision_plane(
 
 
 _DETAIL_CELLS = 60  # of its regions, along each axis
+_TAG, _WEIGHT = 22, 20  # pixels from a class mean to its tag, and how many points are as bad to cover
 _BESIDE = {"xanchor": "right", "xshift": -16}  # of the dots
 _FRAME = {"color": "rgba(128,128,128,0.9)", "width": 1}
 
@@ -107,7 +108,11 @@ def _view_of(attack: "Scene", seen: Projection, classes: tuple[str, ...], size: 
     unit = plot.unit(everything)
     longest = max(len(classes[k]) for k in present(attack.clean))
     corner = emptiest(np.vstack([unit, *(unit - (away, 0) for away in (0.05, 0.05 + 0.03 * longest))]))  # room for tags
-    label = label_offset(unit[0], unit[1:], corner if detail else None, (12 + longest) * _PLANE / size)
+    tags = [
+        plot.unit(seen(attack.clean.z[attack.clean.labels == k] / attack.scale).mean(0)) for k in present(attack.clean)
+    ]
+    covered = np.vstack([unit[1:], *([tag - (_TAG / size, 0)] * _WEIGHT for tag in tags)])
+    label = label_offset(unit[0], covered, corner if detail else None, 12 + longest, enlarged=_PLANE / size)
     (x, y), half = plot.at(np.array([[corner.x, corner.y]]))[0], 2 * plot.half * corner.half
     return _View(plot, detail, Square(float(x), float(y), half), label)
 

@@ -12,6 +12,7 @@ _PAD = 1.5  # side of what a detail shows, in widths of its points
 _EDGE = 0.01  # between a detail and the edge of the plot
 _PLACES = 9  # tried along each axis
 _AWAY = 0.2  # from a point to its label, as a share of the side of the plot
+_BESIDE = 0.08  # from a point to the near end of a label at its side, likewise
 _LETTER = (0.025, 0.1)  # width and height of a letter of a label, likewise
 _TOUCHING = 1e-6  # overlap that rounding leaves
 _ROUNDS = 100  # of pushing labels apart; ten of them need fewer than twenty
@@ -78,13 +79,17 @@ def _clearest(points: np.ndarray, side: float) -> Square:
     return max(places, key=lambda place: (-int(place.contains(points).sum()), place.distance(points)))
 
 
-def label_offset(at: np.ndarray, points: np.ndarray, avoid: Square | None, letters: float) -> tuple[float, float]:
+def label_offset(
+    at: np.ndarray, points: np.ndarray, avoid: Square | None, letters: int, *, enlarged: float = 1.0
+) -> tuple[float, float]:
     """Where the label of the point ``at`` (2,) goes: right and up from it, in shares of the unit square.
 
-    It stays within, off the square ``avoid``, and covers as few of the ``points`` (N, 2) as can be.
+    It stays within, off the square ``avoid``, and covers as few of the ``points`` (N, 2) as can be. Letters are
+    ``enlarged`` in a plot that is smaller than usual.
     """
-    size = np.array(_LETTER) * (letters, 1) / 2
+    size = enlarged * np.array(_LETTER) * (letters, 1) / 2
     offsets = [np.array((dx, dy)) for dx in (0.0, _AWAY, -_AWAY) for dy in (_AWAY, -_AWAY)]
+    offsets += [np.array((side * (size[0] + _BESIDE), 0.0)) for side in (1, -1)]
 
     def cost(offset: np.ndarray) -> tuple[bool, bool, int]:
         centre = at + offset
