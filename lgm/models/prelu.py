@@ -15,9 +15,9 @@ class PReLU(nn.PReLU):
     Source: He et al. 2015.
     """
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, input: Tensor) -> Tensor:  # noqa: D102
         # Elsewhere reading the slope would wait for the device.
-        return _PReLU.apply(x, self.weight) if x.device.type == "cpu" else super().forward(x)
+        return _PReLU.apply(input, self.weight) if input.device.type == "cpu" else super().forward(input)
 
 
 class _PReLU(torch.autograd.Function):
@@ -27,8 +27,8 @@ class _PReLU(torch.autograd.Function):
         return functional.leaky_relu(x, float(slope))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, slope = ctx.saved_tensors
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        (gradient,), (x, slope) = grad_outputs, ctx.saved_tensors
         of_x, of_slope = ctx.needs_input_grad
         if torch.is_grad_enabled():  # to be differentiated once more, as gradient matching does
             along_x = torch.where(x > 0, gradient, slope * gradient)

@@ -4,10 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
 from lgm.cli.main import main
 from lgm.experiments.board.record import Board
 from lgm.utils.codec import decode
+
+
+def read_attacks(board: Path) -> set[tuple[str, ...]]:
+    with safe_open(board.with_suffix(".safetensors"), framework="numpy") as file:
+        return {tuple(name.split("/")[:3]) for name in file.keys()}  # noqa: SIM118
 
 
 @pytest.mark.slow
@@ -23,6 +29,8 @@ def test_the_record_is_written_and_a_second_run_reads_the_poisons(
         "--data",
         "bundled",
         *few,
+        "--processes",
+        "2",
         "--cache",
         str(cache),
         "--out",
@@ -35,18 +43,24 @@ def test_the_record_is_written_and_a_second_run_reads_the_poisons(
     assert [attack.choice for attack in board.networks[0].attacks] == ["random", "nearest"]
     assert board.config.budgets == ((2, 3),)
     kept = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
-    assert len(kept) == 2
+    assert len(kept) == 4, "poisons and a row, twice"
+    assert read_attacks(out) == {("tiny-lgm", "collision", choice) for choice in ("random", "nearest")}
     assert main(command) == 1
     assert "--force" in capsys.readouterr().err
     assert main([*command, "--force"]) == 0
     assert "tiny-lgm: 2 poisons, 3 clean images a class, head: nearest class mean" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == kept
+    assert main([*command[: command.index("--processes")], "--processes", "1", "--json"]) == 0
+    alone = decode(Board, json.loads(capsys.readouterr().out))
+    assert alone.networks == board.networks, "one process finds what two have found"
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--attackers", "magic"], "--attackers: expected one or several of collision, hinge, edge, each once"),
+        (["--attackers", "magic"], "--attackers: expected one or several of collision, hinge, edge, edge-log-odds"),
+        (["--processes", "0"], "--processes: expected at least 1, got 0"),
+        (["--surrogates", "mnist-lgm"], "--surrogates: expected one for each of 2 models, got 1"),
         (["--budgets", "0:3"], "--budgets: expected pairs of at least 1 poison"),
         (["--trials", "1"], "--trials: expected 2 to 10,000, for an interval, got 1"),
         (["--models", "mnist-lgm", "cifar10-lgm"], "--models: expected networks of one dataset, got cifar10, mnist"),

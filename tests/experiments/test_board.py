@@ -46,7 +46,7 @@ def measured(gaussian: Classifier, blobs: Split) -> MeasuredBoard:
     """Of a network with Gaussians of its own."""
     rows: list[tuple[str, int, int]] = []
     networks = [(gaussian, _card("own", "lgm"))]
-    how = {"surrogates": [gaussian], "on_row": lambda row, done, of: rows.append((row, done, of))}
+    how: dict[str, Any] = {"surrogates": [gaussian], "on_row": lambda row, done, of: rows.append((row, done, of))}
     found = measure_board(networks, blobs, CONFIG, **how)
     assert rows[0] == ("own: collision, random targets", 0, 12)
     assert rows[-1] == ("own: transfer-bullseye, nearest targets", 11, 12)
@@ -191,6 +191,20 @@ def test_rows_are_kept_and_a_stopped_run_goes_on(
         np.testing.assert_array_equal(getattr(again, name), array)
 
 
+def test_asking_to_stop_is_answered_while_poisons_are_crafted(
+    gaussian: Classifier, blobs: Split, tmp_path: Path
+) -> None:
+    asked: list[int] = []
+
+    def on_row(row: str, done: int, of: int) -> bool:
+        asked.append(done)
+        return len(asked) < 3
+
+    assert measure_board([(gaussian, _card("own", "lgm"))], blobs, CONFIG, cache=tmp_path, on_row=on_row) is None
+    assert asked == [0, 0, 0]
+    assert not list(tmp_path.iterdir()), "what is not finished is not kept"
+
+
 def test_random_collisions_are_those_of_defend(board: Board, gaussian: Classifier, blobs: Split) -> None:
     setting = DefenseConfig(trials=4, poisons=6, clean=4, beta=CONFIG.beta, fpr=0.05, seed=3)
     expected = defend(gaussian, _card("own", "lgm"), blobs, setting)
@@ -322,6 +336,7 @@ def test_on_the_network_itself_as_surrogate_the_attack_is_the_same(board: Board)
     for name, attacker in ON_SURROGATE.items():
         mine, its = network.attack(name, "nearest"), network.attack(attacker, "nearest")
         assert mine is not None
+        assert its is not None
         assert mine == replace(its, attacker=name)
 
 

@@ -63,7 +63,7 @@ def test_prelu_is_that_of_pytorch_with_its_gradients():
         y = layer(own)
         y.backward(x * 2 + 1)
         once = torch.autograd.grad(layer(own).square().sum(), [own, layer.weight], create_graph=True)
-        twice = torch.autograd.grad(sum(part.square().sum() for part in once), [own, layer.weight])
+        twice = torch.autograd.grad(torch.stack([part.square().sum() for part in once]).sum(), [own, layer.weight])
         found.append((y.detach(), own.grad, layer.weight.grad, *twice))
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs)

@@ -1,9 +1,10 @@
 """Measure a board: all rows on all networks, in one process or several."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from lgm.experiments.board.attackers import can_attack
 from lgm.experiments.board.config import BOARD_REVISION, BoardConfig
 from lgm.experiments.board.record import Absent, Board, BoardNetwork
 from lgm.experiments.board.rows import Row, measure_row
-from lgm.experiments.board.setting import Setting
+from lgm.experiments.board.setting import Setting, trials_of
 from lgm.experiments.board.stored import AttackKey, StoredAttack
 from lgm.experiments.records import machine
 from lgm.models.card import Card
@@ -52,7 +53,8 @@ def measure_board(
         surrogates: One for each network, for attackers who know neither it nor T; none: these rows are empty.
         processes: How many rows at a time; the figures are the same.
         cache: Folder for crafted poisons and finished rows: a run that was killed goes on there.
-        on_row: Called before each row, which is one attacker with one choice of targets on one network.
+        on_row: Called before each row, which is one attacker with one choice of targets on one network; in a single
+            process also while its poisons are crafted, so that asking to stop is answered soon.
 
     Returns:
         None if the caller stopped it.
@@ -61,26 +63,22 @@ def measure_board(
         ValueError: too few images of a class, or to calibrate on; see `draw_trials` and `Setting.filters_of`.
     """
     began = time.monotonic()
+    trials_of(split.labels, config)  # too few images are refused before they are embedded
     others = [*surrogates] or [None] * len(networks)
     settings = [Setting.of_split(m, split, config, other) for (m, _), other in zip(networks, others, strict=True)]
     for setting in settings:
         _ = setting.trial_filters  # what is refused is refused before the first row; and all rows share them
-    wanted = [
-        (number, attacker, choice)
-        for number, setting in enumerate(settings)
+    tasks = [
+        _Task(setting, card.name, attacker, choice)
+        for setting, (_, card) in zip(settings, networks, strict=True)
         for attacker in config.attackers
         if can_attack(attacker, setting) is None
         for choice in config.choices
     ]
-    titles = [f"{networks[number][1].name}: {attacker}, {choice} targets" for number, attacker, choice in wanted]
-    work = Parallel(n_jobs=processes, return_as="generator")(
-        delayed(measure_row)(settings[number], split, attacker, choice, cache=cache)
-        for number, attacker, choice in wanted
-    )
-    rows = list(_told(work, titles, on_row))
-    if len(rows) < len(wanted):
+    rows = list((_one_by_one if processes == 1 else _in_processes(processes))(tasks, split, cache, on_row))
+    if len(rows) < len(tasks):
         return None
-    found = list(zip(wanted, rows, strict=True))
+    found = list(zip(tasks, rows, strict=True))
     board = Board(
         dataset=split.dataset,
         split=split.name,
@@ -94,21 +92,54 @@ def measure_board(
         versions={package: version(package) for package in ("torch", "numpy", "scikit-learn")},
         seconds=round(time.monotonic() - began, 1),
         networks=tuple(
-            _network(setting, card, [row for (n, _, _), row in found if n == number])
-            for number, (setting, (_, card)) in enumerate(zip(settings, networks, strict=True))
+            _network(setting, card, [row for task, row in found if task.setting is setting])
+            for setting, (_, card) in zip(settings, networks, strict=True)
         ),
     )
-    stored = {(networks[number][1].name, *row): each.stored for (number, *row), each in found}
-    return MeasuredBoard(board, stored)
+    return MeasuredBoard(board, {(task.model, task.attacker, task.choice): row.stored for task, row in found})
 
 
-def _told(work: Iterator[Row], titles: Sequence[str], on_row: OnRow | None) -> Iterator[Row]:
-    """The rows one after another, until the caller asks to stop."""
-    for done, title in enumerate(titles):
-        if on_row and on_row(title, done, len(titles)) is False:
-            work.close()
+@dataclass(frozen=True)
+class _Task:
+    """A row to measure; ``model`` is the network's name."""
+
+    setting: Setting
+    model: str
+    attacker: str
+    choice: str
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.attacker}, {self.choice} targets"
+
+
+def _one_by_one(tasks: Sequence[_Task], split: Split, cache: Path | None, on_row: OnRow | None) -> Iterator[Row]:
+    """The rows, until the caller asks to stop."""
+    for done, task in enumerate(tasks):
+        go_on = partial(_asked, on_row, task, done, len(tasks))
+        if not go_on():
             return
-        yield next(work)
+        row = measure_row(task.setting, split, task.attacker, task.choice, cache=cache, go_on=go_on)
+        if row is None:
+            return
+        yield row
+
+
+def _in_processes(count: int) -> Callable[[Sequence[_Task], Split, Path | None, OnRow | None], Iterator[Row]]:
+    def rows(tasks: Sequence[_Task], split: Split, cache: Path | None, on_row: OnRow | None) -> Iterator[Row]:
+        work: Generator[Row] = Parallel(n_jobs=count, return_as="generator")(
+            delayed(measure_row)(task.setting, split, task.attacker, task.choice, cache=cache) for task in tasks
+        )
+        for done, task in enumerate(tasks):
+            if not _asked(on_row, task, done, len(tasks)):
+                work.close()
+                return
+            yield next(work)
+
+    return rows
+
+
+def _asked(on_row: OnRow | None, task: _Task, done: int, total: int) -> bool:
+    return on_row is None or on_row(str(task), done, total) is not False
 
 
 def _network(setting: Setting, card: Card, rows: Sequence[Row]) -> BoardNetwork:

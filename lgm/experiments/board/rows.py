@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -37,7 +38,15 @@ class Row:
     stored: StoredAttack
 
 
-def measure_row(setting: Setting, split: Split, attacker: str, choice: str, *, cache: Path | None = None) -> Row:
+def measure_row(
+    setting: Setting,
+    split: Split,
+    attacker: str,
+    choice: str,
+    *,
+    cache: Path | None = None,
+    go_on: Callable[[], bool] = lambda: True,
+) -> Row | None:
     """Craft for all trials, then evaluate every defence in each of them.
 
     Args:
@@ -46,20 +55,36 @@ def measure_row(setting: Setting, split: Split, attacker: str, choice: str, *, c
         attacker: Key of `ATTACKERS`.
         choice: Key of `CHOICES`.
         cache: Folder for poisons and rows: a row that is there is read, and one that is not is kept there.
+        go_on: Asked while poisons are crafted; False ends it.
+
+    Returns:
+        None if it was ended.
     """
     path = cache / f"row-{_key(setting, split, attacker, choice)}.safetensors" if cache else None
     if path is not None and path.is_file():
         return _read(path)
-    row = _measured(setting, split, attacker, choice, cache)
-    if path is not None:
+    row = _measured(setting, split, (attacker, choice), cache, go_on)
+    if path is not None and row is not None:
         _write(row, path)
     return row
 
 
-def _measured(setting: Setting, split: Split, attacker: str, choice: str, cache: Path | None) -> Row:
+def _measured(
+    setting: Setting, split: Split, row: tuple[str, str], cache: Path | None, go_on: Callable[[], bool]
+) -> Row | None:
+    (attacker, choice), going = row, True
+
+    def on_step(done: int, total: int) -> bool:
+        nonlocal going
+        del done, total
+        going = going and go_on()
+        return going
+
     aim, known = setting.known_to(attacker)
     trials = choose_targets(choice, aim, known)
-    crafted = craft(aim, known, split, trials, cache=cache)
+    crafted = craft(aim, known, split, trials, cache=cache, on_step=on_step)
+    if not going:
+        return None
     wanted = np.repeat([trial.target for trial in trials], setting.config.poisons)
     found = rounded(setting.model, replace(crafted, target_z=setting.z[wanted]))  # it may have been another's
     z = found.z.reshape(len(trials), -1, found.z.shape[1])

@@ -46,6 +46,12 @@ class TrialFilters:
         return next(iter(self.filters)) if name == "density" else name
 
 
+def trials_of(labels: np.ndarray, config: BoardConfig) -> list[Trial]:
+    """The draws of a board from images with these labels (N,). Raises ValueError: see `draw_trials`."""
+    how = DefenseConfig(poisons=config.poisons, clean=config.clean, trials=config.trials, seed=config.seed)
+    return draw_trials(labels, how)
+
+
 class Setting:
     """A network and clean images as it sees them.
 
@@ -67,8 +73,7 @@ class Setting:
     ) -> None:
         """Raises ValueError: see `draw_trials`."""
         self.model, self.labels, self.z, self.config, self.surrogate = model, labels, z, config, surrogate
-        drawn = DefenseConfig(poisons=config.poisons, clean=config.clean, trials=config.trials, seed=config.seed)
-        self.trials = draw_trials(labels, drawn)
+        self.trials = trials_of(labels, config)
         self.scale = model.feature_scale.cpu().numpy()
 
     @classmethod
