@@ -4,6 +4,7 @@ import streamlit as st
 
 from lgm.experiments.board.advice import advice
 from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES
+from lgm.experiments.board.findings import fewest
 from lgm.experiments.board.record import COST, Board, BoardNetwork
 from lgm.experiments.effects import SUCCESS
 from lgm.plots.board import MapSlice, board_map
@@ -193,7 +194,8 @@ def _about(found: Board, network: BoardNetwork) -> str:
         "filter that removes clean ones, turn some targets by themselves. A defence does not stop an attacker if more "
         f"than {100 * SUCCESS:g} % of the attacks succeed, and it is the poisons that do it: where only they or only "
         "untouched bases turn the target, it is more often they; both by whole 95 % intervals. An attack can refute a "
-        f"defence, and none confirms one.\n\nAttackers, all of whom know the network:\n{attackers}\n\n"
+        f"defence, and none confirms one; with fewer than {fewest()} attacks that count all is open, even if none "
+        f"succeeds.\n\nAttackers, who know the network unless it says otherwise:\n{attackers}\n\n"
         f"Targets: {choices}. Who knows a T knows that for {100 * config.aim:g} % FPR. Measured {found.made}."
         f"{f' **Old: {old}.**' if old else ''}"
     )

@@ -42,10 +42,11 @@ class _Which(NamedTuple):
 
 
 @st.cache_resource(show_spinner=False, max_entries=64, ttl=60)
-def _shipped(dataset: str, name: str, attacker: str, choice: str) -> "StoredAttack | None":
+def _shipped(_board: Board, fingerprint: str, name: str, attacker: str, choice: str) -> "StoredAttack | None":
     from lgm.experiments.board.stored import read_attack
 
-    return read_attack(dataset, name, attacker, choice)
+    del fingerprint  # the key of the cache
+    return read_attack(_board, name, attacker, choice)
 
 
 def _stored(board: Board, name: str, row: tuple[str, str]) -> "StoredAttack | None":
@@ -53,7 +54,7 @@ def _stored(board: Board, name: str, row: tuple[str, str]) -> "StoredAttack | No
     mine = board_measure.measured(name)
     if mine is not None and mine.board is board:
         return mine.attacks.get((name, *row))
-    return _shipped(board.dataset, name, *row)
+    return _shipped(board, board.fingerprint, name, *row)
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)

@@ -53,8 +53,7 @@ def offer(name: str) -> None:
         on_click=_measure,
         args=(name,),
         help=f"{' and '.join(CONFIG.attackers)}, each with {' and '.join(CONFIG.choices)} targets: {CONFIG.trials} "
-        f"attacks a row, K = {poisons} beside {clean} clean images a class, against every filter, head and rate. To "
-        "cancel takes until the row is done.",
+        f"attacks a row, K = {poisons} beside {clean} clean images a class, against every filter, head and rate.",
     )
 
 

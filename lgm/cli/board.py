@@ -110,5 +110,5 @@ def _measured(args: argparse.Namespace, config: BoardConfig) -> Any:
         found = measure_board(networks, split, config, surrogates=others, **how)
     assert found is not None, "nobody asked it to stop"
     if args.out is not None:
-        write_attacks(found.attacks, attacks_path(args.out))
+        write_attacks(found.attacks, found.board, attacks_path(args.out))
     return found.board

@@ -1,6 +1,6 @@
 """Seeds: networks of one recipe that differ in their seed, and what each claim of the paper comes to over them.
 
-A claim's readings are averaged over seeds; their intervals are Student's, over seeds, so that they hold what another
+A claim's readings are averaged over seeds; their intervals are over seeds, then trials, so that they hold what another
 training would change. The data, pairs and trials are the same for all seeds.
 """
 
@@ -156,26 +156,35 @@ def claim_over_seeds(claims: Sequence[SeedClaim]) -> ClaimOverSeeds:
         raise ValueError(f"claims: expected one of all seeds, got {', '.join({claim.text for claim in claims})}")
     found = [{reading.name: reading for reading in claim.readings} for claim in claims]
     shared = [name for name in found[0] if all(name in readings for readings in found)]
-    means = tuple(
-        replace(found[0][name], effect=over_seeds([readings[name].effect for readings in found])) for name in shared
-    )
+    means = tuple(_mean_reading([readings[name] for readings in found]) for name in shared)
     verdict = verdict_of(claims[0].text, [reading.effect for reading in means])
     counted = dict(Counter(claim.verdict for claim in claims).most_common())
     return ClaimOverSeeds(claims[0].section, claims[0].text, means, counted, verdict)
 
 
-def over_seeds(effects: Sequence[Effect]) -> Effect:
-    """Mean of an effect over seeds with Student's 95 % interval.
+def _mean_reading(readings: Sequence[Reading]) -> Reading:
+    effect = over_seeds([reading.effect for reading in readings])
+    if readings[0].unit == "percent":  # Student's interval does not know that these are shares
+        effect = replace(effect, low=max(effect.low, 0.0), high=min(effect.high, 1.0))
+    return replace(readings[0], effect=effect)
 
-    Where all seeds have the same value, which says nothing of the spread, and for a single one, the interval is the
-    hull of those within the seeds.
+
+def over_seeds(effects: Sequence[Effect]) -> Effect:
+    """Mean of an effect over seeds with a 95 % interval: the hull of Student's, over seeds, and of the mean one within.
+
+    Student's knows what another training would change; pairs and trials are the same for all seeds, so that what they
+    leave open does not average out: it is as much as within a seed. Where all seeds have the same value, which says
+    nothing of the spread, and for a single one, the interval is the hull of those within the seeds.
     """
     values = np.array([effect.value for effect in effects])
     if not np.isfinite(values).all():
         return replace(effects[0], value=float(values.mean()), low=math.nan, high=math.nan)
     mean, low, high = mean_interval(values)
+    within = [(effect.low, effect.high) for effect in effects]
     if math.isnan(low):
-        low, high = hull(*((effect.low, effect.high) for effect in effects))
+        low, high = hull(*within)
+    elif np.isfinite(within).all():
+        low, high = hull((low, high), tuple(np.mean(within, axis=0).tolist()))
     return replace(effects[0], value=mean, low=low, high=high)
 
 

@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from lgm.attacks.export import rounded
 from lgm.config import DefenseConfig, Loss, ModelConfig, Phase, TrainConfig
 from lgm.data.base import Split
 from lgm.defense.experiment import defend
 from lgm.defense.heads import HEADS
+from lgm.defense.report import attack_success
 from lgm.defense.trials import Trial
+from lgm.experiments.board.advice import advice
 from lgm.experiments.board.attackers import class_centre, craft, goal_of
 from lgm.experiments.board.config import CHOICES, FILTERS, HEAD_TITLES, ON_SURROGATE, TOGETHER, BoardConfig
-from lgm.experiments.board.findings import edge_finding
+from lgm.experiments.board.findings import edge_finding, fewest
 from lgm.experiments.board.measure import MeasuredBoard, measure_board
 from lgm.experiments.board.record import Board, BoardAttack, Cell, board_table
 from lgm.experiments.board.replay import replay
@@ -26,6 +29,7 @@ from lgm.experiments.board.stored import read_attack, write_attacks
 from lgm.experiments.board.targets import choose_targets
 from lgm.models.card import Card
 from lgm.models.classifier import Classifier
+from lgm.models.scoring import embed
 from lgm.utils.codec import decode
 from lgm.utils.json import to_json
 
@@ -181,11 +185,12 @@ def test_rows_are_kept_and_a_stopped_run_goes_on(
     assert len(list(tmp_path.glob("row-*.safetensors"))) == 2
     assert not any(path.exists() for path in poisons), "the first row was read, not measured again"
     assert found.board.networks[0].attacks == measured.board.networks[0].attacks[:2]
-    write_attacks(found.attacks, tmp_path / "mnist.board.safetensors")
+    write_attacks(found.attacks, found.board, tmp_path / f"{found.board.dataset}.board.safetensors")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lgm.experiments.board.stored.SHIPPED", tmp_path)
-        again = read_attack("mnist", "own", "collision", "nearest")
-        assert read_attack("mnist", "own", "hinge", "nearest") is None
+        again = read_attack(found.board, "own", "collision", "nearest")
+        assert read_attack(found.board, "own", "hinge", "nearest") is None
+        assert read_attack(replace(found.board, seconds=0.0), "own", "collision", "nearest") is None, "another board's"
     assert again is not None
     for name, array in vars(measured.attacks["own", "collision", "nearest"]).items():
         np.testing.assert_array_equal(getattr(again, name), array)
@@ -348,3 +353,73 @@ def test_a_surrogate_is_what_is_attacked(gaussian: Classifier, linear: Classifie
     assert setting.known_to("edge") == ("edge", setting)
     with pytest.raises(ValueError, match="transfer needs a surrogate"):
         Setting.of_split(gaussian, blobs, CONFIG).known_to("transfer")
+
+
+def test_advice_follows_from_the_cells(board: Board) -> None:
+    """Of 100 attacks that count; hits by attacker, filter and head."""
+
+    def hits(attacker: str, cell: Cell) -> int:
+        if cell.head == "nearest-mean":
+            return 30 if attacker == "collision" else 0
+        if cell.filter == "none":
+            return {"collision": 90, "bullseye": 80, "edge": 40, "edge-knn": 20}.get(attacker, 2)
+        if cell.filter in ("likelihood", "knn"):
+            return {"edge": 40, "edge-knn": 3}.get(attacker, 0) if cell.fpr == 0.05 else 1
+        return {"gaussian": 8}.get(cell.filter, 10) if attacker == "bullseye" else 0
+
+    def attack(row: BoardAttack) -> BoardAttack:
+        cells = (replace(c, n=100, hits=hits(row.attacker, c), untouched=1, both=0, accuracy=0.9) for c in row.cells)
+        controls = tuple(replace(control, accuracy=0.94) for control in row.controls)
+        return replace(row, cells=tuple(cells), controls=controls, passing=0.25)
+
+    network = replace(board.networks[0], attacks=tuple(map(attack, board.networks[0].attacks)), accuracy=0.93)
+    worst, stops, least, heads, rates = advice(board, network)
+    assert worst == (
+        "Without a filter, before logistic regression: the worst of 12 attacks is collision, random: "
+        "90 % (82 to 95) of 100."
+    )
+    assert stops == (
+        "Of 8 attacks that succeed without a filter, LGM likelihood with T for 5 % FPR does not stop 2 (edge, random: "
+        "40 % (30 to 50) of 100; edge, nearest: 40 % (30 to 50) of 100); 4 do not refute it (success below 5 % by the "
+        "whole interval), and 2 are open. 4 more are not shown to succeed without it."
+    )
+    assert least.startswith(
+        "At 5 % FPR least gets past Gaussian fitted afterwards, whose T no attacker here knows: the worst of 12 "
+        "attacks is bullseye, random: 8 % (4 to 16) of 100; there it removes"
+    )
+    assert "costs 4.0 points of accuracy. Not told apart from it: log-odds" in least
+    assert "LGM likelihood" not in least and "10th neighbour" not in least, "these are worse by whole intervals"
+    assert least.endswith("vote of 10 neighbours, spectral signatures either.")
+    assert (
+        "nearest class mean (94.0 % accuracy on clean data): the worst of 12 attacks is collision, random: 30 %"
+        in heads
+    )
+    assert heads.endswith("No attacker here knows the head.")
+    assert "by its FPR: 5 %: 40 % (30 to 50); 20 %: 1 % (0 to 6); all who know a T know that for 5 %" in rates
+    assert rates.endswith(
+        "misclassifies 7.0 % of the clean images, more than T for 5 % removes. Of the collisions with random targets "
+        "25 % pass."
+    )
+    one = replace(network, attacks=tuple(each for each in network.attacks if each.attacker == "bullseye"))
+    assert len(advice(board, one, "nearest-mean")) == 5
+
+
+def test_fewer_attacks_leave_all_open() -> None:
+    assert attack_success(0, fewest()).high < 0.05 < attack_success(0, fewest() - 1).high
+
+
+def test_a_row_on_a_surrogate_is_crafted_there_and_counted_on_the_network(
+    gaussian: Classifier, linear: Classifier, blobs: Split
+) -> None:
+    config = replace(CONFIG, attackers=("transfer",), choices=("nearest",), budgets=((3, 4),), trials=3)
+    found = measure_board([(gaussian, _card("own", "lgm"))], blobs, config, surrogates=[linear])
+    assert found is not None
+    its = Setting.of_split(linear, blobs, config)
+    trials = choose_targets("nearest", "collision", its)
+    poisons = rounded(linear, craft("collision", its, blobs, trials))
+    stored = found.attacks["own", "transfer", "nearest"]
+    assert stored.targets.tolist() == [trial.target for trial in trials]
+    np.testing.assert_array_equal(stored.images, np.rint(255 * poisons.images[:3]))
+    z = embed(gaussian, torch.from_numpy(poisons.images)).numpy()
+    np.testing.assert_allclose(stored.z.reshape(-1, 2), z, atol=1e-5)
+    assert found.board.networks[0].surrogate_sha256 not in ("", found.board.networks[0].weights_sha256)

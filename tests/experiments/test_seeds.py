@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from lgm.cli.main import main
+from lgm.defense.report import attack_success
 from lgm.experiments.claims import paper_claims
 from lgm.experiments.effects import SUCCESS, Effect, Reading, Verdict
 from lgm.experiments.records import ByLoss
@@ -33,10 +34,29 @@ def claim(text: str, *effects: Effect, verdict: Verdict = "open") -> SeedClaim:
 
 def test_a_reading_is_the_mean_over_seeds_with_students_interval(rng: np.random.Generator):
     values = rng.normal(3, 1, 5)
-    found = over_seeds([Effect(v, v - 9, v + 9, bound=1.5, side="below") for v in values])
+    found = over_seeds([Effect(v, v - 0.1, v + 0.1, bound=1.5, side="below") for v in values])
     interval = ttest_1samp(values, 0).confidence_interval()
     assert (found.value, found.low, found.high) == pytest.approx((sum(values) / 5, interval.low, interval.high))
     assert (found.bound, found.side) == (1.5, "below")
+    wide = over_seeds([Effect(v, v - 9, v + 8) for v in values])
+    assert (wide.low, wide.high) == pytest.approx((sum(values) / 5 - 9, sum(values) / 5 + 8)), "trials are shared"
+
+
+def test_more_successes_never_make_a_verdict_stronger():
+    def verdict(hits: tuple[int, ...]) -> str:
+        cost = Effect(0.0, math.nan, math.nan, 0.005, "below")
+        seeds = [(attack_success(18, 20), attack_success(each, 20)) for each in hits]
+        claims = [claim(PREVENTS, *(Effect(*share, SUCCESS, "below") for share in pair), cost) for pair in seeds]
+        return claim_over_seeds(claims).verdict
+
+    assert verdict((0, 0, 0, 0, 0)) == verdict((0, 0, 0, 0, 1)) == verdict((0, 0, 0, 1, 1)) == "open"
+    assert verdict((20, 20, 20, 20, 20)) == "does not hold"
+
+
+def test_shares_stay_shares():
+    shares = [Reading("caught", Effect(v, v, v), "percent") for v in (1.0, 1.0, 0.7)]
+    (found,) = claim_over_seeds([SeedClaim("4", FARTHER, "open", (share,)) for share in shares]).readings
+    assert found.effect.high == 1.0
 
 
 def test_seeds_that_all_say_the_same_have_the_intervals_within_them():
@@ -53,22 +73,21 @@ def test_seeds_that_all_say_the_same_have_the_intervals_within_them():
     [((1.0, 1.2, 0.9, 1.1), "holds"), ((-1.0, -1.2, -0.9, -1.1), "does not hold"), ((1.0, -1.2, 0.9, -0.5), "open")],
 )
 def test_the_verdict_is_that_of_the_claims_rule_on_the_intervals_over_seeds(values: tuple[float, ...], verdict: str):
-    found = claim_over_seeds([claim(FARTHER, Effect(v, v - 5, v + 5), verdict="holds") for v in values])
+    found = claim_over_seeds([claim(FARTHER, Effect(v, v - 0.1, v + 0.1), verdict="holds") for v in values])
     assert (found.verdict, found.verdicts) == (verdict, {"holds": 4})
 
 
 def test_success_decides_over_seeds_as_within_one_and_others_filter_as_well_by_the_same_rule():
     def seed(before: float, after: float, cost: float) -> SeedClaim:
-        under = {"bound": SUCCESS, "side": "below"}
-        effects = [Effect(before, 0, 1, **under), Effect(after, 0, 1, **under), Effect(cost, 0, 1, 0.005, "below")]
-        return claim(PREVENTS, *effects)
+        shares = [Effect(share, share - 0.01, share + 0.01, SUCCESS, "below") for share in (before, after)]
+        return claim(PREVENTS, *shares, Effect(cost, cost - 0.001, cost + 0.001, 0.005, "below"))
 
     seeds = [seed(0.9, 0.0, 0.001), seed(0.95, 0.01, 0.002), seed(0.92, 0.005, 0.001)]
     assert claim_over_seeds(seeds).verdict == "holds"
     assert claim_over_seeds([seed(0.9, 0.6, 0), seed(0.95, 0.7, 0.1), seed(0.9, 0.65, 0.1)]).verdict == "does not hold"
     # At both of the deciding rates in turn, what each other filter catches more.
     rivals = [
-        [claim(NEEDS, *(Effect(v + d, -1, 1) for v in by_rate)) for d in (0, 0.001)]
+        [claim(NEEDS, *(Effect(v + d, v - 0.001, v + 0.002) for v in by_rate)) for d in (0, 0.001)]
         for by_rate in ((-0.5, -0.2, -0.4, -0.1), (-0.5, -0.2, 0.0, 0.0))
     ]
     assert [claim_over_seeds(each).verdict for each in rivals] == ["not refuted", "does not hold"]

@@ -453,7 +453,7 @@ def test_a_cell_that_a_link_names_is_open_with_one_of_its_attacks(bundled: Split
     network, budget = board.networks[1], board.config.budgets[-1]
     link = {"network": "softmax", "head": "nearest-mean", "fpr": "0.05", "filter": "knn", "trial": "2"}
     app = page(attacker="edge", budget=budget_text(budget), **link)
-    attack, stored = network.attack("edge", "nearest"), read_attack("mnist", "mnist-softmax", "edge", "nearest")
+    attack, stored = network.attack("edge", "nearest"), read_attack(board, "mnist-softmax", "edge", "nearest")
     assert attack is not None and stored is not None
     cell = attack.cell(budget, "knn", 0.05, "nearest-mean")
     assert cell is not None

@@ -12,112 +12,133 @@ from lgm.stats.intervals import percent_text
 
 @dataclass(frozen=True)
 class Faced:
-    """What a defence meets: every attack of a network, and its cell."""
+    """An attack that a defence meets.
+
+    Attributes:
+        attack: The row.
+        cell: Of the defence.
+        bare: Of the same head without a filter.
+    """
 
     attack: BoardAttack
     cell: Cell
+    bare: Cell
 
     @property
-    def name(self) -> str:
-        """Attacker and choice of targets."""
-        return f"{self.attack.attacker}, {self.attack.choice}"
+    def works(self) -> bool:
+        """Whether it succeeds where nobody filters: else no filter can be judged by it."""
+        return self.bare.attack_success.low > SUCCESS
+
+    def text(self) -> str:
+        """Who it is and how often it succeeds."""
+        return f"{self.attack.attacker}, {self.attack.choice}: {self.cell.attack_success.percent(0)} of {self.cell.n}"
 
 
 def advice(board: Board, network: BoardNetwork, head: str = "logistic") -> list[str]:
     """Five sentences on a network, in the heaviest budget; their numbers are those of cells and controls.
 
-    "The worst" is the attack that succeeds most often, of those that were measured.
+    "The worst" is the attack that succeeds most often, of those that were measured; its interval is its own.
 
     Args:
         board: For the rates.
         network: One of its networks.
-        head: Key of `lgm.defense.heads.HEADS`; the sentence on the nearest class mean has its own.
+        head: Key of `lgm.defense.heads.HEADS`; the sentence on heads compares all.
     """
-    budget = network.heaviest
-    defences = {
-        (name, fpr): faced(network, budget, name, fpr, head)
-        for name in network.filters
-        for fpr in ((0.0,) if name == "none" else board.config.fprs)
-    }
     aim, density = board.config.aim, network.density
-    bare, own = defences["none", 0.0], defences[density, aim]
     return [
-        f"Without a filter, {_worst(bare)} before {HEAD_TITLES[head]}.",
-        _stops(own, f"{FILTERS[density]}, T for {100 * aim:g} % FPR,"),
-        _least(network, budget, {key: met for key, met in defences.items() if key[1] == aim}),
-        _nearest_mean(network, budget, head),
-        _price(board, network, [defences[density, fpr] for fpr in board.config.fprs]),
+        f"Without a filter, before {HEAD_TITLES[head]}: {_worst(faced(network, 'none', 0.0, head))}.",
+        _stops(faced(network, density, aim, head), f"{FILTERS[density]} with T for {_rate(aim)} FPR"),
+        _least(network, aim, head),
+        _heads(network),
+        _rates(board, network, head),
     ]
 
 
-def faced(network: BoardNetwork, budget: tuple[int, int], name: str, fpr: float, head: str) -> list[Faced]:
-    """All attacks that were measured against a defence and count, the worst first."""
-    cells = [(attack, attack.cell(budget, name, fpr, head)) for attack in network.attacks]
-    met = [Faced(attack, cell) for attack, cell in cells if cell is not None and cell.n]
-    return sorted(met, key=lambda each: -each.cell.attack_success.value)
+def faced(network: BoardNetwork, name: str, fpr: float, head: str) -> list[Faced]:
+    """All attacks that were measured against a defence and count, the worst first; see `BoardNetwork.heaviest`."""
+    budget = network.heaviest
+    found = []
+    for attack in network.attacks:
+        cell, bare = (attack.cell(budget, which, fpr, head) for which in (name, "none"))
+        if cell is not None and bare is not None and cell.n:
+            found.append(Faced(attack, cell, bare))
+    return sorted(found, key=lambda each: -each.cell.attack_success.value)
 
 
 def _worst(met: Sequence[Faced]) -> str:
-    first = met[0]
-    return f"the worst of {len(met)} attacks ({first.name}) succeeds in {first.cell.attack_success.percent(0)}"
+    return f"the worst of {len(met)} attacks is {met[0].text()}"
 
 
 def _stops(met: Sequence[Faced], what: str) -> str:
-    signs = [(each, stopped(each.cell).sign) for each in met]
-    through = [each for each, sign in signs if sign < 0]
-    held, open_ = (sum(sign == wanted for _, sign in signs) for wanted in (1, 0))
-    named = "; ".join(f"{each.name}: {each.cell.attack_success.percent(0)}" for each in through)
-    does_not = f"does not stop {len(through)} ({named})" if through else "is not seen to fail against any"
+    working = [each for each in met if each.works]
+    signs = [stopped(each.cell).sign for each in working]
+    through = "; ".join(each.text() for each, sign in zip(working, signs, strict=True) if sign < 0)
+    fails = f"does not stop {signs.count(-1)} ({through})" if through else "is not shown to fail against any"
     return (
-        f"{what} {does_not} of {len(met)} attacks; {held} do not refute it (success below {100 * SUCCESS:g} % by the "
-        f"whole interval), and {open_} are open."
+        f"Of {len(working)} attacks that succeed without a filter, {what} {fails}; {signs.count(1)} do not refute it "
+        f"(success below {100 * SUCCESS:g} % by the whole interval), and {signs.count(0)} are open. "
+        f"{len(met) - len(working)} more are not shown to succeed without it."
     )
 
 
-def _least(network: BoardNetwork, budget: tuple[int, int], defences: dict[tuple[str, float], list[Faced]]) -> str:
-    """The filter whose worst attack succeeds least often at that rate, and what it costs."""
+def _least(network: BoardNetwork, fpr: float, head: str) -> str:
+    """The filter whose worst attack succeeds least often at a rate, and what it costs."""
+    defences = {name: faced(network, name, fpr, head) for name in network.filters if name != "none"}
 
-    def order(item: tuple[tuple[str, float], list[Faced]]) -> tuple[float, float]:
-        cell = item[1][0].cell
+    def order(name: str) -> tuple[float, float]:
+        cell = defences[name][0].cell
         return cell.attack_success.value, cell.clean_removed
 
-    (name, fpr), met = min(defences.items(), key=order)
-    cell = met[0].cell
-    lost = network.control(budget[1], cell.head) - cell.accuracy
-    known = {"none"} | {attack.aims_at for attack in network.attacks}
+    best = min(defences, key=order)
+    first = defences[best][0]
+    alike = [
+        FILTERS[name]
+        for name, met in defences.items()
+        if name != best and met[0].cell.attack_success.low <= first.cell.attack_success.high
+    ]
+    lost = first.attack.control(first.cell.clean, head) - first.cell.accuracy
+    known = {attack.aims_at for attack in network.attacks}
     known |= {"confidence"} if "log-odds" in known else set()  # which it orders alike
-    unknown = [FILTERS[key] for key in network.filters if key not in known]
+    caveat = "" if best in known else ", whose T no attacker here knows"
+    unknown = [FILTERS[name] for name in defences if name not in known | {best}]
+    nobody = f" Nobody here knows the T of {', '.join(unknown)}{' either' if caveat else ''}." if unknown else ""
+    price = f"{percent_text(first.cell.clean_removed, 1)} of the clean images and costs {100 * lost:z.1f} points"
     return (
-        f"At {100 * fpr:g} % FPR least gets past {FILTERS[name]}: {_worst(met)}; there it removes "
-        f"{percent_text(cell.clean_removed, 1)} of the clean images and costs {100 * lost:z.1f} points of accuracy. No "
-        f"attacker here knows the T of {', '.join(unknown)}."
+        f"At {_rate(fpr)} FPR least gets past {FILTERS[best]}{caveat}: {_worst(defences[best])}; there it removes "
+        f"{price} of accuracy." + (f" Not told apart from it: {', '.join(alike)}." if alike else "") + nobody
     )
 
 
-def _nearest_mean(network: BoardNetwork, budget: tuple[int, int], head: str) -> str:
-    accuracies = [network.control(budget[1], name) for name in ("nearest-mean", head)]
-    alone, other = (faced(network, budget, "none", 0.0, name) for name in ("nearest-mean", head))
-    return (
-        f"The nearest class mean alone, without any filter: {_worst(alone)}, where {HEAD_TITLES[head]} has "
-        f"{other[0].cell.attack_success.percent(0)}; clean accuracy {percent_text(accuracies[0], 1)} and "
-        f"{percent_text(accuracies[1], 1)}."
+def _heads(network: BoardNetwork) -> str:
+    """What a head does by itself."""
+    clean = network.heaviest[1]
+    said = "; ".join(
+        f"{title} ({percent_text(network.control(clean, name), 1)} accuracy on clean data): "
+        f"{_worst(faced(network, 'none', 0.0, name))}"
+        for name, title in HEAD_TITLES.items()
+    )
+    against = network.attack("mean-shift", "nearest")
+    return f"Heads by themselves, without any filter: {said}." + (
+        "" if against else " No attacker here knows the head."
     )
 
 
-def _price(board: Board, network: BoardNetwork, by_rate: Sequence[list[Faced]]) -> str:
-    """What a higher rate buys, and what it cannot: where more clean images are misclassified than T may remove."""
+def _rates(board: Board, network: BoardNetwork, head: str) -> str:
+    """What a higher rate buys, and how many images are wrong anyhow."""
+    density, aim = network.density, board.config.aim
     steps = "; ".join(
-        f"{100 * fpr:g} %: {met[0].cell.attack_success.percent(0)}"
-        for fpr, met in zip(board.config.fprs, by_rate, strict=True)
+        f"{_rate(fpr)}: {faced(network, density, fpr, head)[0].cell.attack_success.percent(0)}"
+        for fpr in board.config.fprs
     )
+    collision = network.attack("collision", "random")
+    passing = f" Of the collisions with random targets {percent_text(collision.passing, 0)} pass." if collision else ""
     wrong = 1 - network.accuracy
-    said = (
-        f"The worst attack past {FILTERS[network.density]} by its FPR: {steps}. The network misclassifies "
-        f"{percent_text(wrong, 1)} of the clean images"
+    return (
+        f"The worst attack past {FILTERS[density]} by its FPR: {steps}; all who know a T know that for {_rate(aim)}, "
+        f"and would aim at another if they knew it. The network misclassifies {percent_text(wrong, 1)} of the clean "
+        f"images, {'more' if wrong > aim else 'fewer'} than T for {_rate(aim)} removes.{passing}"
     )
-    if wrong > board.config.aim:
-        return (
-            f"{said}, more than the {100 * board.config.aim:g} % that T removes: some of them pass, and poisons that "
-            "look like them; only fewer misclassified images mend that."
-        )
-    return f"{said}, fewer than the {100 * board.config.aim:g} % that T removes."
+
+
+def _rate(fpr: float) -> str:
+    return f"{100 * fpr:g} %"

@@ -32,12 +32,14 @@ def goal_of(attacker: str, setting: Setting, own: TrialFilters, target: int) -> 
 
     ``own``: filters of the trial. The hinge is simulated by the edge: it ends there, or inside.
     """
-    features = setting.z[target]
+    features, centre = setting.z[target], class_centre(setting, own.trial)
+    if attacker == "mean-shift":
+        poisons, clean = setting.config.heaviest
+        return centre + (1 + clean / poisons) * (features - centre)
     if attacker not in EVADES:
         return features
-    score, trial = own.filters[own.evaded(attacker)], own.trial
-    threshold = score.threshold(setting.config.aim)
-    return edge_of(score.score_samples, class_centre(setting, trial), features, trial.base_class, threshold)
+    score = own.filters[own.evaded(attacker)]
+    return edge_of(score.score_samples, centre, features, own.trial.base_class, score.threshold(setting.config.aim))
 
 
 def class_centre(setting: Setting, trial: Trial) -> np.ndarray:
@@ -60,7 +62,7 @@ def craft(
     bases = np.concatenate([trial.bases for trial in trials])
     targets = np.repeat([trial.target for trial in trials], each)
     how, aims = PoisonConfig(beta=config.beta), {}
-    if attacker.startswith("edge"):
+    if attacker.startswith("edge") or attacker == "mean-shift":
         filters = setting.trial_filters
         goals = [goal_of(attacker, setting, own, t.target) for own, t in zip(filters, trials, strict=True)]
         aims["goal"] = np.repeat(np.stack(goals), each, axis=0)

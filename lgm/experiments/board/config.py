@@ -18,7 +18,10 @@ ATTACKERS = {
     "edge-log-odds": "the last point that the filter by log-odds passes on that way",
     "edge-knn": "the last point that the filter by the distance to the 10th neighbour passes on that way",
     "bullseye": "features whose mean is the target's: bullseye polytope",
-    "convex": "features of which a convex combination is the target's: convex polytope",
+    "convex": "features of which a convex combination is the target's: convex polytope; at the price of eq. (1) one "
+    "poison collides, and the others stay as they were",
+    "mean-shift": "features beyond the target, so that the mean of the base's class, poisons among it, falls on it: "
+    "for a head by the nearest class mean",
     "transfer": "features of the target, on a surrogate: a network of the same kind, trained with another seed",
     "transfer-bullseye": "the bullseye polytope on that surrogate",
 }

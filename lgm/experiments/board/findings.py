@@ -1,5 +1,7 @@
 """What a board says of a defence, in sentences that follow from its cells; whole intervals decide."""
 
+from itertools import count
+
 from lgm.defense.report import attack_success
 from lgm.experiments.board.config import FILTERS, HEAD_TITLES
 from lgm.experiments.board.record import Board, BoardAttack, BoardNetwork, Cell
@@ -58,6 +60,11 @@ def caused(cell: Cell) -> Effect:
     return Effect(*attack_success(poisons, poisons + bases), bound=0.5)
 
 
+def fewest() -> int:
+    """How many attacks have to count before none that succeeds is below `SUCCESS` by its whole interval."""
+    return next(n for n in count(1) if attack_success(0, n).high < SUCCESS)
+
+
 def verdict(cell: Cell) -> str:
     """What follows from a cell."""
     who = "This head alone" if cell.filter == "none" else "This defence"
@@ -66,5 +73,7 @@ def verdict(cell: Cell) -> str:
     if cell.attack_success.high < SUCCESS:
         return f"{who} is not refuted by this attacker."
     if cell.attack_success.low > SUCCESS:
-        return "Whether the poisons do it, or the filter and any further images of the base's class, is open."
+        others = "any further images of the base's class"
+        others = others if cell.filter == "none" else f"the filter and {others}"
+        return f"Whether the poisons do it, or {others}, is open."
     return "Whether it stops this attacker is open."

@@ -21,6 +21,7 @@ from lgm.experiments.board.setting import Setting, trials_of
 from lgm.experiments.board.stored import AttackKey, StoredAttack
 from lgm.experiments.records import machine
 from lgm.models.card import Card
+from lgm.models.checkpoint import weights_sha256
 from lgm.models.classifier import Classifier
 
 OnRow = Callable[[str, int, int], bool | None]  # what is next, rows done, rows in all; returning False asks to stop
@@ -149,6 +150,7 @@ def _network(setting: Setting, card: Card, rows: Sequence[Row]) -> BoardNetwork:
         loss=card.config.model.loss,
         n_dim=card.config.model.n_dim,
         weights_sha256=card.weights_sha256,
+        surrogate_sha256=weights_sha256(setting.surrogate.model.state_dict()) if setting.surrogate else "",
         accuracy=float((setting.predicted == setting.labels).mean()),
         calibration=len(setting.trials[0].calibration),
         attacks=tuple(row.attack for row in rows),

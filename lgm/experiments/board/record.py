@@ -1,5 +1,6 @@
 """The record of a board, and its table."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from lgm.experiments.board.config import ATTACKERS, BOARD_REVISION, CHOICES, FIL
 from lgm.experiments.records import outdated, read_record
 from lgm.models.registry import SHIPPED
 from lgm.stats.intervals import Estimate, percent_text
+from lgm.utils.json import to_json
 
 COST = 0.05  # accuracy that a cell is marked for losing
 
@@ -78,7 +80,8 @@ class BoardAttack:
         targets: How many different images are targets: where they are chosen, several trials may choose the same.
         aims_at: Filter whose T it knows; "" if it knows of none.
         collided: Share of the poisons that the network takes for the target's class.
-        passing: Share of the poisons that the first filter passes at the rate that those who know T aim at.
+        passing: Share of the poisons that pass at the rate that those who know T aim at: the filter that the attacker
+            knows of, else the density.
         l2, linf: Medians of the change to the base, pixels in [0, 1], after rounding to 8 bits.
         ssim: Median of the structural similarity to the base; 1 for the base itself.
         controls, cells: What was measured.
@@ -124,6 +127,7 @@ class BoardNetwork:
 
     Attributes:
         model, loss, n_dim, weights_sha256: Which it is.
+        surrogate_sha256: Weights of the surrogate of attackers who do not know it; "" if there was none.
         accuracy: Of the network itself on the split.
         calibration: Clean images that calibrate a filter which learns nothing from them; others keep half of them to
             learn from.
@@ -135,6 +139,7 @@ class BoardNetwork:
     loss: str
     n_dim: int
     weights_sha256: str
+    surrogate_sha256: str
     accuracy: float
     calibration: int
     attacks: tuple[BoardAttack, ...]
@@ -156,8 +161,9 @@ class BoardNetwork:
         return self.filters[1]
 
     def control(self, clean: int, head: str) -> float:
-        """Accuracy of the clean control, mean over all attacks."""
-        return sum(attack.control(clean, head) for attack in self.attacks) / len(self.attacks)
+        """Accuracy of the clean control, mean over all attacks that have it."""
+        found = [c.accuracy for attack in self.attacks for c in attack.controls if (c.clean, c.head) == (clean, head)]
+        return sum(found) / len(found)
 
     def attack(self, attacker: str, choice: str) -> BoardAttack | None:
         """A row; None if it is empty."""
@@ -194,6 +200,21 @@ class Board:
     def network_of(self, weights_sha256: str) -> BoardNetwork | None:
         """The network of these weights; None if it is not on the board."""
         return next((each for each in self.networks if each.weights_sha256 == weights_sha256), None)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what was measured, of what and when: the file of its attacks has the same."""
+        weights = [(network.weights_sha256, network.surrogate_sha256) for network in self.networks]
+        of = (
+            self.config,
+            self.split_sha256,
+            weights,
+            self.attack_revision,
+            self.board_revision,
+            self.made,
+            self.seconds,
+        )
+        return hashlib.sha256(to_json(of).encode()).hexdigest()
 
     @property
     def outdated(self) -> str | None:

@@ -8,11 +8,13 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from lgm.experiments.board.record import Board
 from lgm.models.card import CheckpointError
 from lgm.models.registry import SHIPPED
 from lgm.utils.files import reason
 from lgm.utils.io import write_atomically
 
+_OF = "board"  # metadata: fingerprint of the record
 AttackKey = tuple[str, str, str]  # name of the network, attacker, choice of targets
 
 
@@ -38,29 +40,31 @@ def attacks_path(board: Path) -> Path:
     return board.with_suffix(".safetensors")
 
 
-def write_attacks(attacks: Mapping[AttackKey, StoredAttack], path: Path) -> None:
-    """Put all attacks of a board into one file."""
+def write_attacks(attacks: Mapping[AttackKey, StoredAttack], board: Board, path: Path) -> None:
+    """Put all attacks of a board into one file, which says whose they are."""
     arrays = {
         "/".join((*key, name)): np.ascontiguousarray(array)
         for key, attack in attacks.items()
         for name, array in vars(attack).items()
     }
-    write_atomically(path, lambda part: part.write_bytes(save(arrays)))
+    whole = save(arrays, metadata={_OF: board.fingerprint})
+    write_atomically(path, lambda part: part.write_bytes(whole))
 
 
-def read_attack(dataset: str, model: str, attacker: str, choice: str) -> StoredAttack | None:
-    """That of a row of the shipped board of a dataset; None if there is none.
+def read_attack(board: Board, model: str, attacker: str, choice: str) -> StoredAttack | None:
+    """That of a row of a shipped board; None if there is none, or the file is another board's.
 
     Raises:
         CheckpointError: the file does not read.
     """
-    path = attacks_path(SHIPPED / f"{dataset}.board.json")
+    path = attacks_path(SHIPPED / f"{board.dataset}.board.json")
     if not path.is_file():
         return None
     try:
         with safe_open(path, framework="numpy") as file:
             keys = {name: "/".join((model, attacker, choice, name)) for name in StoredAttack.__annotations__}
-            if not set(keys.values()) <= set(file.keys()):
+            mine = (file.metadata() or {}).get(_OF) == board.fingerprint
+            if not (mine and set(keys.values()) <= set(file.keys())):
                 return None
             return StoredAttack(**{name: file.get_tensor(key) for name, key in keys.items()})
     except (OSError, SafetensorError) as error:
