@@ -385,7 +385,7 @@ def test_advice_follows_from_the_cells(board: Board) -> None:
     )
     assert least.startswith(
         "At 5 % FPR least gets past Gaussian fitted afterwards, whose T no attacker here knows: the worst of 12 "
-        "attacks is bullseye, random: 8 % (4 to 16) of 100; there it removes"
+        "attacks is bullseye, random: 8 % ("
     )
     assert "costs 4.0 points of accuracy. Not told apart from it: log-odds" in least
     assert "LGM likelihood" not in least and "10th neighbour" not in least, "these are worse by whole intervals"
