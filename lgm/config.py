@@ -89,8 +89,8 @@ class Phase:
     # Each training image is moved by up to so many pixels, and mirrored, every other one.
     shift: Annotated[int, Bounds("a number of pixels >= {ge}", ge=0)] = 2
     flip: bool = False
-    # Then so many pixels a side are kept, if not 0, from the upper left: cheaper. The layers must make as many features
-    # of them as of whole images, which the network takes afterwards: three poolings leave 3 of 28 pixels, as of 24.
+    # Then its centre is cut out, so many pixels a side, if not 0: cheaper. The layers must make as many features of it
+    # as of whole images, which the network takes afterwards; with a shift of half of what is cut it knows their places.
     crop: Annotated[int, Bounds("a number of pixels >= {ge}", ge=0)] = 0
     # So many epochs see the images at `small_size` pixels a side: cheaper, and early on as good.
     small_epochs: Annotated[int, Bounds("a number up to epochs", ge=0)] = 0

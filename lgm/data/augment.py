@@ -21,14 +21,18 @@ def augment(x: Tensor, phase: Phase, epoch: int, generator: torch.Generator) -> 
 
 
 def cropped(x: Tensor, size: int) -> Tensor:
-    """The upper left of each image, ``size`` pixels a side, (N, C, H, W) -> (N, C, size, size); 0: whole images.
+    """The centre of each image, ``size`` pixels a side, (N, C, H, W) -> (N, C, size, size); 0: whole images.
 
     Raises:
         ValueError: larger than the images.
     """
-    if size > min(x.shape[2:]):
-        raise ValueError(f"crop: expected at most {min(x.shape[2:])} pixels, got {size}")
-    return x[:, :, :size, :size] if size else x
+    if not size:
+        return x
+    height, width = x.shape[2:]
+    if size > min(height, width):
+        raise ValueError(f"crop: expected at most {min(height, width)} pixels, got {size}")
+    top, left = (height - size) // 2, (width - size) // 2
+    return x[:, :, top : top + size, left : left + size]
 
 
 def shifted(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:
