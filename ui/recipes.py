@@ -11,7 +11,7 @@ from lgm.training.own_recipe import SMALL, Choice, recipe_for
 from lgm.training.presets import PRESETS
 
 _QUICKEST_FIRST = ("tiny-cnn", "mnist-cnn", "vgg19")
-_USUAL = {"tiny-cnn": 12, "mnist-cnn": 6, "vgg19": 3}  # epochs that are usually enough
+_USUAL = {"tiny-cnn": 12, "mnist-cnn": 4, "vgg19": 3}  # epochs that are usually enough
 
 
 def networks(dataset: Dataset) -> list[str]:
