@@ -43,8 +43,8 @@ def train_checkpoint(
     Records of all phases but the last are marked with a ``phase``. Steps and epochs are counted over all of them. The
     state in which each ends stays in ``folder`` (see `phase_path`) for all recipes that begin with the same phases: a
     run that finds one there says so by a record marked ``kept``, without features. ``weights``: see `fit_phases`.
-    ``measured``: of which splits the card is to have the accuracy, and the features be kept, beside the one that is held
-    out; None: of all on this machine.
+    ``measured``: which splits to measure and to keep the features of, beside the one that is held out; None: all that
+    are on this machine.
 
     Returns:
         The card, or None if the caller stopped it: then the state of the last epoch waits for ``resume``. Of several
