@@ -89,12 +89,11 @@ class Phase:
     # Each training image is moved by up to so many pixels, and mirrored, every other one.
     shift: Annotated[int, Bounds("a number of pixels >= {ge}", ge=0)] = 2
     flip: bool = False
-    # Then so many pixels a side are kept, if not 0, from the upper left: cheaper. The layers must make as many features
-    # of them as of whole images, which the network takes afterwards: three poolings leave 3 of 28 pixels, as of 24.
-    crop: Annotated[int, Bounds("a number of pixels >= {ge}", ge=0)] = 0
-    # So many epochs see the images at `small_size` pixels a side: cheaper, and early on as good.
+    # So many epochs see images of `small_size` pixels a side, scaled or cut out of the centre: cheaper, and early on as
+    # good. The layers must make as many features of them as of whole images.
     small_epochs: Annotated[int, Bounds("a number up to epochs", ge=0)] = 0
     small_size: Annotated[int, Bounds("at least {ge} pixel", ge=1)] = 16
+    small_by: Literal["scale", "crop"] = "scale"
     seed: Annotated[Seed, "of weights, order and shifts"] = 1
 
     def __post_init__(self) -> None:
@@ -102,8 +101,8 @@ class Phase:
         require(self.small_epochs <= self.epochs, "small_epochs", "a number up to epochs", self.small_epochs)
         if self.layers != "all":
             require(self.init != "fresh", "layers", "all without a warm start", self.layers)
-            changed = self.shift or self.flip or self.crop or self.small_epochs
-            require(not changed, "layers", "all where images are moved, mirrored, cut or made smaller", self.layers)
+            changed = self.shift or self.flip or self.small_epochs
+            require(not changed, "layers", "all where images are moved, mirrored or made smaller", self.layers)
         if self.init in ("project", "pretrained"):
             # The projection is laid by the means, which span so many dimensions: further features would be 0 for ever.
             most = self.model.n_classes - 1

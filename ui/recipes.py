@@ -11,7 +11,7 @@ from lgm.training.own_recipe import SMALL, Choice, recipe_for
 from lgm.training.presets import PRESETS
 
 _QUICKEST_FIRST = ("tiny-cnn", "mnist-cnn", "vgg19")
-_USUAL = {"tiny-cnn": 12, "mnist-cnn": 6, "vgg19": 3}  # epochs that are usually enough
+_USUAL = {"tiny-cnn": 12, "mnist-cnn": 4, "vgg19": 3}  # epochs that are usually enough
 
 
 def networks(dataset: Dataset) -> list[str]:
@@ -39,9 +39,9 @@ def recipe(
         base = replace(base, phases=base.phases[:-1])
     radius = base.model.center_radius
     if network == "tiny-cnn":  # 95 % of the held-out digits after 12 epochs of the bundled ones
-        base, radius = base.with_last(batch_size=50, lr=5e-3, shift=1, crop=0), 5.0
+        base, radius = base.with_last(batch_size=50, lr=5e-3, shift=1, small_epochs=0), 5.0
     elif split == "bundled-train":  # few images, so smaller batches: 97 % after 4 epochs
-        base, radius = base.with_last(batch_size=64, lr=2e-3, shift=1, crop=0), 5.0
+        base, radius = base.with_last(batch_size=64, lr=2e-3, shift=1, small_epochs=0), 5.0
     model = replace(base.model, network=network, center_radius=radius, **gaussian)
     return replace(base, split=split).with_last(model=model, epochs=epochs, seed=seed)
 

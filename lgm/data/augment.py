@@ -13,22 +13,25 @@ def augment(x: Tensor, phase: Phase, epoch: int, generator: torch.Generator) -> 
     if phase.flip:
         mirrored = torch.rand(len(x), generator=generator) < 0.5
         x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
-    x = cropped(x, phase.crop)
     if epoch < phase.small_epochs:
-        size = (phase.small_size, phase.small_size)
-        x = functional.interpolate(x, size, mode="bilinear", antialias=True)
+        size = phase.small_size
+        if phase.small_by == "crop":
+            return centre(x, size)
+        x = functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
     return x
 
 
-def cropped(x: Tensor, size: int) -> Tensor:
-    """The upper left of each image, ``size`` pixels a side, (N, C, H, W) -> (N, C, size, size); 0: whole images.
+def centre(x: Tensor, size: int) -> Tensor:
+    """The centre of each image, ``size`` pixels a side, (N, C, H, W) -> (N, C, size, size).
 
     Raises:
         ValueError: larger than the images.
     """
-    if size > min(x.shape[2:]):
-        raise ValueError(f"crop: expected at most {min(x.shape[2:])} pixels, got {size}")
-    return x[:, :, :size, :size] if size else x
+    height, width = x.shape[2:]
+    if size > min(height, width):
+        raise ValueError(f"small_size: expected at most {min(height, width)} pixels, got {size}")
+    top, left = (height - size) // 2, (width - size) // 2
+    return x[:, :, top : top + size, left : left + size]
 
 
 def shifted(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:

@@ -126,7 +126,9 @@ class _Work:
             del metrics
             self.told(stage, done / total)
 
-        train_checkpoint(config, path.stem, path.parent, resume=True, on_step=on_step)
+        # Training images are what LGM's filter is compared by; of softmax nothing is measured on them.
+        measured = ("train", "test") if config.model.loss == "lgm" else ("test",)
+        train_checkpoint(config, path.stem, path.parent, resume=True, measured=measured, on_step=on_step)
 
     def craft(self, path: Path) -> None:
         """Unless there are as many already: those of the same pairs for every seed."""
@@ -156,7 +158,7 @@ class _Work:
         def on_stage(stage: str, share: float) -> None:
             self.told(f"seed {seed}, {stage}", share)
 
-        study = run_study(names, self.split, self.extent, on_stage=on_stage)
+        study = run_study(names, self.split, self.extent, own_filters=True, on_stage=on_stage)
         save_study(study, path)
         return study
 

@@ -56,6 +56,7 @@ def run_study(
     seed: int = 1,
     *,
     others: Sequence[str] = (),
+    own_filters: bool = False,
     on_stage: OnStage | None = None,
     cache: Path | None = None,
 ) -> Study:
@@ -64,6 +65,7 @@ def run_study(
     Args:
         names: Checkpoints by loss, "lgm" and "softmax", of the same dataset.
         others: Further checkpoints, of which only the defence in its usual setting is measured.
+        own_filters: Compare filters on the LGM network's poisons by its own features alone, which the claims need.
         split: Clean images that neither was trained on.
         extent: `QUICK` or `FULL`.
         seed: Of all draws.
@@ -84,7 +86,7 @@ def run_study(
         tradeoff=ByLoss(**tradeoff),
         defense=defense + [stages.usual_defense(_Network.load(name, split)) for name in others],
         frontier=stages.frontier(networks.lgm),
-        baselines=_baselines(networks, split, seed, extent.resamples),
+        baselines=_baselines(networks, split, seed, extent.resamples, ("lgm",) if own_filters else ("lgm", "softmax")),
         about=_origin(networks, others, split, extent, seed),
     )
 
@@ -170,15 +172,18 @@ class _Stages:
         return [adaptive_row(report) for report in reports]
 
 
-def _baselines(networks: ByLoss[_Network], split: Split, seed: int, resamples: int) -> list[Baselines]:
-    """All detectors on the shipped poisons of each network, by the features of each; without poisons there are none."""
+def _baselines(
+    networks: ByLoss[_Network], split: Split, seed: int, resamples: int, losses: Sequence[Loss]
+) -> list[Baselines]:
+    """All detectors on the poisons beside these networks, by the features of each; without poisons there are none."""
     from lgm.models.checkpoint import embed_split
 
     found = []
-    for seen, network in networks.items():
+    chosen = {loss: networks.of(loss) for loss in losses}
+    for seen, network in chosen.items():
         features = read_features(network.source)
         clean = network.stored or embed_split(network.model, split)
-        for made, maker in networks.items():
+        for made, maker in chosen.items():
             poisons = poisons_or_none(maker.source)
             if poisons is not None:
                 evidence = gather_evidence(network.model, network.card, features, clean, poisons)

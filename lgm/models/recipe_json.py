@@ -36,6 +36,8 @@ def to_nested(config: TrainConfig) -> dict[str, Any]:
     for phase in config.phases:
         model = {name: value for name, value in asdict(phase.model).items() if name not in _LATER}
         values = asdict(phase) | {"model": model, "dataset": config.dataset, "split": "train", "limit": None}
+        if phase.small_by == "scale":  # all that format 1 knows; states are named by this layout
+            del values["small_by"]
         layout = {name: value for name, value in values.items() if name not in _LATER} | {"warm_start": layout}
     return encode(layout)
 

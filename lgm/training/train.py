@@ -1,6 +1,6 @@
 """Training a network by its recipe: its files are claimed, and a checkpoint is saved at the end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -29,6 +29,7 @@ def train_checkpoint(
     force: bool = False,
     device: str = "cpu",
     weights: Path | None = None,
+    measured: Collection[str] | None = None,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -42,6 +43,8 @@ def train_checkpoint(
     Records of all phases but the last are marked with a ``phase``. Steps and epochs are counted over all of them. The
     state in which each ends stays in ``folder`` (see `phase_path`) for all recipes that begin with the same phases: a
     run that finds one there says so by a record marked ``kept``, without features. ``weights``: see `fit_phases`.
+    ``measured``: which splits to measure and to keep the features of, beside the one that is held out; None: all that
+    are on this machine.
 
     Returns:
         The card, or None if the caller stopped it: then the state of the last epoch waits for ``resume``. Of several
@@ -81,7 +84,7 @@ def train_checkpoint(
             card.classes, card.data_sha256[REGISTRATION] = own.classes, own.digest
         card.data_sha256["trained on"] = train.sha256
         with one_thread_if(config.model.network in ONE_THREAD):
-            save_measured(model.eval(), card, list(_splits_at_hand(config.dataset)), folder)
+            save_measured(model.eval(), card, list(_splits_at_hand(config.dataset, measured)), folder)
         state.unlink(missing_ok=True)
         return card
 
@@ -126,9 +129,11 @@ def _what_is_kept(state: Path) -> str | None:
     return f"{left} are kept in {state}, go on with --resume" if left and left.history else None
 
 
-def _splits_at_hand(dataset: str) -> Iterator[Split]:
+def _splits_at_hand(dataset: str, measured: Collection[str] | None) -> Iterator[Split]:
     yield load_split(held_out_of(dataset), dataset)
     for name in ("train", "test"):
+        if measured is not None and name not in measured:
+            continue
         try:
             yield load_split(name, dataset)
         except DataError:

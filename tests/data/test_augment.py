@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lgm.config import Phase
-from lgm.data.augment import augment, cropped, shifted
+from lgm.data.augment import augment, centre, shifted
 
 PLAIN = Phase(shift=0)
 
@@ -58,16 +58,6 @@ def test_shift_treats_channels_alike_and_0_changes_nothing(images: Tensor):
     assert shifted(x, 0, generator()) is x
 
 
-def test_the_upper_left_is_kept_after_the_shift():
-    x = torch.arange(42.0).reshape(1, 1, 7, 6).repeat(300, 1, 1, 1) + 1
-    phase = replace(PLAIN, shift=1, crop=4)
-    assert cropped(x, 4)[7, 0].tolist() == [[6.0 * i + j + 1 for j in range(4)] for i in range(4)]
-    assert torch.equal(augment(x, phase, 0, generator()), shifted(x, 1, generator())[:, :, :4, :4])
-    assert cropped(x, 0) is x
-    with pytest.raises(ValueError, match="crop: expected at most 6 pixels, got 7"):
-        cropped(x, 7)
-
-
 def test_plain_images_stay_as_they_are(images: Tensor):
     assert augment(images, PLAIN, 0, generator()) is images
 
@@ -97,3 +87,14 @@ def test_early_epochs_see_small_images(images: Tensor):
         assert out.shape == (40, 3, 4, 4)
         np.testing.assert_allclose(out[7, 2].numpy(), halved(images[7, 2].numpy()), atol=1e-6)
     assert augment(images, config, 2, generator()) is images
+
+
+def test_early_epochs_see_random_crops_whose_place_is_the_shift():
+    x = torch.arange(42.0).reshape(1, 1, 7, 6).repeat(300, 1, 1, 1)
+    assert centre(x, 4)[7, 0].tolist() == [[6.0 * i + j for j in range(1, 5)] for i in range(1, 5)]
+    phase = replace(PLAIN, shift=1, epochs=2, small_epochs=1, small_size=4, small_by="crop")
+    corners = {int(out[0, 0, 0]) for out in augment(x, phase, 0, generator())}
+    assert corners == {6 * i + j for i in range(3) for j in range(3)}
+    assert augment(x, phase, 1, generator()).shape == x.shape
+    with pytest.raises(ValueError, match="small_size: expected at most 6 pixels, got 7"):
+        centre(x, 7)

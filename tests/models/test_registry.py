@@ -49,8 +49,8 @@ def shadow(folder: Path) -> None:
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "unknown field": (change_card(colour="red"), "bad.json: expected a model card in JSON, found the unknown field"),
     "newer": (
-        change_card(format=4, colour="red"),
-        "bad.json: a card of format 4, from a newer version of this program",
+        change_card(format=5, colour="red"),
+        "bad.json: a card of format 5, from a newer version of this program",
     ),
     "empty card": (lambda folder: (folder / "bad.json").write_text(""), "bad.json: expected a model card in JSON"),
     "no card": (lambda folder: (folder / "bad.json").unlink(), "bad.json: the card is missing"),
