@@ -202,7 +202,11 @@ def test_progress_and_stopping(craft: Craft, objective: Objective, tiny: Classif
     assert len(seen) == 3
     assert {total for _, total in seen} == {ATTACKS * 100}
     assert all(0 < done <= ATTACKS * 100 for done, _ in seen)
-    craft(tiny, *first(attacks, K), replace(CONFIG, iterations=2), group=K, on_step=until)
+
+    def tell(done: int, total: int) -> None:
+        seen.append((done, total))
+
+    craft(tiny, *first(attacks, K), replace(CONFIG, iterations=2), group=K, on_step=tell)
     assert seen[-1] == (2, 2)
 
 
