@@ -48,7 +48,8 @@ from lgm.models.linear_head import LinearHead
 from lgm.models.scoring import embed
 
 _TUNED_ON = 3  # attacks
-_RATES = (0.003, 0.01, 0.03, 0.1)  # of ART's bullseye polytope; its default is 0.04
+_RATES = (0.01, 0.03, 0.1, 0.3)  # of ART's bullseye polytope; its default is 0.04
+_STARTS = 8  # of ours, in a row of its own
 _FACTORS = (0.3, 1.0, 3.0, 10.0)  # of ART's schedule for gradient matching
 _TUNING_STEPS = 100
 _CLEAN = 10  # images a class that the attacker's head is made of
@@ -220,9 +221,9 @@ def art_matching(model: Classifier, attack: Attack, *, eps: float, factor: float
     return way.run(lambda x: float(matching.mismatch(x)[0].detach()))
 
 
-def our_bullseye(model: Classifier, attack: Attack, *, beta: float) -> Run:
-    group, start = len(attack.bases), time.process_time()
-    poisons = craft_bullseye(model, attack.bases, attack.targets, PoisonConfig(beta=beta), group=group)
+def our_bullseye(model: Classifier, attack: Attack, *, beta: float, starts: int = 1) -> Run:
+    group, start, config = len(attack.bases), time.process_time(), PoisonConfig(beta=beta)
+    poisons = craft_bullseye(model, attack.bases, attack.targets, config, group=group, starts=starts)
     seconds = time.process_time() - start
     how = {"beta": beta, "group": group}
     return Run(float(bullseye_objective(model, attack.bases, attack.targets, poisons.images, **how)[0]), seconds)
@@ -252,16 +253,17 @@ def row(label: str, runs: list[Run], ours: list[Run]) -> str:
     numbers = [f"{np.mean(lowest):.4f}", f"{np.median(lowest):.4f}", f"{np.mean(seconds):.2f}"]
     if runs is ours:
         return f"| {label} | {' | '.join(numbers)} | 1 | | |"
-    level = [run.seconds_to(1.01 * own) for run, own in zip(runs, first, strict=True)]
+    level = np.array([run.seconds_to(1.01 * own) for run, own in zip(runs, first, strict=True)])
     there = np.isfinite(level)
-    until = f"{np.sum(np.array(level)[there]) / of_ours[there].sum():.1f} ({there.sum()})" if there.any() else "never"
+    until = f"{level[there].sum() / of_ours[there].sum():.1f} ({there.sum()})" if there.any() else "never"
+    until = until if all(run.curve for run in runs) else ""
     worse = int((first > 1.01 * lowest).sum())
     ratio = f"{seconds.sum() / of_ours.sum():.1f}"
     return f"| {label} | {' | '.join(numbers)} | {ratio} | {until} | {worse} of {len(runs)} |"
 
 
 HEADER = (
-    "| | objective, mean | median | core-seconds an attack | time, ours = 1 | time until as low as ours (attacks) | "
+    "| | objective, mean | median | core-seconds an attack | time, ours = 1 | time to within 1 % of ours (attacks) | "
     "ours is over 1 % higher |\n|---|---|---|---|---|---|---|"
 )
 
@@ -285,6 +287,8 @@ def compare(name: str, args: argparse.Namespace) -> None:
     ours = [our_bullseye(model, attack, **of) for attack in attacks]
     print("\n" + HEADER)
     print(row("ours", ours, ours), flush=True)
+    many = [our_bullseye(model, attack, starts=_STARTS, **of) for attack in attacks]
+    print(row(f"ours, {_STARTS} starts", many, ours), flush=True)
     like_art = partial(art_bullseye, model, rate=rate, steps=args.iterations, **of)
     print(row("ART's descent on the objective", [like_art(attack) for attack in attacks], ours), flush=True)
     print(row("ART as it is", [like_art(attack, as_it_is=True) for attack in attacks], ours), flush=True)

@@ -13,11 +13,11 @@ from scipy.optimize import nnls
 from torch import Tensor
 from torch.nn import functional
 
-from lgm.attacks.batches import BatchProgress, Progress
+from lgm.attacks.batches import BatchProgress
 from lgm.attacks.jacobian.autograd import Linearise
 from lgm.attacks.multi_start import MultiStartOptions, multi_start
 from lgm.attacks.objective import per_image
-from lgm.attacks.polytope import Polytope, check_groups, craft_polytope, polytope, polytope_objective
+from lgm.attacks.polytope import Polytope, check_groups, craft_polytope, part_of, polytope, polytope_objective
 from lgm.attacks.result import Poisons
 from lgm.attacks.trajectory import Solution, max_iterations
 from lgm.config import PoisonConfig
@@ -64,23 +64,17 @@ def best_alone(
     """
     n, k, limit = len(problem), problem.group, max_iterations(config)
 
-    def told(before: int, count: int) -> BatchProgress:
-        """Where a descent reports that has so many poison-iterations before it, of (K + 1) N times the limit."""
-
-        def on_step(done: int, _: int) -> bool:
-            return progress.on_step((before + done) // (k + 1), n * limit)
-
-        return BatchProgress(Progress(count, on_step), 0)
-
+    steps, share = n * limit, k / (k + 1)
+    first = part_of(progress, before=0, share=share, steps=k * steps, whole=steps)
+    last = part_of(progress, before=share, share=1 - share, steps=steps, whole=steps)
     each = problem.alone(config.beta / k)
     to = targets.unflatten(1, (k, -1)).flatten(0, 1)
-    alone = multi_start(each, to, linearise, config, progress=told(0, k * n * limit))
+    alone = multi_start(each, to, linearise, config, progress=first)
     terms = alone.trajectory.terms()[:, -1]
     best = (terms[:, 0] + each.beta * terms[:, 1]).view(n, k).argmin(1)
     chosen = functional.one_hot(best, k).bool().flatten()
     start = torch.where(per_image(chosen), alone.x, each.b).view_as(problem.b)
     there = MultiStartOptions(start=1.0, restart_above=1.0)  # from `start` itself, and once
-    last = told(k * n * limit, n * limit)
     found = multi_start(problem, start, linearise, config, progress=last, options=there)
     return replace(found, iterations=found.iterations + alone.iterations.view(n, k).amax(1))
 

@@ -15,7 +15,6 @@ from lgm.attacks.craft import check_pairs
 from lgm.attacks.jacobian import jacobian_of
 from lgm.attacks.jacobian.autograd import Linearise, Rows
 from lgm.attacks.measure import measure
-from lgm.attacks.multi_start import multi_start
 from lgm.attacks.objective import Problem
 from lgm.attacks.result import Poisons
 from lgm.attacks.trajectory import Solution, max_iterations
@@ -84,13 +83,6 @@ class Polytope(Problem):
         return Problem(model=self.model, b=b, target=target, beta=torch.full((len(b),), beta, device=b.device))
 
 
-def two_starts(
-    problem: Polytope, targets: Tensor, linearise: Linearise, config: PoisonConfig, progress: BatchProgress
-) -> Solution:
-    """`lgm.attacks.multi_start`: all poisons half-way to the target; nearer, where that ends far from it."""
-    return multi_start(problem, targets, linearise, config, progress=progress)
-
-
 def craft_polytope(
     model: Classifier,
     bases: Split,
@@ -99,7 +91,7 @@ def craft_polytope(
     *,
     group: int,
     coefficients: Coefficients,
-    solve: Solve = two_starts,
+    solve: Solve,
     on_step: OnStep | None = None,
 ) -> Poisons:
     """Poisons of the attacks of `Polytope` by Levenberg-Marquardt.
@@ -178,6 +170,15 @@ def polytope_objective(problem: Polytope, images: Tensor | np.ndarray) -> np.nda
     owner = problem.everyone()
     terms = problem.terms(z, pixels.unflatten(0, (-1, problem.group)).flatten(1, 2), owner)
     return problem.value(z, terms, owner).cpu().numpy()
+
+
+def part_of(progress: BatchProgress, *, before: float, share: float, steps: int, whole: int) -> BatchProgress:
+    """Where one of several descents reports: ``steps`` steps, a share of the ``whole`` that ``progress`` is told of."""
+
+    def on_step(done: int, _: int) -> bool:
+        return progress.on_step(int(whole * (before + share * done / steps)), whole)
+
+    return BatchProgress(Progress(steps, on_step), 0)
 
 
 def check_groups(model: Classifier, bases: Split, targets: Split, group: int) -> None:

@@ -79,6 +79,13 @@ class Trajectory:
         ]
         return parted
 
+    def where(self, condition: Tensor, other: "Trajectory") -> "Trajectory":
+        """This one for the candidates (M,) for which the condition holds, the other for the rest. Without images."""
+        joined = copy(self)
+        pairs = zip(self._points, other._points, strict=True)
+        joined._points = [torch.where(condition[:, None], mine, theirs) for mine, theirs in pairs]
+        return joined
+
     def features(self) -> Tensor:
         """(M, F, D)."""
         return torch.stack(self._points, dim=1)[..., :-2]
@@ -107,3 +114,11 @@ class Solution:
     x: Tensor
     iterations: Tensor
     trajectory: Trajectory
+
+    def where(self, condition: Tensor, other: "Solution") -> "Solution":
+        """This one for the poisons (N,) for which the condition holds, the other for the rest."""
+        return Solution(
+            x=torch.where(condition[:, None, None, None], self.x, other.x),
+            iterations=torch.where(condition.cpu(), self.iterations, other.iterations),
+            trajectory=self.trajectory.where(condition, other.trajectory),
+        )

@@ -202,8 +202,35 @@ def test_progress_and_stopping(craft: Craft, objective: Objective, tiny: Classif
     assert len(seen) == 3
     assert {total for _, total in seen} == {ATTACKS * 100}
     assert all(0 < done <= ATTACKS * 100 for done, _ in seen)
-    craft(tiny, *first(attacks, K), replace(CONFIG, iterations=2), group=K, on_step=lambda *at: seen.append(at))
+
+    def tell(done: int, total: int) -> None:
+        seen.append((done, total))
+
+    craft(tiny, *first(attacks, K), replace(CONFIG, iterations=2), group=K, on_step=tell)
     assert seen[-1] == (2, 2)
+
+
+def test_further_starts_are_taken_where_they_end_lower(
+    tiny: Classifier, attacks: tuple[Split, Split], bullseye: Poisons
+):
+    seen: list[tuple[int, int]] = []
+    how = {"beta": CONFIG.beta, "group": K}
+
+    def tell(done: int, total: int) -> None:
+        seen.append((done, total))
+
+    more = craft_bullseye(tiny, *attacks, CONFIG, group=K, starts=4, on_step=tell)
+    once, best = (bullseye_objective(tiny, *attacks, each.images, **how) for each in (bullseye, more))
+    assert (best <= once * (1 + 1e-5)).all()
+    assert (best < 0.999 * once).any(), "no other start was of use"
+    same = np.isclose(best, once, rtol=1e-6).repeat(K)
+    np.testing.assert_allclose(more.images[same], bullseye.images[same], atol=1e-4)
+    value = more.path_objective[:, -1].astype(np.float64) @ [1, CONFIG.beta]
+    np.testing.assert_allclose(value, best.repeat(K), rtol=1e-3)
+    assert seen == sorted(seen)
+    assert seen[-1] == (ATTACKS * 100, ATTACKS * 100)
+    with pytest.raises(ValueError, match="starts: expected at least 1"):
+        craft_bullseye(tiny, *attacks, CONFIG, group=K, starts=0)
 
 
 @both
