@@ -15,7 +15,7 @@ from lgm.experiments.board.record import Board, BoardAttack, BoardNetwork, Cell
 from lgm.plots.theme import GREY, ROLE
 from lgm.stats.intervals import percent_text
 
-_HEADER, _ROW, _GAP = 17, 20, 3  # pixels of an attacker's name, of a row, and after the last row of an attacker
+_HEADER, _ROW, _GAP = 15, 16, 2  # pixels of an attacker's name, of a row, and after the last row of an attacker
 _LINE = 15  # pixels of a line that says why there is no row
 _TOP, _LEFT = 36, 60  # pixels of the names of filters and of targets
 _WHY = 44  # letters in a line, so that it fits a phone
