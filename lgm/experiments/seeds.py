@@ -156,12 +156,17 @@ def claim_over_seeds(claims: Sequence[SeedClaim]) -> ClaimOverSeeds:
         raise ValueError(f"claims: expected one of all seeds, got {', '.join({claim.text for claim in claims})}")
     found = [{reading.name: reading for reading in claim.readings} for claim in claims]
     shared = [name for name in found[0] if all(name in readings for readings in found)]
-    means = tuple(
-        replace(found[0][name], effect=over_seeds([readings[name].effect for readings in found])) for name in shared
-    )
+    means = tuple(_mean([readings[name] for readings in found]) for name in shared)
     verdict = verdict_of(claims[0].text, [reading.effect for reading in means])
     counted = dict(Counter(claim.verdict for claim in claims).most_common())
     return ClaimOverSeeds(claims[0].section, claims[0].text, means, counted, verdict)
+
+
+def _mean(readings: Sequence[Reading]) -> Reading:
+    effect = over_seeds([reading.effect for reading in readings])
+    if readings[0].unit == "percent":  # no share is outside, as Student's interval may be
+        effect = replace(effect, low=max(effect.low, 0.0), high=min(effect.high, 1.0))
+    return replace(readings[0], effect=effect)
 
 
 def over_seeds(effects: Sequence[Effect]) -> Effect:
