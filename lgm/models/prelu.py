@@ -16,9 +16,9 @@ class PReLU(nn.PReLU):
     Source: He et al. 2015.
     """
 
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, input: Tensor) -> Tensor:  # noqa: D102
         # Elsewhere reading the slope would wait for the device.
-        return _PReLU.apply(x, self.weight) if x.device.type == "cpu" else super().forward(x)
+        return _PReLU.apply(input, self.weight) if input.device.type == "cpu" else super().forward(input)
 
 
 class _PReLU(torch.autograd.Function):
@@ -30,7 +30,8 @@ class _PReLU(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, Tensor | None]:
+        (gradient,) = grad_outputs
         (x,) = ctx.saved_tensors
         of_x, of_slope = ctx.needs_input_grad
         return (

@@ -59,9 +59,8 @@ def test_the_verdict_is_that_of_the_claims_rule_on_the_intervals_over_seeds(valu
 
 def test_success_decides_over_seeds_as_within_one_and_others_filter_as_well_by_the_same_rule():
     def seed(before: float, after: float, cost: float) -> SeedClaim:
-        under = {"bound": SUCCESS, "side": "below"}
-        effects = [Effect(before, 0, 1, **under), Effect(after, 0, 1, **under), Effect(cost, 0, 1, 0.005, "below")]
-        return claim(PREVENTS, *effects)
+        bounds = ((before, SUCCESS), (after, SUCCESS), (cost, 0.005))
+        return claim(PREVENTS, *(Effect(value, 0, 1, bound, "below") for value, bound in bounds))
 
     seeds = [seed(0.9, 0.0, 0.001), seed(0.95, 0.01, 0.002), seed(0.92, 0.005, 0.001)]
     assert claim_over_seeds(seeds).verdict == "holds"
