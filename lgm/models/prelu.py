@@ -30,8 +30,9 @@ class _PReLU(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, Tensor | None]:
-        (gradient,) = grad_outputs
+    def backward(  # type: ignore[bad-override] by the decorator, which names no arguments
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
         (x,) = ctx.saved_tensors
         of_x, of_slope = ctx.needs_input_grad
         return (
