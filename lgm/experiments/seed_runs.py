@@ -25,7 +25,8 @@ from lgm.training.train import train_checkpoint
 
 OnStage = Callable[[str, float], None]  # what is being done, share of it done
 
-EXTENT = replace(QUICK, gammas=(0.0, 3e-2, 1.0))  # of each seed's study
+# Of each seed's study. Of 80 attacks, none that succeeds shows a rate below 5 %; of fewer, it does not.
+EXTENT = replace(QUICK, trials=80, gammas=(0.0, 3e-2, 1.0))
 
 
 def measure_seeds(

@@ -526,7 +526,9 @@ def test_a_network_without_a_board_can_be_measured(
 ) -> None:
     config = replace(QUICK, attackers=("collision",), choices=("random",), budgets=((1, 2),), trials=2)
     z = load.features("mnist-lgm").splits["bundled"].z  # to embed all images takes longer than all else
-    monkeypatch.setattr(Setting, "of_split", lambda model, split, config, other: Setting(model, split.labels, z, config, other))
+    monkeypatch.setattr(
+        Setting, "of_split", lambda model, split, config, other: Setting(model, split.labels, z, config, other)
+    )
     monkeypatch.setattr(board_measure, "CONFIG", config)
     monkeypatch.setattr(load, "board", lambda: None)
     app = page(attacker="collision", choice="random")
