@@ -42,7 +42,7 @@ class Claim:
         measured: What was measured, in a sentence with its numbers and intervals of 95 %.
         verdict: What follows by the rule.
         rule: From what to what, in a sentence.
-        readings: What the verdict follows from: see `verdict_of`. None if the claim is open for want of measurements.
+        readings: What the verdict follows from: see `verdict_of`. () if the claim is open for want of measurements.
     """
 
     section: str
@@ -204,7 +204,7 @@ def filter_needs_lgm(others: Sequence[Comparison]) -> Claim:
     )
     readings = [
         Reading(
-            f"{other.title} catches more at {100 * fpr:g} % FPR",
+            f"{other.title} catches more, in points, at {100 * fpr:g} % FPR",
             Effect(*other.overall.tpr_difference[fpr], bound=-MARGIN, side="below"),
             "points",
         )
