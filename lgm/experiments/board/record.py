@@ -180,7 +180,8 @@ class Board:
         definition: Of attack success.
         attack_revision: `lgm.config.ATTACK_REVISION`.
         board_revision: `lgm.experiments.board.config.BOARD_REVISION`.
-        made, machine, versions, seconds: When, where, with what, and how long it took.
+        made, machine, versions: When, where and with what.
+        seconds: Of the run that wrote this; rows that it found in a cache took their time before.
         networks: Each network.
     """
 
