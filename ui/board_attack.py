@@ -129,7 +129,7 @@ def shown_of(found: "Replay", scale: np.ndarray) -> "Demonstration":
     from lgm.defense.example import Demonstration
 
     scene = scene_of(found, "", scale)
-    heads = {"clean": found.heads.before, "unfiltered": found.heads.poisoned, "filtered": found.heads.filtered}
+    heads = vars(found.heads)
     arms = {arm: None if head is None else scene.arm(head) for arm, head in heads.items()}
     return Demonstration(np.nan, found.removed, scene.mixed.poisoned, arms)
 
@@ -138,7 +138,7 @@ def _said(found: "Replay", *, filtered: bool) -> str:
     """Who attacks whom, and how it ends."""
     trial = found.trial
     base, true = load.class_name(trial.base_class), load.class_name(trial.target_class)
-    seen = found.predicted.before, found.predicted.poisoned, found.predicted.filtered
+    seen = found.predicted.clean, found.predicted.unfiltered, found.predicted.filtered
     end = chip(*verdict.of_replay(trial.base_class, trial.target_class, seen, filtered=filtered))
     return f"Poisons claim {base}, the target is {true}. {end}"
 

@@ -163,7 +163,7 @@ def test_a_cell_is_its_attacks_replayed_from_stored_features(
         hits = n = 0
         for trial in range(CONFIG.trials):
             again = replay(setting, stored, budget=(3, 4), filter=name, fpr=fpr, head=head, trial=trial)
-            counts = again.predicted.before == again.trial.target_class
+            counts = again.predicted.clean == again.trial.target_class
             n, hits = n + counts, hits + (counts and again.predicted.filtered == again.trial.base_class)
         assert (cell.n, cell.hits) == (n, hits)
     with pytest.raises(ValueError, match="trial: expected 0 to 3, got 4"):

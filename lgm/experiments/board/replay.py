@@ -1,27 +1,16 @@
 """One attack of a cell again, from stored features: what the head decides before, with the poisons, and filtered."""
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 import numpy as np
 
 from lgm.defense.finetune import Examples, LinearHead, mix
 from lgm.defense.heads import HEADS
+from lgm.defense.report import ByArm
 from lgm.defense.trials import Trial
 from lgm.detection.thresholds import is_removed
 from lgm.experiments.board.setting import Setting, with_target
 from lgm.experiments.board.stored import StoredAttack
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Arms(Generic[T]):
-    """A value for the head that is fine-tuned on clean images, with the poisons, and on what the filter leaves."""
-
-    before: T
-    poisoned: T
-    filtered: T
 
 
 @dataclass(frozen=True)
@@ -42,8 +31,8 @@ class Replay:
     poisons: Examples
     removed: np.ndarray
     target_z: np.ndarray
-    heads: Arms[LinearHead | None]
-    predicted: Arms[int | None]
+    heads: ByArm[LinearHead | None]
+    predicted: ByArm[int | None]
 
 
 def replay(
@@ -77,6 +66,6 @@ def replay(
         score = own.filters[filter]
         removed = is_removed(score.score_samples(mixed.z / setting.scale, mixed.labels), score.threshold(fpr))
     target_z = setting.z[chosen.target] * setting.scale
-    heads = Arms(*(HEADS[head](each) if len(each) else None for each in (clean, mixed, mixed[~removed])))
-    predicted = Arms(*(None if each is None else int(each(target_z[None])[0]) for each in vars(heads).values()))
+    heads = ByArm(*(HEADS[head](each) if len(each) else None for each in (clean, mixed, mixed[~removed])))
+    predicted = ByArm(*(None if each is None else int(each(target_z[None])[0]) for each in vars(heads).values()))
     return Replay(chosen, clean, poisons, removed, target_z, heads, predicted)
