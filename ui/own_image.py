@@ -7,6 +7,7 @@ from lgm.data.base import DataError, Dataset
 from lgm.data.drawing import SIDE, drawn, read_strokes
 from lgm.data.image_files import ImageFileError, read_image
 from lgm.data.own_image import FRAMINGS, BlankImageError, as_image_of
+from lgm.utils.images import data_url
 from ui import load, pair_picker
 from ui.components.draw import draw_figure
 from ui.frame import enlarged, guard
@@ -116,7 +117,7 @@ def _judge(role: Role, pixels: np.ndarray) -> None:
 
     with st.container(horizontal=True):
         size = _SHOWN // pixels.shape[1] * pixels.shape[1] or _SHOWN  # each pixel as large as the next
-        seen_as = enlarged(pixels, size)
+        seen_as = data_url(enlarged(pixels, size))  # strokes follow each other faster than files are fetched
         st.image(seen_as, width=size, alt=f"The {role} as the networks see it", caption="As networks see it")
         with st.container(width=180):
             predicted = seen(names["lgm"], labelled(0)).predicted

@@ -1,6 +1,5 @@
 """One page of HTML with all figures of the paper and all that a study measured; it needs no other file."""
 
-import base64
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from lgm.plots.features import feature_plane, projection
 from lgm.plots.fine_tuning import decision_plane
 from lgm.reports.templates import environment
 from lgm.utils.codec import encode
-from lgm.utils.images import png
+from lgm.utils.images import data_url, picture
 from lgm.utils.io import write_atomically
 
 _SHOWN = 6  # sets of pictures in figures 3 and 6
@@ -256,7 +255,7 @@ def _pair(poisons: Poisons, i: int) -> tuple[int, int] | None:
 
 
 def _image(image: np.ndarray) -> str:
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(png(image)).decode()}">'
+    return f'<img alt="" src="{data_url(picture(image))}">'
 
 
 def _roc(networks: list[ReportNetwork | None]) -> str:

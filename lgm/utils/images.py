@@ -1,5 +1,6 @@
 """Pixels as pictures that other programs open."""
 
+import base64
 from io import BytesIO
 
 import numpy as np
@@ -16,6 +17,15 @@ def picture(image: np.ndarray) -> Image.Image:
 
 def png(image: np.ndarray) -> bytes:
     """The same as PNG bytes."""
+    return _png(picture(image))
+
+
+def data_url(shown: Image.Image) -> str:
+    """A picture as a URL that holds it, so that it can be shown and nothing has to be fetched."""
+    return f"data:image/png;base64,{base64.b64encode(_png(shown)).decode()}"
+
+
+def _png(shown: Image.Image) -> bytes:
     buffer = BytesIO()
-    picture(image).save(buffer, "PNG")
+    shown.save(buffer, "PNG")
     return buffer.getvalue()

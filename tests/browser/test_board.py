@@ -49,6 +49,7 @@ def test_a_cell_is_chosen_its_attack_is_seen_and_its_link_shows_the_same_elsewhe
 ) -> None:
     with visited(profile, f"{app_url}/defend?poisons=0&network=softmax&trial=3") as visit:
         page = visit.page
+        settled(page)  # else the map may be drawn anew under the pointer, and the click is lost
         click_on(page, ["edge", "nearest", "knn"])
         expect(page).to_have_url(re.compile("attacker=edge"), timeout=LATER)
         settled(page)
