@@ -61,6 +61,7 @@ def assert_points_without_webgl(page: Page) -> None:
 
 
 def assert_a_click_shows_a_point(page: Page) -> None:
+    settled(page)  # else the plane may be drawn anew under the pointer, and the click is lost
     plot = page.locator(".js-plotly-plot").first
     x, y = plot.evaluate(
         """plot => {
