@@ -106,7 +106,8 @@ def attack_of(board: Board, network: BoardNetwork, row: tuple[str, str], cell: C
     which = _Which(row, (cell.poisons, cell.clean), cell.filter, cell.fpr, cell.head, number - 1)
     found = _replayed(name, stored, weights, about, which)
     scale = _setting(name, weights, board.split, board.config).scale
-    scene, shown = scene_of(found, name, scale), shown_of(found, scale)
+    scene = scene_of(found, name, scale)
+    shown = shown_of(found, scene)
     with said:
         st.html(_said(found, filtered=cell.filter != "none"))
     _planes(scene, shown, filtered=cell.filter != "none")
@@ -124,13 +125,11 @@ def scene_of(found: "Replay", model: str, scale: np.ndarray) -> "Scene":
     return Scene(model, found.trial, found.clean, found.poisons, target, scale)
 
 
-def shown_of(found: "Replay", scale: np.ndarray) -> "Demonstration":
+def shown_of(found: "Replay", scene: "Scene") -> "Demonstration":
     """What the filter removes, and the three heads."""
     from lgm.defense.example import Demonstration
 
-    scene = scene_of(found, "", scale)
-    heads = vars(found.heads)
-    arms = {arm: None if head is None else scene.arm(head) for arm, head in heads.items()}
+    arms = {arm: None if head is None else scene.arm(head) for arm, head in vars(found.heads).items()}
     return Demonstration(np.nan, found.removed, scene.mixed.poisoned, arms)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from lgm.attacks.batches import BatchProgress
 from lgm.attacks.jacobian.autograd import Linearise
 from lgm.attacks.multi_start import MultiStartOptions, multi_start
-from lgm.attacks.polytope import Polytope, check_groups, craft_polytope, part_of, polytope, polytope_objective
+from lgm.attacks.polytope import Polytope, craft_polytope, part_of, polytope_objective
 from lgm.attacks.result import Poisons
 from lgm.attacks.trajectory import Solution, max_iterations
 from lgm.config import PoisonConfig
@@ -106,6 +106,4 @@ def bullseye_objective(
     Raises:
         ValueError: lengths or shapes that do not fit; targets that differ within an attack.
     """
-    check_groups(model, bases, targets, group)
-    how = {"group": group, "coefficients": equal_coefficients}
-    return polytope_objective(polytope(model, bases, targets, beta=beta, **how), images)
+    return polytope_objective(model, bases, targets, images, beta=beta, group=group, coefficients=equal_coefficients)

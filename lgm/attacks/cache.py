@@ -17,7 +17,7 @@ from lgm.attacks.result import Poisons, read_poisons
 from lgm.attacks.trajectory import max_iterations
 from lgm.config import ATTACK_REVISION, PoisonConfig
 from lgm.data.base import Split
-from lgm.models.checkpoint import weights_sha256
+from lgm.models.checkpoint import network_sha256
 from lgm.models.classifier import Classifier
 from lgm.utils.json import to_json
 from lgm.utils.progress import OnStep
@@ -45,7 +45,7 @@ def craft_cached(
     n, batch = len(bases), batch_length(len(bases), config)
     if folder is None or not n:
         return craft_poisons(model, bases, targets, config, beta=beta, threshold=threshold, goal=goal, on_step=on_step)
-    network = weights_sha256({**model.state_dict(), "feature_scale": model.feature_scale})
+    network = network_sha256(model)
     setting = {"network": network, "config": asdict(config), "batch": batch}
     progress = Progress(n * max_iterations(config), on_step)
     parts = []

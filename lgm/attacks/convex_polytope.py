@@ -17,7 +17,7 @@ from lgm.attacks.batches import BatchProgress
 from lgm.attacks.jacobian.autograd import Linearise
 from lgm.attacks.multi_start import MultiStartOptions, multi_start
 from lgm.attacks.objective import per_image
-from lgm.attacks.polytope import Polytope, check_groups, craft_polytope, part_of, polytope, polytope_objective
+from lgm.attacks.polytope import Polytope, craft_polytope, part_of, polytope_objective
 from lgm.attacks.result import Poisons
 from lgm.attacks.trajectory import Solution, max_iterations
 from lgm.config import PoisonConfig
@@ -87,9 +87,7 @@ def convex_objective(
     Raises:
         ValueError: lengths or shapes that do not fit; targets that differ within an attack.
     """
-    check_groups(model, bases, targets, group)
-    how = {"group": group, "coefficients": simplex_coefficients}
-    return polytope_objective(polytope(model, bases, targets, beta=beta, **how), images)
+    return polytope_objective(model, bases, targets, images, beta=beta, group=group, coefficients=simplex_coefficients)
 
 
 def simplex_coefficients(apart: Tensor) -> Tensor:

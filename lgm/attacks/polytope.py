@@ -158,12 +158,23 @@ def polytope(
 
 
 @torch.inference_mode()
-def polytope_objective(problem: Polytope, images: Tensor | np.ndarray) -> np.ndarray:
+def polytope_objective(
+    model: Classifier,
+    bases: Split,
+    targets: Split,
+    images: Tensor | np.ndarray,
+    *,
+    beta: float,
+    group: int,
+    coefficients: Coefficients,
+) -> np.ndarray:
     """The objective of each attack, (N,), for any poisons of it (N K, C, H, W), in float32.
 
     Raises:
-        ValueError: another number of images, or see `lgm.models.scoring.check_images`.
+        ValueError: lengths or shapes that do not fit; targets that differ within an attack.
     """
+    check_groups(model, bases, targets, group)
+    problem = polytope(model, bases, targets, beta=beta, group=group, coefficients=coefficients)
     pixels = check_images(images, problem.model.image_shape).to(problem.b.device)
     require(len(pixels) == len(problem) * problem.group, "images", f"{problem.group} for each attack", len(pixels))
     z = embed(problem.model, pixels).to(pixels.device).view(len(problem), -1)

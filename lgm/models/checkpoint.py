@@ -37,6 +37,11 @@ def weights_sha256(state: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def network_sha256(model: Classifier) -> str:
+    """Hash of all that features, and what is crafted by them, depend on: the weights and ``feature_scale``."""
+    return weights_sha256({**model.state_dict(), "feature_scale": model.feature_scale})
+
+
 def _is_half(name: str, value: Tensor, config: ModelConfig) -> bool:
     """Only what is large: biases, the head, and the statistics of batch norm, which may be tiny, stay float32."""
     return config.network in _HALF and name.startswith("backbone.") and value.ndim > 1

@@ -62,7 +62,7 @@ def craft(
     bases = np.concatenate([trial.bases for trial in trials])
     targets = np.repeat([trial.target for trial in trials], each)
     how, aims = PoisonConfig(beta=config.beta), {}
-    if attacker.startswith("edge") or attacker == "mean-shift":
+    if attacker in _ELSEWHERE:
         filters = setting.trial_filters
         goals = [goal_of(attacker, setting, own, t.target) for own, t in zip(filters, trials, strict=True)]
         aims["goal"] = np.repeat(np.stack(goals), each, axis=0)
@@ -76,4 +76,5 @@ def craft(
     return craft_cached(setting.model, split[bases], split[targets], how, folder=cache, on_step=on_step, **aims)
 
 
+_ELSEWHERE = {*EVADES, "mean-shift"} - {"hinge"}  # who aims at other features than the target's
 _TOGETHER = {"bullseye": craft_bullseye, "convex": craft_convex}

@@ -76,7 +76,8 @@ def measure_board(
         if can_attack(attacker, setting) is None
         for choice in config.choices
     ]
-    rows = list((_one_by_one if processes == 1 else _in_processes(processes))(tasks, split, cache, on_row))
+    measured = _one_by_one if processes == 1 else partial(_in_processes, processes)
+    rows = list(measured(tasks, split, cache, on_row))
     if len(rows) < len(tasks):
         return None
     found = list(zip(tasks, rows, strict=True))
@@ -125,18 +126,18 @@ def _one_by_one(tasks: Sequence[_Task], split: Split, cache: Path | None, on_row
         yield row
 
 
-def _in_processes(count: int) -> Callable[[Sequence[_Task], Split, Path | None, OnRow | None], Iterator[Row]]:
-    def rows(tasks: Sequence[_Task], split: Split, cache: Path | None, on_row: OnRow | None) -> Iterator[Row]:
-        work: Generator[Row] = Parallel(n_jobs=count, return_as="generator")(
-            delayed(measure_row)(task.setting, split, task.attacker, task.choice, cache=cache) for task in tasks
-        )
-        for done, task in enumerate(tasks):
-            if not _asked(on_row, task, done, len(tasks)):
-                work.close()
-                return
-            yield next(work)
-
-    return rows
+def _in_processes(
+    count: int, tasks: Sequence[_Task], split: Split, cache: Path | None, on_row: OnRow | None
+) -> Iterator[Row]:
+    """The same, so many at a time; they are asked to stop between rows only."""
+    work: Generator[Row] = Parallel(n_jobs=count, return_as="generator")(
+        delayed(measure_row)(task.setting, split, task.attacker, task.choice, cache=cache) for task in tasks
+    )
+    for done, task in enumerate(tasks):
+        if not _asked(on_row, task, done, len(tasks)):
+            work.close()
+            return
+        yield next(work)
 
 
 def _asked(on_row: OnRow | None, task: _Task, done: int, total: int) -> bool:

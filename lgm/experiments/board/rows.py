@@ -22,8 +22,7 @@ from lgm.experiments.board.record import BoardAttack, Cell, Control
 from lgm.experiments.board.setting import Setting
 from lgm.experiments.board.stored import StoredAttack
 from lgm.experiments.board.targets import choose_targets
-from lgm.models.checkpoint import weights_sha256
-from lgm.models.classifier import Classifier
+from lgm.models.checkpoint import network_sha256
 from lgm.stats.ssim import ssim
 from lgm.utils.codec import decode
 from lgm.utils.io import write_atomically
@@ -141,16 +140,12 @@ def _key(setting: Setting, split: Split, attacker: str, choice: str) -> str:
     known = setting.known_to(attacker)[1]
     asked = {
         "revisions": [ATTACK_REVISION, BOARD_REVISION],
-        "network": _weights(setting.model),
+        "network": network_sha256(setting.model),
         "images": split.sha256,
         "row": [attacker, choice],
         "config": shared,
-    } | ({} if known is setting else {"surrogate": _weights(known.model)})
+    } | ({} if known is setting else {"surrogate": network_sha256(known.model)})
     return hashlib.sha256(to_json(asked, sort_keys=True).encode()).hexdigest()
-
-
-def _weights(model: Classifier) -> str:
-    return weights_sha256({**model.state_dict(), "feature_scale": model.feature_scale})
 
 
 def _write(row: Row, path: Path) -> None:
