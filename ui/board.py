@@ -74,7 +74,7 @@ def _controls(found: Board) -> MapSlice:
     """Which cells are shown: the network's, of one budget, head and rate."""
     config, link = found.config, state.link()
     budgets = {state.budget_text(budget): budget for budget in config.budgets}
-    budget = link.budget if link.budget in budgets else next(iter(budgets))
+    budget = link.budget if link.budget in budgets else state.budget_text(config.heaviest)
     fpr = link.fpr if link.fpr in config.fprs else config.aim
     with st.container(horizontal=True, gap="medium"):
         _network_choice()
@@ -184,7 +184,9 @@ def _advice(found: Board, network: BoardNetwork, of: MapSlice) -> None:
 
 def _about(found: Board, network: BoardNetwork) -> str:
     config = found.config
-    attackers = "\n".join(f"- *{name}*: {title}" for name, title in ATTACKERS.items() if name in config.attackers)
+    attackers = "\n".join(
+        f"- *{name}*: {ATTACKERS[name].aims_at}; knows {ATTACKERS[name].knows}" for name in config.attackers
+    )
     choices = "; ".join(f"*{name}*: {title}" for name, title in CHOICES.items() if name in config.choices)
     old = found.outdated
     return (
@@ -195,7 +197,7 @@ def _about(found: Board, network: BoardNetwork) -> str:
         f"than {100 * SUCCESS:g} % of the attacks succeed, and it is the poisons that do it: where only they or only "
         "untouched bases turn the target, it is more often they; both by whole 95 % intervals. An attack can refute a "
         f"defence, and none confirms one; with fewer than {fewest()} attacks that count all is open, even if none "
-        f"succeeds.\n\nAttackers, who know the network unless it says otherwise:\n{attackers}\n\n"
+        f"succeeds.\n\nAttackers, what their poisons are to have as features, and what they know:\n{attackers}\n\n"
         f"Targets: {choices}. Who knows a T knows that for {100 * config.aim:g} % FPR. Measured {found.made}."
         f"{f' **Old: {old}.**' if old else ''}"
     )

@@ -80,7 +80,7 @@ def _removed(cell: Cell, share: float) -> str:
 
 def _row_facts(board: Board, network: BoardNetwork, attack: BoardAttack) -> str:
     """What is known of the poisons of the whole row."""
-    known = f"{FILTERS[attack.aims_at or network.density]} for {100 * board.config.aim:g} % FPR"
+    known = f"{FILTERS[attack.aims_at or network.density]} for {100 * board.config.aim_of(attack.attacker):g} % FPR"
     return (
         f"Poisons of this row: {percent_text(attack.collided, 0)} collide, {percent_text(attack.passing, 0)} pass T of "
         f"{known}; median change of a base L2 {attack.l2:.2f}, L∞ {attack.linf:.2f}. {attack.targets} different "

@@ -86,12 +86,12 @@ def _gamma() -> list[str]:
 def _board() -> list[str]:
     """The board has a few budgets, and its attacks are numbered."""
     said, link, board = [], state.link(), load.board()
-    if board is not None and link.budget not in map(state.budget_text, board.config.budgets):
-        state.put(budget=FIELDS["budget"].default)
-        if link.budget != FIELDS["budget"].default:
-            said.append(
-                f"The link's {FIELDS['budget'].doc} is {link.budget}, which the board has not: another is shown."
-            )
+    asked = link.budget
+    if board is not None and asked is not None and asked not in map(state.budget_text, board.config.budgets):
+        state.put(budget=None)
+        said.append(
+            f"The link's {FIELDS['budget'].doc} is {quoted(asked)}, which the board has not: its heaviest is shown."
+        )
     count = 1 if board is None else board.config.trials
     if link.trial > count:
         state.put(trial=FIELDS["trial"].default)

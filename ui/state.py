@@ -37,9 +37,6 @@ def budget_text(budget: tuple[int, int]) -> str:
     return "{}-to-{}".format(*budget)
 
 
-_BUDGETS = tuple(map(budget_text, _BOARD.budgets))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """What a link holds, and what people call it. Whether a name is known here is for `ui.links` to find out."""
@@ -65,7 +62,7 @@ class Link:
     draw: Annotated[ShortSeed, "draw"] = _DEFENSE.seed
     softmax_threshold: Annotated[Nats | None, "T for softmax"] = None  # for the Gaussians fitted afterwards
     # The map of Defend, and the cell of it that is open: as in `lgm.experiments.board.record.Cell`.
-    budget: Annotated[str, OneOf(_BUDGETS), "budget (poisons to clean images a class)"] = budget_text((10, 10))
+    budget: Annotated[str | None, "budget (poisons to clean images a class)"] = None  # None: the board's heaviest
     head: Annotated[str, OneOf(tuple(HEAD_TITLES)), "head"] = "logistic"
     fpr: Annotated[float, OneOf(FPR_GRID), "false-positive rate"] = _BOARD.aim
     attacker: Annotated[str | None, OneOf(tuple(ATTACKERS)), "attacker"] = None  # None: no cell is open

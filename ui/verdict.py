@@ -89,12 +89,12 @@ def of_cell(config: BoardConfig, attack: BoardAttack, cell: Cell) -> str:
     if not cell.n:
         return "No attack counts here: the clean head gets none of these targets right."
     said = [f"**{findings.verdict(cell)}**"]
-    bare = attack.cell((cell.poisons, cell.clean), "none", cell.fpr, cell.head)
+    bare, aim = attack.cell((cell.poisons, cell.clean), "none", cell.fpr, cell.head), config.aim_of(attack.attacker)
     if cell.filter != "none":
         if bare is not None and not bare.attack_success.low > SUCCESS:
             said.append("Unfiltered, too few of these attacks succeed to judge a filter by.")
-        if attack.aims_at and (cell.filter, cell.fpr) != (attack.aims_at, config.aim):
-            said.append(f"The attacker aims at another T: {FILTERS[attack.aims_at]}, {_percent(config.aim)} FPR.")
+        if attack.aims_at and (cell.filter, cell.fpr) != (attack.aims_at, aim):
+            said.append(f"The attacker aims at another T: {FILTERS[attack.aims_at]}, {_percent(aim)} FPR.")
     if attack.costly(cell):
         said.append(f"The defence costs more than {100 * COST:g} points of accuracy.")
     return " ".join(said)

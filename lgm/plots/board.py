@@ -4,21 +4,22 @@ import math
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from lgm.experiments.board.config import ATTACKERS, FILTERS, budgets_of
+from lgm.experiments.board.config import ATTACKERS, FILTERS
 from lgm.experiments.board.findings import stopped
 from lgm.experiments.board.record import Board, BoardAttack, BoardNetwork, Cell
 from lgm.plots.theme import GREY, ROLE
 from lgm.stats.intervals import percent_text
 
-_HEADER, _ROW, _GAP = 15, 16, 2  # pixels of an attacker's name, of a row, and after the last row of an attacker
-_LINE = 15  # pixels of a line that says why there is no row
-_TOP, _LEFT = 36, 60  # pixels of the names of filters and of targets
-_WHY = 44  # letters in a line, so that it fits a phone
+_ROW, _GAP = 16, 2  # pixels of a row, and after the last row of an attacker
+_LINE = 14  # pixels of a line of an attacker's name, and of one that says why there is no row
+_TOP, _LEFT = 36, 102  # pixels of the names of filters; of those of attackers and targets
+_WHY = 36  # letters in a line, so that it fits a phone
 # Shines through: on a dark page high success is bright, on a light one dark, and text is readable on all of it.
 _ALPHA = (0.03, 0.72)
 _SHORT = {  # on a phone a column has room for seven letters
@@ -48,7 +49,7 @@ class _Row:
 
     Attributes:
         attacker: Key of `ATTACKERS`.
-        choice: Key of `CHOICES`; "" for the line with the attacker's name, or that says why there is nothing beneath.
+        choice: Key of `CHOICES`; "" for an attacker of whom there is none.
         top, height: Place.
         attack: What was measured.
         why: Why nothing was, in lines.
@@ -92,10 +93,10 @@ def board_map(
         showlegend=False,
         dragmode=False,
         hoverlabel={"align": "left"},
-        annotations=[_name(row) for row in rows if not row.choice and not row.why]
+        annotations=[_name(list(block)) for _, block in groupby(rows, key=lambda row: row.attacker)]
         + [_reason(row, len(filters)) for row in rows if row.why],
         shapes=[_outline(row, len(filters)) for row in rows if row.why]
-        + [_frame(row.middle, filters.index(chosen[2])) for row in rows if chosen and _is_row(row, chosen, filters)],
+        + [_frame(row, filters.index(chosen[2])) for row in rows if chosen and _is_row(row, chosen, filters)],
         xaxis={
             "side": "top",
             "range": [-0.5, len(filters) - 0.5],
@@ -127,18 +128,23 @@ _BARE: dict[str, Any] = {
 def _rows(board: Board, network: BoardNetwork, of: MapSlice) -> Iterator[_Row]:
     top = 0
     for attacker in board.config.attackers:
-        yield _Row(attacker, "", top, _HEADER)
-        top += _HEADER
+        lines = len(_name_lines(attacker))
         if why := empty_rows(board, network, attacker, of.budget):
-            lines = textwrap.wrap(f"empty: {why}", _WHY)
-            yield _Row(attacker, "", top, _LINE * len(lines) + 6, why="<br>".join(lines))
-            top += _LINE * len(lines) + 6
+            said = textwrap.wrap(f"empty: {why}", _WHY)
+            height = _LINE * max(lines, len(said)) + 4
+            yield _Row(attacker, "", top, height, why="<br>".join(said))
+            top += height
         else:
+            height = max(_ROW, math.ceil(_LINE * lines / len(board.config.choices)))
             for choice in board.config.choices:
                 attack = network.attack(attacker, choice)
-                yield _Row(attacker, choice, top, _ROW, attack, "" if attack else "empty: not measured")
-                top += _ROW
+                yield _Row(attacker, choice, top, height, attack, "" if attack else "empty: not measured")
+                top += height
         top += _GAP
+
+
+def _name_lines(attacker: str) -> list[str]:
+    return textwrap.wrap(attacker, 9)
 
 
 def empty_rows(board: Board, network: BoardNetwork, attacker: str, budget: tuple[int, int]) -> str:
@@ -146,7 +152,7 @@ def empty_rows(board: Board, network: BoardNetwork, attacker: str, budget: tuple
     for absent in network.absent:
         if absent.attacker == attacker:
             return absent.why
-    if attacker in board.config.attackers and budget not in budgets_of(attacker, board.config):
+    if attacker in board.config.attackers and budget not in board.config.budgets_of(attacker):
         return f"its poisons are crafted together, all {board.config.poisons} of an attack"
     return ""
 
@@ -221,18 +227,20 @@ def _hover(row: _Row, name: str, cell: Cell | None) -> str:
     )
 
 
-def _name(row: _Row) -> dict[str, Any]:
-    """The attacker's name above its rows; what it does when one points at it."""
+def _name(rows: list[_Row]) -> dict[str, Any]:
+    """The attacker's name beside its rows; what it does when one points at it."""
+    attacker = rows[0].attacker
     return {
-        "text": f"<b>{row.attacker}</b>",
-        "hovertext": ATTACKERS.get(row.attacker, row.attacker),
+        "text": f"<b>{'<br>'.join(_name_lines(attacker))}</b>",
+        "hovertext": ATTACKERS[attacker].aims_at,
+        "align": "left",
         "x": 0,
         "xref": "paper",
         "xanchor": "left",
-        "xshift": -_LEFT + 4,
-        "y": row.middle,
+        "xshift": -_LEFT + 2,
+        "y": (rows[0].top + rows[-1].top + rows[-1].height) / 2,
         "showarrow": False,
-        "font": {"size": 12},
+        "font": {"size": 11},
     }
 
 
@@ -257,7 +265,7 @@ def _is_row(row: _Row, chosen: tuple[str, str, str], filters: list[str]) -> bool
     return row.attack is not None and (row.attacker, row.choice) == chosen[:2] and chosen[2] in filters
 
 
-def _frame(middle: float, x: int) -> dict[str, Any]:
+def _frame(row: _Row, x: int) -> dict[str, Any]:
     """Round the chosen cell."""
-    box = {"x0": x - 0.49, "x1": x + 0.49, "y0": middle - _ROW / 2, "y1": middle + _ROW / 2}
+    box = {"x0": x - 0.49, "x1": x + 0.49, "y0": row.top, "y1": row.top + row.height}
     return {"type": "rect", "line": {"color": ROLE["target"], "width": 3}, **box}

@@ -17,6 +17,7 @@ from lgm.experiments.adaptive_rows import frontier_meaning
 from lgm.experiments.beta_selection import choose_beta
 from lgm.experiments.beta_sweep import BetaRow
 from lgm.experiments.board.advice import advice
+from lgm.experiments.board.config import ATTACKERS, Attacker
 from lgm.experiments.board.findings import edge_finding
 from lgm.experiments.board.record import Board, read_board, stored_network
 from lgm.experiments.claims import Claim, paper_claims
@@ -79,6 +80,12 @@ class DatasetRecord:
         return DatasetRecord(
             study, networks, claims, read_board(dataset), read_seeds(dataset), read_visibility(dataset)
         )
+
+    @property
+    def attackers(self) -> dict[str, Attacker]:
+        """Those of the board, by name."""
+        assert self.board is not None
+        return {name: ATTACKERS[name] for name in self.board.config.attackers}
 
     @property
     def board_advice(self) -> dict[str, list[str]]:

@@ -58,7 +58,7 @@ def test_the_record_is_written_and_a_second_run_reads_the_poisons(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--attackers", "magic"], "--attackers: expected one or several of collision, hinge, edge, edge-log-odds"),
+        (["--attackers", "magic"], "--attackers: expected one or several of collision, hinge, edge, edge-10"),
         (["--processes", "0"], "--processes: expected at least 1, got 0"),
         (["--surrogates", "mnist-lgm"], "--surrogates: expected one for each of 2 models, got 1"),
         (["--budgets", "0:3"], "--budgets: expected pairs of at least 1 poison"),

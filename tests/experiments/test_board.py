@@ -19,7 +19,7 @@ from lgm.defense.report import attack_success
 from lgm.defense.trials import Trial
 from lgm.experiments.board.advice import advice
 from lgm.experiments.board.attackers import class_centre, craft, goal_of
-from lgm.experiments.board.config import CHOICES, FILTERS, HEAD_TITLES, ON_SURROGATE, TOGETHER, BoardConfig
+from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES, BoardConfig
 from lgm.experiments.board.findings import edge_finding, fewest
 from lgm.experiments.board.measure import MeasuredBoard, measure_board
 from lgm.experiments.board.record import Board, BoardAttack, Cell, board_table
@@ -67,7 +67,9 @@ def board(measured: MeasuredBoard) -> Board:
 @pytest.fixture(scope="module")
 def other(linear: Classifier, blobs: Split) -> Board:
     """Of a softmax network, for those who know T."""
-    config = replace(CONFIG, attackers=("hinge", "edge"), choices=("random",), budgets=((3, 4),), trials=2)
+    config = replace(
+        CONFIG, attackers=("hinge", "edge", "edge-gaussian"), choices=("random",), budgets=((3, 4),), trials=2
+    )
     found = measure_board([(linear, _card("other", "softmax"))], blobs, config)
     assert found is not None
     return found.board
@@ -98,7 +100,7 @@ def test_every_cell_is_there(board: Board, other: Board) -> None:
         }
         assert {a.aims_at for a in network.attacks if a.attacker == "edge"} == {aim}
         for attack in network.attacks:
-            least = config.poisons if attack.attacker in TOGETHER else 0
+            least = config.poisons if ATTACKERS[attack.attacker].together else 0
             mine = {cell for cell in expected if cell[0] >= least}
             assert {(c.poisons, c.clean, c.filter, c.fpr, c.head) for c in attack.cells} == mine
             assert len(attack.cells) == len(mine)
@@ -112,7 +114,7 @@ def test_heads_are_those_of_the_defence() -> None:
 def test_what_is_empty_is_named(other: Board) -> None:
     (network,) = other.networks
     assert [attack.attacker for attack in network.attacks] == ["edge"]
-    assert [row.attacker for row in network.absent] == ["hinge"]
+    assert [row.attacker for row in network.absent] == ["hinge", "edge-gaussian"]
     assert "hinge: the hinge is differentiated through" in board_table(other)
 
 
@@ -267,6 +269,25 @@ def test_the_edge_is_aimed_at_and_passes(board: Board, gaussian: Classifier, blo
     assert max(attack.passing for attack in collision) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("attacker", "name", "rate"),
+    [("edge-10", "likelihood", 0.1), ("edge-gaussian", "gaussian", 0.05), ("edge-vote", "vote", 0.05)],
+)
+def test_every_edge_is_its_own_filters(
+    attacker: str, name: str, rate: float, gaussian: Classifier, blobs: Split
+) -> None:
+    """Beside it the filter passes what lies inside, and nothing farther on the way to the target."""
+    setting = Setting.of_split(gaussian, blobs, CONFIG)
+    own = setting.trial_filters[1]
+    start, end = class_centre(setting, own.trial), setting.z[own.trial.target]
+    edge = goal_of(attacker, setting, own, own.trial.target)
+    score, label = own.filters[name], own.trial.base_class
+    beyond = edge + np.linspace(0.025, 1, 20)[:, None] * (end - start)  # aims stay inside by 0.02 of the way
+    passed = score.score_samples(np.vstack([edge, beyond]).astype(np.float32), np.full(21, label))
+    assert passed[0] > score.threshold(rate) >= passed[1:].max()
+    assert CONFIG.aim_of(attacker) == rate
+
+
 def test_rates_that_calibration_cannot_promise_are_refused(gaussian: Classifier, blobs: Split) -> None:
     """T would be -inf there: a filter that removes nothing, which the edge would be no edge of."""
     setting = Setting.of_split(gaussian, blobs, replace(CONFIG, fprs=(0.002, 0.05)))
@@ -338,7 +359,8 @@ def test_settings_that_make_no_sense_are_refused(change: dict[str, Any], said: s
 
 def test_on_the_network_itself_as_surrogate_the_attack_is_the_same(board: Board) -> None:
     network = board.networks[0]
-    for name, attacker in ON_SURROGATE.items():
+    for name in ("transfer", "transfer-bullseye"):
+        attacker = ATTACKERS[name].on_surrogate
         mine, its = network.attack(name, "nearest"), network.attack(attacker, "nearest")
         assert mine is not None
         assert its is not None
@@ -395,7 +417,7 @@ def test_advice_follows_from_the_cells(board: Board) -> None:
         in heads
     )
     assert heads.endswith("No attacker here knows the head.")
-    assert "by its FPR: 5 %: 40 % (30 to 50); 20 %: 1 % (0 to 6); all who know a T know that for 5 %" in rates
+    assert "by its FPR: 5 %: 40 % (30 to 50); 20 %: 1 % (0 to 6); who knows a T knows that for 5 %, and" in rates
     assert rates.endswith(
         "misclassifies 7.0 % of the clean images, more than T for 5 % removes. Of the collisions with random targets "
         "25 % pass."

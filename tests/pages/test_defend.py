@@ -506,8 +506,8 @@ def test_another_cell_is_chosen_without_a_mouse_and_closed(monkeypatch: pytest.M
         ({"attacker": "edge", "filter": "likelihood"}, "has no filter *LGM likelihood*"),
         ({"attacker": "nobody"}, "The link's attacker is `nobody`, not collision"),
         ({"trial": "9999"}, "The link's number of the attack is 9,999, not one of"),
-        ({"budget": "3-to-3"}, "10-to-10 is used instead"),
-        ({"budget": "10-to-50"}, "is 10-to-50, which the board has not"),
+        ({"budget": "<b>3"}, "is `<b>3`, which the board has not"),
+        ({"budget": "10-to-50"}, "is `10-to-50`, which the board has not: its heaviest is shown"),
     ],
 )
 def test_a_cell_that_is_not_there_is_said(link: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:

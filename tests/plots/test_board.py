@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lgm.experiments.board.config import ATTACKERS, CHOICES, TOGETHER
+from lgm.experiments.board.config import ATTACKERS, CHOICES
 from lgm.experiments.board.findings import stopped
 from lgm.experiments.board.record import Absent, Board, BoardNetwork, read_board
 from lgm.plots.board import MapSlice, board_map
@@ -64,14 +64,19 @@ def test_rows_that_are_empty_say_why(board: Board) -> None:
     there = tuple(name for name in ATTACKERS if name not in ("hinge", "edge"))
     whole, network = with_rows(board, (*there, "edge"))
     network = replace(network, attacks=network.attacks[:-1], absent=(Absent("hinge", "it has no Gaussians"),))
-    for budget, together in ((board.config.budgets[-1], 0), (board.config.budgets[0], len(TOGETHER))):
+    for budget, together in (
+        (board.config.budgets[-1], 0),
+        (board.config.budgets[0], len([each for each in ATTACKERS.values() if each.together])),
+    ):
         figure: Any = board_map(whole, network, MapSlice(budget, 0.01, "logistic"), ("hinge", "nearest", "none"))
         notes = [note.text.replace("<br>", " ") for note in figure.layout.annotations]
         empty = [note.removeprefix("empty: ") for note in notes if note.startswith("empty: ")]
         expected = ["its poisons are crafted together, all 10 of an attack"] * together
         assert sorted(empty) == sorted([*expected, "it has no Gaussians", "not measured"])
         assert len(figure.layout.shapes) == len(empty), "no frame round what is not there"
-        assert {f"<b>{name}</b>" for name in ATTACKERS} <= set(notes)
+        assert {f"<b>{name}</b>" for name in ATTACKERS} <= {
+            note.text.replace("<br>", "") for note in figure.layout.annotations
+        }
 
 
 def test_the_chosen_cell_is_framed(board: Board) -> None:

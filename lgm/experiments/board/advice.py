@@ -130,12 +130,14 @@ def _rates(board: Board, network: BoardNetwork, head: str) -> str:
         f"{_rate(fpr)}: {faced(network, density, fpr, head)[0].cell.attack_success.percent(0)}"
         for fpr in board.config.fprs
     )
+    aims = {board.config.aim_of(attack.attacker) for attack in network.attacks if attack.aims_at}
+    known = " or ".join(map(_rate, sorted(aims)))
     collision = network.attack("collision", "random")
     passing = f" Of the collisions with random targets {percent_text(collision.passing, 0)} pass." if collision else ""
     wrong = 1 - network.accuracy
     return (
-        f"The worst attack past {FILTERS[density]} by its FPR: {steps}; all who know a T know that for {_rate(aim)}, "
-        f"and would aim at another if they knew it. The network misclassifies {percent_text(wrong, 1)} of the clean "
+        f"The worst attack past {FILTERS[density]} by its FPR: {steps}; who knows a T knows that for {known}, "
+        f"and would aim at another that it knew. The network misclassifies {percent_text(wrong, 1)} of the clean "
         f"images, {'more' if wrong > aim else 'fewer'} than T for {_rate(aim)} removes.{passing}"
     )
 

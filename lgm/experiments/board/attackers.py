@@ -13,17 +13,19 @@ from lgm.attacks.result import Poisons
 from lgm.config import PoisonConfig
 from lgm.data.base import Split
 from lgm.defense.trials import Trial
-from lgm.experiments.board.config import EVADES, ON_SURROGATE
+from lgm.experiments.board.config import ATTACKERS
 from lgm.experiments.board.setting import Setting, TrialFilters
 from lgm.utils.progress import OnStep
 
 
 def can_attack(attacker: str, setting: Setting) -> str | None:
     """Why an attacker cannot attack a network, in words; None if it can."""
-    if attacker in ON_SURROGATE and setting.surrogate is None:
+    if ATTACKERS[attacker].on_surrogate and setting.surrogate is None:
         return "no surrogate was given: a network of the same kind, trained with another seed"
     if attacker == "hinge" and setting.model.head.mixture is None:
         return "the hinge is differentiated through the network's own Gaussians, and a softmax network has none"
+    if attacker == "edge-gaussian" and setting.model.head.mixture is None:
+        return "a softmax network has no density but the Gaussians fitted afterwards: see edge"
     return None
 
 
@@ -36,10 +38,17 @@ def goal_of(attacker: str, setting: Setting, own: TrialFilters, target: int) -> 
     if attacker == "mean-shift":
         poisons, clean = setting.config.heaviest
         return centre + (1 + clean / poisons) * (features - centre)
-    if attacker not in EVADES:
+    if not ATTACKERS[attacker].evades:
         return features
     score = own.filters[own.evaded(attacker)]
-    return edge_of(score.score_samples, centre, features, own.trial.base_class, score.threshold(setting.config.aim))
+    return edge_of(
+        score.score_samples, centre, features, own.trial.base_class, score.threshold(setting.config.aim_of(attacker))
+    )
+
+
+def _aims_elsewhere(attacker: str) -> bool:
+    """Whether at other features than the target's; the hinge moves away from these while it is crafted."""
+    return attacker == "mean-shift" or (bool(ATTACKERS[attacker].evades) and attacker != "hinge")
 
 
 def class_centre(setting: Setting, trial: Trial) -> np.ndarray:
@@ -62,7 +71,7 @@ def craft(
     bases = np.concatenate([trial.bases for trial in trials])
     targets = np.repeat([trial.target for trial in trials], each)
     how, aims = PoisonConfig(beta=config.beta), {}
-    if attacker in _ELSEWHERE:
+    if _aims_elsewhere(attacker):
         filters = setting.trial_filters
         goals = [goal_of(attacker, setting, own, t.target) for own, t in zip(filters, trials, strict=True)]
         aims["goal"] = np.repeat(np.stack(goals), each, axis=0)
@@ -76,5 +85,4 @@ def craft(
     return craft_cached(setting.model, split[bases], split[targets], how, folder=cache, on_step=on_step, **aims)
 
 
-_ELSEWHERE = {*EVADES, "mean-shift"} - {"hinge"}  # who aims at other features than the target's
 _TOGETHER = {"bullseye": craft_bullseye, "convex": craft_convex}

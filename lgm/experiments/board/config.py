@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from lgm.config import FPR_GRID, Beta, Count, Seed
 from lgm.utils.fields import Bounds, check_fields, require
@@ -10,27 +10,72 @@ from lgm.utils.fields import Bounds, check_fields, require
 # Of how cells are measured: what was measured with another is old. It goes up with every change that moves a number.
 BOARD_REVISION = 2
 
-# Who attacks, and with what knowledge; all but the last two know the network. What they do stands in `attackers`.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attacker:
+    """What an attacker would give its poisons as features, and what it knows beside clean images.
+
+    Attributes:
+        aims_at: In words.
+        knows: In words.
+        evades: Key of the filter in `FILTERS` whose score and T it knows; `DENSITY`: the network's own if it has one,
+            else the one fitted afterwards; "": of none.
+        rate: False-positive rate of that T; None: `BoardConfig.aim`.
+        on_surrogate: Which attacker it is on the surrogate that it knows; "": it knows the network itself.
+        together: Whether the poisons of an attack are crafted together, as many as the largest budget has, so that no
+            smaller one is measured.
+    """
+
+    aims_at: str
+    knows: str = "the network"
+    evades: str = ""
+    rate: float | None = None
+    on_surrogate: str = ""
+    together: bool = False
+
+
+DENSITY = "density"
+_SURROGATE = "a surrogate: a network of the same kind, trained with another seed"
+
+
+def _edge(evades: str, score: str, **changes: Any) -> Attacker:
+    """The attacker at the edge of T."""
+    aims_at = f"the last point that the filter by {score} passes, on the way from its class's mean to the target"
+    return Attacker(aims_at=aims_at, knows="the network, that score and its T", evades=evades, **changes)
+
+
+# What they do stands in `attackers`.
 ATTACKERS = {
-    "collision": "features of the target: eq. (1)",
-    "hinge": "features of the target, with a hinge that keeps the poison above T",
-    "edge": "the last point that the density filter passes on the way from the base's class to the target",
-    "edge-log-odds": "the last point that the filter by log-odds passes on that way",
-    "edge-knn": "the last point that the filter by the distance to the 10th neighbour passes on that way",
-    "bullseye": "features whose mean is the target's: bullseye polytope",
-    "convex": "features of which a convex combination is the target's: convex polytope; at the price of eq. (1) one "
-    "poison collides, and the others stay as they were",
-    "mean-shift": "features beyond the target, so that the mean of the base's class, poisons among it, falls on it: "
-    "for a head by the nearest class mean",
-    "transfer": "features of the target, on a surrogate: a network of the same kind, trained with another seed",
-    "transfer-bullseye": "the bullseye polytope on that surrogate",
+    "collision": Attacker(aims_at="the target's features: eq. (1)"),
+    "hinge": Attacker(
+        aims_at="the same, with a hinge that keeps the poison above T: γ max(0, T − log-likelihood)",
+        knows="the network, the density and its T",
+        evades=DENSITY,
+    ),
+    "edge": _edge(DENSITY, "density"),
+    "edge-10": _edge(DENSITY, "density, with T for 10 % false positives,", rate=0.1),
+    "edge-gaussian": _edge("gaussian", "the Gaussians fitted afterwards"),
+    "edge-log-odds": _edge("log-odds", "log-odds of the claimed label"),
+    "edge-knn": _edge("knn", "the distance to the 10th neighbour"),
+    "edge-vote": _edge("vote", "the vote of 10 neighbours"),
+    "bullseye": Attacker(
+        aims_at="K features whose mean is the target's: bullseye polytope (Aghakhani et al. 2021)", together=True
+    ),
+    "convex": Attacker(
+        aims_at="K features of which a convex combination is the target's: convex polytope (Zhu et al. 2019); at the "
+        "price of eq. (1), in the place of the source's bound on each pixel, one poison collides and the others stay "
+        "as they were",
+        together=True,
+    ),
+    "mean-shift": Attacker(
+        aims_at="features so far beyond the target that the mean of the base's class, poisons among it, falls on it",
+        knows="the network, and that the head is the nearest class mean",
+    ),
+    "transfer": Attacker(aims_at="the target's features on the surrogate", knows=_SURROGATE, on_surrogate="collision"),
+    "transfer-bullseye": Attacker(
+        aims_at="the bullseye polytope on the surrogate", knows=_SURROGATE, on_surrogate="bullseye", together=True
+    ),
 }
-# Who knows neither network nor T: the attacker that each is on its surrogate.
-ON_SURROGATE = {"transfer": "collision", "transfer-bullseye": "bullseye"}
-# Whose poisons of one attack are crafted together, as many as the largest budget has: no smaller one is measured.
-TOGETHER = ("bullseye", "convex", "transfer-bullseye")
-# Whose T is known, by attacker. The density is the network's own if it has one, else the one fitted afterwards.
-EVADES = {"hinge": "density", "edge": "density", "edge-log-odds": "log-odds", "edge-knn": "knn"}
 
 # Which target of the target's class is attacked.
 CHOICES = {
@@ -109,10 +154,15 @@ class BoardConfig:
         """Clean images a class that are drawn; smaller budgets take the first of them."""
         return max(clean for _, clean in self.budgets)
 
+    def budgets_of(self, attacker: str) -> list[tuple[int, int]]:
+        """Those that an attacker is measured with."""
+        together = ATTACKERS[attacker].together
+        return [each for each in self.budgets if not together or each[0] == self.poisons]
 
-def budgets_of(attacker: str, config: BoardConfig) -> list[tuple[int, int]]:
-    """Those that an attacker is measured with."""
-    return [each for each in config.budgets if attacker not in TOGETHER or each[0] == config.poisons]
+    def aim_of(self, attacker: str) -> float:
+        """False-positive rate of the T that an attacker knows; `aim` for one who knows of none."""
+        rate = ATTACKERS[attacker].rate
+        return self.aim if rate is None else rate
 
 
 QUICK = BoardConfig(budgets=((10, 10),), trials=20)

@@ -37,8 +37,9 @@ _TARGETS = {
 
 
 def _rate(board: Board, attack: BoardAttack, cell: Cell) -> str:
-    aimed = attack.aims_at == cell.filter and cell.fpr != board.config.aim
-    return f"{100 * cell.fpr:g} % FPR" + (f", where it aims at the T for {100 * board.config.aim:g} %" if aimed else "")
+    aim = board.config.aim_of(attack.attacker)
+    aimed = attack.aims_at == cell.filter and cell.fpr != aim
+    return f"{100 * cell.fpr:g} % FPR" + (f", where it aims at the T for {100 * aim:g} %" if aimed else "")
 
 
 def stopped(cell: Cell) -> Effect:

@@ -17,7 +17,7 @@ from lgm.data.base import Split
 from lgm.defense.trials import Trial
 from lgm.experiments.board.attackers import craft
 from lgm.experiments.board.cells import cells_of, controls_of, evaluate_trial
-from lgm.experiments.board.config import BOARD_REVISION, EVADES, budgets_of
+from lgm.experiments.board.config import ATTACKERS, BOARD_REVISION
 from lgm.experiments.board.record import BoardAttack, Cell, Control
 from lgm.experiments.board.setting import Setting
 from lgm.experiments.board.stored import StoredAttack
@@ -89,7 +89,7 @@ def _measured(
     z = found.z.reshape(len(trials), -1, found.z.shape[1])
     controls: dict[int, tuple[Control, ...]] = {}
     cells: list[Cell] = []
-    for poisons, clean in budgets_of(attacker, setting.config):
+    for poisons, clean in setting.config.budgets_of(attacker):
         outcomes = [
             evaluate_trial(
                 setting,
@@ -106,7 +106,7 @@ def _measured(
         attacker=attacker,
         choice=choice,
         targets=len({trial.target for trial in trials}),
-        aims_at=setting.trial_filters[0].evaded(attacker) if attacker in EVADES else "",
+        aims_at=setting.trial_filters[0].evaded(attacker) if ATTACKERS[attacker].evades else "",
         collided=float(found.collided.mean()),
         passing=_passing(setting, attacker, trials, z),
         l2=float(np.median(found.l2)),
@@ -124,7 +124,7 @@ def _passing(setting: Setting, attacker: str, trials: list[Trial], z: np.ndarray
     for own, trial, mine in zip(setting.trial_filters, trials, z, strict=True):
         score = own.filters[own.evaded(attacker)]
         scores = score.score_samples(mine, np.full(len(mine), trial.base_class))
-        shares.append((scores > score.threshold(setting.config.aim)).mean())
+        shares.append((scores > score.threshold(setting.config.aim_of(attacker))).mean())
     return float(np.mean(shares))
 
 

@@ -16,7 +16,7 @@ from lgm.detection.score import Score
 from lgm.detection.scores import make_score
 from lgm.detection.spectral import SpectralSignature
 from lgm.detection.trusted_scores import NeighbourVote
-from lgm.experiments.board.config import EVADES, ON_SURROGATE, BoardConfig
+from lgm.experiments.board.config import ATTACKERS, DENSITY, BoardConfig
 from lgm.models.classifier import Classifier
 from lgm.models.scoring import embed
 
@@ -42,8 +42,8 @@ class TrialFilters:
 
     def evaded(self, attacker: str) -> str:
         """Key of the filter whose T an attacker knows; of the density, which comes first, where it knows of none."""
-        name = EVADES.get(attacker, "density")
-        return next(iter(self.filters)) if name == "density" else name
+        name = ATTACKERS[attacker].evades or DENSITY
+        return next(iter(self.filters)) if name == DENSITY else name
 
 
 def trials_of(labels: np.ndarray, config: BoardConfig) -> list[Trial]:
@@ -90,11 +90,11 @@ class Setting:
         Raises:
             ValueError: it knows a surrogate only, and there is none.
         """
-        if attacker not in ON_SURROGATE:
+        if not (there := ATTACKERS[attacker].on_surrogate):
             return attacker, self
         if self.surrogate is None:
             raise ValueError(f"attackers: {attacker} needs a surrogate; name one (--surrogates)")
-        return ON_SURROGATE[attacker], self.surrogate
+        return there, self.surrogate
 
     @cached_property
     def trial_filters(self) -> list[TrialFilters]:
