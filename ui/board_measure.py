@@ -13,7 +13,7 @@ from ui.job_queue import Job, QueueFull
 from ui.jobs import job_panel, jobs_of, runner
 
 if TYPE_CHECKING:  # it brings torch
-    from lgm.experiments.board.measure import MeasuredBoard
+    from lgm.experiments.board.stored import MeasuredBoard
 
 CONFIG = replace(QUICK, attackers=("collision", "edge"), choices=("random", "nearest"))
 _KIND = "board"  # of jobs

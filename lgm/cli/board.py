@@ -40,6 +40,12 @@ def add_board(commands: Any) -> None:
         help="for each of --models another network of its kind, for attackers who know neither network nor T",
     )
     add_data(parser)
+    parser.add_argument(
+        "--add-to",
+        type=Path,
+        metavar="FILE",
+        help="a record of the same setting, its attacks beside it, whose rows are taken over: only others are measured",
+    )
     parser.add_argument("--quick", action="store_true", help=f"{QUICK.trials} attacks a row, of one budget")
     parser.add_argument("--attackers", nargs="+", metavar="NAME", help=f"of {', '.join(ATTACKERS)} (default: all)")
     parser.add_argument("--choices", nargs="+", metavar="NAME", help=f"of {', '.join(CHOICES)} (default: all)")
@@ -87,9 +93,12 @@ def _board(args: argparse.Namespace) -> Answer:
 
 def _measured(args: argparse.Namespace, config: BoardConfig) -> Any:
     from lgm.experiments.board.measure import measure_board
-    from lgm.experiments.board.stored import attacks_path, write_attacks
+    from lgm.experiments.board.stored import attacks_path, read_measured, write_attacks
     from lgm.models.checkpoint import load_checkpoint
 
+    earlier = None if args.add_to is None else read_measured(args.add_to)
+    if earlier is not None and args.cache is None:
+        raise ValueError("cache: expected a folder, where the rows of the record to add to are kept")
     cards = [read_card(name) for name in (*args.models, *args.surrogates)]
     if len(args.surrogates) not in (0, len(args.models)):
         raise ValueError(f"surrogates: expected one for each of {len(args.models)} models, got {len(args.surrogates)}")
@@ -107,7 +116,7 @@ def _measured(args: argparse.Namespace, config: BoardConfig) -> Any:
         networks = [load_checkpoint(name) for name in args.models]
         others = [load_checkpoint(name)[0] for name in args.surrogates]
         how = {"processes": args.processes, "cache": args.cache, "on_row": on_row}
-        found = measure_board(networks, split, config, surrogates=others, **how)
+        found = measure_board(networks, split, config, surrogates=others, earlier=earlier, **how)
     assert found is not None, "nobody asked it to stop"
     if args.out is not None:
         write_attacks(found.attacks, found.board, attacks_path(args.out))

@@ -21,13 +21,13 @@ from lgm.experiments.board.advice import advice
 from lgm.experiments.board.attackers import class_centre, craft, goal_of
 from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES, BoardConfig
 from lgm.experiments.board.findings import edge_finding, fewest
-from lgm.experiments.board.measure import MeasuredBoard, measure_board
+from lgm.experiments.board.measure import measure_board
 from lgm.experiments.board.record import Board, BoardAttack, Cell, board_table
 from lgm.experiments.board.replay import replay
 from lgm.experiments.board.setting import Setting
-from lgm.experiments.board.stored import read_attack, write_attacks
+from lgm.experiments.board.stored import MeasuredBoard, attacks_path, read_attack, read_measured, write_attacks
 from lgm.experiments.board.targets import choose_targets
-from lgm.models.card import Card
+from lgm.models.card import Card, CheckpointError
 from lgm.models.classifier import Classifier
 from lgm.models.scoring import embed
 from lgm.utils.codec import decode
@@ -196,6 +196,45 @@ def test_rows_are_kept_and_a_stopped_run_goes_on(
     assert again is not None
     for name, array in vars(measured.attacks["own", "collision", "nearest"]).items():
         np.testing.assert_array_equal(getattr(again, name), array)
+
+
+def test_a_record_grows_by_what_is_not_on_it(
+    measured: MeasuredBoard, gaussian: Classifier, linear: Classifier, blobs: Split, tmp_path: Path
+) -> None:
+    path = tmp_path / "earlier.json"
+    path.write_text(to_json(measured.board))
+    write_attacks(measured.attacks, measured.board, attacks_path(path))
+    config = replace(CONFIG, attackers=(*CONFIG.attackers, "convex"))
+
+    def crafts(attacker: str, *_: object, **__: object) -> None:
+        raise LookupError(attacker)
+
+    def grown(**changes: Any) -> MeasuredBoard | None:
+        how: dict[str, Any] = {"surrogates": [gaussian], "config": config, "cache": tmp_path} | changes
+        return measure_board([(gaussian, _card("own", "lgm"))], blobs, earlier=read_measured(path), **how)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lgm.experiments.board.rows.craft", crafts)
+        with pytest.raises(LookupError, match="convex"):  # nothing else is crafted
+            grown()
+    found = grown()
+    assert found is not None
+    assert found.board.networks[0].attacks[:-2] == measured.board.networks[0].attacks
+    assert [attack.attacker for attack in found.board.networks[0].attacks[-2:]] == ["convex", "convex"]
+    np.testing.assert_array_equal(
+        found.attacks["own", "edge", "nearest"].z, measured.attacks["own", "edge", "nearest"].z
+    )
+    for changes, said in (
+        ({"cache": None}, "cache: expected a folder"),
+        ({"config": replace(config, trials=5)}, "add-to: expected a record of the same setting"),
+        ({"config": replace(config, choices=("random",))}, "choices: expected those of the record to add to among"),
+        ({"surrogates": [linear]}, "add-to: expected a record of the same surrogate of own"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(said)):
+            grown(**changes)
+    attacks_path(path).unlink()
+    with pytest.raises(CheckpointError, match="expected the attacks of a board"):
+        grown()
 
 
 def test_asking_to_stop_is_answered_while_poisons_are_crafted(

@@ -5,7 +5,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 from joblib import Parallel, delayed
@@ -15,24 +14,16 @@ from lgm.data.base import Split
 from lgm.defense.report import ATTACK_SUCCESS
 from lgm.experiments.board.attackers import can_attack
 from lgm.experiments.board.config import BOARD_REVISION, BoardConfig
+from lgm.experiments.board.known import take_over, versions
 from lgm.experiments.board.record import Absent, Board, BoardNetwork
 from lgm.experiments.board.rows import Row, measure_row
 from lgm.experiments.board.setting import Setting, trials_of
-from lgm.experiments.board.stored import AttackKey, StoredAttack
+from lgm.experiments.board.stored import MeasuredBoard
 from lgm.experiments.records import machine
 from lgm.models.card import Card
-from lgm.models.checkpoint import weights_sha256
 from lgm.models.classifier import Classifier
 
 OnRow = Callable[[str, int, int], bool | None]  # what is next, rows done, rows in all; returning False asks to stop
-
-
-@dataclass(frozen=True)
-class MeasuredBoard:
-    """The record, and what is stored of the attacks behind its rows."""
-
-    board: Board
-    attacks: dict[AttackKey, StoredAttack]
 
 
 def measure_board(
@@ -41,6 +32,7 @@ def measure_board(
     config: BoardConfig,
     *,
     surrogates: Sequence[Classifier] = (),
+    earlier: MeasuredBoard | None = None,
     processes: int = 1,
     cache: Path | None = None,
     on_row: OnRow | None = None,
@@ -52,6 +44,7 @@ def measure_board(
         split: Clean images that none of them was trained on.
         config: The setting.
         surrogates: One for each network, for attackers who know neither it nor T; none: these rows are empty.
+        earlier: A record whose rows are not measured anew; it takes ``cache``.
         processes: How many rows at a time; the figures are the same.
         cache: Folder for crafted poisons and finished rows: a run that was killed goes on there.
         on_row: Called before each row, which is one attacker with one choice of targets on one network; in a single
@@ -61,7 +54,8 @@ def measure_board(
         None if the caller stopped it.
 
     Raises:
-        ValueError: too few images of a class, or to calibrate on; see `draw_trials` and `Setting.filters_of`.
+        ValueError: too few images of a class, or to calibrate on, see `draw_trials` and `Setting.filters_of`; an
+            earlier record that does not fit, see `take_over`.
     """
     began = time.monotonic()
     trials_of(split.labels, config)  # too few images are refused before they are embedded
@@ -69,9 +63,12 @@ def measure_board(
     settings = [Setting.of_split(m, split, config, other) for (m, _), other in zip(networks, others, strict=True)]
     for setting in settings:
         _ = setting.trial_filters  # what is refused is refused before the first row; and all rows share them
+    by_card = list(zip(settings, (card for _, card in networks), strict=True))
+    if earlier is not None:
+        take_over(earlier, by_card, split, cache)
     tasks = [
         _Task(setting, card.name, attacker, choice)
-        for setting, (_, card) in zip(settings, networks, strict=True)
+        for setting, card in by_card
         for attacker in config.attackers
         if can_attack(attacker, setting) is None
         for choice in config.choices
@@ -81,23 +78,7 @@ def measure_board(
     if len(rows) < len(tasks):
         return None
     found = list(zip(tasks, rows, strict=True))
-    board = Board(
-        dataset=split.dataset,
-        split=split.name,
-        split_sha256=split.sha256,
-        config=config,
-        definition=ATTACK_SUCCESS,
-        attack_revision=ATTACK_REVISION,
-        board_revision=BOARD_REVISION,
-        made=date.today().isoformat(),
-        machine=machine(),
-        versions={package: version(package) for package in ("torch", "numpy", "scikit-learn")},
-        seconds=round(time.monotonic() - began, 1),
-        networks=tuple(
-            _network(setting, card, [row for task, row in found if task.setting is setting])
-            for setting, (_, card) in zip(settings, networks, strict=True)
-        ),
-    )
+    board = _record(by_card, found, split, time.monotonic() - began)
     return MeasuredBoard(board, {(task.model, task.attacker, task.choice): row.stored for task, row in found})
 
 
@@ -144,6 +125,28 @@ def _asked(on_row: OnRow | None, task: _Task, done: int, total: int) -> bool:
     return on_row is None or on_row(str(task), done, total) is not False
 
 
+def _record(
+    networks: Sequence[tuple[Setting, Card]], found: Sequence[tuple[_Task, Row]], split: Split, seconds: float
+) -> Board:
+    return Board(
+        dataset=split.dataset,
+        split=split.name,
+        split_sha256=split.sha256,
+        config=networks[0][0].config,
+        definition=ATTACK_SUCCESS,
+        attack_revision=ATTACK_REVISION,
+        board_revision=BOARD_REVISION,
+        made=date.today().isoformat(),
+        machine=machine(),
+        versions=versions(),
+        seconds=round(seconds, 1),
+        networks=tuple(
+            _network(setting, card, [row for task, row in found if task.setting is setting])
+            for setting, card in networks
+        ),
+    )
+
+
 def _network(setting: Setting, card: Card, rows: Sequence[Row]) -> BoardNetwork:
     reasons = {attacker: can_attack(attacker, setting) for attacker in setting.config.attackers}
     return BoardNetwork(
@@ -151,7 +154,7 @@ def _network(setting: Setting, card: Card, rows: Sequence[Row]) -> BoardNetwork:
         loss=card.config.model.loss,
         n_dim=card.config.model.n_dim,
         weights_sha256=card.weights_sha256,
-        surrogate_sha256=weights_sha256(setting.surrogate.model.state_dict()) if setting.surrogate else "",
+        surrogate_sha256=setting.surrogate_sha256,
         accuracy=float((setting.predicted == setting.labels).mean()),
         calibration=len(setting.trials[0].calibration),
         attacks=tuple(row.attack for row in rows),

@@ -59,13 +59,18 @@ def measure_row(
     Returns:
         None if it was ended.
     """
-    path = cache / f"row-{_key(setting, split, attacker, choice)}.safetensors" if cache else None
+    path = None if cache is None else _path(setting, split, (attacker, choice), cache)
     if path is not None and path.is_file():
         return _read(path)
     row = _measured(setting, split, (attacker, choice), cache, go_on)
     if path is not None and row is not None:
         _write(row, path)
     return row
+
+
+def keep_row(row: Row, setting: Setting, split: Split, cache: Path) -> None:
+    """Put a row that was measured before where `measure_row` finds it; ``setting``: of its network."""
+    _write(row, _path(setting, split, (row.attack.attacker, row.attack.choice), cache))
 
 
 def _measured(
@@ -134,8 +139,9 @@ def _stored(trials: list[Trial], z: np.ndarray, found: Poisons) -> StoredAttack:
     return StoredAttack(targets, z.astype(np.float32), found.l2.reshape(len(trials), -1).astype(np.float32), images)
 
 
-def _key(setting: Setting, split: Split, attacker: str, choice: str) -> str:
-    """Hash of all that a row depends on."""
+def _path(setting: Setting, split: Split, row: tuple[str, str], cache: Path) -> Path:
+    """Named by a hash of all that a row depends on."""
+    attacker, choice = row
     shared = {name: value for name, value in asdict(setting.config).items() if name not in ("attackers", "choices")}
     known = setting.known_to(attacker)[1]
     asked = {
@@ -145,7 +151,8 @@ def _key(setting: Setting, split: Split, attacker: str, choice: str) -> str:
         "row": [attacker, choice],
         "config": shared,
     } | ({} if known is setting else {"surrogate": network_sha256(known.model)})
-    return hashlib.sha256(to_json(asked, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(to_json(asked, sort_keys=True).encode()).hexdigest()
+    return cache / f"row-{digest}.safetensors"
 
 
 def _write(row: Row, path: Path) -> None:

@@ -17,6 +17,7 @@ from lgm.detection.scores import make_score
 from lgm.detection.spectral import SpectralSignature
 from lgm.detection.trusted_scores import NeighbourVote
 from lgm.experiments.board.config import ATTACKERS, DENSITY, BoardConfig
+from lgm.models.checkpoint import weights_sha256
 from lgm.models.classifier import Classifier
 from lgm.models.scoring import embed
 
@@ -95,6 +96,11 @@ class Setting:
         if self.surrogate is None:
             raise ValueError(f"attackers: {attacker} needs a surrogate; name one (--surrogates)")
         return there, self.surrogate
+
+    @property
+    def surrogate_sha256(self) -> str:
+        """Hash of the surrogate's weights; "" if there is none."""
+        return "" if self.surrogate is None else weights_sha256(self.surrogate.model.state_dict())
 
     @cached_property
     def trial_filters(self) -> list[TrialFilters]:

@@ -1,6 +1,6 @@
 """What is stored of the attacks behind a board's cells, so that each can be looked at again without images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from lgm.experiments.board.record import Board
+from lgm.experiments.records import read_record
 from lgm.models.card import CheckpointError
 from lgm.models.registry import SHIPPED
 from lgm.utils.files import reason
@@ -35,6 +36,14 @@ class StoredAttack:
     images: np.ndarray
 
 
+@dataclass(frozen=True)
+class MeasuredBoard:
+    """A record, and what is stored of the attacks behind its rows."""
+
+    board: Board
+    attacks: dict[AttackKey, StoredAttack]
+
+
 def attacks_path(board: Path) -> Path:
     """The file of the attacks beside that of their board."""
     return board.with_suffix(".safetensors")
@@ -57,15 +66,38 @@ def read_attack(board: Board, model: str, attacker: str, choice: str) -> StoredA
     Raises:
         CheckpointError: the file does not read.
     """
-    path = attacks_path(SHIPPED / f"{board.dataset}.board.json")
-    if not path.is_file():
-        return None
+    path, key = attacks_path(SHIPPED / f"{board.dataset}.board.json"), (model, attacker, choice)
+    return _read(path, board, [key]).get(key) if path.is_file() else None
+
+
+def read_measured(path: Path) -> MeasuredBoard:
+    """A record of any place, and all of its attacks.
+
+    Raises:
+        CheckpointError: it is not there, does not read, or its attacks are not there, or another board's.
+    """
+    board = read_record(path, Board, "a board")
+    if board is None:
+        raise CheckpointError(f"{path}: expected a board, found no such file; measure one: python -m lgm board --help")
+    keys = [(net.model, each.attacker, each.choice) for net in board.networks for each in net.attacks]
+    attacks = _read(attacks_path(path), board, keys)
+    if len(attacks) < len(keys):
+        raise CheckpointError(f"{attacks_path(path)}: expected the attacks of {path}, found others; measure it anew")
+    return MeasuredBoard(board, attacks)
+
+
+def _read(path: Path, board: Board, keys: Sequence[AttackKey]) -> dict[AttackKey, StoredAttack]:
+    """Those of these rows that a file has; none if it is another board's."""
+    found = {}
     try:
         with safe_open(path, framework="numpy") as file:
-            keys = {name: "/".join((model, attacker, choice, name)) for name in StoredAttack.__annotations__}
-            mine = (file.metadata() or {}).get(_OF) == board.fingerprint
-            if not (mine and set(keys.values()) <= set(file.keys())):
-                return None
-            return StoredAttack(**{name: file.get_tensor(key) for name, key in keys.items()})
+            if (file.metadata() or {}).get(_OF) != board.fingerprint:
+                return {}
+            there = set(file.keys())
+            for key in keys:
+                names = {name: "/".join((*key, name)) for name in StoredAttack.__annotations__}
+                if set(names.values()) <= there:
+                    found[key] = StoredAttack(**{name: file.get_tensor(full) for name, full in names.items()})
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: expected the attacks of a board, found {reason(error)}; restore it") from error
+    return found
