@@ -185,7 +185,7 @@ def _advice(found: Board, network: BoardNetwork, of: MapSlice) -> None:
 def _about(found: Board, network: BoardNetwork) -> str:
     config = found.config
     attackers = "\n".join(
-        f"- *{name}*: {ATTACKERS[name].aims_at}; knows {ATTACKERS[name].knows}" for name in config.attackers
+        f"- *{name}*: {ATTACKERS[name].goal}; knows {ATTACKERS[name].knows}" for name in config.attackers
     )
     choices = "; ".join(f"*{name}*: {title}" for name, title in CHOICES.items() if name in config.choices)
     old = found.outdated

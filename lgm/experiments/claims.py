@@ -16,7 +16,7 @@ from lgm.detection.compare import DECIDING, MARGIN, Comparison, does_as_well, ru
 from lgm.detection.compare import verdict_of as compared
 from lgm.detection.metrics import DetectionReport
 from lgm.experiments.adaptive_rows import AdaptiveRow
-from lgm.experiments.board.config import HEAD_TITLES
+from lgm.experiments.board.config import ATTACKERS, HEAD_TITLES
 from lgm.experiments.board.findings import stopped
 from lgm.experiments.board.record import BoardNetwork, Cell
 from lgm.experiments.effects import SUCCESS, Effect, Reading, Verdict, by_readings, unless_refuted
@@ -312,7 +312,7 @@ def _past_the_filter(board: BoardNetwork | None) -> list[tuple[str, Cell]]:
     found = [
         (f"{row.attacker} with {row.choice} targets on {title}", row.cell(board.heaviest, row.aims_at, _PRICE, head))
         for row in board.attacks
-        if row.aims_at == board.density
+        if row.aims_at == board.density and ATTACKERS[row.attacker].rate in (None, _PRICE)
         for head, title in HEAD_TITLES.items()
     ]
     return [(name, cell) for name, cell in found if cell is not None]

@@ -232,7 +232,7 @@ def _name(rows: list[_Row]) -> dict[str, Any]:
     attacker = rows[0].attacker
     return {
         "text": f"<b>{'<br>'.join(_name_lines(attacker))}</b>",
-        "hovertext": ATTACKERS[attacker].aims_at,
+        "hovertext": ATTACKERS[attacker].goal,
         "align": "left",
         "x": 0,
         "xref": "paper",

@@ -13,10 +13,10 @@ BOARD_REVISION = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attacker:
-    """What an attacker would give its poisons as features, and what it knows beside clean images.
+    """What an attacker wants, and what it knows beside clean images.
 
     Attributes:
-        aims_at: In words.
+        goal: What features its poisons are to have, in words.
         knows: In words.
         evades: Key of the filter in `FILTERS` whose score and T it knows; `DENSITY`: the network's own if it has one,
             else the one fitted afterwards; "": of none.
@@ -26,7 +26,7 @@ class Attacker:
             smaller one is measured.
     """
 
-    aims_at: str
+    goal: str
     knows: str = "the network"
     evades: str = ""
     rate: float | None = None
@@ -40,15 +40,15 @@ _SURROGATE = "a surrogate: a network of the same kind, trained with another seed
 
 def _edge(evades: str, score: str, **changes: Any) -> Attacker:
     """The attacker at the edge of T."""
-    aims_at = f"the last point that the filter by {score} passes, on the way from its class's mean to the target"
-    return Attacker(aims_at=aims_at, knows="the network, that score and its T", evades=evades, **changes)
+    goal = f"the last point that the filter by {score} passes, on the way from its class's mean to the target"
+    return Attacker(goal=goal, knows="the network, that score and its T", evades=evades, **changes)
 
 
 # What they do stands in `attackers`.
 ATTACKERS = {
-    "collision": Attacker(aims_at="the target's features: eq. (1)"),
+    "collision": Attacker(goal="the target's features: eq. (1)"),
     "hinge": Attacker(
-        aims_at="the same, with a hinge that keeps the poison above T: γ max(0, T − log-likelihood)",
+        goal="the same, with a hinge that keeps the poison above T: γ max(0, T − log-likelihood)",
         knows="the network, the density and its T",
         evades=DENSITY,
     ),
@@ -59,21 +59,21 @@ ATTACKERS = {
     "edge-knn": _edge("knn", "the distance to the 10th neighbour"),
     "edge-vote": _edge("vote", "the vote of 10 neighbours"),
     "bullseye": Attacker(
-        aims_at="K features whose mean is the target's: bullseye polytope (Aghakhani et al. 2021)", together=True
+        goal="K features whose mean is the target's: bullseye polytope (Aghakhani et al. 2021)", together=True
     ),
     "convex": Attacker(
-        aims_at="K features of which a convex combination is the target's: convex polytope (Zhu et al. 2019); at the "
+        goal="K features of which a convex combination is the target's: convex polytope (Zhu et al. 2019); at the "
         "price of eq. (1), in the place of the source's bound on each pixel, one poison collides and the others stay "
         "as they were",
         together=True,
     ),
     "mean-shift": Attacker(
-        aims_at="features so far beyond the target that the mean of the base's class, poisons among it, falls on it",
+        goal="features so far beyond the target that the mean of the base's class, poisons among it, falls on it",
         knows="the network, and that the head is the nearest class mean",
     ),
-    "transfer": Attacker(aims_at="the target's features on the surrogate", knows=_SURROGATE, on_surrogate="collision"),
+    "transfer": Attacker(goal="the target's features on the surrogate", knows=_SURROGATE, on_surrogate="collision"),
     "transfer-bullseye": Attacker(
-        aims_at="the bullseye polytope on the surrogate", knows=_SURROGATE, on_surrogate="bullseye", together=True
+        goal="the bullseye polytope on the surrogate", knows=_SURROGATE, on_surrogate="bullseye", together=True
     ),
 }
 

@@ -257,7 +257,7 @@ def _lines(board: Board) -> Iterator[str]:
     yield f"n: attacks that count. *: the defence costs more than {100 * COST:g} points of accuracy."
     used = {cell.filter for network in board.networks for attack in network.attacks for cell in attack.cells}
     yield from (f"  {name:<12}{title}" for name, title in FILTERS.items() if name in used)
-    yield from (f"  {name:<19}{ATTACKERS[name].aims_at}" for name in config.attackers)
+    yield from (f"  {name:<19}{ATTACKERS[name].goal}" for name in config.attackers)
     yield from (f"  {name:<12}target: {title}" for name, title in CHOICES.items() if name in config.choices)
 
 
