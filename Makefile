@@ -57,9 +57,10 @@ checkpoints: $(VENV)/.app
 	rm checkpoints/warm-*.state.safetensors
 NETWORKS := mnist-lgm mnist-softmax cifar10-lgm cifar10-softmax
 
-# Crafts all shipped poisons and measures both studies and the board, then renders the documents from them. A run that
-# was killed goes on where it stopped. Needs the official files of CIFAR-10 (LGM_DATA).
-records: $(VENV)/.app
+# Crafts all shipped poisons and measures both studies and both boards, then renders the documents from them. A run that
+# was killed goes on where it stopped. Needs the official files of CIFAR-10 (LGM_DATA). Networks of other seeds are the
+# surrogates of attackers who do not know the network.
+records: $(VENV)/.app seeds
 	for loss in lgm softmax; do \
 	  $(MAKE) poisons NAME=mnist-$$loss SPLIT=bundled POISONS=500 PAIR="2001 4502" && \
 	  $(MAKE) poisons NAME=cifar10-$$loss SPLIT=test POISONS=100 PAIR="0 1" || exit 1; \
@@ -71,7 +72,10 @@ records: $(VENV)/.app
 	for dataset in mnist cifar10; do \
 	  $(BIN)/python -m lgm bench visibility --dataset $$dataset --out checkpoints/$$dataset.visibility.json --force || exit 1; \
 	done
-	$(BIN)/python -m lgm board --data bundled --cache runs/crafted --out checkpoints/mnist.board.json --force
+	$(BIN)/python -m lgm board --data bundled --surrogates runs/seeds/mnist-lgm-2 runs/seeds/mnist-softmax-2 \
+	  --cache runs/crafted --out checkpoints/mnist.board.json --force
+	$(BIN)/python -m lgm board --data held-out --models $(CIFAR_BOARD) --attackers collision edge edge-log-odds bullseye \
+	  --choices nearest random --budgets 1:5 5:5 5:10 --cache runs/crafted --out checkpoints/cifar10.board.json --force
 	$(BIN)/python -m lgm results
 
 # Trains and attacks MNIST networks of five seeds of each kind, of which only what was measured is kept.

@@ -5,7 +5,7 @@ import streamlit as st
 from lgm.experiments.board.advice import advice
 from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES
 from lgm.experiments.board.findings import fewest
-from lgm.experiments.board.record import COST, Board, BoardNetwork
+from lgm.experiments.board.record import COSTLY, Board, BoardNetwork
 from lgm.experiments.effects import SUCCESS
 from lgm.plots.board import MapSlice, board_map
 from lgm.utils.json import to_json
@@ -24,16 +24,16 @@ def board() -> None:
     """The section; where no board was measured on these very weights, what it would take."""
     name = load.model_name(state.link().network)
     weights = load.card(name).weights_sha256
-    found = load.board()
+    found = board_measure.board_of(name)
     network = found.network_of(weights) if found else None
-    stored = network is not None
-    if network is None and (mine := board_measure.measured(name)):
-        found, network = mine.board, mine.board.network_of(weights)
+    stored = found is not None and found is load.board()
     if found is None or network is None or not network.attacks:
         _network_choice()
         st.markdown(f"**Not measured yet**: which attacker gets past which filter of `{name}`.")
         board_measure.offer(name)
         return
+    if old := found.outdated:
+        st.warning(f"These numbers are old: {old}.", icon=":material/history:")
     of = _controls(found)
     chosen = _chosen(network)
     left, right = st.columns([6, 7], gap="medium")
@@ -128,7 +128,8 @@ def _map(found: Board, network: BoardNetwork, of: MapSlice, chosen: ChosenCell |
     )
     st.caption(
         "Attack success in %. **Bold**: this defence does not stop this attacker. **?**: open, or untouched bases do "
-        f"as much. **\\***: the defence costs over {100 * COST:g} points of accuracy."
+        f"as much. Plain: this attacker does not refute it. "
+        f"**\\***: the defence costs over {100 * COSTLY:g} points of accuracy."
     )
 
 
@@ -188,7 +189,7 @@ def _about(found: Board, network: BoardNetwork) -> str:
         f"- *{name}*: {ATTACKERS[name].goal}; knows {ATTACKERS[name].knows}" for name in config.attackers
     )
     choices = "; ".join(f"*{name}*: {title}" for name, title in CHOICES.items() if name in config.choices)
-    old = found.outdated
+    rates = " or ".join(f"{100 * rate:g} %" for rate in found.known_rates)
     return (
         f"`{network.model}`, {load.dataset().brief(found.split)}, {config.trials} attacks a row. A number is attack "
         "success: of the attacks whose target the clean head gets right, the share that turns it. An open cell tells "
@@ -196,8 +197,8 @@ def _about(found: Board, network: BoardNetwork) -> str:
         "filter that removes clean ones, turn some targets by themselves. A defence does not stop an attacker if more "
         f"than {100 * SUCCESS:g} % of the attacks succeed, and it is the poisons that do it: where only they or only "
         "untouched bases turn the target, it is more often they; both by whole 95 % intervals. An attack can refute a "
-        f"defence, and none confirms one; with fewer than {fewest()} attacks that count all is open, even if none "
-        f"succeeds.\n\nAttackers, what their poisons are to have as features, and what they know:\n{attackers}\n\n"
-        f"Targets: {choices}. Who knows a T knows that for {100 * config.aim:g} % FPR. Measured {found.made}."
-        f"{f' **Old: {old}.**' if old else ''}"
+        f"defence, and none confirms one; with fewer than {fewest()} attacks that count it stays open, even if none "
+        f"succeeds, or is refuted.\n\n"
+        f"Attackers, what their poisons are to have as features, and what they know:\n{attackers}\n\n"
+        f"Targets: {choices}. Who knows a T knows that for {rates} FPR. Measured {found.made}."
     )

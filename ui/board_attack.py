@@ -49,12 +49,12 @@ def _shipped(_board: Board, fingerprint: str, name: str, attacker: str, choice: 
     return read_attack(_board, name, attacker, choice)
 
 
-def _stored(board: Board, name: str, row: tuple[str, str]) -> "StoredAttack | None":
+def _stored(board: Board, network: BoardNetwork, row: tuple[str, str]) -> "StoredAttack | None":
     """The attacks of a row: shipped with the board, or measured since the server began."""
-    mine = board_measure.measured(name)
+    mine = board_measure.measured(load.model_name(network.loss))
     if mine is not None and mine.board is board:
-        return mine.attacks.get((name, *row))
-    return _shipped(board, board.fingerprint, name, *row)
+        return mine.attacks.get((network.model, *row))
+    return _shipped(board, board.fingerprint, network.model, *row)
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
@@ -85,7 +85,7 @@ def _replayed(name: str, _stored: "StoredAttack", weights_sha256: str, about: _A
 def attack_of(board: Board, network: BoardNetwork, row: tuple[str, str], cell: Cell) -> None:
     """A number chooses one of the attacks of this cell; it is drawn before, poisoned and filtered."""
     name, weights = load.model_name(network.loss), network.weights_sha256
-    stored = _stored(board, name, row)
+    stored = _stored(board, network, row)
     if stored is None:
         st.caption("The poisons of this row are not stored: its attacks cannot be drawn.")
         return

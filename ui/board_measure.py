@@ -13,6 +13,7 @@ from ui.job_queue import Job, QueueFull
 from ui.jobs import job_panel, jobs_of, runner
 
 if TYPE_CHECKING:  # it brings torch
+    from lgm.experiments.board.record import Board
     from lgm.experiments.board.stored import MeasuredBoard
 
 CONFIG = replace(QUICK, attackers=("collision", "edge"), choices=("random", "nearest"))
@@ -32,6 +33,14 @@ def _key(name: str) -> str:
 def measured(name: str) -> "MeasuredBoard | None":
     """A network's board on the chosen data and its attacks, if that was measured since the server began."""
     return _measured().get(_key(name))
+
+
+def board_of(name: str) -> "Board | None":
+    """The board that has a network: the one that is shipped with its dataset, else one that was measured here."""
+    shipped, mine = load.board(), measured(name)
+    if shipped is not None and shipped.network_of(load.card(name).weights_sha256) is not None:
+        return shipped
+    return mine.board if mine else None
 
 
 def offer(name: str) -> None:

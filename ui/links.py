@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import streamlit as st
 
-from ui import load, state
+from ui import board_measure, load, state
 from ui.frame import guard
 from ui.state import DEPENDENTS, FIELDS, quoted
 
@@ -85,7 +85,8 @@ def _gamma() -> list[str]:
 
 def _board() -> list[str]:
     """The board has a few budgets, and its attacks are numbered."""
-    said, link, board = [], state.link(), load.board()
+    said, link = [], state.link()
+    board = board_measure.board_of(load.model_name(link.network))
     asked = link.budget
     if board is not None and asked is not None and asked not in map(state.budget_text, board.config.budgets):
         state.put(budget=None)

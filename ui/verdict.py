@@ -7,7 +7,7 @@ from typing import Literal
 from lgm.defense.report import DefenseReport
 from lgm.experiments.board import findings
 from lgm.experiments.board.config import FILTERS, BoardConfig
-from lgm.experiments.board.record import COST, BoardAttack, Cell
+from lgm.experiments.board.record import COSTLY, BoardAttack, Cell
 from lgm.experiments.effects import SUCCESS
 from lgm.stats.intervals import Estimate
 
@@ -91,12 +91,12 @@ def of_cell(config: BoardConfig, attack: BoardAttack, cell: Cell) -> str:
     said = [f"**{findings.verdict(cell)}**"]
     bare, aim = attack.cell((cell.poisons, cell.clean), "none", cell.fpr, cell.head), config.aim_of(attack.attacker)
     if cell.filter != "none":
-        if bare is not None and not bare.attack_success.low > SUCCESS:
+        if bare is not None and not bare.attack_success.low > SUCCESS and findings.stopped(cell).sign >= 0:
             said.append("Unfiltered, too few of these attacks succeed to judge a filter by.")
         if attack.aims_at and (cell.filter, cell.fpr) != (attack.aims_at, aim):
             said.append(f"The attacker aims at another T: {FILTERS[attack.aims_at]}, {_percent(aim)} FPR.")
     if attack.costly(cell):
-        said.append(f"The defence costs more than {100 * COST:g} points of accuracy.")
+        said.append(f"The defence costs more than {100 * COSTLY:g} points of accuracy.")
     return " ".join(said)
 
 

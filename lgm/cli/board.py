@@ -2,17 +2,23 @@
 
 import argparse
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from lgm.cli.options import add_cache, add_command, add_data, add_field, given, split_of
-from lgm.cli.output import recorded
+from lgm.cli.output import output, save_all
 from lgm.cli.tables import Answer
 from lgm.experiments.board.config import ATTACKERS, CHOICES, QUICK, BoardConfig
 from lgm.models.registry import read_card
+from lgm.utils.io import write_atomically
+from lgm.utils.json import to_json
 from lgm.utils.threads import usable_cores
+
+if TYPE_CHECKING:  # it brings torch
+    from lgm.experiments.board.stored import MeasuredBoard
 
 
 def add_board(commands: Any) -> None:
@@ -66,7 +72,7 @@ def add_board(commands: Any) -> None:
         "--out",
         type=Path,
         metavar="FILE",
-        help="JSON file to write the record to; the attacks, which the page shows again, go into FILE.safetensors",
+        help="JSON file to write the record to; the attacks, to be drawn again, go beside it, ending in .safetensors",
     )
     parser.add_argument("--force", action="store_true", help="overwrite it")
 
@@ -87,13 +93,27 @@ def _board(args: argparse.Namespace) -> Answer:
     config = replace(QUICK if args.quick else BoardConfig(), **options)
     if args.processes < 1:
         raise ValueError(f"processes: expected at least 1, got {args.processes}")
-    board = recorded(lambda: _measured(args, config), args.out, force=args.force)
+    if args.out is None:
+        board = _measured(args, config).board
+        return Answer(board, lambda: board_table(board))
+    from lgm.experiments.board.stored import attacks_path, write_attacks
+
+    beside = attacks_path(args.out)
+    with output(args.out, ".json", "out", force=args.force), output(beside, ".safetensors", "out", force=args.force):
+        found = _measured(args, config)
+        board, text = found.board, to_json(found.board) + "\n"
+        save_all(
+            {
+                args.out: lambda path: write_atomically(path, lambda part: part.write_text(text)),
+                beside: partial(write_attacks, found.attacks, board),
+            }
+        )
     return Answer(board, lambda: board_table(board))
 
 
-def _measured(args: argparse.Namespace, config: BoardConfig) -> Any:
+def _measured(args: argparse.Namespace, config: BoardConfig) -> "MeasuredBoard":
     from lgm.experiments.board.measure import measure_board
-    from lgm.experiments.board.stored import attacks_path, read_measured, write_attacks
+    from lgm.experiments.board.stored import read_measured
     from lgm.models.checkpoint import load_checkpoint
 
     earlier = None if args.add_to is None else read_measured(args.add_to)
@@ -118,6 +138,4 @@ def _measured(args: argparse.Namespace, config: BoardConfig) -> Any:
         how = {"processes": args.processes, "cache": args.cache, "on_row": on_row}
         found = measure_board(networks, split, config, surrogates=others, earlier=earlier, **how)
     assert found is not None, "nobody asked it to stop"
-    if args.out is not None:
-        write_attacks(found.attacks, found.board, attacks_path(args.out))
-    return found.board
+    return found

@@ -9,6 +9,7 @@ import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Generic, TypeVar
 
@@ -156,6 +157,11 @@ def machine() -> str:
     import torch
 
     return f"{platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that figures come from."""
+    return {package: version(package) for package in ("torch", "numpy", "scikit-learn")}
 
 
 def outdated(revision: int | None) -> str | None:

@@ -170,11 +170,12 @@ def _mean_reading(readings: Sequence[Reading]) -> Reading:
 
 
 def over_seeds(effects: Sequence[Effect]) -> Effect:
-    """Mean of an effect over seeds with a 95 % interval: the hull of Student's, over seeds, and of the mean one within.
+    """Mean of an effect over seeds with a 95 % interval, from what seeds and what pairs and trials leave open.
 
-    Student's knows what another training would change; pairs and trials are the same for all seeds, so that what they
-    leave open does not average out: it is as much as within a seed. Where all seeds have the same value, which says
-    nothing of the spread, and for a single one, the interval is the hull of those within the seeds.
+    Student's interval over seeds knows what another training would change; pairs and trials are the same for all seeds,
+    so that what they leave open does not average out: it is as much as within a seed, on the average over those that
+    have an interval. The mean's distances to both ends are the root of both squares' sum. Where all seeds have the same
+    value, which says nothing of the spread, and for a single one, the interval is the hull of those within the seeds.
     """
     values = np.array([effect.value for effect in effects])
     if not np.isfinite(values).all():
@@ -183,8 +184,10 @@ def over_seeds(effects: Sequence[Effect]) -> Effect:
     within = [(effect.low, effect.high) for effect in effects]
     if math.isnan(low):
         low, high = hull(*within)
-    elif np.isfinite(within).all():
-        low, high = hull((low, high), tuple(np.mean(within, axis=0).tolist()))
+    elif known := [effect for effect in effects if math.isfinite(effect.low + effect.high)]:
+        below = float(np.mean([effect.value - effect.low for effect in known]))
+        above = float(np.mean([effect.high - effect.value for effect in known]))
+        low, high = mean - math.hypot(mean - low, below), mean + math.hypot(high - mean, above)
     return replace(effects[0], value=mean, low=low, high=high)
 
 

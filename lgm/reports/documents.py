@@ -19,17 +19,18 @@ from lgm.experiments.beta_sweep import BetaRow
 from lgm.experiments.board.advice import advice
 from lgm.experiments.board.config import ATTACKERS, Attacker
 from lgm.experiments.board.findings import edge_finding
-from lgm.experiments.board.record import Board, read_board, stored_network
+from lgm.experiments.board.record import Board, Cell, read_board, stored_network
 from lgm.experiments.claims import Claim, paper_claims
 from lgm.experiments.records import Study, StudyOrigin, StudySize, outdated, provenance, read_study
 from lgm.experiments.seeds import Seeds, read_seeds
 from lgm.experiments.study import stored_findings
 from lgm.experiments.visibility import Visibility, read_visibility
-from lgm.models.card import Card, CheckpointError
+from lgm.models.card import Card, CheckpointError, card_of
 from lgm.models.features import read_features
 from lgm.models.registry import SHIPPED, list_checkpoints, read_card
 from lgm.reports.templates import environment
 from lgm.stats.intervals import Estimate, wilson_interval
+from lgm.training.presets import PRESETS
 from lgm.utils.io import write_atomically
 
 ROOT = SHIPPED.parent
@@ -92,6 +93,24 @@ class DatasetRecord:
         """Five sentences on each network of the board, by its name."""
         assert self.board is not None
         return {network.model: advice(self.board, network) for network in self.board.networks}
+
+    @property
+    def chosen_targets(self) -> Iterator[tuple[str, tuple[int, int], list[Cell | None]]]:
+        """With the nearest target and logistic regression, of networks and budgets with most poisons.
+
+        Cells are of collision without a filter and past the density, and of the edge past it.
+        """
+        assert self.board is not None
+        config = self.board.config
+        for network in self.board.networks:
+            for budget in (each for each in config.budgets if each[0] == config.poisons):
+                wanted = (("collision", "none"), ("collision", network.density), ("edge", network.density))
+                rows = [(network.attack(name, "nearest"), by) for name, by in wanted]
+                yield (
+                    network.model,
+                    budget,
+                    [row.cell(budget, by, config.aim, "logistic") if row else None for row, by in rows],
+                )
 
     @property
     def board_findings(self) -> list[str]:
@@ -211,11 +230,11 @@ def _old_records() -> Iterator[str]:
         if board is not None and (why := _outdated_board(board)):
             yield f"{dataset}.board.json: {why}; make it anew: make records"
         seen = read_visibility(dataset)
-        if study is not None and seen is not None and seen.weights_sha256 != study.about.weights_sha256:
-            yield f"{dataset}.visibility.json: of other networks than the study; make it anew: make records"
+        if study is not None and seen is not None and (why := _differs(seen, study.about)):
+            yield f"{dataset}.visibility.json: of {why} than the study; make it anew: make records"
         seeds = read_seeds(dataset)
-        if seeds is not None and (why := outdated(seeds.attack_revision)):
-            yield f"{dataset}.seeds.json: {why}; make it anew: python -m lgm seeds --help"
+        if seeds is not None and (why := outdated(seeds.attack_revision) or _other_recipe(seeds)):
+            yield f"{dataset}.seeds.json: {why}; make it anew: make seeds"
     for name in list_checkpoints():
         for kind in ("poisons", "example"):
             if (SHIPPED / f"{name}.{kind}.safetensors").is_file():
@@ -227,6 +246,25 @@ def _old_records() -> Iterator[str]:
 def _outdated_study(about: StudyOrigin) -> str | None:
     measured = {name: about.weights_sha256.of(loss) for loss, name in about.models.items()} | about.others
     return outdated(about.attack_revision) or _other_weights(measured)
+
+
+def _differs(seen: Visibility, about: StudyOrigin) -> str | None:
+    pairs = {
+        "other networks": (seen.weights_sha256, about.weights_sha256),
+        "other images": (seen.split_sha256, about.data_sha256),
+        "another attack": (seen.attack_revision, about.attack_revision),
+    }
+    return next((what for what, (one, other) in pairs.items() if one != other), None)
+
+
+def _other_recipe(seeds: Seeds) -> str | None:
+    """Whether the presets have changed since these networks were trained; their cards tell."""
+    for run in seeds.runs:
+        for loss, network in run.networks.items():
+            card = card_of(SHIPPED / "seeds" / f"{network.name}.safetensors")
+            if card.config != PRESETS[f"{seeds.dataset}-{loss}"].seeded(run.seed):
+                return f"{network.name} was trained by another recipe than that of its preset"
+    return None
 
 
 def _outdated_board(board: Board) -> str | None:

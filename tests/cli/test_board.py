@@ -55,6 +55,14 @@ def test_the_record_is_written_and_a_second_run_reads_the_poisons(
     assert alone.networks == board.networks, "one process finds what two have found"
 
 
+def test_another_file_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    mine = tmp_path / "poisons.safetensors"
+    mine.write_bytes(b"of an afternoon")
+    assert main(["board", "--out", str(mine.with_suffix(".json"))]) == 1
+    assert "poisons.safetensors exists already" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == [mine.name]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

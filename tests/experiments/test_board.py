@@ -442,7 +442,7 @@ def test_advice_follows_from_the_cells(board: Board) -> None:
     assert stops == (
         "Of 8 attacks that succeed without a filter, LGM likelihood with T for 5 % FPR does not stop 2 (edge, random: "
         "40 % (30 to 50) of 100; edge, nearest: 40 % (30 to 50) of 100); 4 do not refute it (success below 5 % by the "
-        "whole interval), and 2 are open. 4 more are not shown to succeed without it."
+        "whole interval); 2 are open. 4 more are not shown to succeed without it."
     )
     assert least.startswith(
         "At 5 % FPR least gets past Gaussian fitted afterwards, whose T no attacker here knows: the worst of 12 "

@@ -17,6 +17,7 @@ from lgm.experiments.records import outdated, provenance, read_study, stored_stu
 from lgm.models.card import CheckpointError
 from lgm.models.registry import SHIPPED, read_card
 from lgm.reports.documents import DOCUMENTS, ROOT, DatasetRecord, problems, render, write_documents
+from lgm.training.presets import PRESETS
 from lgm.utils.codec import encode
 
 Capture = pytest.CaptureFixture[str]
@@ -98,6 +99,19 @@ def test_a_record_of_other_weights_is_noticed(copy: Path):
     edit(copy, lambda study: study["about"]["weights_sha256"].update(lgm="0" * 64))
     write_documents(copy)
     assert any("mnist.study.json: mnist-lgm has other weights now" in problem for problem in problems(copy))
+
+
+@pytest.mark.slow
+def test_networks_of_seeds_by_another_recipe_are_noticed(copy: Path, monkeypatch: pytest.MonkeyPatch):
+    now = PRESETS["mnist-softmax"]
+    monkeypatch.setitem(PRESETS, "mnist-softmax", now.with_last(lr=0.5))
+    assert any("mnist-softmax-1 was trained by another recipe" in problem for problem in problems(copy))
+
+
+@pytest.mark.slow
+def test_visibility_of_another_study_is_noticed(copy: Path):
+    edit(copy, lambda study: study["about"].update(data_sha256="0" * 64))
+    assert any("mnist.visibility.json: of other images than the study" in problem for problem in problems(copy))
 
 
 def test_a_block_that_there_is_not_is_named():

@@ -155,6 +155,7 @@ def attack_with(*cells: Cell, aims_at: str = "") -> BoardAttack:
             "**This defence is not refuted by this attacker.** Unfiltered, too few of these attacks succeed to judge a "
             "filter by. The attacker aims at another T: LGM likelihood, 1 % FPR.",
         ),
+        ({"hits": 40}, 2, "knn", "**This defence does not stop this attacker.**"),
         ({"n": 0}, 90, "", "No attack counts here: the clean head gets none of these targets right."),
     ],
 )

@@ -73,12 +73,15 @@ def _stops(met: Sequence[Faced], what: str) -> str:
     working = [each for each in met if each.works]
     signs = [stopped(each.cell).sign for each in working]
     through = "; ".join(each.text() for each, sign in zip(working, signs, strict=True) if sign < 0)
-    fails = f"does not stop {signs.count(-1)} ({through})" if through else "is not shown to fail against any"
-    return (
-        f"Of {len(working)} attacks that succeed without a filter, {what} {fails}; {signs.count(1)} do not refute it "
-        f"(success below {100 * SUCCESS:g} % by the whole interval), and {signs.count(0)} are open. "
-        f"{len(met) - len(working)} more are not shown to succeed without it."
-    )
+    parts = [
+        f"does not stop {signs.count(-1)} ({through})" if through else "is not shown to fail against any",
+        f"{signs.count(1)} do not refute it (success below {100 * SUCCESS:g} % by the whole interval)",
+        f"{signs.count(0)} are open",
+    ]
+    said = "; ".join(part for part in parts if not part.startswith("0 "))
+    idle = len(met) - len(working)
+    more = f" {idle} more are not shown to succeed without it." if idle else ""
+    return f"Of {len(working)} attacks that succeed without a filter, {what} {said}.{more}"
 
 
 def _least(network: BoardNetwork, fpr: float, head: str) -> str:
@@ -130,8 +133,7 @@ def _rates(board: Board, network: BoardNetwork, head: str) -> str:
         f"{_rate(fpr)}: {faced(network, density, fpr, head)[0].cell.attack_success.percent(0)}"
         for fpr in board.config.fprs
     )
-    aims = {board.config.aim_of(attack.attacker) for attack in network.attacks if attack.aims_at}
-    known = " or ".join(map(_rate, sorted(aims)))
+    known = " or ".join(map(_rate, board.known_rates))
     collision = network.attack("collision", "random")
     passing = f" Of the collisions with random targets {percent_text(collision.passing, 0)} pass." if collision else ""
     wrong = 1 - network.accuracy

@@ -119,7 +119,9 @@ class BoardConfig:
     # Of target, bases, clean images and those that calibrate T.
     trials: Annotated[int, Bounds("{ge} to {le:,}, for an interval", ge=2, le=10_000), "attacks in each cell"] = 100
     beta: Beta = 1e-3
-    aim: Annotated[float, Bounds("a rate in {}", gt=0, lt=1), "false-positive rate of the T that attackers know"] = 0.01
+    aim: Annotated[
+        float, Bounds("a rate in {}", gt=0, lt=1), "false-positive rate of the T that attackers know, but for edge-10"
+    ] = 0.01
     gamma: Annotated[float, Bounds("a number > {gt}", gt=0), "weight of the hinge"] = 1.0
     candidates: Annotated[Count, "targets that an attacker chooses among by simulation"] = 20
     seed: Annotated[Seed, "of all draws"] = 1

@@ -71,7 +71,7 @@ def verdict(cell: Cell) -> str:
     who = "This head alone" if cell.filter == "none" else "This defence"
     if stopped(cell).sign < 0:
         return f"{who} does not stop this attacker."
-    if cell.attack_success.high < SUCCESS:
+    if stopped(cell).sign > 0:
         return f"{who} is not refuted by this attacker."
     if cell.attack_success.low > SUCCESS:
         others = "any further images of the base's class"

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 from lgm.config import ATTACK_REVISION
@@ -11,16 +10,9 @@ from lgm.experiments.board.config import BOARD_REVISION, BoardConfig
 from lgm.experiments.board.rows import Row, keep_row
 from lgm.experiments.board.setting import Setting
 from lgm.experiments.board.stored import MeasuredBoard
-from lgm.experiments.records import machine
+from lgm.experiments.records import machine, versions
 from lgm.models.card import Card
 from lgm.utils.fields import require
-
-_PACKAGES = ("torch", "numpy", "scikit-learn")
-
-
-def versions() -> dict[str, str]:
-    """Of the packages that figures of a board come from."""
-    return {package: version(package) for package in _PACKAGES}
 
 
 def take_over(

@@ -14,12 +14,12 @@ from lgm.data.base import Split
 from lgm.defense.report import ATTACK_SUCCESS
 from lgm.experiments.board.attackers import can_attack
 from lgm.experiments.board.config import BOARD_REVISION, BoardConfig
-from lgm.experiments.board.known import take_over, versions
+from lgm.experiments.board.known import take_over
 from lgm.experiments.board.record import Absent, Board, BoardNetwork
 from lgm.experiments.board.rows import Row, measure_row
 from lgm.experiments.board.setting import Setting, trials_of
 from lgm.experiments.board.stored import MeasuredBoard
-from lgm.experiments.records import machine
+from lgm.experiments.records import machine, versions
 from lgm.models.card import Card
 from lgm.models.classifier import Classifier
 

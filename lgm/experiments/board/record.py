@@ -11,7 +11,7 @@ from lgm.models.registry import SHIPPED
 from lgm.stats.intervals import Estimate, percent_text
 from lgm.utils.json import to_json
 
-COST = 0.05  # accuracy that a cell is marked for losing
+COSTLY = 0.05  # accuracy that a cell is marked for losing
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ class BoardAttack:
         return next((c for c in self.cells if (c.poisons, c.clean, c.filter, c.head, c.fpr) == wanted), None)
 
     def costly(self, cell: Cell) -> bool:
-        """Whether a filter's defence costs more than `COST` of the clean control's accuracy."""
-        return cell.filter != "none" and self.control(cell.clean, cell.head) - cell.accuracy > COST
+        """Whether a filter's defence costs more than `COSTLY` of the clean control's accuracy."""
+        return cell.filter != "none" and self.control(cell.clean, cell.head) - cell.accuracy > COSTLY
 
     def control(self, clean: int, head: str) -> float:
         """Accuracy of the clean control."""
@@ -225,6 +225,11 @@ class Board:
         return outdated(self.attack_revision)
 
     @property
+    def known_rates(self) -> list[float]:
+        """False-positive rates of the T that attackers know."""
+        return sorted({self.config.aim_of(name) for name in self.config.attackers if ATTACKERS[name].evades})
+
+    @property
     def heads(self) -> dict[str, str]:
         """Titles of the heads by key."""
         return HEAD_TITLES
@@ -254,7 +259,7 @@ def _lines(board: Board) -> Iterator[str]:
             yield f"{absent.attacker}: {absent.why}"
     yield ""
     yield f"Filters at {100 * config.aim:g} % FPR; the file has all rates, intervals and controls."
-    yield f"n: attacks that count. *: the defence costs more than {100 * COST:g} points of accuracy."
+    yield f"n: attacks that count. *: the defence costs more than {100 * COSTLY:g} points of accuracy."
     used = {cell.filter for network in board.networks for attack in network.attacks for cell in attack.cells}
     yield from (f"  {name:<12}{title}" for name, title in FILTERS.items() if name in used)
     yield from (f"  {name:<19}{ATTACKERS[name].goal}" for name in config.attackers)

@@ -22,6 +22,7 @@ from lgm.experiments.board.record import BoardAttack, Cell, Control
 from lgm.experiments.board.setting import Setting
 from lgm.experiments.board.stored import StoredAttack
 from lgm.experiments.board.targets import choose_targets
+from lgm.experiments.records import machine, versions
 from lgm.models.checkpoint import network_sha256
 from lgm.stats.ssim import ssim
 from lgm.utils.codec import decode
@@ -84,9 +85,9 @@ def _measured(
         going = going and go_on()
         return going
 
-    aim, known = setting.known_to(attacker)
-    trials = choose_targets(choice, aim, known)
-    crafted = craft(aim, known, split, trials, cache=cache, on_step=on_step)
+    there, known = setting.known_to(attacker)
+    trials = choose_targets(choice, there, known)
+    crafted = craft(there, known, split, trials, cache=cache, on_step=on_step)
     if not going:
         return None
     wanted = np.repeat([trial.target for trial in trials], setting.config.poisons)
@@ -146,6 +147,7 @@ def _path(setting: Setting, split: Split, row: tuple[str, str], cache: Path) -> 
     known = setting.known_to(attacker)[1]
     asked = {
         "revisions": [ATTACK_REVISION, BOARD_REVISION],
+        "machine": [machine(), versions()],
         "network": network_sha256(setting.model),
         "images": split.sha256,
         "row": [attacker, choice],

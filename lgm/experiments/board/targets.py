@@ -34,7 +34,10 @@ def _chosen(choice: str, attacker: str, setting: Setting, own: TrialFilters) -> 
         away = (setting.z[candidates] - class_centre(setting, trial)) * setting.scale
         return with_target(trial, int(candidates[np.linalg.norm(away, axis=1).argmin()]))
     rng = np.random.default_rng([setting.config.seed, trial.target])
-    some = rng.permutation(candidates)[: setting.config.candidates]
+    spare = setting.config.heaviest[1]  # the attacker's own images of that class are no candidates
+    some = rng.permutation(candidates)[: max(1, min(setting.config.candidates, len(candidates) - spare))]
+    if len(some) == 1:
+        return with_target(trial, int(some[0]))
     images = _attackers_images(setting, trial, some, rng)
     margins = [_margin(attacker, setting, own, int(target), images) for target in some]
     return with_target(trial, int(some[int(np.argmax(margins))]))
