@@ -46,7 +46,7 @@ def decision_plane(
     places, poisoned = seen(examples.z / attack.scale), examples.poisoned
     target = seen(attack.target.z / attack.scale)
     view = _view_of(attack, seen, classes, size)
-    means = {k: seen(attack.clean.z[attack.clean.labels == k] / attack.scale).mean(0) for k in present(attack.clean)}
+    means = _means(attack, seen)
     figure = go.Figure()
     if model and seen.exact:
         figure.add_trace(
@@ -63,7 +63,10 @@ def decision_plane(
     _lay_out_plane(figure, view, seen, size)
     figure.update_layout(
         annotations=[
-            *(class_tag(x, y, k, classes) | _BESIDE for k, (x, y) in means.items()),
+            *(
+                class_tag(*at, k, classes) | _beside(view.plot.unit(np.array(at))[0], classes[k], size)
+                for k, at in means.items()
+            ),
             _target_label(target[0], model.predicted if model else None, classes) | _leader(view, size),
             *_count(int(poisoned.sum()), int((removed & poisoned).sum()), view),
         ],
@@ -74,7 +77,8 @@ def decision_plane(
 
 _DETAIL_CELLS = 60  # of its regions, along each axis
 _TAG, _WEIGHT = 22, 20  # pixels from a class mean to its tag, and how many points are as bad to cover
-_BESIDE = {"xanchor": "right", "xshift": -16}  # of the dots
+_NEXT = 16  # pixels from a class mean to the nearer end of its tag
+_LETTER = 7  # pixels
 _FRAME = {"color": "rgba(128,128,128,0.9)", "width": 1}
 
 
@@ -108,13 +112,28 @@ def _view_of(attack: "Scene", seen: Projection, classes: tuple[str, ...], size: 
     unit = plot.unit(everything)
     longest = max(len(classes[k]) for k in present(attack.clean))
     corner = emptiest(np.vstack([unit, *(unit - (away, 0) for away in (0.05, 0.05 + 0.03 * longest))]))  # room for tags
-    tags = [
-        plot.unit(seen(attack.clean.z[attack.clean.labels == k] / attack.scale).mean(0)) for k in present(attack.clean)
-    ]
-    covered = np.vstack([unit[1:], *([tag - (_TAG / size, 0)] * _WEIGHT for tag in tags)])
-    label = label_offset(unit[0], covered, corner if detail else None, 12 + longest, enlarged=_PLANE / size)
+    covered = [unit[1:]]
+    for k, at in _means(attack, seen).items():
+        mean = plot.unit(np.array(at))
+        away = _TAG if _beside(mean[0], classes[k], size)["xshift"] > 0 else -_TAG
+        covered.append(np.tile(np.add(mean, (away / size, 0)), (_WEIGHT, 1)))
+    label = label_offset(unit[0], np.vstack(covered), corner if detail else None, 12 + longest, enlarged=_PLANE / size)
     (x, y), half = plot.at(np.array([[corner.x, corner.y]]))[0], 2 * plot.half * corner.half
     return _View(plot, detail, Square(float(x), float(y), half), label)
+
+
+def _means(attack: "Scene", seen: Projection) -> dict[int, tuple[float, float]]:
+    """Where the mean of each class's clean images is, by label."""
+    places, labels = seen(attack.clean.z / attack.scale), attack.clean.labels
+    return {
+        k: (float(places[labels == k, 0].mean()), float(places[labels == k, 1].mean())) for k in present(attack.clean)
+    }
+
+
+def _beside(x: float, name: str, size: int) -> dict[str, Any]:
+    """Where a class's tag lies: left of its dots, or right of them if the plot ends there. ``x``: share of the plot."""
+    room = x * size > _NEXT + _LETTER * len(name)
+    return {"xanchor": "right", "xshift": -_NEXT} if room else {"xanchor": "left", "xshift": _NEXT}
 
 
 def _with_hole(regions: np.ndarray, view: _View) -> np.ndarray:

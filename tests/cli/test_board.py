@@ -48,7 +48,7 @@ def test_the_record_is_written_and_a_second_run_reads_the_poisons(
     assert main(command) == 1
     assert "--force" in capsys.readouterr().err
     assert main([*command, "--force"]) == 0
-    assert "tiny-lgm: 2 poisons, 3 clean images a class, head: nearest class mean" in capsys.readouterr().out
+    assert "tiny-lgm: K = 2, 3 clean images a class, head: nearest class mean" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == kept
     assert main([*command[: command.index("--processes")], "--processes", "1", "--json"]) == 0
     alone = decode(Board, json.loads(capsys.readouterr().out))

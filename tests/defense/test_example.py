@@ -212,6 +212,21 @@ def test_the_detail_shows_all_poisons_apart_and_the_models_own_regions(attack: A
     assert (head(places * attack.scale) == regions.z).mean() > 0.999  # up to rounding on the border
 
 
+@pytest.mark.parametrize("size", [215, 290])
+@pytest.mark.parametrize("name", ["d", "automobile, seen from afar"])
+def test_a_classs_tag_stays_on_the_plane(attack: Attack, size: int, name: str):
+    seen = projection(plane_of(np.eye(4, 2)))
+    figure: Any = decision_plane(attack, attack.demonstrate(), "clean", seen, (name,) * 4, size=size)
+    (left, right), tags = (
+        figure.layout.xaxis.range,
+        [note for note in figure.layout.annotations if f">{name}<" in note.text and note.xshift],
+    )
+    assert len(tags) == 2
+    for tag in tags:
+        anchor = size * (tag.x - left) / (right - left) + tag.xshift
+        assert tag.xanchor == "left" or anchor > 6 * len(name)
+
+
 def test_what_is_not_known_yet_is_not_drawn(attack: Attack):
     bare = replace(attack, poisons=attack.poisons[:0], collided=attack.collided[:0])
     figure: Any = decision_plane(bare, None, "filtered", projection(plane_of(np.eye(4, 2))), CLASSES)

@@ -247,7 +247,7 @@ def _lines(board: Board) -> Iterator[str]:
         for poisons, clean in config.budgets:
             for head, title in HEAD_TITLES.items():
                 yield ""
-                yield f"{network.model}: {poisons} poisons, {clean} clean images a class, head: {title}"
+                yield f"{network.model}: K = {poisons}, {clean} clean images a class, head: {title}"
                 yield f"{'attacker, targets':<22}{'n':>5}" + "".join(f"{name:>12}" for name in network.filters)
                 for attack in network.attacks:
                     cells = [attack.cell((poisons, clean), name, config.aim, head) for name in network.filters]
