@@ -13,6 +13,7 @@ from lgm.cli.output import output, save_all
 from lgm.cli.tables import Answer
 from lgm.experiments.board.config import ATTACKERS, CHOICES, QUICK, BoardConfig
 from lgm.models.registry import read_card
+from lgm.utils.fields import require
 from lgm.utils.io import write_atomically
 from lgm.utils.json import to_json
 from lgm.utils.threads import usable_cores
@@ -51,6 +52,12 @@ def add_board(commands: Any) -> None:
         type=Path,
         metavar="FILE",
         help="a record of the same setting, its attacks beside it, whose rows are taken over: only others are measured",
+    )
+    parser.add_argument(
+        "--simulate",
+        action="store_true",
+        help="do not craft: features are exactly where attackers want them, as no image may have them; to look for "
+        "settings, in a minute",
     )
     parser.add_argument("--quick", action="store_true", help=f"{QUICK.trials} attacks a row, of one budget")
     parser.add_argument("--attackers", nargs="+", metavar="NAME", help=f"of {', '.join(ATTACKERS)} (default: all)")
@@ -91,11 +98,17 @@ def _board(args: argparse.Namespace) -> Answer:
     options = given(args, BoardConfig)
     options |= {name: tuple(options[name]) for name in ("attackers", "choices", "budgets") if name in options}
     config = replace(QUICK if args.quick else BoardConfig(), **options)
+    if args.simulate:
+        known = tuple(name for name, each in ATTACKERS.items() if not each.on_surrogate)
+        config = replace(config, attackers=options.get("attackers", known))
+        for name in ("out", "add_to", "surrogates"):
+            require(not getattr(args, name), name.replace("_", "-"), "none with --simulate", getattr(args, name))
     if args.processes < 1:
         raise ValueError(f"processes: expected at least 1, got {args.processes}")
     if args.out is None:
         board = _measured(args, config).board
-        return Answer(board, lambda: board_table(board))
+        simulated = "Simulated: no poison was crafted.\n\n" if args.simulate else ""
+        return Answer(board, lambda: simulated + board_table(board))
     from lgm.experiments.board.stored import attacks_path, write_attacks
 
     beside = attacks_path(args.out)
@@ -136,6 +149,8 @@ def _measured(args: argparse.Namespace, config: BoardConfig) -> "MeasuredBoard":
         networks = [load_checkpoint(name) for name in args.models]
         others = [load_checkpoint(name)[0] for name in args.surrogates]
         how = {"processes": args.processes, "cache": args.cache, "on_row": on_row}
-        found = measure_board(networks, split, config, surrogates=others, earlier=earlier, **how)
+        found = measure_board(
+            networks, split, config, surrogates=others, earlier=earlier, simulate=args.simulate, **how
+        )
     assert found is not None, "nobody asked it to stop"
     return found

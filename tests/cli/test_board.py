@@ -68,6 +68,9 @@ def test_another_file_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixt
     [
         (["--attackers", "magic"], "--attackers: expected one or several of collision, hinge, edge, edge-10"),
         (["--processes", "0"], "--processes: expected at least 1, got 0"),
+        (["--simulate", "--out", "board.json"], "--out: expected none with --simulate"),
+        (["--simulate", "--surrogates", "a", "b"], "--surrogates: expected none with --simulate"),
+        (["--add-to", "nothing.json", "--cache", "c"], "nothing.json: expected a board, found no such file"),
         (["--surrogates", "mnist-lgm"], "--surrogates: expected one for each of 2 models, got 1"),
         (["--budgets", "0:3"], "--budgets: expected pairs of at least 1 poison"),
         (["--trials", "1"], "--trials: expected 2 to 10,000, for an interval, got 1"),

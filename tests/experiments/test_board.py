@@ -1,6 +1,7 @@
 """The board: its cells against a slow loop and against `defend`, targets against their rules, and its record."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -235,6 +236,30 @@ def test_a_record_grows_by_what_is_not_on_it(
     attacks_path(path).unlink()
     with pytest.raises(CheckpointError, match="expected the attacks of a board"):
         grown()
+
+
+def test_simulated_poisons_are_exactly_where_their_attacker_wants_them(gaussian: Classifier, blobs: Split) -> None:
+    config = replace(CONFIG, attackers=("collision", "edge", "convex"))
+    found = measure_board([(gaussian, _card("own", "lgm"))], blobs, config, simulate=True)
+    assert found is not None
+    setting = Setting.of_split(gaussian, blobs, config)
+    for attacker in ("collision", "edge"):
+        row, stored = found.board.networks[0].attack(attacker, "nearest"), found.attacks["own", attacker, "nearest"]
+        assert row is not None
+        assert math.isnan(row.l2)
+        for own, target, z in zip(setting.trial_filters, stored.targets, stored.z, strict=True):
+            goal = goal_of(attacker, setting, own, int(target)).astype(np.float32)
+            np.testing.assert_array_equal(z, np.tile(goal, (config.poisons, 1)))
+        assert (row.collided == 1) == (attacker == "collision")
+        assert (row.passing == 1) == (attacker == "edge")
+        defence: dict[str, Any] = {"filter": "knn", "fpr": 0.05, "head": "logistic"}
+        again = [replay(setting, stored, budget=(6, 4), **defence, trial=i) for i in range(config.trials)]
+        counted = [each for each in again if each.predicted.clean == each.trial.target_class]
+        cell = at(row, (6, 4), "knn", 0.05, "logistic")
+        hits = sum(each.predicted.filtered == each.trial.base_class for each in counted)
+        assert (cell.n, cell.hits) == (len(counted), hits)
+    convex, bases = found.attacks["own", "convex", "random"].z[0], setting.trials[0].bases
+    np.testing.assert_array_equal(convex[1:], setting.z[bases[1 : config.poisons]])
 
 
 def test_asking_to_stop_is_answered_while_poisons_are_crafted(

@@ -46,6 +46,17 @@ def goal_of(attacker: str, setting: Setting, own: TrialFilters, target: int) -> 
     )
 
 
+def goals_of(attacker: str, setting: Setting, own: TrialFilters, trial: Trial) -> np.ndarray:
+    """(K, D) float32 features that it would give its poisons: `goal_of` all, but for the convex polytope, one of them.
+
+    That one collides, and the others stay where their bases are.
+    """
+    goals = np.repeat(goal_of(attacker, setting, own, trial.target)[None], setting.config.poisons, axis=0)
+    if attacker == "convex":
+        goals[1:] = setting.z[trial.bases[1 : len(goals)]]
+    return goals.astype(np.float32)
+
+
 def _aims_elsewhere(attacker: str) -> bool:
     """Whether at other features than the target's; the hinge moves away from these while it is crafted."""
     return attacker == "mean-shift" or (bool(ATTACKERS[attacker].evades) and attacker != "hinge")

@@ -23,6 +23,7 @@ from lgm.experiments.records import machine, versions
 from lgm.models.card import Card
 from lgm.models.classifier import Classifier
 
+_Measure = Callable[..., Row | None]  # `measure_row` for a setting, an attacker and a choice of targets
 OnRow = Callable[[str, int, int], bool | None]  # what is next, rows done, rows in all; returning False asks to stop
 
 
@@ -33,6 +34,7 @@ def measure_board(
     *,
     surrogates: Sequence[Classifier] = (),
     earlier: MeasuredBoard | None = None,
+    simulate: bool = False,
     processes: int = 1,
     cache: Path | None = None,
     on_row: OnRow | None = None,
@@ -45,6 +47,7 @@ def measure_board(
         config: The setting.
         surrogates: One for each network, for attackers who know neither it nor T; none: these rows are empty.
         earlier: A record whose rows are not measured anew; it takes ``cache``.
+        simulate: Poisons are not crafted: features are where attackers want them. Without surrogates.
         processes: How many rows at a time; the figures are the same.
         cache: Folder for crafted poisons and finished rows: a run that was killed goes on there.
         on_row: Called before each row, which is one attacker with one choice of targets on one network; in a single
@@ -73,8 +76,9 @@ def measure_board(
         if can_attack(attacker, setting) is None
         for choice in config.choices
     ]
+    measure = partial(measure_row, split=split, simulate=simulate, cache=cache)
     measured = _one_by_one if processes == 1 else partial(_in_processes, processes)
-    rows = list(measured(tasks, split, cache, on_row))
+    rows = list(measured(tasks, measure, on_row))
     if len(rows) < len(tasks):
         return None
     found = list(zip(tasks, rows, strict=True))
@@ -95,24 +99,22 @@ class _Task:
         return f"{self.model}: {self.attacker}, {self.choice} targets"
 
 
-def _one_by_one(tasks: Sequence[_Task], split: Split, cache: Path | None, on_row: OnRow | None) -> Iterator[Row]:
+def _one_by_one(tasks: Sequence[_Task], measure: _Measure, on_row: OnRow | None) -> Iterator[Row]:
     """The rows, until the caller asks to stop."""
     for done, task in enumerate(tasks):
         go_on = partial(_asked, on_row, task, done, len(tasks))
         if not go_on():
             return
-        row = measure_row(task.setting, split, task.attacker, task.choice, cache=cache, go_on=go_on)
+        row = measure(task.setting, attacker=task.attacker, choice=task.choice, go_on=go_on)
         if row is None:
             return
         yield row
 
 
-def _in_processes(
-    count: int, tasks: Sequence[_Task], split: Split, cache: Path | None, on_row: OnRow | None
-) -> Iterator[Row]:
+def _in_processes(count: int, tasks: Sequence[_Task], measure: _Measure, on_row: OnRow | None) -> Iterator[Row]:
     """The same, so many at a time; they are asked to stop between rows only."""
     work: Generator[Row] = Parallel(n_jobs=count, return_as="generator")(
-        delayed(measure_row)(task.setting, split, task.attacker, task.choice, cache=cache) for task in tasks
+        delayed(measure)(task.setting, attacker=task.attacker, choice=task.choice) for task in tasks
     )
     for done, task in enumerate(tasks):
         if not _asked(on_row, task, done, len(tasks)):

@@ -248,12 +248,12 @@ def _lines(board: Board) -> Iterator[str]:
             for head, title in HEAD_TITLES.items():
                 yield ""
                 yield f"{network.model}: K = {poisons}, {clean} clean images a class, head: {title}"
-                yield f"{'attacker, targets':<22}{'n':>5}" + "".join(f"{name:>12}" for name in network.filters)
+                yield f"{'attacker, targets':<28}{'n':>5}" + "".join(f"{name:>12}" for name in network.filters)
                 for attack in network.attacks:
                     cells = [attack.cell((poisons, clean), name, config.aim, head) for name in network.filters]
                     if cells[0] is None:  # crafted together, for another budget
                         continue
-                    line = f"{attack.attacker + ', ' + attack.choice:<22}{cells[0].n:>5}"
+                    line = f"{attack.attacker + ', ' + attack.choice:<28}{cells[0].n:>5}"
                     yield line + "".join(f"{_text(attack, cell):>12}" for cell in cells)
         for absent in network.absent:
             yield f"{absent.attacker}: {absent.why}"

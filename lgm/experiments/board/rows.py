@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from lgm.attacks.result import Poisons
 from lgm.config import ATTACK_REVISION
 from lgm.data.base import Split
 from lgm.defense.trials import Trial
-from lgm.experiments.board.attackers import craft
+from lgm.experiments.board.attackers import craft, goals_of
 from lgm.experiments.board.cells import cells_of, controls_of, evaluate_trial
 from lgm.experiments.board.config import ATTACKERS, BOARD_REVISION
 from lgm.experiments.board.record import BoardAttack, Cell, Control
@@ -44,6 +45,7 @@ def measure_row(
     attacker: str,
     choice: str,
     *,
+    simulate: bool = False,
     cache: Path | None = None,
     go_on: Callable[[], bool] = lambda: True,
 ) -> Row | None:
@@ -54,12 +56,15 @@ def measure_row(
         split: The same images as pixels.
         attacker: Key of `ATTACKERS`.
         choice: Key of `CHOICES`.
+        simulate: Do not craft: features are where the attacker wants them. Who knows a surrogate only is no attacker.
         cache: Folder for poisons and rows: a row that is there is read, and one that is not is kept there.
         go_on: Asked while poisons are crafted; False ends it.
 
     Returns:
         None if it was ended.
     """
+    if simulate:
+        return _simulated(setting, attacker, choice)
     path = None if cache is None else _path(setting, split, (attacker, choice), cache)
     if path is not None and path.is_file():
         return _read(path)
@@ -93,6 +98,27 @@ def _measured(
     wanted = np.repeat([trial.target for trial in trials], setting.config.poisons)
     found = rounded(setting.model, replace(crafted, target_z=setting.z[wanted]))  # it may have been another's
     z = found.z.reshape(len(trials), -1, found.z.shape[1])
+    change = {"l2": found.l2, "linf": found.linf, "ssim": ssim(found.bases, found.images)}
+    medians = {name: float(np.median(values)) for name, values in change.items()}
+    return Row(_evaluated(setting, row, trials, z, medians), _stored(trials, z, found))
+
+
+def _simulated(setting: Setting, attacker: str, choice: str) -> Row:
+    """With features exactly where the attacker wants them, whether an image can have them or not."""
+    trials = choose_targets(choice, attacker, setting)
+    known = zip(setting.trial_filters, trials, strict=True)
+    z = np.stack([goals_of(attacker, setting, own, trial) for own, trial in known])
+    unknown = dict.fromkeys(("l2", "linf", "ssim"), math.nan)
+    targets = np.array([trial.target for trial in trials], np.int32)
+    none = np.full(z.shape[:2], np.nan, np.float32), np.empty((0, *setting.model.image_shape), np.uint8)
+    return Row(_evaluated(setting, (attacker, choice), trials, z, unknown), StoredAttack(targets, z, *none))
+
+
+def _evaluated(
+    setting: Setting, row: tuple[str, str], trials: list[Trial], z: np.ndarray, change: dict[str, float]
+) -> BoardAttack:
+    """Features of poisons, (T, K, D), against every defence; ``change``: medians of l2, linf and ssim."""
+    attacker, choice = row
     controls: dict[int, tuple[Control, ...]] = {}
     cells: list[Cell] = []
     for poisons, clean in setting.config.budgets_of(attacker):
@@ -108,20 +134,18 @@ def _measured(
         ]
         controls[clean] = tuple(controls_of(clean, outcomes))
         cells += cells_of((poisons, clean), trials, outcomes)
-    attack = BoardAttack(
+    seen = setting.classes_of(z.reshape(-1, z.shape[-1])).reshape(z.shape[:2])
+    return BoardAttack(
         attacker=attacker,
         choice=choice,
         targets=len({trial.target for trial in trials}),
         aims_at=setting.trial_filters[0].evaded(attacker) if ATTACKERS[attacker].evades else "",
-        collided=float(found.collided.mean()),
+        collided=float((seen == np.array([[trial.target_class] for trial in trials])).mean()),
         passing=_passing(setting, attacker, trials, z),
-        l2=float(np.median(found.l2)),
-        linf=float(np.median(found.linf)),
-        ssim=float(np.median(ssim(found.bases, found.images))),
+        **change,
         controls=tuple(each for group in controls.values() for each in group),
         cells=tuple(cells),
     )
-    return Row(attack, _stored(trials, z, found))
 
 
 def _passing(setting: Setting, attacker: str, trials: list[Trial], z: np.ndarray) -> float:

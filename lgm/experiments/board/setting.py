@@ -123,11 +123,15 @@ class Setting:
 
     @cached_property
     def predicted(self) -> np.ndarray:
-        """(N,) classes that the network sees."""
+        """(N,) classes that the network sees in the images."""
+        return self.classes_of(self.z)
+
+    def classes_of(self, z: np.ndarray) -> np.ndarray:
+        """(n,) classes that the network sees in features (n, D)."""
         import torch
 
         with torch.inference_mode():
-            logits = self.model.head.logits(torch.from_numpy(self.z).to(self.model.feature_scale.device))
+            logits = self.model.head.logits(torch.from_numpy(z).to(self.model.feature_scale.device))
         return logits.argmax(-1).cpu().numpy()
 
     def examples(self, z: np.ndarray, labels: np.ndarray, *, poisoned: bool) -> Examples:
