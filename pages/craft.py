@@ -194,3 +194,8 @@ with st.expander("What am I looking at?"):
     st.latex(
         r"p=\arg\min_{x\in[0,1]^{C\times H\times W}}\;\lVert s\circ(f(x)-f(t))\rVert_2^2+\beta\,\lVert x-b\rVert_2^2"
     )
+    st.page_link(
+        load.PAGES / "defend.py",
+        label="The hinge γ and other attackers who know of a filter, against all filters: Defend",
+        icon=":material/arrow_forward:",
+    )

@@ -95,6 +95,11 @@ def _section(case: Case) -> None:
     st.caption(
         f"{how_crafted(poisons, case.dataset)}. Clean: {case.dataset.brief(split)}. Features of `{name}`. {_ABOUT}"
     )
+    st.page_link(
+        load.PAGES / "defend.py",
+        label="Against attackers who choose the target, or know such a filter's T: Defend",
+        icon=":material/arrow_forward:",
+    )
     st.caption("Sources: " + "; ".join(f"**{c.title}**: {c.source}" for c in comparisons) + ".")
 
 
