@@ -139,4 +139,10 @@ def unpack(tensors: "dict[str, Tensor]", model: "nn.Module", optimizer: "optim.O
             _, index, slot = name.split(".")
             slots.setdefault(int(index), {})[slot] = value
     model.load_state_dict({name.removeprefix("model."): v for name, v in tensors.items() if name.startswith("model.")})
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, state in slots.items():
+        for slot, value in state.items():
+            if value.shape == parameters[index].shape:
+                # As the parameter lies in memory: a fused optimizer goes through both in that order.
+                state[slot] = parameters[index].detach().clone().copy_(value)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
