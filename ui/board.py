@@ -17,6 +17,7 @@ _MAP = "board_map"  # key of the figure
 # The text of cells lies on their colour, so it has the colour of the page's text, in either theme.
 _TEXT = ".annotation-text, .textpoint *, .xtick *, .ytick *, .hoverlayer *"
 _STYLE = f"<style>.st-key-{_MAP} text:is({_TEXT}) {{fill: currentColor !important;}}</style>"
+_TOPICS = ("No filter", "By density", "The best filter", "Heads", "Rates")  # of the advice
 _NETWORKS = {"lgm": "LGM", "softmax": "softmax"}
 
 
@@ -180,7 +181,8 @@ def _advice(found: Board, network: BoardNetwork, of: MapSlice) -> None:
     """What follows from the whole map."""
     poisons, clean = network.heaviest
     st.markdown(f"**With K = {poisons} beside {clean} clean images a class, before {HEAD_TITLES[of.head]}:**")
-    st.markdown("\n".join(f"- {said}" for said in advice(found, network, of.head)))
+    said = zip(_TOPICS, advice(found, network, of.head), strict=True)
+    st.markdown("\n".join(f"- **{topic}.** {sentence}" for topic, sentence in said))
 
 
 def _about(found: Board, network: BoardNetwork) -> str:
