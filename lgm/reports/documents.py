@@ -95,22 +95,20 @@ class DatasetRecord:
         return {network.model: advice(self.board, network) for network in self.board.networks}
 
     @property
-    def chosen_targets(self) -> Iterator[tuple[str, tuple[int, int], list[Cell | None]]]:
-        """With the nearest target and logistic regression, of networks and budgets with most poisons.
+    def chosen_targets(self) -> dict[str, list[Cell | None]]:
+        """By network, with the nearest target: collision without a filter, past the density, and the edge past it.
 
-        Cells are of collision without a filter and past the density, and of the edge past it.
+        In the heaviest budget, on logistic regression.
         """
         assert self.board is not None
-        config = self.board.config
+        found, config = {}, self.board.config
         for network in self.board.networks:
-            for budget in (each for each in config.budgets if each[0] == config.poisons):
-                wanted = (("collision", "none"), ("collision", network.density), ("edge", network.density))
-                rows = [(network.attack(name, "nearest"), by) for name, by in wanted]
-                yield (
-                    network.model,
-                    budget,
-                    [row.cell(budget, by, config.aim, "logistic") if row else None for row, by in rows],
-                )
+            wanted = (("collision", "none"), ("collision", network.density), ("edge", network.density))
+            rows = [(network.attack(name, "nearest"), by) for name, by in wanted]
+            found[network.model] = [
+                row.cell(config.heaviest, by, config.aim, "logistic") if row else None for row, by in rows
+            ]
+        return found
 
     @property
     def board_findings(self) -> list[str]:
