@@ -39,13 +39,18 @@ def headline(report: DefenseReport) -> str:
 
 
 def finding(report: DefenseReport) -> str:
-    """What these attacks show of the filter. Whole intervals decide, and no attack confirms a defence."""
-    before = report.attack_success.unfiltered
+    """What these attacks show of the filter. Whole intervals decide, and no attack confirms a defence.
+
+    They get past it if more succeed than `SUCCESS`, and than with untouched bases in the poisons' place, which were not
+    filtered.
+    """
+    before, bases = report.attack_success.unfiltered, report.untouched_bases.attack_success
+    bound = max(SUCCESS, bases.high)
     if not before.low > SUCCESS:
         return "Unfiltered, too few attacks succeed to judge a filter by."
     groups: dict[str, list[float]] = {"past": [], "fewer": [], "open": []}
     for fpr, at in sorted(report.by_fpr.items()):
-        past, fewer = at.attack_success.low > SUCCESS, at.attack_success.high < before.low
+        past, fewer = at.attack_success.low > bound, at.attack_success.high < before.low
         groups["past" if past else "fewer" if fewer else "open"].append(fpr)
     said = {
         "past": "attacks get past the filter",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lgm.defense.report import DefenseReport
+from lgm.defense.report import DefenseReport, UntouchedBases
 from lgm.experiments.board.config import BoardConfig
 from lgm.experiments.board.record import BoardAttack, Cell, Control
 from lgm.stats.intervals import Estimate
@@ -49,6 +49,11 @@ def test_the_finding_follows_from_whole_intervals(numbers: dict[str, Any], expec
     if numbers.get("before") is NONE:
         assert "No attack counts" in verdict.headline(replace(report(**numbers), n=0))
     assert verdict.finding(report(**numbers)).startswith(expected)
+
+
+def test_what_untouched_bases_do_too_is_not_the_attacks_doing() -> None:
+    alike = replace(report(at_1=SURE["past"]), untouched_bases=UntouchedBases(Estimate(0.6, 0.4, 0.8)))
+    assert verdict.finding(alike) == "At 1 % FPR these are too few to tell."
 
 
 def test_shares_are_percentages_with_an_interval_where_there_is_one() -> None:
