@@ -58,8 +58,8 @@ checkpoints: $(VENV)/.app
 NETWORKS := mnist-lgm mnist-softmax cifar10-lgm cifar10-softmax
 
 # Crafts all shipped poisons and measures both studies and both boards, then renders the documents from them. A run that
-# was killed goes on where it stopped. Needs the official files of CIFAR-10 (LGM_DATA). Networks of other seeds are the
-# surrogates of attackers who do not know the network.
+# was killed goes on where it stopped. Needs the official files of MNIST and CIFAR-10 (LGM_DATA). Networks of other seeds,
+# by the shorter recipe of today, are the surrogates of attackers who do not know the network.
 records: $(VENV)/.app seeds
 	for loss in lgm softmax; do \
 	  $(MAKE) poisons NAME=mnist-$$loss SPLIT=bundled POISONS=500 PAIR="2001 4502" && \

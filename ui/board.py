@@ -192,6 +192,7 @@ def _about(found: Board, network: BoardNetwork) -> str:
     )
     choices = "; ".join(f"*{name}*: {title}" for name, title in CHOICES.items() if name in config.choices)
     rates = " or ".join(f"{100 * rate:g} %" for rate in found.known_rates)
+    aimed = f"Who knows a T knows that for {rates} FPR. " if rates else ""
     return (
         f"`{network.model}`, {load.dataset().brief(found.split)}, {config.trials} attacks a row. A number is attack "
         "success: of the attacks whose target the clean head gets right, the share that turns it. An open cell tells "
@@ -202,5 +203,5 @@ def _about(found: Board, network: BoardNetwork) -> str:
         f"defence, and none confirms one; with fewer than {fewest()} attacks that count it stays open, even if none "
         f"succeeds, or is refuted.\n\n"
         f"Attackers, what their poisons are to have as features, and what they know:\n{attackers}\n\n"
-        f"Targets: {choices}. Who knows a T knows that for {rates} FPR. Measured {found.made}."
+        f"Targets: {choices}. {aimed}Measured {found.made}."
     )

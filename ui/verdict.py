@@ -41,20 +41,23 @@ def headline(report: DefenseReport) -> str:
 def finding(report: DefenseReport) -> str:
     """What these attacks show of the filter. Whole intervals decide, and no attack confirms a defence.
 
-    They get past it if more succeed than `SUCCESS`, and than with untouched bases in the poisons' place, which were not
-    filtered.
+    They succeed if more do than `SUCCESS`, and than with untouched bases in the poisons' place, not filtered.
     """
     before, bases = report.attack_success.unfiltered, report.untouched_bases.attack_success
     bound = max(SUCCESS, bases.high)
-    if not before.low > SUCCESS:
+    if before.low > SUCCESS and not before.low > bound:
+        return "Unfiltered, it is open whether more succeed than with untouched bases in the poisons' place."
+    if not before.low > bound:
         return "Unfiltered, too few attacks succeed to judge a filter by."
-    groups: dict[str, list[float]] = {"past": [], "fewer": [], "open": []}
+    groups: dict[str, list[float]] = {"past": [], "fewer": [], "alike": [], "open": []}
     for fpr, at in sorted(report.by_fpr.items()):
         past, fewer = at.attack_success.low > bound, at.attack_success.high < before.low
-        groups["past" if past else "fewer" if fewer else "open"].append(fpr)
+        alike = SUCCESS < at.attack_success.low <= bound
+        groups["past" if past else "fewer" if fewer else "alike" if alike else "open"].append(fpr)
     said = {
         "past": "attacks get past the filter",
         "fewer": "fewer succeed than unfiltered",
+        "alike": "it is open whether more succeed than with untouched bases",
         "open": "these are too few to tell",
     }
     findings = [f"at {_listed(groups[name])} FPR {text}" for name, text in said.items() if groups[name]]

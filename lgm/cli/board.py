@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from lgm.cli.options import add_cache, add_command, add_data, add_field, given, split_of
-from lgm.cli.output import output, save_all
+from lgm.cli.output import output
 from lgm.cli.tables import Answer
 from lgm.experiments.board.config import ATTACKERS, CHOICES, QUICK, BoardConfig
 from lgm.models.registry import read_card
 from lgm.utils.fields import require
-from lgm.utils.io import write_atomically
-from lgm.utils.json import to_json
+from lgm.utils.outputs import save_or_keep
 from lgm.utils.threads import usable_cores
 
 if TYPE_CHECKING:  # it brings torch
@@ -109,19 +108,13 @@ def _board(args: argparse.Namespace) -> Answer:
         board = _measured(args, config).board
         simulated = "Simulated: no poison was crafted.\n\n" if args.simulate else ""
         return Answer(board, lambda: simulated + board_table(board))
-    from lgm.experiments.board.stored import attacks_path, write_attacks
+    from lgm.experiments.board.stored import attacks_path, write_measured
 
     beside = attacks_path(args.out)
     with output(args.out, ".json", "out", force=args.force), output(beside, ".safetensors", "out", force=args.force):
         found = _measured(args, config)
-        board, text = found.board, to_json(found.board) + "\n"
-        save_all(
-            {
-                args.out: lambda path: write_atomically(path, lambda part: part.write_text(text)),
-                beside: partial(write_attacks, found.attacks, board),
-            }
-        )
-    return Answer(board, lambda: board_table(board))
+        save_or_keep(partial(write_measured, found), args.out)
+    return Answer(found.board, lambda: board_table(found.board))
 
 
 def _measured(args: argparse.Namespace, config: BoardConfig) -> "MeasuredBoard":

@@ -29,7 +29,7 @@ from lgm.stats.separability import separability, separability_bootstrap
 
 CAUGHT = 0.9  # share of the poisons that a filter must catch at the price that one would pay
 COST = 0.005  # accuracy that the defence may cost
-_PRICE = 0.01  # of the board's cells: as in the usual defence
+_PRICE = 0.01  # of the board's cells: as in the usual defence, and `BoardConfig.aim` of the boards that are shipped
 
 
 @dataclass(frozen=True)

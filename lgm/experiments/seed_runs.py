@@ -107,8 +107,8 @@ class _Work:
             path = network_path(recipe, seed, self.folder)
             self.train(recipe, path)
             if not self._is_crafted(path):
-                self.craft(path)
                 of_seed.unlink(missing_ok=True)  # it compares filters on the poisons that were there
+                self.craft(path)
             names[loss] = str(path)
         study = self.study(names, of_seed, seed)
         claims = paper_claims(stored_findings(names["lgm"]), stored_findings(names["softmax"]), study)

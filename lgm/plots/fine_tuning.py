@@ -131,8 +131,8 @@ def _means(attack: "Scene", seen: Projection) -> dict[int, tuple[float, float]]:
 
 
 def _beside(x: float, name: str, size: int) -> dict[str, Any]:
-    """Where a class's tag lies: left of its dots, or right of them if the plot ends there. ``x``: share of the plot."""
-    room = x * size > _NEXT + _LETTER * len(name)
+    """Where a class's tag lies: left of its dots, or right where there is no room. ``x``: share of the plot."""
+    room = x * size > _NEXT + _LETTER * len(name) or x > 0.5
     return {"xanchor": "right", "xshift": -_NEXT} if room else {"xanchor": "left", "xshift": _NEXT}
 
 

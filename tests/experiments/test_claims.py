@@ -282,6 +282,13 @@ def shipped(name: str) -> Findings:
     return Findings(found.splits["bundled"], poisons, found.splits[poisons.manifest["split"]])
 
 
+@pytest.mark.parametrize("dataset", ["mnist", "cifar10"])
+def test_who_knows_t_on_a_shipped_board_knows_that_of_the_usual_defence(dataset: str):
+    board = read_board(dataset)
+    assert board is not None
+    assert board.config.aim == DefenseConfig().fpr
+
+
 def test_what_is_shipped_judges_two_claims_and_a_study_the_others(rng: np.random.Generator):
     sides = shipped("mnist-lgm"), shipped("mnist-softmax")
     claims = paper_claims(*sides)

@@ -52,8 +52,11 @@ def test_the_finding_follows_from_whole_intervals(numbers: dict[str, Any], expec
 
 
 def test_what_untouched_bases_do_too_is_not_the_attacks_doing() -> None:
-    alike = replace(report(at_1=SURE["past"]), untouched_bases=UntouchedBases(Estimate(0.6, 0.4, 0.8)))
-    assert verdict.finding(alike) == "At 1 % FPR these are too few to tell."
+    bases = UntouchedBases(Estimate(0.4, 0.3, 0.55))
+    alike = replace(report(at_1=SURE["past"]), untouched_bases=bases)
+    assert verdict.finding(alike) == "At 1 % FPR it is open whether more succeed than with untouched bases."
+    weak = replace(report(before=(0.5, 0.4, 0.6), at_1=SURE["few"]), untouched_bases=bases)
+    assert verdict.finding(weak).startswith("Unfiltered, it is open whether more succeed than with untouched bases")
 
 
 def test_shares_are_percentages_with_an_interval_where_there_is_one() -> None:

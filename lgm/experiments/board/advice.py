@@ -134,12 +134,13 @@ def _rates(board: Board, network: BoardNetwork, head: str) -> str:
         for fpr in board.config.fprs
     )
     known = " or ".join(map(_rate, board.known_rates))
+    aimed = f"; who knows a T knows that for {known}, and would aim at another that it knew" if known else ""
     collision = network.attack("collision", "random")
     passing = f" Of the collisions with random targets {percent_text(collision.passing, 0)} pass." if collision else ""
     wrong = 1 - network.accuracy
     return (
-        f"The worst attack past {FILTERS[density]} by its FPR: {steps}; who knows a T knows that for {known}, "
-        f"and would aim at another that it knew. The network misclassifies {percent_text(wrong, 1)} of the clean "
+        f"The worst attack past {FILTERS[density]} by its FPR: {steps}{aimed}. "
+        f"The network misclassifies {percent_text(wrong, 1)} of the clean "
         f"images, {'more' if wrong > aim else 'fewer'} than T for {_rate(aim)} removes.{passing}"
     )
 

@@ -35,7 +35,7 @@ class Attacker:
 
 
 DENSITY = "density"
-_SURROGATE = "a surrogate: a network of the same kind, trained with another seed"
+_SURROGATE = "a surrogate: a network of the same kind, trained with another seed, maybe by another recipe"
 
 
 def _edge(evades: str, score: str, **changes: Any) -> Attacker:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -83,6 +83,8 @@ def measure_board(
         return None
     found = list(zip(tasks, rows, strict=True))
     board = _record(by_card, found, split, time.monotonic() - began)
+    if earlier is not None and earlier.board.made != board.made:
+        board = replace(board, made=f"{earlier.board.made}, with more rows {board.made}")
     return MeasuredBoard(board, {(task.model, task.attacker, task.choice): row.stored for task, row in found})
 
 

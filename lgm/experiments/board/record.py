@@ -226,8 +226,9 @@ class Board:
 
     @property
     def known_rates(self) -> list[float]:
-        """False-positive rates of the T that attackers know."""
-        return sorted({self.config.aim_of(name) for name in self.config.attackers if ATTACKERS[name].evades})
+        """False-positive rates of the T that attackers know, of those that were measured."""
+        attacks = (attack for network in self.networks for attack in network.attacks)
+        return sorted({self.config.aim_of(attack.attacker) for attack in attacks if attack.aims_at})
 
     @property
     def heads(self) -> dict[str, str]:

@@ -14,6 +14,8 @@ from lgm.models.card import CheckpointError
 from lgm.models.registry import SHIPPED
 from lgm.utils.files import reason
 from lgm.utils.io import write_atomically
+from lgm.utils.json import to_json
+from lgm.utils.outputs import together
 
 _OF = "board"  # metadata: fingerprint of the record
 AttackKey = tuple[str, str, str]  # name of the network, attacker, choice of targets
@@ -58,6 +60,13 @@ def write_attacks(attacks: Mapping[AttackKey, StoredAttack], board: Board, path:
     }
     whole = save(arrays, metadata={_OF: board.fingerprint})
     write_atomically(path, lambda part: part.write_bytes(whole))
+
+
+def write_measured(measured: MeasuredBoard, path: Path) -> None:
+    """The record in JSON and, beside it, its attacks; both or neither. Raises SaveError: they cannot be written."""
+    with together(path) as place:
+        write_attacks(measured.attacks, measured.board, attacks_path(place / path.name))
+        (place / path.name).write_text(to_json(measured.board) + "\n", encoding="utf-8")
 
 
 def read_attack(board: Board, model: str, attacker: str, choice: str) -> StoredAttack | None:
