@@ -11,7 +11,7 @@ from scipy.stats import ttest_rel
 
 import lgm.experiments.records
 from lgm.attacks.result import read_shipped_poisons
-from lgm.config import ATTACK_REVISION
+from lgm.config import ATTACK_REVISION, DefenseConfig
 from lgm.defense.report import DefenseReport
 from lgm.detection.metrics import detection_report
 from lgm.experiments.beta_sweep import Tradeoff
