@@ -1,6 +1,7 @@
 """Cached loaders. What the first paint needs reads without torch; the network comes when it is asked for."""
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from lgm.models.classifier import Classifier
 
 PAGES = Path(__file__).resolve().parent.parent / "pages"
+_SECONDS = 10  # for which the survey of all models is kept
 LOSSES = {"lgm": "LGM network", "softmax": "Softmax network"}
 
 
-@st.cache_resource(show_spinner=False, max_entries=1, ttl=10)
-def _models(folders: str) -> tuple[dict[str, Card], list[str]]:
-    del folders  # part of the key
+@st.cache_resource(show_spinner=False, max_entries=1)
+def _models(folders: str, period: int) -> tuple[dict[str, Card], list[str]]:
+    del folders, period  # the key
     usable, unusable = survey()
     for name, card in list(usable.items()):
         try:
@@ -44,7 +46,9 @@ def _survey() -> tuple[dict[str, Card], list[str]]:
 
     Read anew when a file has come or gone, as the Train page makes them, and now and then: a page asks a hundred times.
     """
-    return _models(" ".join(f"{folder} {changed(folder)}" for folder in (SHIPPED, user_folder())))
+    # Not by ttl: Streamlit 1.67 raises KeyError where an entry expires between its look and its reading.
+    period = int(time.monotonic() // _SECONDS)
+    return _models(" ".join(f"{folder} {changed(folder)}" for folder in (SHIPPED, user_folder())), period)
 
 
 def _all_cards() -> dict[str, Card]:
