@@ -45,9 +45,9 @@ def finding(report: DefenseReport) -> str:
     """
     before, bases = report.attack_success.unfiltered, report.untouched_bases.attack_success
     bound = max(SUCCESS, bases.high)
-    if before.low > SUCCESS and not before.low > bound:
-        return "Unfiltered, it is open whether more succeed than with untouched bases in the poisons' place."
     if not before.low > bound:
+        if before.low > SUCCESS:
+            return "Unfiltered, it is open whether more succeed than with untouched bases in the poisons' place."
         return "Unfiltered, too few attacks succeed to judge a filter by."
     groups: dict[str, list[float]] = {"past": [], "fewer": [], "alike": [], "open": []}
     for fpr, at in sorted(report.by_fpr.items()):

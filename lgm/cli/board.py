@@ -123,8 +123,6 @@ def _measured(args: argparse.Namespace, config: BoardConfig) -> "MeasuredBoard":
     from lgm.models.checkpoint import load_checkpoint
 
     earlier = None if args.add_to is None else read_measured(args.add_to)
-    if earlier is not None and args.cache is None:
-        raise ValueError("cache: expected a folder, where the rows of the record to add to are kept")
     cards = [read_card(name) for name in (*args.models, *args.surrogates)]
     if len(args.surrogates) not in (0, len(args.models)):
         raise ValueError(f"surrogates: expected one for each of {len(args.models)} models, got {len(args.surrogates)}")

@@ -15,9 +15,7 @@ from lgm.models.card import Card
 from lgm.utils.fields import require
 
 
-def take_over(
-    earlier: MeasuredBoard, networks: Sequence[tuple[Setting, Card]], split: Split, cache: Path | None
-) -> None:
+def take_over(earlier: MeasuredBoard, networks: Sequence[tuple[Setting, Card]], split: Split, cache: Path) -> None:
     """Put the rows of an earlier record where finished rows are kept.
 
     Args:
@@ -28,10 +26,8 @@ def take_over(
 
     Raises:
         ValueError: a row of the record would not be on that board, or was measured with other images, settings,
-            revisions, packages, or on another kind of machine; or there is no folder.
+            revisions, packages, or on another kind of machine.
     """
-    if cache is None:
-        raise ValueError("cache: expected a folder, where rows of the record to add to are kept (--cache)")
     board, mine = earlier.board, {card.weights_sha256: setting for setting, card in networks}
     _require_same("images", board.split_sha256, split.sha256)
     _require_same("revisions", (board.attack_revision, board.board_revision), (ATTACK_REVISION, BOARD_REVISION))

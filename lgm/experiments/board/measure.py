@@ -61,13 +61,15 @@ def measure_board(
             earlier record that does not fit, see `take_over`.
     """
     began = time.monotonic()
+    if earlier is not None and cache is None:
+        raise ValueError("cache: expected a folder, where the rows of the record to add to are kept")
     trials_of(split.labels, config)  # too few images are refused before they are embedded
     others = [*surrogates] or [None] * len(networks)
     settings = [Setting.of_split(m, split, config, other) for (m, _), other in zip(networks, others, strict=True)]
     for setting in settings:
         _ = setting.trial_filters  # what is refused is refused before the first row; and all rows share them
     by_card = list(zip(settings, (card for _, card in networks), strict=True))
-    if earlier is not None:
+    if earlier is not None and cache is not None:
         take_over(earlier, by_card, split, cache)
     tasks = [
         _Task(setting, card.name, attacker, choice)
