@@ -35,7 +35,7 @@ def board() -> None:
         return
     if old := found.outdated:
         st.warning(f"These numbers are old: {old}.", icon=":material/history:")
-    of = _controls(found)
+    of = _controls(found, network)
     chosen = _chosen(network)
     left, right = st.columns([6, 7], gap="medium")
     with left:
@@ -71,12 +71,13 @@ def _network_choice() -> None:
     )
 
 
-def _controls(found: Board) -> MapSlice:
+def _controls(found: Board, network: BoardNetwork) -> MapSlice:
     """Which cells are shown: the network's, of one budget, head and rate."""
     config, link = found.config, state.link()
     budgets = {state.budget_text(budget): budget for budget in config.budgets}
     budget = link.budget if link.budget in budgets else state.budget_text(config.heaviest)
     fpr = link.fpr if link.fpr in config.fprs else config.aim
+    head = link.head if link.head in network.heads else "logistic"
     with st.container(horizontal=True, gap="medium"):
         _network_choice()
         st.selectbox(
@@ -90,10 +91,10 @@ def _controls(found: Board) -> MapSlice:
         )
         st.selectbox(
             "Head",
-            list(HEAD_TITLES),
+            network.heads,
             format_func=HEAD_TITLES.__getitem__,
             width=250,
-            key=shows("head", link.head),
+            key=shows("head", head),
             on_change=keep,
             args=("head",),
         )
@@ -106,7 +107,7 @@ def _controls(found: Board) -> MapSlice:
             on_change=keep,
             args=("fpr",),
         )
-    return MapSlice(budgets[budget], fpr, link.head)
+    return MapSlice(budgets[budget], fpr, head)
 
 
 def _chosen(network: BoardNetwork) -> ChosenCell | None:
@@ -179,9 +180,9 @@ def _picked() -> None:
 
 def _advice(found: Board, network: BoardNetwork, of: MapSlice) -> None:
     """What follows from the whole map."""
-    poisons, clean = network.heaviest
-    st.markdown(f"**With K = {poisons} beside {clean} clean images a class, before {HEAD_TITLES[of.head]}:**")
-    said = zip(_TOPICS, advice(found, network, of.head), strict=True)
+    (poisons, clean), head = network.heaviest, of.head if of.head in found.heads else "logistic"
+    st.markdown(f"**With K = {poisons} beside {clean} clean images a class, before {HEAD_TITLES[head]}:**")
+    said = zip(_TOPICS, advice(found, network, head), strict=True)
     st.markdown("\n".join(f"- **{topic}.** {sentence}" for topic, sentence in said))
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from lgm.experiments.board.config import FILTERS
+from lgm.experiments.board.config import FILTERS, LAYERS
 from lgm.experiments.board.record import Board, BoardAttack, BoardNetwork, Cell
 from lgm.plots.board import MapSlice, empty_rows
 from lgm.stats.intervals import percent_text
@@ -39,17 +39,22 @@ def opened_cell(board: Board, network: BoardNetwork, of: MapSlice, chosen: Chose
         return
     st.markdown(verdict.of_cell(board.config, attack, cell))
     st.html(_STYLE + _table(network, attack, cell, of))
-    with guard():
-        attack_of(board, network, (chosen.attacker, chosen.choice), cell)
+    if cell.head == LAYERS:
+        st.caption("No picture: where all layers are fine-tuned, each model has features of its own.")
+    else:
+        with guard():
+            attack_of(board, network, (chosen.attacker, chosen.choice), cell)
     st.caption(_row_facts(board, network, attack))
 
 
 def _why_empty(board: Board, network: BoardNetwork, of: MapSlice, chosen: ChosenCell) -> str:
     """Why a cell that a link names has no numbers."""
-    if why := empty_rows(board, network, chosen.attacker, of.budget):
+    if why := empty_rows(board, network, chosen.attacker, of):
         return f"No *{chosen.attacker}* here: {why}."
     if network.attack(chosen.attacker, chosen.choice) is None:
         return f"*{chosen.attacker}* with the {chosen.choice} target was not measured on `{network.model}`."
+    if of.head == LAYERS and chosen.filter in network.filters:
+        return f"All layers were fine-tuned without a filter and with *{FILTERS[network.density]}* only."
     return f"`{network.model}` has no filter *{FILTERS[chosen.filter]}*: choose one of its columns."
 
 

@@ -98,8 +98,10 @@ def _board(args: argparse.Namespace) -> Answer:
     options |= {name: tuple(options[name]) for name in ("attackers", "choices", "budgets") if name in options}
     config = replace(QUICK if args.quick else BoardConfig(), **options)
     if args.simulate:
-        known = tuple(name for name, each in ATTACKERS.items() if not each.on_surrogate)
-        config = replace(config, attackers=options.get("attackers", known))
+        known = tuple(name for name in config.attackers if ATTACKERS[name].wants_features)
+        if "attackers" in options:
+            require(known == config.attackers, "attackers", f"some of {', '.join(known)}", config.attackers)
+        config = replace(config, attackers=known)
         for name in ("out", "add_to", "surrogates"):
             require(not getattr(args, name), name.replace("_", "-"), "none with --simulate", getattr(args, name))
     if args.processes < 1:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from lgm.experiments.board.config import ATTACKERS, FILTERS
+from lgm.experiments.board.config import ATTACKERS, FILTERS, LAYERS, BoardConfig
 from lgm.experiments.board.findings import stopped
 from lgm.experiments.board.record import Board, BoardAttack, BoardNetwork, Cell
 from lgm.plots.theme import GREY, ROLE
 from lgm.stats.intervals import percent_text
 
-_ROW, _GAP = 16, 2  # pixels of a row, and after the last row of an attacker
+_ROW, _GAP = 15, 2  # pixels of a row, and after the last row of an attacker
 _LINE = 14  # pixels of a line of an attacker's name, and of one that says why there is no row
 _TOP, _LEFT = 36, 102  # pixels of the names of filters; of those of attackers and targets
 _WHY = 36  # letters in a line, so that it fits a phone
@@ -129,14 +129,15 @@ def _rows(board: Board, network: BoardNetwork, of: MapSlice) -> Iterator[_Row]:
     top = 0
     for attacker in board.config.attackers:
         lines = len(_name_lines(attacker))
-        if why := empty_rows(board, network, attacker, of.budget):
+        if why := empty_rows(board, network, attacker, of):
             said = textwrap.wrap(f"empty: {why}", _WHY)
             height = _LINE * max(lines, len(said)) + 4
             yield _Row(attacker, "", top, height, why="<br>".join(said))
             top += height
         else:
-            height = max(_ROW, math.ceil(_LINE * lines / len(board.config.choices)))
-            for choice in board.config.choices:
+            choices = board.config.choices_of(attacker)
+            height = max(_ROW, math.ceil(_LINE * lines / len(choices)))
+            for choice in choices:
                 attack = network.attack(attacker, choice)
                 yield _Row(attacker, choice, top, height, attack, "" if attack else "empty: not measured")
                 top += height
@@ -147,13 +148,24 @@ def _name_lines(attacker: str) -> list[str]:
     return textwrap.wrap(attacker, 9)
 
 
-def empty_rows(board: Board, network: BoardNetwork, attacker: str, budget: tuple[int, int]) -> str:
+def empty_rows(board: Board, network: BoardNetwork, attacker: str, of: MapSlice) -> str:
     """Why all rows of an attacker are empty; "" if they are not."""
     for absent in network.absent:
         if absent.attacker == attacker:
             return absent.why
-    if attacker in board.config.attackers and budget not in board.config.budgets_of(attacker):
-        return f"its poisons are crafted together, all {board.config.poisons} of an attack"
+    return _unmeasured(board.config, attacker, of) if attacker in board.config.attackers else ""
+
+
+def _unmeasured(config: BoardConfig, attacker: str, of: MapSlice) -> str:
+    """Why an attacker has no cell of this budget and head; "" if it has."""
+    if not config.choices_of(attacker):
+        return "for the nearest target only, which was not measured"
+    if of.budget not in config.budgets_of(attacker):
+        return f"its poisons are crafted together, all {config.poisons} of an attack"
+    if of.head == LAYERS and not ATTACKERS[attacker].layers:
+        return "measured on frozen features only"
+    if of.head == LAYERS and of.budget != config.heaviest:
+        return "all layers with K = {} beside {} only".format(*config.heaviest)
     return ""
 
 

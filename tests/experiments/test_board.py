@@ -15,12 +15,13 @@ from lgm.attacks.export import rounded
 from lgm.config import DefenseConfig, Loss, ModelConfig, Phase, TrainConfig
 from lgm.data.base import Split
 from lgm.defense.experiment import defend
+from lgm.defense.finetune import Examples, fine_tune, fine_tune_layers
 from lgm.defense.heads import HEADS
 from lgm.defense.report import attack_success
 from lgm.defense.trials import Trial
 from lgm.experiments.board.advice import advice
 from lgm.experiments.board.attackers import class_centre, craft, goal_of
-from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES, BoardConfig
+from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, FROZEN, HEAD_TITLES, LAYERS, BoardConfig
 from lgm.experiments.board.findings import edge_finding, fewest
 from lgm.experiments.board.measure import measure_board
 from lgm.experiments.board.record import Board, BoardAttack, Cell, board_table
@@ -109,7 +110,7 @@ def test_every_cell_is_there(board: Board, other: Board) -> None:
 
 
 def test_heads_are_those_of_the_defence() -> None:
-    assert HEADS.keys() == HEAD_TITLES.keys()
+    assert HEADS.keys() == FROZEN.keys() == HEAD_TITLES.keys() - {LAYERS}
 
 
 def test_what_is_empty_is_named(other: Board) -> None:
@@ -236,6 +237,62 @@ def test_a_record_grows_by_what_is_not_on_it(
     attacks_path(path).unlink()
     with pytest.raises(CheckpointError, match="expected the attacks of a board"):
         grown()
+
+
+def test_all_layers_are_what_a_slow_loop_counts(gaussian: Classifier, blobs: Split) -> None:
+    config = replace(CONFIG, attackers=("gradient-matching",), budgets=((6, 4), (6, 10)), eps=0.4)
+    found = measure_board([(gaussian, _card("own", "lgm"))], blobs, config)
+    assert found is not None
+    (network,) = found.board.networks
+    (row,) = network.attacks
+    assert (row.attacker, row.choice) == ("gradient-matching", "nearest")
+    assert network.heads == list(HEAD_TITLES)
+    mine = [cell for cell in row.cells if cell.head == LAYERS]
+    rates = [("none", 0.0), *(("likelihood", fpr) for fpr in config.fprs)]
+    assert [(c.poisons, c.clean, c.filter, c.fpr) for c in mine] == [(6, 4, *rate) for rate in rates]
+    assert row.linf <= 0.4 + 1 / 255
+    setting = Setting.of_split(gaussian, blobs, config)
+    trials = choose_targets("nearest", "gradient-matching", setting)
+    poisons = rounded(gaussian, craft("gradient-matching", setting, blobs, trials))
+    for name, fpr in rates:
+        counted = []
+        for i, (own, trial) in enumerate(zip(setting.trial_filters, trials, strict=True)):
+            clean, of = np.concatenate([trial.clean[:4], trial.clean[10:14]]), slice(6 * i, 6 * i + 6)
+            labels = np.concatenate([blobs.labels[clean], np.full(6, trial.base_class)])
+            turned = []
+            for more in (poisons.images[of], blobs.pixels(trial.bases).numpy(), None):
+                pixels = blobs.pixels(clean).numpy()
+                pixels = pixels if more is None else np.concatenate([pixels, more])
+                z = embed(gaussian, torch.from_numpy(pixels)).numpy()
+                keep = np.ones(len(z), bool)
+                if name != "none" and more is not None:
+                    score = own.filters[name]
+                    keep = score.score_samples(z, labels) > score.threshold(fpr)
+                claimed = labels[: len(z)][keep]
+                left = Examples(z[keep] * setting.scale, claimed, np.zeros(len(claimed)), claimed == -1, pixels[keep])
+                model = fine_tune_layers(gaussian, left, fine_tune(left))
+                turned.append(int(model(blobs.pixels(np.array([trial.target])).numpy())[0]))
+            counted.append([label == trial.base_class for label in turned] if turned[2] == trial.target_class else [])
+        right = np.array([each for each in counted if each]).reshape(-1, 3)
+        cell = at(row, (6, 4), name, fpr, LAYERS)
+        assert (cell.n, cell.hits, cell.untouched) == (len(right), right[:, 0].sum(), right[:, 1].sum())
+    assert mine[0].hits > 0
+    assert f"head: {HEAD_TITLES[LAYERS]}" in board_table(found.board)
+    assert "gradient-matching, nearest" in board_table(found.board)
+
+
+def test_who_asks_to_stop_waits_for_no_fine_tuning(
+    gaussian: Classifier, blobs: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, fitted = replace(CONFIG, attackers=("gradient-matching",)), []
+
+    def fit(*given: Any, **how: Any) -> Any:
+        fitted.append(1)
+        return fine_tune_layers(*given, **how)
+
+    monkeypatch.setattr("lgm.experiments.board.cells.fine_tune_layers", fit)
+    assert measure_board([(gaussian, _card("own", "lgm"))], blobs, config, on_row=lambda *_: not fitted) is None
+    assert 0 < len(fitted) < config.trials * 3
 
 
 def test_simulated_poisons_are_exactly_where_their_attacker_wants_them(gaussian: Classifier, blobs: Split) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lgm.experiments.board.config import ATTACKERS, CHOICES
+from lgm.experiments.board.config import ATTACKERS, CHOICES, LAYERS
 from lgm.experiments.board.findings import stopped
 from lgm.experiments.board.record import Absent, Board, BoardNetwork, read_board
-from lgm.plots.board import MapSlice, board_map
+from lgm.plots.board import MapSlice, board_map, empty_rows
 from lgm.plots.theme import ROLE
 from tests.plots.test_contrast import TEXT, colours, contrast
 
@@ -52,10 +52,12 @@ def test_each_cell_has_its_colour_and_its_number(board: Board, fpr: float, head:
 def with_rows(board: Board, attackers: tuple[str, ...], **changes: Any) -> tuple[Board, BoardNetwork]:
     """The board with the first row of its second network for each attacker and choice, and with other changes."""
     network = board.networks[1]
-    attacks = tuple(
-        replace(network.attacks[0], attacker=name, choice=choice) for name in attackers for choice in CHOICES
-    )
     config = replace(board.config, attackers=tuple(ATTACKERS), choices=tuple(CHOICES))
+    attacks = tuple(
+        replace(network.attacks[0], attacker=name, choice=choice)
+        for name in attackers
+        for choice in config.choices_of(name)
+    )
     network = replace(network, attacks=attacks, absent=(), **changes)
     return replace(board, config=config, networks=(network,)), network
 
@@ -79,6 +81,21 @@ def test_rows_that_are_empty_say_why(board: Board) -> None:
         }
 
 
+def test_rows_without_all_layers_say_so(board: Board) -> None:
+    whole, network = with_rows(board, tuple(ATTACKERS))
+    frozen, heaviest = len(ATTACKERS) - 1, whole.config.heaviest
+    for budget, head, why, times in (
+        (heaviest, LAYERS, "measured on frozen features only", frozen),
+        ((10, 50), LAYERS, "all layers with K = 10 beside 10 only", 1),
+        (heaviest, "logistic", "measured on frozen features only", 0),
+    ):
+        figure: Any = board_map(whole, network, MapSlice(budget, 0.01, head))
+        notes = [note.text.replace("<br>", " ") for note in figure.layout.annotations]
+        assert notes.count(f"empty: {why}") == times
+    whole = replace(whole, config=replace(whole.config, choices=("random",)))
+    assert "nearest target only" in empty_rows(whole, network, "gradient-matching", USUAL)
+
+
 def test_the_chosen_cell_is_framed(board: Board) -> None:
     chosen = (board.networks[0].attacks[-1].attacker, board.networks[0].attacks[-1].choice, "knn")
     figure: Any = board_map(board, board.networks[0], USUAL, chosen)
@@ -90,7 +107,8 @@ def test_the_chosen_cell_is_framed(board: Board) -> None:
 
 def test_a_full_board_stands_on_a_screen(board: Board) -> None:
     figure: Any = board_map(*with_rows(board, tuple(ATTACKERS)), USUAL)
-    assert len(figure.data[1].x) == len(ATTACKERS) * len(CHOICES) * len(board.networks[1].filters)
+    rows = sum(1 if each.layers else len(CHOICES) for each in ATTACKERS.values())
+    assert len(figure.data[1].x) == rows * len(board.networks[1].filters)
     assert figure.layout.height < 700
     assert len(json.dumps(figure.to_plotly_json(), default=list)) < 150_000
 

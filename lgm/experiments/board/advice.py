@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lgm.experiments.board.config import FILTERS, HEAD_TITLES
+from lgm.experiments.board.config import FILTERS, FROZEN
 from lgm.experiments.board.findings import stopped
 from lgm.experiments.board.record import Board, BoardAttack, BoardNetwork, Cell
 from lgm.experiments.effects import SUCCESS
@@ -46,7 +46,7 @@ def advice(board: Board, network: BoardNetwork, head: str = "logistic") -> list[
     """
     aim, density = board.config.aim, network.density
     return [
-        f"Without a filter, before {HEAD_TITLES[head]}: {_worst(faced(network, 'none', 0.0, head))}.",
+        f"Without a filter, before {FROZEN[head]}: {_worst(faced(network, 'none', 0.0, head))}.",
         _stops(faced(network, density, aim, head), f"{FILTERS[density]} with T for {_rate(aim)} FPR"),
         _least(network, aim, head),
         _heads(network),
@@ -118,7 +118,7 @@ def _heads(network: BoardNetwork) -> str:
     said = "; ".join(
         f"{title} ({percent_text(network.control(clean, name), 1)} accuracy on clean data): "
         f"{_worst(faced(network, 'none', 0.0, name))}"
-        for name, title in HEAD_TITLES.items()
+        for name, title in FROZEN.items()
     )
     against = network.attack("mean-shift", "nearest")
     return f"Heads by themselves, without any filter: {said}." + (

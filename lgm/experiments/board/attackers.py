@@ -9,12 +9,15 @@ from lgm.attacks.bullseye_polytope import craft_bullseye
 from lgm.attacks.cache import craft_cached
 from lgm.attacks.convex_polytope import craft_convex
 from lgm.attacks.edge import edge_of
+from lgm.attacks.gradient_matching import craft_gradient_matching
 from lgm.attacks.result import Poisons
-from lgm.config import PoisonConfig
+from lgm.config import MatchingConfig, PoisonConfig
 from lgm.data.base import Split
+from lgm.defense.finetune import fine_tune
 from lgm.defense.trials import Trial
 from lgm.experiments.board.config import ATTACKERS
 from lgm.experiments.board.setting import Setting, TrialFilters
+from lgm.models.linear_head import LinearHead
 from lgm.utils.progress import OnStep
 
 
@@ -32,7 +35,8 @@ def can_attack(attacker: str, setting: Setting) -> str | None:
 def goal_of(attacker: str, setting: Setting, own: TrialFilters, target: int) -> np.ndarray:
     """(D,) features that the attacker would give its poisons, if images could have any.
 
-    ``own``: filters of the trial. The hinge is simulated by the edge: it ends there, or inside.
+    ``own``: filters of the trial. The hinge is simulated by the edge: it ends there, or inside. Gradient matching wants
+    no features.
     """
     features, centre = setting.z[target], class_centre(setting, own.trial)
     if attacker == "mean-shift":
@@ -68,6 +72,14 @@ def class_centre(setting: Setting, trial: Trial) -> np.ndarray:
     return setting.z[mine].mean(0)
 
 
+def own_images(setting: Setting, trial: Trial, reserved: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Positions of clean images of both classes that the attacker fine-tunes on; none is among ``reserved`` ones."""
+    free = np.setdiff1d(trial.evaluation, reserved)
+    labels, (_, clean) = setting.labels[free], setting.config.heaviest
+    own = [rng.permutation(free[labels == k])[:clean] for k in (trial.base_class, trial.target_class)]
+    return np.concatenate(own)
+
+
 def craft(
     attacker: str,
     setting: Setting,
@@ -91,9 +103,20 @@ def craft(
         if np.isfinite(known).all():  # a filter that removes nothing needs no evasion
             how = replace(how, gamma=config.gamma, threshold=float(np.median(known)))
             aims["threshold"] = known.repeat(each)
+    if attacker == "gradient-matching":
+        matching = MatchingConfig(eps=config.eps, steps=_STEPS)
+        known = {"group": each, "heads": [_own_head(setting, trial) for trial in trials]}
+        return craft_gradient_matching(setting.model, split[bases], split[targets], matching, **known, on_step=on_step)
     if attacker in _TOGETHER:
         return _TOGETHER[attacker](setting.model, split[bases], split[targets], how, group=each, on_step=on_step)
     return craft_cached(setting.model, split[bases], split[targets], how, folder=cache, on_step=on_step, **aims)
 
 
 _TOGETHER = {"bullseye": craft_bullseye, "convex": craft_convex}
+_STEPS = 50  # of gradient matching: half as many as there end close; see docs/performance.md, "Beside ART"
+
+
+def _own_head(setting: Setting, trial: Trial) -> LinearHead:
+    """What the attacker takes for the head that somebody begins with who fine-tunes all layers."""
+    rng = np.random.default_rng([setting.config.seed, trial.target])
+    return fine_tune(setting.images(own_images(setting, trial, np.array([trial.target]), rng)))

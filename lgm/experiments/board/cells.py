@@ -1,19 +1,24 @@
 """From the poisons of all trials to the cells of a board: filter, fine-tune, ask about the target."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lgm.defense.finetune import Examples, mix
+from lgm.data.base import Split
+from lgm.defense.finetune import Examples, fine_tune, fine_tune_layers, mix
 from lgm.defense.heads import HEADS, Head
 from lgm.defense.summary import FineTuned
 from lgm.defense.trials import Trial
 from lgm.detection.thresholds import is_removed
+from lgm.experiments.board.config import LAYERS
 from lgm.experiments.board.record import Cell, Control
 from lgm.experiments.board.setting import Setting, TrialFilters
 
 Defence = tuple[str, float, str]  # filter, its rate, head
+Fit = Callable[[Examples], FineTuned]  # fine-tune on some, and ask about the target and held-out images
+_ASKED = 200  # held-out images at most: all of them cost half as much as fine-tuning all layers
 _NO_LABEL = -1  # label that no model gives, for there was nothing to fine-tune on
 
 
@@ -36,45 +41,87 @@ class TrialOutcomes:
     poisons: np.ndarray
 
 
-def evaluate_trial(setting: Setting, own: TrialFilters, trial: Trial, poisons: Examples, clean: int) -> TrialOutcomes:
-    """Every defence of one trial. ``poisons``: K of them; ``clean``: images a class to fine-tune on."""
-    per_class = trial.clean.reshape(2, -1)[:, :clean].ravel()
-    alone, held_out = setting.images(per_class), setting.images(trial.evaluation)
-    mixed, untouched = mix(alone, poisons), mix(alone, setting.images(trial.bases[: len(poisons)]))
-    target = setting.images(np.array([trial.target]))
+def evaluate_trial(
+    setting: Setting, own: TrialFilters, trial: Trial, poisons: Examples, clean: int, *, split: Split | None = None
+) -> TrialOutcomes:
+    """Every defence of one trial.
 
-    def evaluated(head: Head, examples: Examples) -> FineTuned:
-        if not len(examples):
-            return FineTuned(_NO_LABEL, 0.0)
-        predict = head(examples)
-        accuracy = float((predict(held_out.z) == held_out.labels).mean())
-        return FineTuned(int(predict(target.z)[0]), accuracy)
+    Args:
+        setting: Network and clean images.
+        own: Filters of the trial.
+        trial: With the target that the attacker chose.
+        poisons: K of them; with their pixels, if there is a split.
+        clean: Images a class to fine-tune on.
+        split: The images. With them it is all layers that are fine-tuned, without a filter and with that by density.
+    """
 
-    def defended(examples: Examples, removed: dict[tuple[str, float], np.ndarray]) -> dict[Defence, FineTuned]:
-        found: dict[Defence, FineTuned] = {}
-        for name, head in HEADS.items():
-            known: dict[bytes, FineTuned] = {}  # filters often remove the same images
-            for key, gone in removed.items():
-                left = gone.tobytes()
-                if left not in known:
-                    known[left] = evaluated(head, examples[~gone])
-                found[*key, name] = known[left]
-        return found
+    def images(positions: np.ndarray) -> Examples:
+        found = setting.images(positions)
+        return found if split is None else replace(found, pixels=split.pixels(positions).numpy())
 
-    removed = _removed(setting, own, mixed)
+    alone = images(trial.clean.reshape(2, -1)[:, :clean].ravel())
+    mixed, untouched = mix(alone, poisons), mix(alone, images(trial.bases[: len(poisons)]))
+    names = list(own.filters) if split is None else [own.density]
+    removed = _removed(setting, own, mixed, names)
+    models = _on_features(setting, trial) if split is None else {LAYERS: _all_layers(setting, trial, split)}
     return TrialOutcomes(
-        clean={name: evaluated(head, alone) for name, head in HEADS.items()},
-        poisoned=defended(mixed, removed),
-        untouched=defended(untouched, _removed(setting, own, untouched)),
+        clean={name: fit(alone) for name, fit in models.items()},
+        poisoned=_defended(models, mixed, removed),
+        untouched=_defended(models, untouched, _removed(setting, own, untouched, names)),
         removed=removed,
         poisons=mixed.poisoned,
     )
 
 
-def _removed(setting: Setting, own: TrialFilters, mixed: Examples) -> dict[tuple[str, float], np.ndarray]:
+def _on_features(setting: Setting, trial: Trial) -> dict[str, Fit]:
+    """A new head on frozen features, by its name."""
+    held_out, target = setting.images(trial.evaluation), setting.images(np.array([trial.target]))
+
+    def of(head: Head) -> Fit:
+        def fit(examples: Examples) -> FineTuned:
+            predict = head(examples)
+            return FineTuned(int(predict(target.z)[0]), float((predict(held_out.z) == held_out.labels).mean()))
+
+        return fit
+
+    return {name: of(head) for name, head in HEADS.items()}
+
+
+def _all_layers(setting: Setting, trial: Trial, split: Split) -> Fit:
+    """All layers, from logistic regression on their features."""
+    held_out = trial.evaluation[:: math.ceil(len(trial.evaluation) / _ASKED)]
+    pixels, labels = split.pixels(np.append(trial.target, held_out)).numpy(), setting.labels[held_out]
+
+    def fit(examples: Examples) -> FineTuned:
+        predicted = fine_tune_layers(setting.model, examples, fine_tune(examples))(pixels)
+        return FineTuned(int(predicted[0]), float((predicted[1:] == labels).mean()))
+
+    return fit
+
+
+def _defended(
+    models: dict[str, Fit], examples: Examples, removed: dict[tuple[str, float], np.ndarray]
+) -> dict[Defence, FineTuned]:
+    """What comes of fine-tuning on what each filter leaves."""
+    found: dict[Defence, FineTuned] = {}
+    for name, fit in models.items():
+        known: dict[bytes, FineTuned] = {}  # filters often remove the same images
+        for key, gone in removed.items():
+            left = gone.tobytes()
+            if left not in known:
+                known[left] = FineTuned(_NO_LABEL, 0.0) if gone.all() else fit(examples[~gone])
+            found[*key, name] = known[left]
+    return found
+
+
+def _removed(
+    setting: Setting, own: TrialFilters, mixed: Examples, names: Sequence[str]
+) -> dict[tuple[str, float], np.ndarray]:
+    """By filter, of these names, and rate."""
     found = {("none", 0.0): np.zeros(len(mixed), bool)}
     features = mixed.z / setting.scale
-    for name, score in own.filters.items():
+    for name in names:
+        score = own.filters[name]
         scores = score.score_samples(features, mixed.labels)
         for fpr in setting.config.fprs:
             found[name, fpr] = is_removed(scores, score.threshold(fpr))
@@ -112,7 +159,7 @@ def cells_of(budget: tuple[int, int], trials: Sequence[Trial], outcomes: Sequenc
 
 def controls_of(clean: int, outcomes: Sequence[TrialOutcomes]) -> Iterator[Control]:
     """The clean controls with so many images a class, by head."""
-    for head in HEADS:
+    for head in outcomes[0].clean:
         yield Control(clean, head, float(np.mean([each.clean[head].accuracy for each in outcomes])))
 
 

@@ -24,6 +24,8 @@ class Attacker:
         on_surrogate: Which attacker it is on the surrogate that it knows; "": it knows the network itself.
         together: Whether the poisons of an attack are crafted together, as many as the largest budget has, so that no
             smaller one is measured.
+        layers: Whether all layers are fine-tuned on its poisons as well, which takes seconds a model, and half an hour
+            a row: it attacks nearest targets only, and where it is asked for.
     """
 
     goal: str
@@ -32,6 +34,12 @@ class Attacker:
     rate: float | None = None
     on_surrogate: str = ""
     together: bool = False
+    layers: bool = False
+
+    @property
+    def wants_features(self) -> bool:
+        """Whether it wants certain features of the network itself, so that they can be had without crafting."""
+        return not self.on_surrogate and not self.layers
 
 
 DENSITY = "density"
@@ -75,6 +83,13 @@ ATTACKERS = {
     "transfer-bullseye": Attacker(
         goal="the bullseye polytope on the surrogate", knows=_SURROGATE, on_surrogate="bullseye", together=True
     ),
+    "gradient-matching": Attacker(
+        goal="none: at K images the gradient of the loss over all layers is to point where the target's does under the "
+        "base's label (Geiping et al. 2021, Witches' Brew)",
+        knows="the network, and that all layers are fine-tuned",
+        together=True,
+        layers=True,
+    ),
 }
 
 # Which target of the target's class is attacked.
@@ -95,12 +110,14 @@ FILTERS = {
     "spectral": "spectral signatures",
 }
 
-# See `lgm.defense.heads`.
-HEAD_TITLES = {
+# On frozen features: see `lgm.defense.heads`.
+FROZEN = {
     "logistic": "logistic regression",
     "nearest-mean": "nearest class mean",
     "gaussians": "Gaussians with one covariance",
 }
+LAYERS = "layers"  # in the place of a head: all layers, from the first of these heads
+HEAD_TITLES = FROZEN | {LAYERS: "all layers"}
 
 
 def heaviest(budgets: Iterable[tuple[int, int]]) -> tuple[int, int]:
@@ -112,7 +129,7 @@ def heaviest(budgets: Iterable[tuple[int, int]]) -> tuple[int, int]:
 class BoardConfig:
     """Attackers, defences and how much of each. A budget is (poisons, clean images a class)."""
 
-    attackers: tuple[str, ...] = tuple(ATTACKERS)
+    attackers: tuple[str, ...] = tuple(name for name, each in ATTACKERS.items() if not each.layers)
     choices: tuple[str, ...] = tuple(CHOICES)
     budgets: tuple[tuple[int, int], ...] = ((1, 10), (5, 10), (10, 10), (10, 50))
     fprs: tuple[float, ...] = FPR_GRID
@@ -123,6 +140,9 @@ class BoardConfig:
         float, Bounds("a rate in {}", gt=0, lt=1), "false-positive rate of the T that attackers know, but for edge-10"
     ] = 0.01
     gamma: Annotated[float, Bounds("a number > {gt}", gt=0), "weight of the hinge"] = 1.0
+    eps: Annotated[
+        float, Bounds("a change of pixels in {}", gt=0, le=1), "largest change of a pixel by gradient matching"
+    ] = 0.2  # of strokes that are black or white; for photos 0.06
     candidates: Annotated[Count, "targets that an attacker chooses among by simulation"] = 20
     seed: Annotated[Seed, "of all draws"] = 1
 
@@ -160,6 +180,10 @@ class BoardConfig:
         """Those that an attacker is measured with."""
         together = ATTACKERS[attacker].together
         return [each for each in self.budgets if not together or each[0] == self.poisons]
+
+    def choices_of(self, attacker: str) -> list[str]:
+        """Those that an attacker is measured with."""
+        return [each for each in self.choices if each == "nearest" or not ATTACKERS[attacker].layers]
 
     def aim_of(self, attacker: str) -> float:
         """False-positive rate of the T that an attacker knows; `aim` for one who knows of none."""

@@ -76,7 +76,7 @@ def measure_board(
         for setting, card in by_card
         for attacker in config.attackers
         if can_attack(attacker, setting) is None
-        for choice in config.choices
+        for choice in config.choices_of(attacker)
     ]
     measure = partial(measure_row, split=split, simulate=simulate, cache=cache)
     measured = _one_by_one if processes == 1 else partial(_in_processes, processes)

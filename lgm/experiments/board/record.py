@@ -5,7 +5,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lgm.defense.report import attack_success
-from lgm.experiments.board.config import ATTACKERS, BOARD_REVISION, CHOICES, FILTERS, HEAD_TITLES, BoardConfig, heaviest
+from lgm.experiments.board.config import (
+    ATTACKERS,
+    BOARD_REVISION,
+    CHOICES,
+    FILTERS,
+    FROZEN,
+    HEAD_TITLES,
+    BoardConfig,
+    heaviest,
+)
 from lgm.experiments.records import outdated, read_record
 from lgm.models.registry import SHIPPED
 from lgm.stats.intervals import Estimate, percent_text
@@ -22,7 +31,7 @@ class Cell:
         poisons, clean: Poisons, and clean images a class to fine-tune on.
         filter: Key of `FILTERS`.
         fpr: Rate that T is calibrated for; 0 without a filter.
-        head: Key of `lgm.defense.heads.HEADS`.
+        head: Key of `HEAD_TITLES`.
         n: Attacks that count: the clean control, which has the same head, is right about their targets.
         hits: Attacks that succeed, among these; see `lgm.defense.report.ATTACK_SUCCESS`.
         untouched: The same with the bases as they were in the poisons' place, filtered alike: a filter that removes
@@ -151,6 +160,12 @@ class BoardNetwork:
         return list(dict.fromkeys(cell.filter for attack in self.attacks for cell in attack.cells))
 
     @property
+    def heads(self) -> list[str]:
+        """Keys of the heads that were tried on it, and of fine-tuning all layers, if that was."""
+        tried = {cell.head for attack in self.attacks for cell in attack.cells}
+        return [name for name in HEAD_TITLES if name in tried]
+
+    @property
     def heaviest(self) -> tuple[int, int]:
         """See `lgm.experiments.board.config.heaviest`."""
         return heaviest({(cell.poisons, cell.clean) for attack in self.attacks for cell in attack.cells})
@@ -232,8 +247,8 @@ class Board:
 
     @property
     def heads(self) -> dict[str, str]:
-        """Titles of the heads by key."""
-        return HEAD_TITLES
+        """Titles of the heads on frozen features by key; every attacker meets them."""
+        return FROZEN
 
 
 def board_table(board: Board) -> str:
@@ -246,13 +261,13 @@ def _lines(board: Board) -> Iterator[str]:
     yield f"{board.dataset}, {board.split}: {config.trials} attacks a row; success is the {board.definition}"
     for network in board.networks:
         for poisons, clean in config.budgets:
-            for head, title in HEAD_TITLES.items():
+            for head in network.heads:
                 yield ""
-                yield f"{network.model}: K = {poisons}, {clean} clean images a class, head: {title}"
+                yield f"{network.model}: K = {poisons}, {clean} clean images a class, head: {HEAD_TITLES[head]}"
                 yield f"{'attacker, targets':<28}{'n':>5}" + "".join(f"{name:>12}" for name in network.filters)
                 for attack in network.attacks:
                     cells = [attack.cell((poisons, clean), name, config.aim, head) for name in network.filters]
-                    if cells[0] is None:  # crafted together, for another budget
+                    if cells[0] is None:  # for another budget or head
                         continue
                     line = f"{attack.attacker + ', ' + attack.choice:<28}{cells[0].n:>5}"
                     yield line + "".join(f"{_text(attack, cell):>12}" for cell in cells)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from lgm.attacks.export import rounded
 from lgm.attacks.result import Poisons
 from lgm.config import ATTACK_REVISION
 from lgm.data.base import Split
+from lgm.defense.finetune import Examples
 from lgm.defense.trials import Trial
 from lgm.experiments.board.attackers import craft, goals_of
-from lgm.experiments.board.cells import cells_of, controls_of, evaluate_trial
+from lgm.experiments.board.cells import TrialOutcomes, cells_of, controls_of, evaluate_trial
 from lgm.experiments.board.config import ATTACKERS, BOARD_REVISION
 from lgm.experiments.board.record import BoardAttack, Cell, Control
 from lgm.experiments.board.setting import Setting
@@ -56,7 +57,7 @@ def measure_row(
         split: The same images as pixels.
         attacker: Key of `ATTACKERS`.
         choice: Key of `CHOICES`.
-        simulate: Do not craft: features are where the attacker wants them. Who knows a surrogate only is no attacker.
+        simulate: Do not craft: features are where the attacker wants them, for one that `Attacker.wants_features`.
         cache: Folder for poisons and rows: a row that is there is read, and one that is not is kept there.
         go_on: Asked while poisons are crafted; False ends it.
 
@@ -100,7 +101,38 @@ def _measured(
     z = found.z.reshape(len(trials), -1, found.z.shape[1])
     change = {"l2": found.l2, "linf": found.linf, "ssim": ssim(found.bases, found.images)}
     medians = {name: float(np.median(values)) for name, values in change.items()}
-    return Row(_evaluated(setting, row, trials, z, medians), _stored(trials, z, found))
+    attack = _evaluated(setting, row, trials, z, medians)
+    if ATTACKERS[attacker].layers:
+        labels = [np.full(len(mine), trial.base_class) for mine, trial in zip(z, trials, strict=True)]
+        seen = found.images.reshape(*z.shape[:2], *found.images.shape[1:])
+        poisons = [
+            replace(setting.examples(*each, poisoned=True), pixels=pixels)
+            for *each, pixels in zip(z, labels, seen, strict=True)
+        ]
+        attack = _with_layers(attack, setting, trials, list(_all_layers(setting, split, trials, poisons, go_on)))
+    return Row(attack, _stored(trials, z, found)) if go_on() else None
+
+
+def _all_layers(
+    setting: Setting, split: Split, trials: list[Trial], poisons: list[Examples], go_on: Callable[[], bool]
+) -> Iterator[TrialOutcomes]:
+    """All layers fine-tuned on the poisons of each trial, in the heaviest budget, until `go_on` says otherwise."""
+    count, clean = setting.config.heaviest
+    for own, trial, mine in zip(setting.trial_filters, trials, poisons, strict=True):
+        if not go_on():
+            return
+        yield evaluate_trial(setting, own, trial, mine[:count], clean, split=split)
+
+
+def _with_layers(
+    attack: BoardAttack, setting: Setting, trials: list[Trial], outcomes: list[TrialOutcomes]
+) -> BoardAttack:
+    """With what came of fine-tuning all layers, as far as it was done."""
+    done, budget = trials[: len(outcomes)], setting.config.heaviest
+    if not done:
+        return attack
+    controls = (*attack.controls, *controls_of(budget[1], outcomes))
+    return replace(attack, controls=controls, cells=(*attack.cells, *cells_of(budget, done, outcomes)))
 
 
 def _simulated(setting: Setting, attacker: str, choice: str) -> Row:

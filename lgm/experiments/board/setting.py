@@ -41,10 +41,15 @@ class TrialFilters:
     trial: Trial
     filters: dict[str, Score]
 
+    @property
+    def density(self) -> str:
+        """Key of the filter by density: of the network's own Gaussians if it has any."""
+        return next(iter(self.filters))
+
     def evaded(self, attacker: str) -> str:
-        """Key of the filter whose T an attacker knows; of the density, which comes first, where it knows of none."""
+        """Key of the filter whose T an attacker knows; that by density where it knows of none."""
         name = ATTACKERS[attacker].evades or DENSITY
-        return next(iter(self.filters)) if name == DENSITY else name
+        return self.density if name == DENSITY else name
 
 
 def trials_of(labels: np.ndarray, config: BoardConfig) -> list[Trial]:

@@ -4,7 +4,7 @@ import numpy as np
 
 from lgm.defense.finetune import fine_tune, mix
 from lgm.defense.trials import Trial
-from lgm.experiments.board.attackers import class_centre, goal_of
+from lgm.experiments.board.attackers import class_centre, goal_of, own_images
 from lgm.experiments.board.setting import Setting, TrialFilters, with_target
 
 
@@ -38,7 +38,7 @@ def _chosen(choice: str, attacker: str, setting: Setting, own: TrialFilters) -> 
     some = rng.permutation(candidates)[: max(1, min(setting.config.candidates, len(candidates) - spare))]
     if len(some) == 1:
         return with_target(trial, int(some[0]))
-    images = _attackers_images(setting, trial, some, rng)
+    images = own_images(setting, trial, some, rng)
     margins = [_margin(attacker, setting, own, int(target), images) for target in some]
     return with_target(trial, int(some[int(np.argmax(margins))]))
 
@@ -48,14 +48,6 @@ def _candidates(setting: Setting, trial: Trial) -> np.ndarray:
     mine = free[setting.labels[free] == trial.target_class]
     right = mine[setting.predicted[mine] == trial.target_class]
     return np.sort(right) if len(right) else np.array([trial.target])
-
-
-def _attackers_images(setting: Setting, trial: Trial, candidates: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Positions of clean images of both classes that the attacker fine-tunes on; none is a candidate."""
-    free = np.setdiff1d(trial.evaluation, candidates)
-    labels, (_, clean) = setting.labels[free], setting.config.heaviest
-    own = [rng.permutation(free[labels == k])[:clean] for k in (trial.base_class, trial.target_class)]
-    return np.concatenate(own)
 
 
 def _margin(attacker: str, setting: Setting, own: TrialFilters, target: int, images: np.ndarray) -> float:
