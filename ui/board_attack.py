@@ -10,6 +10,7 @@ from lgm.experiments.board.record import Board, BoardNetwork, Cell
 from ui import board_measure, load, state, verdict
 from ui.defend_controls import keep, shows
 from ui.frame import enlarged
+from ui.period import period
 from ui.planes import chip, planes
 
 if TYPE_CHECKING:
@@ -41,12 +42,12 @@ class _Which(NamedTuple):
     trial: int
 
 
-@st.cache_resource(show_spinner=False, max_entries=64, ttl=60)
-def _shipped(_board: Board, fingerprint: str, name: str, attacker: str, choice: str) -> "StoredAttack | None":
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _shipped(_board: Board, fingerprint: str, name: str, row: tuple[str, str], when: int) -> "StoredAttack | None":
     from lgm.experiments.board.stored import read_attack
 
-    del fingerprint  # the key of the cache
-    return read_attack(_board, name, attacker, choice)
+    del fingerprint, when  # the key of the cache
+    return read_attack(_board, name, *row)
 
 
 def _stored(board: Board, network: BoardNetwork, row: tuple[str, str]) -> "StoredAttack | None":
@@ -54,7 +55,7 @@ def _stored(board: Board, network: BoardNetwork, row: tuple[str, str]) -> "Store
     mine = board_measure.measured(load.model_name(network.loss))
     if mine is not None and mine.board is board:
         return mine.attacks.get((network.model, *row))
-    return _shipped(board, board.fingerprint, network.model, *row)
+    return _shipped(board, board.fingerprint, network.model, row, period())
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)

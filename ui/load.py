@@ -1,7 +1,6 @@
 """Cached loaders. What the first paint needs reads without torch; the network comes when it is asked for."""
 
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -19,18 +18,18 @@ from lgm.models.features import FeatureMap, Features, check_features, features_p
 from lgm.models.registry import SHIPPED, locate, read_card, survey, user_folder
 from ui import state
 from ui.datasets import changed, find
+from ui.period import period
 
 if TYPE_CHECKING:
     from lgm.models.classifier import Classifier
 
 PAGES = Path(__file__).resolve().parent.parent / "pages"
-_SECONDS = 10  # for which the survey of all models is kept
 LOSSES = {"lgm": "LGM network", "softmax": "Softmax network"}
 
 
 @st.cache_resource(show_spinner=False, max_entries=1)
-def _models(folders: str, period: int) -> tuple[dict[str, Card], list[str]]:
-    del folders, period  # the key
+def _models(folders: str, when: int) -> tuple[dict[str, Card], list[str]]:
+    del folders, when  # the key
     usable, unusable = survey()
     for name, card in list(usable.items()):
         try:
@@ -46,9 +45,7 @@ def _survey() -> tuple[dict[str, Card], list[str]]:
 
     Read anew when a file has come or gone, as the Train page makes them, and now and then: a page asks a hundred times.
     """
-    # Not by ttl: Streamlit 1.67 raises KeyError where an entry expires between its look and its reading.
-    period = int(time.monotonic() // _SECONDS)
-    return _models(" ".join(f"{folder} {changed(folder)}" for folder in (SHIPPED, user_folder())), period)
+    return _models(" ".join(f"{folder} {changed(folder)}" for folder in (SHIPPED, user_folder())), period())
 
 
 def _all_cards() -> dict[str, Card]:
@@ -254,24 +251,26 @@ def threshold(name: str) -> float:
     return empirical_threshold(embedded(name, clean_split()).score, 0.01)
 
 
-@st.cache_data(show_spinner=False, max_entries=8, ttl=10)
-def _study(of: str) -> Study | None:
+@st.cache_data(show_spinner=False, max_entries=8)
+def _study(of: str, when: int) -> Study | None:
+    del when  # part of the key
     return read_study(of)
 
 
 def study() -> Study | None:
     """What was measured on the chosen dataset; see `lgm.experiments.records.read_study`."""
-    return _study(dataset().name)
+    return _study(dataset().name, period())
 
 
-@st.cache_resource(show_spinner=False, max_entries=4, ttl=10)
-def _board(of: str) -> Board | None:
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _board(of: str, when: int) -> Board | None:
+    del when  # part of the key
     return read_board(of)
 
 
 def board() -> Board | None:
     """What every attacker achieves against every defence on the chosen dataset (shared); see `read_board`."""
-    return _board(dataset().name)
+    return _board(dataset().name, period())
 
 
 def study_of(lgm: str, softmax: str) -> Study | None:

@@ -14,6 +14,7 @@ from ui import datasets, load
 from ui.job_queue import Job, QueueFull
 from ui.jobs import job_panel, runner
 from ui.markdown import plain
+from ui.period import period
 from ui.your_data import embedding, version
 
 _SHOWN = 1_000  # rows of a table
@@ -29,9 +30,10 @@ def _looked_at_files(data: str, registered: int) -> list[Path]:
     return [row[0] if row else root / path for row, path in found]
 
 
-@st.cache_data(show_spinner=False, max_entries=16, ttl=10)
-def changed(data: str, registered: int) -> tuple[int, int, int]:
+@st.cache_data(show_spinner=False, max_entries=16)
+def changed(data: str, registered: int, when: int) -> tuple[int, int, int]:
     """How many of a dataset's files were looked at, are gone, and were written after it was registered (ns)."""
+    del when  # part of the key: see `period`
     files = _looked_at_files(data, registered)
     gone = newer = 0
     for file in files:
@@ -44,7 +46,7 @@ def changed(data: str, registered: int) -> tuple[int, int, int]:
 
 def say_what_changed(data: str) -> None:
     """Files that are gone, or newer than the registration; and a button to look at them anew."""
-    looked_at, gone, newer = changed(data, version(data))
+    looked_at, gone, newer = changed(data, version(data), period())
     if not gone and not newer:
         return
     about = read_registration(data)

@@ -17,8 +17,8 @@ from lgm.experiments.adaptive_rows import frontier_meaning
 from lgm.experiments.beta_selection import choose_beta
 from lgm.experiments.beta_sweep import BetaRow
 from lgm.experiments.board.advice import advice
-from lgm.experiments.board.config import ATTACKERS, Attacker
-from lgm.experiments.board.findings import edge_finding
+from lgm.experiments.board.config import ATTACKERS, HEAD_TITLES, LAYERS, Attacker
+from lgm.experiments.board.findings import edge_finding, finding
 from lgm.experiments.board.record import Board, Cell, read_board, stored_network
 from lgm.experiments.claims import Claim, paper_claims
 from lgm.experiments.records import Study, StudyOrigin, StudySize, outdated, provenance, read_study
@@ -120,6 +120,22 @@ class DatasetRecord:
             for network in self.board.networks
             for head in self.board.heads
         ]
+
+    @property
+    def layers_findings(self) -> list[str]:
+        """What gradient matching achieves where all layers are fine-tuned, with the filter by density, by network."""
+        assert self.board is not None
+        return [
+            f"`{network.model}`. {finding(self.board, attack, cell)}"
+            for network in self.board.networks
+            if (attack := network.attack("gradient-matching", "nearest"))
+            if (cell := attack.cell(network.heaviest, network.density, self.board.config.aim, LAYERS))
+        ]
+
+    @property
+    def head_titles(self) -> dict[str, str]:
+        """Of all heads, and of all layers, by key."""
+        return HEAD_TITLES
 
     @property
     def provenance(self) -> str:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lgm.attacks.export import rounded
-from lgm.config import DefenseConfig, Loss, ModelConfig, Phase, TrainConfig
+from lgm.config import DefenseConfig, Loss, MatchingConfig, ModelConfig, Phase, TrainConfig
 from lgm.data.base import Split
 from lgm.defense.experiment import defend
 from lgm.defense.finetune import Examples, fine_tune, fine_tune_layers
@@ -20,7 +20,7 @@ from lgm.defense.heads import HEADS
 from lgm.defense.report import attack_success
 from lgm.defense.trials import Trial
 from lgm.experiments.board.advice import advice
-from lgm.experiments.board.attackers import class_centre, craft, goal_of
+from lgm.experiments.board.attackers import MATCHING, class_centre, craft, goal_of
 from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, FROZEN, HEAD_TITLES, LAYERS, BoardConfig
 from lgm.experiments.board.findings import edge_finding, fewest
 from lgm.experiments.board.measure import measure_board
@@ -239,8 +239,11 @@ def test_a_record_grows_by_what_is_not_on_it(
         grown()
 
 
-def test_all_layers_are_what_a_slow_loop_counts(gaussian: Classifier, blobs: Split) -> None:
-    config = replace(CONFIG, attackers=("gradient-matching",), budgets=((6, 4), (6, 10)), eps=0.4)
+def test_all_layers_are_what_a_slow_loop_counts(
+    gaussian: Classifier, blobs: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, attackers=("gradient-matching",), budgets=((6, 4), (6, 10)))
+    monkeypatch.setitem(MATCHING, "grey", MatchingConfig(eps=0.4, steps=50))
     found = measure_board([(gaussian, _card("own", "lgm"))], blobs, config)
     assert found is not None
     (network,) = found.board.networks

@@ -104,7 +104,7 @@ def craft(
             how = replace(how, gamma=config.gamma, threshold=float(np.median(known)))
             aims["threshold"] = known.repeat(each)
     if attacker == "gradient-matching":
-        matching = MatchingConfig(eps=config.eps, steps=_STEPS)
+        matching = MATCHING["colour" if setting.model.image_shape[0] == 3 else "grey"]
         known = {"group": each, "heads": [_own_head(setting, trial) for trial in trials]}
         return craft_gradient_matching(setting.model, split[bases], split[targets], matching, **known, on_step=on_step)
     if attacker in _TOGETHER:
@@ -113,7 +113,9 @@ def craft(
 
 
 _TOGETHER = {"bullseye": craft_bullseye, "convex": craft_convex}
-_STEPS = 50  # of gradient matching: half as many as there end close; see docs/performance.md, "Beside ART"
+# Half of the steps of docs/performance.md, "Beside ART", end close to them. Grey images are taken for strokes.
+_HALF = MatchingConfig(steps=50)
+MATCHING = {"colour": _HALF, "grey": replace(_HALF, eps=0.2)}
 
 
 def _own_head(setting: Setting, trial: Trial) -> LinearHead:

@@ -140,9 +140,6 @@ class BoardConfig:
         float, Bounds("a rate in {}", gt=0, lt=1), "false-positive rate of the T that attackers know, but for edge-10"
     ] = 0.01
     gamma: Annotated[float, Bounds("a number > {gt}", gt=0), "weight of the hinge"] = 1.0
-    eps: Annotated[
-        float, Bounds("a change of pixels in {}", gt=0, le=1), "largest change of a pixel by gradient matching"
-    ] = 0.2  # of strokes that are black or white; for photos 0.06
     candidates: Annotated[Count, "targets that an attacker chooses among by simulation"] = 20
     seed: Annotated[Seed, "of all draws"] = 1
 
