@@ -74,7 +74,8 @@ records: $(VENV)/.app seeds
 	done
 	$(BIN)/python -m lgm board --data bundled --surrogates runs/seeds/mnist-lgm-2.safetensors runs/seeds/mnist-softmax-2.safetensors \
 	  --cache runs/crafted --out checkpoints/mnist.board.json --force
-	$(BIN)/python -m lgm board --data held-out --models cifar10-lgm --attackers collision edge edge-log-odds bullseye \
+	$(BIN)/python -m lgm board --data held-out --models cifar10-lgm cifar10-softmax \
+	  --attackers collision edge edge-log-odds bullseye \
 	  --choices nearest random --budgets 1:5 5:5 5:10 --cache runs/crafted --out checkpoints/cifar10.board.json --force
 	$(BIN)/python -m lgm results
 

@@ -73,12 +73,12 @@ def _stops(met: Sequence[Faced], what: str) -> str:
     working = [each for each in met if each.works]
     signs = [stopped(each.cell).sign for each in working]
     through = "; ".join(each.text() for each, sign in zip(working, signs, strict=True) if sign < 0)
-    parts = [
-        f"does not stop {signs.count(-1)} ({through})" if through else "is not shown to fail against any",
-        f"{signs.count(1)} do not refute it (success below {100 * SUCCESS:g} % by the whole interval)",
-        f"{signs.count(0)} are open",
-    ]
-    said = "; ".join(part for part in parts if not part.startswith("0 "))
+    parts = [f"does not stop {signs.count(-1)} ({through})" if through else "is not shown to fail against any"]
+    if fine := signs.count(1):
+        parts.append(f"{fine} do not refute it (success below {100 * SUCCESS:g} % by the whole interval)")
+    if undecided := signs.count(0):
+        parts.append(f"{undecided} are open")
+    said = "; ".join(parts)
     idle = len(met) - len(working)
     more = f" {idle} more are not shown to succeed without it." if idle else ""
     return f"Of {len(working)} attacks that succeed without a filter, {what} {said}.{more}"
