@@ -11,6 +11,7 @@ from lgm.data.base import Split
 from lgm.models.classifier import Classifier
 from lgm.training.frozen import FrozenFeatures
 from lgm.training.run import OnEpoch, OnStep, Run, raise_if_collapsed, raise_if_guessing
+from lgm.utils.memory import keep_freed_memory
 from lgm.utils.threads import one_thread_if
 
 ONE_THREAD = ("tiny-cnn",)  # a step is a millisecond; of the others, a second
@@ -64,6 +65,7 @@ def fit(
         TrainingError: the loss is not finite, the features collapse, or the result is no better than guessing.
         CheckpointError: the state to resume from is damaged or belongs to another run.
     """
+    keep_freed_memory()
     run = Run(model, train, config, phase, earlier, frozen=frozen)
     if state_path is not None:
         if run.team.decide(resume and state_path.exists()):
