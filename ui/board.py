@@ -3,7 +3,7 @@
 import streamlit as st
 
 from lgm.experiments.board.advice import advice
-from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES
+from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES, LAYERS
 from lgm.experiments.board.findings import fewest
 from lgm.experiments.board.record import COSTLY, Board, BoardNetwork
 from lgm.experiments.effects import SUCCESS
@@ -17,6 +17,10 @@ _MAP = "board_map"  # key of the figure
 # The text of cells lies on their colour, so it has the colour of the page's text, in either theme.
 _TEXT = ".annotation-text, .textpoint *, .xtick *, .ytick *, .hoverlayer *"
 _STYLE = f"<style>.st-key-{_MAP} text:is({_TEXT}) {{fill: currentColor !important;}}</style>"
+_LAYERS = (
+    "*All layers* are fine-tuned from logistic regression on their features, without a filter and with that by "
+    "density; that takes seconds a model, and is measured for gradient matching alone. "
+)
 _TOPICS = ("No filter", "By density", "The best filter", "Heads", "Rates")  # of the advice
 _NETWORKS = {"lgm": "LGM", "softmax": "softmax"}
 
@@ -27,7 +31,8 @@ def board() -> None:
     weights = load.card(name).weights_sha256
     found = board_measure.board_of(name)
     network = found.network_of(weights) if found else None
-    stored = found is not None and found is load.board()
+    shipped = load.board()
+    stored = found is not None and shipped is not None and found.fingerprint == shipped.fingerprint
     if found is None or network is None or not network.attacks:
         _network_choice()
         st.markdown(f"**Not measured yet**: which attacker gets past which filter of `{name}`.")
@@ -204,5 +209,5 @@ def _about(found: Board, network: BoardNetwork) -> str:
         f"defence, and none confirms one; with fewer than {fewest()} attacks that count it stays open, even if none "
         f"succeeds, or is refuted.\n\n"
         f"Attackers, what their poisons are to have as features, and what they know:\n{attackers}\n\n"
-        f"Targets: {choices}. {aimed}Measured {found.made}."
+        f"Targets: {choices}. {aimed}{_LAYERS if LAYERS in network.heads else ''}Measured {found.made}."
     )

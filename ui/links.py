@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 import streamlit as st
 
+from lgm.experiments.board.config import HEAD_TITLES
 from ui import board_measure, load, state
 from ui.frame import guard
 from ui.state import DEPENDENTS, FIELDS, quoted
@@ -92,6 +93,13 @@ def _board() -> list[str]:
         state.put(budget=None)
         said.append(
             f"The link's {FIELDS['budget'].doc} is {quoted(asked)}, which the board has not: its heaviest is shown."
+        )
+    network = board.network_of(load.card(load.model_name(link.network)).weights_sha256) if board else None
+    if network is not None and network.attacks and link.head not in network.heads:
+        state.put(head=FIELDS["head"].default)
+        said.append(
+            f"The link's {FIELDS['head'].doc} is {quoted(HEAD_TITLES[link.head])}, which was not measured on this "
+            f"network: {HEAD_TITLES[FIELDS['head'].default]} is shown."
         )
     count = 1 if board is None else board.config.trials
     if link.trial > count:

@@ -50,7 +50,7 @@ def add_board(commands: Any) -> None:
         "--add-to",
         type=Path,
         metavar="FILE",
-        help="a record of the same setting, its attacks beside it, whose rows are taken over: only others are measured",
+        help="a record, its attacks beside it, whose setting and rows are taken over: what is named beside is measured",
     )
     parser.add_argument(
         "--simulate",
@@ -59,7 +59,14 @@ def add_board(commands: Any) -> None:
         "settings, in a minute",
     )
     parser.add_argument("--quick", action="store_true", help=f"{QUICK.trials} attacks a row, of one budget")
-    parser.add_argument("--attackers", nargs="+", metavar="NAME", help=f"of {', '.join(ATTACKERS)} (default: all)")
+    slow = [name for name, each in ATTACKERS.items() if each.layers]
+    parser.add_argument(
+        "--attackers",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(ATTACKERS)} (default: all but {', '.join(slow)}: nearest targets only, half an hour or "
+        "more, for all layers are fine-tuned on its poisons as well)",
+    )
     parser.add_argument("--choices", nargs="+", metavar="NAME", help=f"of {', '.join(CHOICES)} (default: all)")
     parser.add_argument("--budgets", nargs="+", type=_budget, metavar="K:N", help="K poisons, N clean images a class")
     for name in ("trials", "beta", "aim", "gamma", "candidates", "seed"):
@@ -93,38 +100,47 @@ def _budget(text: str) -> tuple[int, int]:
 
 def _board(args: argparse.Namespace) -> Answer:
     from lgm.experiments.board.record import board_table
+    from lgm.experiments.board.stored import attacks_path, read_measured, write_measured
 
-    options = given(args, BoardConfig)
-    options |= {name: tuple(options[name]) for name in ("attackers", "choices", "budgets") if name in options}
-    config = replace(QUICK if args.quick else BoardConfig(), **options)
-    if args.simulate:
-        known = tuple(name for name in config.attackers if ATTACKERS[name].wants_features)
-        if "attackers" in options:
-            require(known == config.attackers, "attackers", f"some of {', '.join(known)}", config.attackers)
-        config = replace(config, attackers=known)
-        for name in ("out", "add_to", "surrogates"):
-            require(not getattr(args, name), name.replace("_", "-"), "none with --simulate", getattr(args, name))
+    earlier = None if args.add_to is None else read_measured(args.add_to)
+    config = _config(args, None if earlier is None else earlier.board.config)
     if args.processes < 1:
         raise ValueError(f"processes: expected at least 1, got {args.processes}")
     if args.out is None:
-        board = _measured(args, config).board
+        board = _measured(args, config, earlier).board
         simulated = "Simulated: no poison was crafted.\n\n" if args.simulate else ""
         return Answer(board, lambda: simulated + board_table(board))
-    from lgm.experiments.board.stored import attacks_path, write_measured
-
     beside = attacks_path(args.out)
     with output(args.out, ".json", "out", force=args.force), output(beside, ".safetensors", "out", force=args.force):
-        found = _measured(args, config)
+        found = _measured(args, config, earlier)
         save_or_keep(partial(write_measured, found), args.out)
     return Answer(found.board, lambda: board_table(found.board))
 
 
-def _measured(args: argparse.Namespace, config: BoardConfig) -> "MeasuredBoard":
+def _config(args: argparse.Namespace, earlier: BoardConfig | None) -> BoardConfig:
+    """What is asked for; ``earlier``: of the record to add to, which keeps what it has."""
+    options = given(args, BoardConfig)
+    options |= {name: tuple(options[name]) for name in ("attackers", "choices", "budgets") if name in options}
+    require(earlier is None or not args.quick, "quick", "none with --add-to: the setting is the record's", args.quick)
+    if earlier is not None:
+        for name, known in (("attackers", ATTACKERS), ("choices", CHOICES)):
+            there = {*getattr(earlier, name), *options.get(name, ())}
+            options[name] = (*filter(there.__contains__, known), *sorted(there - {*known}))
+    config = replace(earlier or (QUICK if args.quick else BoardConfig()), **options)
+    if args.simulate:
+        known = tuple(name for name, each in ATTACKERS.items() if each.wants_features)
+        asked = options.get("attackers", known)
+        require({*asked} <= {*known}, "attackers", f"of {', '.join(known)}, with --simulate", asked)
+        config = replace(config, attackers=asked)
+        for name in ("out", "add_to", "surrogates"):
+            require(not getattr(args, name), name.replace("_", "-"), "none with --simulate", getattr(args, name))
+    return config
+
+
+def _measured(args: argparse.Namespace, config: BoardConfig, earlier: "MeasuredBoard | None") -> "MeasuredBoard":
     from lgm.experiments.board.measure import measure_board
-    from lgm.experiments.board.stored import read_measured
     from lgm.models.checkpoint import load_checkpoint
 
-    earlier = None if args.add_to is None else read_measured(args.add_to)
     cards = [read_card(name) for name in (*args.models, *args.surrogates)]
     if len(args.surrogates) not in (0, len(args.models)):
         raise ValueError(f"surrogates: expected one for each of {len(args.models)} models, got {len(args.surrogates)}")

@@ -135,7 +135,7 @@ def _rows(board: Board, network: BoardNetwork, of: MapSlice) -> Iterator[_Row]:
             yield _Row(attacker, "", top, height, why="<br>".join(said))
             top += height
         else:
-            choices = board.config.choices_of(attacker)
+            choices = board.config.choices_of(attacker)  # some: else they are absent
             height = max(_ROW, math.ceil(_LINE * lines / len(choices)))
             for choice in choices:
                 attack = network.attack(attacker, choice)
@@ -158,14 +158,12 @@ def empty_rows(board: Board, network: BoardNetwork, attacker: str, of: MapSlice)
 
 def _unmeasured(config: BoardConfig, attacker: str, of: MapSlice) -> str:
     """Why an attacker has no cell of this budget and head; "" if it has."""
-    if not config.choices_of(attacker):
-        return "for the nearest target only, which was not measured"
     if of.budget not in config.budgets_of(attacker):
         return f"its poisons are crafted together, all {config.poisons} of an attack"
     if of.head == LAYERS and not ATTACKERS[attacker].layers:
         return "measured on frozen features only"
-    if of.head == LAYERS and of.budget != config.heaviest:
-        return "all layers with K = {} beside {} only".format(*config.heaviest)
+    if of.head == LAYERS and of.budget != config.heaviest_of(attacker):
+        return "all layers with K = {} beside {} only".format(*config.heaviest_of(attacker))
     return ""
 
 

@@ -125,11 +125,12 @@ class DatasetRecord:
     def layers_findings(self) -> list[str]:
         """What gradient matching achieves where all layers are fine-tuned, with the filter by density, by network."""
         assert self.board is not None
+        aim = self.board.config.aim
         return [
             f"`{network.model}`. {finding(self.board, attack, cell)}"
             for network in self.board.networks
             if (attack := network.attack("gradient-matching", "nearest"))
-            if (cell := attack.cell(network.heaviest, network.density, self.board.config.aim, LAYERS))
+            if (cell := attack.cell(self.board.config.heaviest_of(attack.attacker), network.density, aim, LAYERS))
         ]
 
     @property

@@ -72,6 +72,8 @@ def test_another_file_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--simulate", "--surrogates", "a", "b"], "--surrogates: expected none with --simulate"),
         (["--add-to", "nothing.json", "--cache", "c"], "nothing.json: expected a board, found no such file"),
         (["--surrogates", "mnist-lgm"], "--surrogates: expected one for each of 2 models, got 1"),
+        (["--simulate", "--attackers", "gradient-matching"], "--attackers: expected of collision, hinge, edge"),
+        (["--attackers", "gradient-matching", "--choices", "random"], "--choices: expected nearest for gradient-match"),
         (["--budgets", "0:3"], "--budgets: expected pairs of at least 1 poison"),
         (["--trials", "1"], "--trials: expected 2 to 10,000, for an interval, got 1"),
         (["--models", "mnist-lgm", "cifar10-lgm"], "--models: expected networks of one dataset, got cifar10, mnist"),

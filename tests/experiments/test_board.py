@@ -242,7 +242,7 @@ def test_a_record_grows_by_what_is_not_on_it(
 def test_all_layers_are_what_a_slow_loop_counts(
     gaussian: Classifier, blobs: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(CONFIG, attackers=("gradient-matching",), budgets=((6, 4), (6, 10)))
+    config = replace(CONFIG, attackers=("gradient-matching",), budgets=((3, 2), (6, 4)), trials=3)
     monkeypatch.setitem(MATCHING, "grey", MatchingConfig(eps=0.4, steps=50))
     found = measure_board([(gaussian, _card("own", "lgm"))], blobs, config)
     assert found is not None
@@ -258,44 +258,59 @@ def test_all_layers_are_what_a_slow_loop_counts(
     trials = choose_targets("nearest", "gradient-matching", setting)
     poisons = rounded(gaussian, craft("gradient-matching", setting, blobs, trials))
     for name, fpr in rates:
-        counted = []
+        counted, removed, accuracy, control = [], [], [], []
         for i, (own, trial) in enumerate(zip(setting.trial_filters, trials, strict=True)):
-            clean, of = np.concatenate([trial.clean[:4], trial.clean[10:14]]), slice(6 * i, 6 * i + 6)
-            labels = np.concatenate([blobs.labels[clean], np.full(6, trial.base_class)])
-            turned = []
-            for more in (poisons.images[of], blobs.pixels(trial.bases).numpy(), None):
-                pixels = blobs.pixels(clean).numpy()
+            labels = np.concatenate([blobs.labels[trial.clean], np.full(6, trial.base_class)])
+            asked = np.append(trial.target, trial.evaluation)
+            said = []
+            for more in (poisons.images[6 * i : 6 * i + 6], blobs.pixels(trial.bases).numpy(), None):
+                pixels = blobs.pixels(trial.clean).numpy()
                 pixels = pixels if more is None else np.concatenate([pixels, more])
                 z = embed(gaussian, torch.from_numpy(pixels)).numpy()
-                keep = np.ones(len(z), bool)
+                claimed, keep = labels[: len(z)], np.ones(len(z), bool)
                 if name != "none" and more is not None:
                     score = own.filters[name]
-                    keep = score.score_samples(z, labels) > score.threshold(fpr)
-                claimed = labels[: len(z)][keep]
-                left = Examples(z[keep] * setting.scale, claimed, np.zeros(len(claimed)), claimed == -1, pixels[keep])
-                model = fine_tune_layers(gaussian, left, fine_tune(left))
-                turned.append(int(model(blobs.pixels(np.array([trial.target])).numpy())[0]))
-            counted.append([label == trial.base_class for label in turned] if turned[2] == trial.target_class else [])
-        right = np.array([each for each in counted if each]).reshape(-1, 3)
-        cell = at(row, (6, 4), name, fpr, LAYERS)
-        assert (cell.n, cell.hits, cell.untouched) == (len(right), right[:, 0].sum(), right[:, 1].sum())
+                    keep = score.score_samples(z, claimed) > score.threshold(fpr)
+                nothing = np.zeros(keep.sum())
+                left = Examples(z[keep] * setting.scale, claimed[keep], nothing, nothing > 0, pixels[keep])
+                said.append(fine_tune_layers(gaussian, left, fine_tune(left))(blobs.pixels(asked).numpy()))
+                removed += [~keep] if len(said) == 1 else []
+            right = [(each[1:] == blobs.labels[trial.evaluation]).mean() for each in said]
+            accuracy, control = [*accuracy, right[0]], [*control, right[2]]
+            turned = [each[0] == trial.base_class for each in said[:2]]
+            counted += [turned] if said[2][0] == trial.target_class else []
+        (hits, untouched), cell = np.sum(counted, axis=0), at(row, (6, 4), name, fpr, LAYERS)
+        assert (cell.n, cell.hits, cell.untouched) == (len(counted), hits, untouched)
+        shares = np.mean([[gone[-6:].mean(), gone[:-6].mean()] for gone in removed], axis=0)
+        assert (cell.poisons_removed, cell.clean_removed) == pytest.approx(tuple(shares))
+        assert (cell.accuracy, row.control(4, LAYERS)) == pytest.approx((np.mean(accuracy), np.mean(control)))
     assert mine[0].hits > 0
-    assert f"head: {HEAD_TITLES[LAYERS]}" in board_table(found.board)
-    assert "gradient-matching, nearest" in board_table(found.board)
+    assert f"K = 6, 4 clean images a class, head: {HEAD_TITLES[LAYERS]}" in board_table(found.board)
+    assert f"K = 3, 2 clean images a class, head: {HEAD_TITLES[LAYERS]}" not in board_table(found.board)
 
 
-def test_who_asks_to_stop_waits_for_no_fine_tuning(
-    gaussian: Classifier, blobs: Split, monkeypatch: pytest.MonkeyPatch
+def test_a_row_that_was_stopped_is_not_kept(
+    gaussian: Classifier, blobs: Split, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    config, fitted = replace(CONFIG, attackers=("gradient-matching",)), []
+    config = replace(CONFIG, attackers=("gradient-matching",))
+    fitted: list[int] = []
+    asked: list[bool] = []
 
     def fit(*given: Any, **how: Any) -> Any:
         fitted.append(1)
         return fine_tune_layers(*given, **how)
 
+    def once(*_: Any) -> bool:
+        """No, as soon as a model is there, and then yes again."""
+        asked.append(bool(fitted))
+        return asked.count(True) != 1 or not fitted
+
     monkeypatch.setattr("lgm.experiments.board.cells.fine_tune_layers", fit)
-    assert measure_board([(gaussian, _card("own", "lgm"))], blobs, config, on_row=lambda *_: not fitted) is None
-    assert 0 < len(fitted) < config.trials * 3
+    monkeypatch.setitem(MATCHING, "grey", MatchingConfig(steps=2))
+    how: dict[str, Any] = {"on_row": once, "cache": tmp_path}
+    assert measure_board([(gaussian, _card("own", "lgm"))], blobs, config, **how) is None
+    assert asked.count(True) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_simulated_poisons_are_exactly_where_their_attacker_wants_them(gaussian: Classifier, blobs: Split) -> None:

@@ -10,7 +10,7 @@ import pytest
 from lgm.experiments.board.config import ATTACKERS, CHOICES, LAYERS
 from lgm.experiments.board.findings import stopped
 from lgm.experiments.board.record import Absent, Board, BoardNetwork, read_board
-from lgm.plots.board import MapSlice, board_map, empty_rows
+from lgm.plots.board import MapSlice, board_map
 from lgm.plots.theme import ROLE
 from tests.plots.test_contrast import TEXT, colours, contrast
 
@@ -92,8 +92,6 @@ def test_rows_without_all_layers_say_so(board: Board) -> None:
         figure: Any = board_map(whole, network, MapSlice(budget, 0.01, head))
         notes = [note.text.replace("<br>", " ") for note in figure.layout.annotations]
         assert notes.count(f"empty: {why}") == times
-    whole = replace(whole, config=replace(whole.config, choices=("random",)))
-    assert "nearest target only" in empty_rows(whole, network, "gradient-matching", USUAL)
 
 
 def test_the_chosen_cell_is_framed(board: Board) -> None:

@@ -25,7 +25,7 @@ class Attacker:
         together: Whether the poisons of an attack are crafted together, as many as the largest budget has, so that no
             smaller one is measured.
         layers: Whether all layers are fine-tuned on its poisons as well, which takes seconds a model, and half an hour
-            a row: it attacks nearest targets only, and where it is asked for.
+            or more a row: it attacks nearest targets only, and only if it is asked for.
     """
 
     goal: str
@@ -149,6 +149,8 @@ class BoardConfig:
             given = getattr(self, name)
             ok = len(given) > 0 and len(set(given)) == len(given) and set(given) <= set(known)
             require(ok, name, f"one or several of {', '.join(known)}, each once", given)
+        some = any(map(self.choices_of, self.attackers))
+        require(some, "choices", f"nearest for {', '.join(self.attackers)}", self.choices)
         enough = all(poisons >= 1 and clean >= 2 for poisons, clean in self.budgets)
         sizes = enough and len(set(self.budgets)) == len(self.budgets) > 0
         require(sizes, "budgets", "pairs of at least 1 poison and 2 clean images a class, each once", self.budgets)
@@ -177,6 +179,10 @@ class BoardConfig:
         """Those that an attacker is measured with."""
         together = ATTACKERS[attacker].together
         return [each for each in self.budgets if not together or each[0] == self.poisons]
+
+    def heaviest_of(self, attacker: str) -> tuple[int, int]:
+        """The same of those that an attacker is measured with."""
+        return heaviest(self.budgets_of(attacker))
 
     def choices_of(self, attacker: str) -> list[str]:
         """Those that an attacker is measured with."""

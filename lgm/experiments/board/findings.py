@@ -3,7 +3,7 @@
 from itertools import count
 
 from lgm.defense.report import attack_success
-from lgm.experiments.board.config import FILTERS, HEAD_TITLES
+from lgm.experiments.board.config import FILTERS, HEAD_TITLES, LAYERS
 from lgm.experiments.board.record import Board, BoardAttack, BoardNetwork, Cell
 from lgm.experiments.effects import SUCCESS, Effect
 
@@ -68,7 +68,8 @@ def fewest() -> int:
 
 def verdict(cell: Cell) -> str:
     """What follows from a cell."""
-    who = "This head alone" if cell.filter == "none" else "This defence"
+    alone = "Fine-tuning all layers" if cell.head == LAYERS else "This head alone"
+    who = alone if cell.filter == "none" else "This defence"
     if stopped(cell).sign < 0:
         return f"{who} does not stop this attacker."
     if stopped(cell).sign > 0:

@@ -51,7 +51,7 @@ def measure_board(
         processes: How many rows at a time; the figures are the same.
         cache: Folder for crafted poisons and finished rows: a run that was killed goes on there.
         on_row: Called before each row, which is one attacker with one choice of targets on one network; in a single
-            process also while its poisons are crafted, so that asking to stop is answered soon.
+            process also while its poisons are crafted, and between trials of which all layers are fine-tuned.
 
     Returns:
         None if the caller stopped it.
@@ -153,8 +153,14 @@ def _record(
     )
 
 
+def _why_absent(attacker: str, setting: Setting) -> str | None:
+    if not setting.config.choices_of(attacker):
+        return "it attacks nearest targets only, which were not asked for"
+    return can_attack(attacker, setting)
+
+
 def _network(setting: Setting, card: Card, rows: Sequence[Row]) -> BoardNetwork:
-    reasons = {attacker: can_attack(attacker, setting) for attacker in setting.config.attackers}
+    reasons = {attacker: _why_absent(attacker, setting) for attacker in setting.config.attackers}
     return BoardNetwork(
         model=card.name,
         loss=card.config.model.loss,

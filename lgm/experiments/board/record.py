@@ -39,7 +39,7 @@ class Cell:
         both: Those where the poisons and the untouched bases turn the target.
         poisons_removed, clean_removed: Shares of D_p and of D_f that the filter removes, over all trials.
         accuracy: Of the fine-tuned models on held-out clean images, mean over the trials; where nothing is left to
-            fine-tune on, 0.
+            fine-tune on, 0. Where all layers are fine-tuned, on some 200 of them.
     """
 
     poisons: int
@@ -71,8 +71,7 @@ class Control:
     """The clean control: fine-tuned on D_f as it is.
 
     Attributes:
-        clean, head: See `Cell`.
-        accuracy: On held-out clean images, mean over the trials.
+        clean, head, accuracy: See `Cell`.
     """
 
     clean: int
@@ -262,14 +261,15 @@ def _lines(board: Board) -> Iterator[str]:
     for network in board.networks:
         for poisons, clean in config.budgets:
             for head in network.heads:
+                rows = [attack for attack in network.attacks if attack.cell((poisons, clean), "none", 0, head)]
+                if not rows:
+                    continue
                 yield ""
                 yield f"{network.model}: K = {poisons}, {clean} clean images a class, head: {HEAD_TITLES[head]}"
                 yield f"{'attacker, targets':<28}{'n':>5}" + "".join(f"{name:>12}" for name in network.filters)
-                for attack in network.attacks:
+                for attack in rows:
                     cells = [attack.cell((poisons, clean), name, config.aim, head) for name in network.filters]
-                    if cells[0] is None:  # for another budget or head
-                        continue
-                    line = f"{attack.attacker + ', ' + attack.choice:<28}{cells[0].n:>5}"
+                    line = f"{attack.attacker + ', ' + attack.choice:<28}{cells[0].n if cells[0] else 0:>5}"
                     yield line + "".join(f"{_text(attack, cell):>12}" for cell in cells)
         for absent in network.absent:
             yield f"{absent.attacker}: {absent.why}"

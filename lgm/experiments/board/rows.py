@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -28,8 +28,10 @@ from lgm.experiments.records import machine, versions
 from lgm.models.checkpoint import network_sha256
 from lgm.stats.ssim import ssim
 from lgm.utils.codec import decode
+from lgm.utils.fields import require
 from lgm.utils.io import write_atomically
 from lgm.utils.json import to_json
+from lgm.utils.threads import one_thread_if
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def measure_row(
         choice: Key of `CHOICES`.
         simulate: Do not craft: features are where the attacker wants them, for one that `Attacker.wants_features`.
         cache: Folder for poisons and rows: a row that is there is read, and one that is not is kept there.
-        go_on: Asked while poisons are crafted; False ends it.
+        go_on: Asked while poisons are crafted, and before each trial of which all layers are fine-tuned; False ends it.
 
     Returns:
         None if it was ended.
@@ -109,34 +111,43 @@ def _measured(
             replace(setting.examples(*each, poisoned=True), pixels=pixels)
             for *each, pixels in zip(z, labels, seen, strict=True)
         ]
-        attack = _with_layers(attack, setting, trials, list(_all_layers(setting, split, trials, poisons, go_on)))
-    return Row(attack, _stored(trials, z, found)) if go_on() else None
+        layers = list(_all_layers(attacker, setting, split, zip(trials, poisons, strict=True), go_on))
+        if len(layers) < len(trials):
+            return None
+        attack = _with_layers(attack, setting.config.heaviest_of(attacker), trials, layers)
+    return Row(attack, _stored(trials, z, found))
 
 
 def _all_layers(
-    setting: Setting, split: Split, trials: list[Trial], poisons: list[Examples], go_on: Callable[[], bool]
+    attacker: str,
+    setting: Setting,
+    split: Split,
+    attacks: Iterable[tuple[Trial, Examples]],
+    go_on: Callable[[], bool],
 ) -> Iterator[TrialOutcomes]:
-    """All layers fine-tuned on the poisons of each trial, in the heaviest budget, until `go_on` says otherwise."""
-    count, clean = setting.config.heaviest
-    for own, trial, mine in zip(setting.trial_filters, trials, poisons, strict=True):
+    """All layers fine-tuned on the poisons of each trial, until `go_on` says otherwise.
+
+    On one thread, like all of the board: rows are measured side by side, and more threads would round otherwise.
+    """
+    count, clean = setting.config.heaviest_of(attacker)
+    for own, (trial, mine) in zip(setting.trial_filters, attacks, strict=True):
         if not go_on():
             return
-        yield evaluate_trial(setting, own, trial, mine[:count], clean, split=split)
+        with one_thread_if(True):
+            yield evaluate_trial(setting, own, trial, mine[:count], clean, split=split)
 
 
 def _with_layers(
-    attack: BoardAttack, setting: Setting, trials: list[Trial], outcomes: list[TrialOutcomes]
+    attack: BoardAttack, budget: tuple[int, int], trials: list[Trial], outcomes: list[TrialOutcomes]
 ) -> BoardAttack:
-    """With what came of fine-tuning all layers, as far as it was done."""
-    done, budget = trials[: len(outcomes)], setting.config.heaviest
-    if not done:
-        return attack
+    """With what came of fine-tuning all layers in one budget."""
     controls = (*attack.controls, *controls_of(budget[1], outcomes))
-    return replace(attack, controls=controls, cells=(*attack.cells, *cells_of(budget, done, outcomes)))
+    return replace(attack, controls=controls, cells=(*attack.cells, *cells_of(budget, trials, outcomes)))
 
 
 def _simulated(setting: Setting, attacker: str, choice: str) -> Row:
     """With features exactly where the attacker wants them, whether an image can have them or not."""
+    require(ATTACKERS[attacker].wants_features, "attackers", "such as want certain features, to be simulated", attacker)
     trials = choose_targets(choice, attacker, setting)
     known = zip(setting.trial_filters, trials, strict=True)
     z = np.stack([goals_of(attacker, setting, own, trial) for own, trial in known])
