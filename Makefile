@@ -72,12 +72,15 @@ records: $(VENV)/.app seeds
 	for dataset in mnist cifar10; do \
 	  $(BIN)/python -m lgm bench visibility --dataset $$dataset --out checkpoints/$$dataset.visibility.json --force || exit 1; \
 	done
-	$(BIN)/python -m lgm board --data bundled --surrogates runs/seeds/mnist-lgm-2.safetensors runs/seeds/mnist-softmax-2.safetensors \
-	  --cache runs/crafted --out checkpoints/mnist.board.json --force
+	$(BIN)/python -m lgm board --data bundled $(SURROGATES) --cache runs/crafted --out checkpoints/mnist.board.json --force
+	$(BIN)/python -m lgm board --data bundled $(SURROGATES) --cache runs/crafted --out checkpoints/mnist.board.json --force \
+	  --add-to checkpoints/mnist.board.json --attackers gradient-matching
 	$(BIN)/python -m lgm board --data held-out --models cifar10-lgm cifar10-softmax \
 	  --attackers collision edge edge-log-odds bullseye \
 	  --choices nearest random --budgets 1:5 5:5 5:10 --cache runs/crafted --out checkpoints/cifar10.board.json --force
 	$(BIN)/python -m lgm results
+
+SURROGATES := --surrogates runs/seeds/mnist-lgm-2.safetensors runs/seeds/mnist-softmax-2.safetensors
 
 # Trains and attacks MNIST networks of five seeds of each kind, of which only what was measured is kept.
 seeds: $(VENV)/.app
