@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,11 +15,11 @@ from lgm.attacks.export import rounded
 from lgm.attacks.result import Poisons
 from lgm.config import ATTACK_REVISION
 from lgm.data.base import Split
-from lgm.defense.finetune import Examples
 from lgm.defense.trials import Trial
 from lgm.experiments.board.attackers import craft, goals_of
-from lgm.experiments.board.cells import TrialOutcomes, cells_of, controls_of, evaluate_trial
+from lgm.experiments.board.cells import cells_of, controls_of, evaluate_trial
 from lgm.experiments.board.config import ATTACKERS, BOARD_REVISION
+from lgm.experiments.board.layers import with_layers
 from lgm.experiments.board.record import BoardAttack, Cell, Control
 from lgm.experiments.board.setting import Setting
 from lgm.experiments.board.stored import StoredAttack
@@ -31,7 +31,6 @@ from lgm.utils.codec import decode
 from lgm.utils.fields import require
 from lgm.utils.io import write_atomically
 from lgm.utils.json import to_json
-from lgm.utils.threads import one_thread_if
 
 
 @dataclass(frozen=True)
@@ -103,46 +102,14 @@ def _measured(
     z = found.z.reshape(len(trials), -1, found.z.shape[1])
     change = {"l2": found.l2, "linf": found.linf, "ssim": ssim(found.bases, found.images)}
     medians = {name: float(np.median(values)) for name, values in change.items()}
-    attack = _evaluated(setting, row, trials, z, medians)
+    measured = _evaluated(setting, row, trials, z, medians)
     if ATTACKERS[attacker].layers:
-        labels = [np.full(len(mine), trial.base_class) for mine, trial in zip(z, trials, strict=True)]
-        seen = found.images.reshape(*z.shape[:2], *found.images.shape[1:])
-        poisons = [
-            replace(setting.examples(*each, poisoned=True), pixels=pixels)
-            for *each, pixels in zip(z, labels, seen, strict=True)
-        ]
-        layers = list(_all_layers(attacker, setting, split, zip(trials, poisons, strict=True), go_on))
-        if len(layers) < len(trials):
+        attacks = list(zip(trials, z, found.images.reshape(*z.shape[:2], *found.images.shape[1:]), strict=True))
+        with_all = with_layers(measured, setting, split, attacks, go_on)
+        if with_all is None:
             return None
-        attack = _with_layers(attack, setting.config.heaviest_of(attacker), trials, layers)
-    return Row(attack, _stored(trials, z, found))
-
-
-def _all_layers(
-    attacker: str,
-    setting: Setting,
-    split: Split,
-    attacks: Iterable[tuple[Trial, Examples]],
-    go_on: Callable[[], bool],
-) -> Iterator[TrialOutcomes]:
-    """All layers fine-tuned on the poisons of each trial, until `go_on` says otherwise.
-
-    On one thread, like all of the board: rows are measured side by side, and more threads would round otherwise.
-    """
-    count, clean = setting.config.heaviest_of(attacker)
-    for own, (trial, mine) in zip(setting.trial_filters, attacks, strict=True):
-        if not go_on():
-            return
-        with one_thread_if(True):
-            yield evaluate_trial(setting, own, trial, mine[:count], clean, split=split)
-
-
-def _with_layers(
-    attack: BoardAttack, budget: tuple[int, int], trials: list[Trial], outcomes: list[TrialOutcomes]
-) -> BoardAttack:
-    """With what came of fine-tuning all layers in one budget."""
-    controls = (*attack.controls, *controls_of(budget[1], outcomes))
-    return replace(attack, controls=controls, cells=(*attack.cells, *cells_of(budget, trials, outcomes)))
+        measured = with_all
+    return Row(measured, _stored(trials, z, found))
 
 
 def _simulated(setting: Setting, attacker: str, choice: str) -> Row:
