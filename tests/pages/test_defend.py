@@ -19,7 +19,7 @@ from lgm.data.registry import DATASETS
 from lgm.defense.example import Attack, stage
 from lgm.defense.report import DefenseReport
 from lgm.experiments.adaptive_rows import frontier_meaning
-from lgm.experiments.board.config import QUICK
+from lgm.experiments.board.config import ATTACKERS, QUICK
 from lgm.experiments.board.record import Absent, read_board
 from lgm.experiments.board.replay import replay
 from lgm.experiments.board.setting import Setting
@@ -485,6 +485,27 @@ def test_a_cell_that_a_link_names_is_open_with_one_of_its_attacks(bundled: Split
 
 
 @pytest.mark.usefixtures("never_crafts")
+@pytest.mark.parametrize("name", ["none", "likelihood", "knn"])
+def test_all_layers_have_numbers_and_no_picture(name: str) -> None:
+    board = read_board("mnist")
+    assert board is not None
+    app = page(head="layers", attacker="gradient-matching", filter=name)
+    assert not app.exception
+    row = board.networks[0].attack("gradient-matching", "nearest")
+    assert row is not None
+    cell = row.cell(board.config.heaviest_of(row.attacker), name, board.config.aim, "layers")
+    if cell is None:
+        assert "All layers were fine-tuned without a filter and with *LGM likelihood* only" in words(app)
+    else:
+        assert verdict.of_cell(board.config, row, cell) in words(app)
+        assert "No picture: where all layers are fine-tuned" in words(app)
+    spec = json.loads(app.get("plotly_chart")[0].proto.spec)
+    said = [note["text"].replace("<br>", " ") for note in spec["layout"]["annotations"]]
+    assert "empty: measured on frozen features only" in said
+    assert "*All layers* are fine-tuned from logistic regression" in words(app)
+
+
+@pytest.mark.usefixtures("never_crafts")
 def test_another_cell_is_chosen_without_a_mouse_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(board_attack, "_shipped", lambda *_: None)  # its attacks are not what this is about
     app = page(attacker="edge")
@@ -508,12 +529,17 @@ def test_another_cell_is_chosen_without_a_mouse_and_closed(monkeypatch: pytest.M
         ({"trial": "9999"}, "The link's number of the attack is 9,999, not one of"),
         ({"budget": "<b>3"}, "is `<b>3`, which the board has not"),
         ({"budget": "10-to-50"}, "is `10-to-50`, which the board has not: its heaviest is shown"),
+        (
+            {"head": "layers"},
+            "The link's head is `all layers`, which was not measured on this network: logistic regression",
+        ),
     ],
 )
 def test_a_cell_that_is_not_there_is_said(link: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     board = read_board("mnist")
     assert board is not None
-    network = replace(board.networks[1], absent=(Absent("hinge", "the hinge needs Gaussians"),))
+    frozen = tuple(attack for attack in board.networks[1].attacks if not ATTACKERS[attack.attacker].layers)
+    network = replace(board.networks[1], absent=(Absent("hinge", "the hinge needs Gaussians"),), attacks=frozen)
     config = replace(board.config, attackers=("collision", "hinge", "edge"), budgets=((10, 10),))
     monkeypatch.setattr(load, "board", lambda: replace(board, config=config, networks=(network,)))
     app = page(network="softmax", **link)
