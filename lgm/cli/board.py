@@ -21,6 +21,9 @@ if TYPE_CHECKING:  # it brings torch
     from lgm.experiments.board.stored import MeasuredBoard
 
 
+_NONE = "none"  # in the place of a surrogate
+
+
 def add_board(commands: Any) -> None:
     """Add the command ``board``."""
     parser = add_command(
@@ -43,7 +46,7 @@ def add_board(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="MODEL",
-        help="for each of --models another network of its kind, for attackers who know neither network nor T",
+        help="for each of --models another network of its kind, or none, for attackers who know neither network nor T",
     )
     add_data(parser)
     parser.add_argument(
@@ -141,7 +144,7 @@ def _measured(args: argparse.Namespace, config: BoardConfig, earlier: "MeasuredB
     from lgm.experiments.board.measure import measure_board
     from lgm.models.checkpoint import load_checkpoint
 
-    cards = [read_card(name) for name in (*args.models, *args.surrogates)]
+    cards = [read_card(name) for name in (*args.models, *args.surrogates) if name != _NONE]
     if len(args.surrogates) not in (0, len(args.models)):
         raise ValueError(f"surrogates: expected one for each of {len(args.models)} models, got {len(args.surrogates)}")
     datasets = {card.config.dataset for card in cards}
@@ -156,7 +159,7 @@ def _measured(args: argparse.Namespace, config: BoardConfig, earlier: "MeasuredB
             bar.update(done - bar.n)
 
         networks = [load_checkpoint(name) for name in args.models]
-        others = [load_checkpoint(name)[0] for name in args.surrogates]
+        others = [None if name == _NONE else load_checkpoint(name)[0] for name in args.surrogates]
         how = {"processes": args.processes, "cache": args.cache, "on_row": on_row}
         found = measure_board(
             networks, split, config, surrogates=others, earlier=earlier, simulate=args.simulate, **how

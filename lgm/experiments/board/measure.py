@@ -32,7 +32,7 @@ def measure_board(
     split: Split,
     config: BoardConfig,
     *,
-    surrogates: Sequence[Classifier] = (),
+    surrogates: Sequence[Classifier | None] = (),
     earlier: MeasuredBoard | None = None,
     simulate: bool = False,
     processes: int = 1,
@@ -45,7 +45,8 @@ def measure_board(
         networks: Frozen, with their cards; of one dataset.
         split: Clean images that none of them was trained on.
         config: The setting.
-        surrogates: One for each network, for attackers who know neither it nor T; none: these rows are empty.
+        surrogates: One for each network, for attackers who know neither it nor T; where there is none, these rows are
+            empty.
         earlier: A record whose rows are not measured anew; it takes ``cache``.
         simulate: Poisons are not crafted: features are where attackers want them. Without surrogates.
         processes: How many rows at a time; the figures are the same.
