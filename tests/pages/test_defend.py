@@ -399,9 +399,12 @@ def test_what_is_stored_needs_no_images(never_crafts: list[object]) -> None:
     stored = study.usual_defense.softmax
     assert stored is not None
     assert verdict.headline(stored) in words(app)
-    assert len(app.get("plotly_chart")) == 5, "the curves, the frontier, and an example that is known by its features"
+    assert len(app.get("plotly_chart")) == 6, (
+        "the map, the curves, the frontier, and an example that is known by its features"
+    )
     assert not app.error
-    assert "To measure it, the images are needed: the official test set." in words(app)
+    other = opened("defend", dataset="cifar10", lgm="cifar10-lgm-9d")  # is on no board
+    assert "To measure it, the images are needed: the official test set." in words(other)
 
 
 def test_a_chosen_threshold_is_not_compared_with_the_trials(bundled: Split, monkeypatch: pytest.MonkeyPatch) -> None:
