@@ -79,7 +79,7 @@ def test_an_attack_of_the_twenty_is_crafted_against_a_head_on_the_stored_feature
     assert "With K = 4: this machine has so many images of frog. The others are known as features." in words(app)
     options = next(box for box in app.selectbox if box.label == "Poisons claim").options
     assert options == [DATASETS["cifar10"].classes[k] for k in sorted(set(y.tolist()))]
-    assert len(app.get("plotly_chart")) == 5, "the clean head is there at once"
+    assert len(app.get("plotly_chart")) == 6, "the clean head is there at once"
     assert wait(job).state == "cancelled"  # a process that ends while torch computes is aborted
 
 
