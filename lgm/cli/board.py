@@ -61,7 +61,11 @@ def add_board(commands: Any) -> None:
         help="do not craft: features are exactly where attackers want them, as no image may have them; to look for "
         "settings, in a minute",
     )
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK.trials} attacks a row, of one budget")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"{QUICK.trials} attacks a row, of one budget, on {' and '.join(QUICK.choices)} targets",
+    )
     slow = [name for name, each in ATTACKERS.items() if each.layers]
     parser.add_argument(
         "--attackers",
