@@ -96,8 +96,8 @@ def _controls(found: Board, network: BoardNetwork) -> MapSlice:
         )
         st.selectbox(
             "Head",
-            network.heads,
-            format_func=HEAD_TITLES.__getitem__,
+            list(network.heads),
+            format_func=network.heads.__getitem__,
             width=250,
             key=shows("head", head),
             on_change=keep,

@@ -61,25 +61,7 @@ def add_board(commands: Any) -> None:
         help="do not craft: features are exactly where attackers want them, as no image may have them; to look for "
         "settings, in a minute",
     )
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help=f"{QUICK.trials} attacks a row, of one budget, on {' and '.join(QUICK.choices)} targets",
-    )
-    slow = [name for name, each in ATTACKERS.items() if each.layers]
-    parser.add_argument(
-        "--attackers",
-        nargs="+",
-        metavar="NAME",
-        help=f"of {', '.join(ATTACKERS)} (default: all but {', '.join(slow)}: nearest targets only, half an hour or "
-        "more, for all layers are fine-tuned on its poisons as well)",
-    )
-    parser.add_argument("--choices", nargs="+", metavar="NAME", help=f"of {', '.join(CHOICES)} (default: all)")
-    parser.add_argument("--budgets", nargs="+", type=_budget, metavar="K:N", help="K poisons, N clean images a class")
-    for name in ("trials", "beta", "aim", "gamma", "candidates", "seed"):
-        add_field(
-            parser, BoardConfig, name, default="as --quick or the full board has it" if name == "trials" else None
-        )
+    _add_setting(parser)
     parser.add_argument(
         "--processes",
         type=int,
@@ -97,6 +79,31 @@ def add_board(commands: Any) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite it")
 
 
+def _add_setting(parser: argparse.ArgumentParser) -> None:
+    """Rows and columns: the fields of `BoardConfig`."""
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"{QUICK.trials} attacks a row, of one budget, on {' and '.join(QUICK.choices)} targets",
+    )
+    slow = [name for name, each in ATTACKERS.items() if each.layers]
+    parser.add_argument(
+        "--attackers",
+        nargs="+",
+        metavar="NAME",
+        help=f"of {', '.join(ATTACKERS)} (default: all but {', '.join(slow)}: nearest targets only, half an hour or "
+        "more, for all layers are fine-tuned on its poisons as well)",
+    )
+    parser.add_argument(
+        "--choices", nargs="+", metavar="NAME", help=f"of {', '.join(CHOICES)} (default: all, or those of --quick)"
+    )
+    parser.add_argument("--budgets", nargs="+", type=_budget, metavar="K:N", help="K poisons, N clean images a class")
+    for name in ("trials", "beta", "aim", "gamma", "candidates", "seed"):
+        add_field(
+            parser, BoardConfig, name, default="as --quick or the full board has it" if name == "trials" else None
+        )
+
+
 def _budget(text: str) -> tuple[int, int]:
     try:
         poisons, clean = map(int, text.split(":"))
@@ -106,9 +113,13 @@ def _budget(text: str) -> tuple[int, int]:
 
 
 def _board(args: argparse.Namespace) -> Answer:
-    from lgm.experiments.board.record import board_table
     from lgm.experiments.board.stored import attacks_path, read_measured, write_measured
+    from lgm.experiments.board.table import board_table
 
+    require(not (args.add_to and args.quick), "quick", "none with --add-to: the setting is the record's", args.quick)
+    for name in ("out", "add_to", "surrogates"):
+        alone = not (args.simulate and getattr(args, name))
+        require(alone, name.replace("_", "-"), "none with --simulate", getattr(args, name))
     earlier = None if args.add_to is None else read_measured(args.add_to)
     config = _config(args, None if earlier is None else earlier.board.config)
     if args.processes < 1:
@@ -128,7 +139,6 @@ def _config(args: argparse.Namespace, earlier: BoardConfig | None) -> BoardConfi
     """What is asked for; ``earlier``: of the record to add to, which keeps what it has."""
     options = given(args, BoardConfig)
     options |= {name: tuple(options[name]) for name in ("attackers", "choices", "budgets") if name in options}
-    require(earlier is None or not args.quick, "quick", "none with --add-to: the setting is the record's", args.quick)
     if earlier is not None:
         for name, known in (("attackers", ATTACKERS), ("choices", CHOICES)):
             there = {*getattr(earlier, name), *options.get(name, ())}
@@ -139,8 +149,6 @@ def _config(args: argparse.Namespace, earlier: BoardConfig | None) -> BoardConfi
         asked = options.get("attackers", known)
         require({*asked} <= {*known}, "attackers", f"of {', '.join(known)}, with --simulate", asked)
         config = replace(config, attackers=asked)
-        for name in ("out", "add_to", "surrogates"):
-            require(not getattr(args, name), name.replace("_", "-"), "none with --simulate", getattr(args, name))
     return config
 
 

@@ -161,7 +161,7 @@ def _unmeasured(config: BoardConfig, attacker: str, of: MapSlice) -> str:
     if of.budget not in config.budgets_of(attacker):
         return f"its poisons are crafted together, all {config.poisons} of an attack"
     if of.head == LAYERS and not ATTACKERS[attacker].layers:
-        return "measured on frozen features only"
+        return "on frozen features only"
     if of.head == LAYERS and of.budget != config.heaviest_of(attacker):
         return "all layers with K = {} beside {} only".format(*config.heaviest_of(attacker))
     return ""

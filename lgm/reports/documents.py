@@ -17,7 +17,7 @@ from lgm.experiments.adaptive_rows import frontier_meaning
 from lgm.experiments.beta_selection import choose_beta
 from lgm.experiments.beta_sweep import BetaRow
 from lgm.experiments.board.advice import advice
-from lgm.experiments.board.config import ATTACKERS, HEAD_TITLES, LAYERS, Attacker
+from lgm.experiments.board.config import ATTACKERS, LAYERS, Attacker
 from lgm.experiments.board.findings import edge_finding, finding
 from lgm.experiments.board.record import Board, Cell, read_board, stored_network
 from lgm.experiments.claims import Claim, paper_claims
@@ -132,11 +132,6 @@ class DatasetRecord:
             if (attack := network.attack("gradient-matching", "nearest"))
             if (cell := attack.cell(self.board.config.heaviest_of(attack.attacker), network.density, aim, LAYERS))
         ]
-
-    @property
-    def head_titles(self) -> dict[str, str]:
-        """Of all heads, and of all layers, by key."""
-        return HEAD_TITLES
 
     @property
     def provenance(self) -> str:

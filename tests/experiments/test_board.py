@@ -24,10 +24,11 @@ from lgm.experiments.board.attackers import MATCHING, class_centre, craft, goal_
 from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, FROZEN, HEAD_TITLES, LAYERS, BoardConfig
 from lgm.experiments.board.findings import edge_finding, fewest
 from lgm.experiments.board.measure import measure_board
-from lgm.experiments.board.record import Board, BoardAttack, Cell, board_table
+from lgm.experiments.board.record import Board, BoardAttack, Cell
 from lgm.experiments.board.replay import replay
 from lgm.experiments.board.setting import Setting
 from lgm.experiments.board.stored import MeasuredBoard, attacks_path, read_attack, read_measured, write_attacks
+from lgm.experiments.board.table import board_table
 from lgm.experiments.board.targets import choose_targets
 from lgm.models.card import Card, CheckpointError
 from lgm.models.classifier import Classifier
@@ -249,7 +250,7 @@ def test_all_layers_are_what_a_slow_loop_counts(
     (network,) = found.board.networks
     (row,) = network.attacks
     assert (row.attacker, row.choice) == ("gradient-matching", "nearest")
-    assert network.heads == list(HEAD_TITLES)
+    assert network.heads == HEAD_TITLES
     mine = [cell for cell in row.cells if cell.head == LAYERS]
     rates = [("none", 0.0), *(("likelihood", fpr) for fpr in config.fprs)]
     assert [(c.poisons, c.clean, c.filter, c.fpr) for c in mine] == [(6, 4, *rate) for rate in rates]

@@ -504,7 +504,7 @@ def test_all_layers_have_numbers_and_no_picture(name: str) -> None:
         assert "No picture: where all layers are fine-tuned" in words(app)
     spec = json.loads(app.get("plotly_chart")[0].proto.spec)
     said = [note["text"].replace("<br>", " ") for note in spec["layout"]["annotations"]]
-    assert "empty: measured on frozen features only" in said
+    assert "empty: on frozen features only" in said
     assert "*All layers* are fine-tuned from logistic regression" in words(app)
 
 

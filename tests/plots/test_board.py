@@ -85,9 +85,9 @@ def test_rows_without_all_layers_say_so(board: Board) -> None:
     whole, network = with_rows(board, tuple(ATTACKERS))
     frozen, heaviest = len(ATTACKERS) - 1, whole.config.heaviest
     for budget, head, why, times in (
-        (heaviest, LAYERS, "measured on frozen features only", frozen),
+        (heaviest, LAYERS, "on frozen features only", frozen),
         ((10, 50), LAYERS, "all layers with K = 10 beside 10 only", 1),
-        (heaviest, "logistic", "measured on frozen features only", 0),
+        (heaviest, "logistic", "on frozen features only", 0),
     ):
         figure: Any = board_map(whole, network, MapSlice(budget, 0.01, head))
         notes = [note.text.replace("<br>", " ") for note in figure.layout.annotations]

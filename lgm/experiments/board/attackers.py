@@ -23,6 +23,8 @@ from lgm.utils.progress import OnStep
 
 def can_attack(attacker: str, setting: Setting) -> str | None:
     """Why an attacker cannot attack a network, in words; None if it can."""
+    if not setting.config.choices_of(attacker):
+        return "it attacks nearest targets only, which were not asked for"
     if ATTACKERS[attacker].on_surrogate and setting.surrogate is None:
         return "no surrogate was given: a network of the same kind, trained with another seed"
     if attacker == "hinge" and setting.model.head.mixture is None:

@@ -154,14 +154,8 @@ def _record(
     )
 
 
-def _why_absent(attacker: str, setting: Setting) -> str | None:
-    if not setting.config.choices_of(attacker):
-        return "it attacks nearest targets only, which were not asked for"
-    return can_attack(attacker, setting)
-
-
 def _network(setting: Setting, card: Card, rows: Sequence[Row]) -> BoardNetwork:
-    reasons = {attacker: _why_absent(attacker, setting) for attacker in setting.config.attackers}
+    reasons = {attacker: can_attack(attacker, setting) for attacker in setting.config.attackers}
     return BoardNetwork(
         model=card.name,
         loss=card.config.model.loss,

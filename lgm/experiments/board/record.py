@@ -1,15 +1,11 @@
-"""The record of a board, and its table."""
+"""The record of a board."""
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lgm.defense.report import attack_success
 from lgm.experiments.board.config import (
-    ATTACKERS,
     BOARD_REVISION,
-    CHOICES,
-    FILTERS,
     FROZEN,
     HEAD_TITLES,
     BoardConfig,
@@ -17,7 +13,7 @@ from lgm.experiments.board.config import (
 )
 from lgm.experiments.records import outdated, read_record
 from lgm.models.registry import SHIPPED
-from lgm.stats.intervals import Estimate, percent_text
+from lgm.stats.intervals import Estimate
 from lgm.utils.json import to_json
 
 COSTLY = 0.05  # accuracy that a cell is marked for losing
@@ -159,10 +155,10 @@ class BoardNetwork:
         return list(dict.fromkeys(cell.filter for attack in self.attacks for cell in attack.cells))
 
     @property
-    def heads(self) -> list[str]:
-        """Keys of the heads that were tried on it, and of fine-tuning all layers, if that was."""
+    def heads(self) -> dict[str, str]:
+        """Titles of the heads that were tried on it, and of fine-tuning all layers, if that was, by key."""
         tried = {cell.head for attack in self.attacks for cell in attack.cells}
-        return [name for name in HEAD_TITLES if name in tried]
+        return {name: title for name, title in HEAD_TITLES.items() if name in tried}
 
     @property
     def heaviest(self) -> tuple[int, int]:
@@ -248,44 +244,6 @@ class Board:
     def heads(self) -> dict[str, str]:
         """Titles of the heads on frozen features by key; every attacker meets them."""
         return FROZEN
-
-
-def board_table(board: Board) -> str:
-    """Attack success for people: a table for each network, budget and head, at the rate that attackers aim at."""
-    return "\n".join(_lines(board))
-
-
-def _lines(board: Board) -> Iterator[str]:
-    config = board.config
-    yield f"{board.dataset}, {board.split}: {config.trials} attacks a row; success is the {board.definition}"
-    for network in board.networks:
-        for poisons, clean in config.budgets:
-            for head in network.heads:
-                rows = [attack for attack in network.attacks if attack.cell((poisons, clean), "none", 0, head)]
-                if not rows:
-                    continue
-                yield ""
-                yield f"{network.model}: K = {poisons}, {clean} clean images a class, head: {HEAD_TITLES[head]}"
-                yield f"{'attacker, targets':<28}{'n':>5}" + "".join(f"{name:>12}" for name in network.filters)
-                for attack in rows:
-                    cells = [attack.cell((poisons, clean), name, config.aim, head) for name in network.filters]
-                    line = f"{attack.attacker + ', ' + attack.choice:<28}{cells[0].n if cells[0] else 0:>5}"
-                    yield line + "".join(f"{_text(attack, cell):>12}" for cell in cells)
-        for absent in network.absent:
-            yield f"{absent.attacker}: {absent.why}"
-    yield ""
-    yield f"Filters at {100 * config.aim:g} % FPR; the file has all rates, intervals and controls."
-    yield f"n: attacks that count. *: the defence costs more than {100 * COSTLY:g} points of accuracy."
-    used = {cell.filter for network in board.networks for attack in network.attacks for cell in attack.cells}
-    yield from (f"  {name:<12}{title}" for name, title in FILTERS.items() if name in used)
-    yield from (f"  {name:<19}{ATTACKERS[name].goal}" for name in config.attackers)
-    yield from (f"  {name:<12}target: {title}" for name, title in CHOICES.items() if name in config.choices)
-
-
-def _text(attack: BoardAttack, cell: Cell | None) -> str:
-    if cell is None:
-        return "–"
-    return percent_text(cell.attack_success.value, 0) + (" *" if attack.costly(cell) else "")
 
 
 def read_board(dataset: str) -> Board | None:
