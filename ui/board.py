@@ -5,9 +5,10 @@ import streamlit as st
 from lgm.experiments.board.advice import advice
 from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES, LAYERS
 from lgm.experiments.board.findings import fewest
-from lgm.experiments.board.record import COSTLY, Board, BoardNetwork
+from lgm.experiments.board.record import DROP, Board, BoardNetwork
 from lgm.experiments.effects import SUCCESS
 from lgm.plots.board import MapSlice, board_map
+from lgm.stats.intervals import percent_text
 from lgm.utils.json import to_json
 from ui import board_measure, load, state
 from ui.board_cell import ChosenCell, opened_cell
@@ -88,8 +89,9 @@ def _controls(found: Board, network: BoardNetwork) -> MapSlice:
         st.selectbox(
             "Poisons K, clean images a class",
             list(budgets),
-            format_func=lambda name: "K = {} beside {}".format(*budgets[name]),
+            format_func=lambda name: _budget_title(*budgets[name]),
             width=200,
+            help="In brackets the share of the poisons among the clean images of both classes.",
             key=shows("budget", budget),
             on_change=keep,
             args=("budget",),
@@ -115,6 +117,10 @@ def _controls(found: Board, network: BoardNetwork) -> MapSlice:
     return MapSlice(budgets[budget], fpr, head)
 
 
+def _budget_title(poisons: int, clean: int) -> str:
+    return f"K = {poisons} beside {clean} ({percent_text(poisons / (2 * clean), 0)})"
+
+
 def _chosen(network: BoardNetwork) -> ChosenCell | None:
     """The cell that the link names; None if it names none."""
     link = state.link()
@@ -136,7 +142,7 @@ def _map(found: Board, network: BoardNetwork, of: MapSlice, chosen: ChosenCell |
     st.caption(
         "Attack success in %. **Bold**: this defence does not stop this attacker. **?**: open, or untouched bases do "
         f"as much. Plain: this attacker does not refute it. "
-        f"**\\***: the defence costs over {100 * COSTLY:g} points of accuracy."
+        f"**\\***: accuracy is over {100 * DROP:g} points below the clean control's."
     )
 
 

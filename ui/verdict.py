@@ -7,7 +7,7 @@ from typing import Literal
 from lgm.defense.report import DefenseReport
 from lgm.experiments.board import findings
 from lgm.experiments.board.config import FILTERS, BoardConfig
-from lgm.experiments.board.record import COSTLY, BoardAttack, Cell
+from lgm.experiments.board.record import BoardAttack, Cell
 from lgm.experiments.effects import SUCCESS
 from lgm.stats.intervals import Estimate
 
@@ -103,8 +103,9 @@ def of_cell(config: BoardConfig, attack: BoardAttack, cell: Cell) -> str:
             said.append("Unfiltered, too few of these attacks succeed to judge a filter by.")
         if attack.aims_at and (cell.filter, cell.fpr) != (attack.aims_at, aim):
             said.append(f"The attacker aims at another T: {FILTERS[attack.aims_at]}, {_percent(aim)} FPR.")
-    if attack.costly(cell):
-        said.append(f"The defence costs more than {100 * COSTLY:g} points of accuracy.")
+    if attack.drops(cell):
+        alike = "" if bare is None or bare is cell else f", and {100 * attack.drop(bare):z.1f} without a filter"
+        said.append(f"Accuracy is {100 * attack.drop(cell):.1f} points below the clean control's{alike}.")
     return " ".join(said)
 
 

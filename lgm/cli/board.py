@@ -53,7 +53,8 @@ def add_board(commands: Any) -> None:
         "--add-to",
         type=Path,
         metavar="FILE",
-        help="a record, its attacks beside it, whose setting and rows are taken over: what is named beside is measured",
+        help="a record, its attacks beside it, whose setting and rows are taken over: what is named beside is "
+        "measured, further budgets on the poisons that are there",
     )
     parser.add_argument(
         "--simulate",
@@ -143,6 +144,8 @@ def _config(args: argparse.Namespace, earlier: BoardConfig | None) -> BoardConfi
         for name, known in (("attackers", ATTACKERS), ("choices", CHOICES)):
             there = {*getattr(earlier, name), *options.get(name, ())}
             options[name] = (*filter(there.__contains__, known), *sorted(there - {*known}))
+        budgets = {*earlier.budgets, *options.get("budgets", ())}
+        options["budgets"] = tuple(sorted(budgets, key=lambda budget: (budget[1], budget[0])))
     config = replace(earlier or (QUICK if args.quick else BoardConfig()), **options)
     if args.simulate:
         known = tuple(name for name, each in ATTACKERS.items() if each.wants_features)

@@ -74,8 +74,8 @@ def board_map(
 
     A point lies in the middle of each cell, to be clicked, whose customdata are attacker, choice of target and filter.
     The text is bold where a filter does not stop an attacker, with a question mark where that is open, by
-    `lgm.experiments.board.findings.stopped`, and with a star where the defence costs accuracy
-    (`BoardAttack.costly`).
+    `lgm.experiments.board.findings.stopped`, and with a star where accuracy drops
+    (`BoardAttack.drops`).
 
     Args:
         board: Its configuration gives the order of the rows.
@@ -220,7 +220,7 @@ def _text(attack: BoardAttack | None, cell: Cell | None) -> str:
         return "–"
     share, sign = percent_text(cell.attack_success.value, 0).removesuffix(" %"), stopped(cell).sign
     value = f"<b>{share}</b>" if sign < 0 else share if sign > 0 else f"{share}?"
-    return f"{value}*" if attack.costly(cell) else value
+    return f"{value}*" if attack.drops(cell) else value
 
 
 def _hover(row: _Row, name: str, cell: Cell | None) -> str:

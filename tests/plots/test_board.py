@@ -44,7 +44,7 @@ def test_each_cell_has_its_colour_and_its_number(board: Board, fpr: float, head:
         assert network.filters[x] == name
         assert shares[np.searchsorted(edges, y) - 1, x] == cell.attack_success.value
         assert text.startswith("<b>") == (stopped(cell).sign < 0)
-        assert text.endswith("*") == attack.costly(cell)
+        assert text.endswith("*") == attack.drops(cell)
         assert ("?" in text) == (stopped(cell).sign == 0)
     assert np.isfinite(shares).sum() == len(points.x)
 

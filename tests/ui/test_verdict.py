@@ -154,7 +154,8 @@ def attack_with(*cells: Cell, aims_at: str = "") -> BoardAttack:
             {"hits": 40, "accuracy": 0.9},
             90,
             "",
-            "**This defence does not stop this attacker.** The defence costs more than 5 points of accuracy.",
+            "**This defence does not stop this attacker.** Accuracy is 9.5 points below the clean "
+            "control's, and 0.5 without a filter.",
         ),
         (
             {},
@@ -167,7 +168,7 @@ def attack_with(*cells: Cell, aims_at: str = "") -> BoardAttack:
         ({"n": 0}, 90, "", "No attack counts here: the clean head gets none of these targets right."),
     ],
 )
-def test_a_cell_says_what_follows_what_it_costs_and_which_t_was_known(
+def test_a_cell_says_what_follows_what_accuracy_is_left_and_which_t_was_known(
     defence: dict[str, Any], unfiltered: int, aims_at: str, expected: str
 ) -> None:
     own, bare = cell(**defence), cell(filter="none", fpr=0.0, hits=unfiltered, poisons_removed=0.0)

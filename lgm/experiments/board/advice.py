@@ -99,16 +99,18 @@ def _least(network: BoardNetwork, fpr: float, head: str) -> str:
         for name, met in defences.items()
         if name != best and met[0].cell.attack_success.low <= first.cell.attack_success.high
     ]
-    lost = first.attack.control(first.cell.clean, head) - first.cell.accuracy
+    lost, bare = (f"{100 * first.attack.drop(cell):z.1f}" for cell in (first.cell, first.bare))
     known = {attack.aims_at for attack in network.attacks}
     known |= {"confidence"} if "log-odds" in known else set()  # which it orders alike
     caveat = "" if best in known else ", whose T no attacker here knows"
     unknown = [FILTERS[name] for name in defences if name not in known | {best}]
     nobody = f" Nobody here knows the T of {', '.join(unknown)}{' either' if caveat else ''}." if unknown else ""
-    price = f"{percent_text(first.cell.clean_removed, 1)} of the clean images and costs {100 * lost:z.1f} points"
+    removed = f"{percent_text(first.cell.clean_removed, 1)} of the clean images"
     return (
         f"At {_rate(fpr)} FPR least gets past {FILTERS[best]}{caveat}: {_worst(defences[best])}; there it removes "
-        f"{price} of accuracy." + (f" Not told apart from it: {', '.join(alike)}." if alike else "") + nobody
+        f"{removed}, and accuracy is {lost} points below the clean control's ({bare} without a filter)."
+        + (f" Not told apart from it: {', '.join(alike)}." if alike else "")
+        + nobody
     )
 
 

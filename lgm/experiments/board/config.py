@@ -131,7 +131,7 @@ class BoardConfig:
 
     attackers: tuple[str, ...] = tuple(name for name, each in ATTACKERS.items() if not each.layers)
     choices: tuple[str, ...] = tuple(CHOICES)
-    budgets: tuple[tuple[int, int], ...] = ((1, 10), (5, 10), (10, 10), (10, 50))
+    budgets: tuple[tuple[int, int], ...] = ((1, 10), (5, 10), (10, 10), (1, 50), (5, 50), (10, 50))
     fprs: tuple[float, ...] = FPR_GRID
     # Of target, bases, clean images and those that calibrate T.
     trials: Annotated[int, Bounds("{ge} to {le:,}, for an interval", ge=2, le=10_000), "attacks in each cell"] = 100

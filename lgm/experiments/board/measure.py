@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from joblib import Parallel, delayed
 
@@ -14,7 +15,7 @@ from lgm.data.base import Split
 from lgm.defense.report import ATTACK_SUCCESS
 from lgm.experiments.board.attackers import can_attack
 from lgm.experiments.board.config import BOARD_REVISION, BoardConfig
-from lgm.experiments.board.known import take_over
+from lgm.experiments.board.known import rows_of
 from lgm.experiments.board.record import Absent, Board, BoardNetwork
 from lgm.experiments.board.rows import Row, measure_row
 from lgm.experiments.board.setting import Setting, trials_of
@@ -47,7 +48,7 @@ def measure_board(
         config: The setting.
         surrogates: One for each network, for attackers who know neither it nor T; where there is none, these rows are
             empty.
-        earlier: A record whose rows are not measured anew; it takes ``cache``.
+        earlier: A record whose rows are not measured anew; see `rows_of`.
         simulate: Poisons are not crafted: features are where attackers want them. Without surrogates.
         processes: How many rows at a time; the figures are the same.
         cache: Folder for crafted poisons and finished rows: a run that was killed goes on there.
@@ -59,21 +60,18 @@ def measure_board(
 
     Raises:
         ValueError: too few images of a class, or to calibrate on, see `draw_trials` and `Setting.filters_of`; an
-            earlier record that does not fit, see `take_over`.
+            earlier record that does not fit, see `rows_of`.
     """
     began = time.monotonic()
-    if earlier is not None and cache is None:
-        raise ValueError("cache: expected a folder, where the rows of the record to add to are kept")
     trials_of(split.labels, config)  # too few images are refused before they are embedded
     others = [*surrogates] or [None] * len(networks)
     settings = [Setting.of_split(m, split, config, other) for (m, _), other in zip(networks, others, strict=True)]
     for setting in settings:
         _ = setting.trial_filters  # what is refused is refused before the first row; and all rows share them
     by_card = list(zip(settings, (card for _, card in networks), strict=True))
-    if earlier is not None and cache is not None:
-        take_over(earlier, by_card, split, cache)
+    known = {} if earlier is None else rows_of(earlier, by_card, split)
     tasks = [
-        _Task(setting, card.name, attacker, choice)
+        _Task(setting, card.name, attacker, choice, known.get((card.name, attacker, choice)))
         for setting, card in by_card
         for attacker in config.attackers
         if can_attack(attacker, setting) is None
@@ -93,12 +91,19 @@ def measure_board(
 
 @dataclass(frozen=True)
 class _Task:
-    """A row to measure; ``model`` is the network's name."""
+    """A row to measure; ``model`` is the network's name, ``earlier`` what an earlier record has of it."""
 
     setting: Setting
     model: str
     attacker: str
     choice: str
+    earlier: Row | None
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Arguments of `measure_row`."""
+        own = {"setting": self.setting, "attacker": self.attacker, "choice": self.choice}
+        return own | {"earlier": self.earlier}
 
     def __str__(self) -> str:
         return f"{self.model}: {self.attacker}, {self.choice} targets"
@@ -110,7 +115,7 @@ def _one_by_one(tasks: Sequence[_Task], measure: _Measure, on_row: OnRow | None)
         go_on = partial(_asked, on_row, task, done, len(tasks))
         if not go_on():
             return
-        row = measure(task.setting, attacker=task.attacker, choice=task.choice, go_on=go_on)
+        row = measure(**task.asked, go_on=go_on)
         if row is None:
             return
         yield row
@@ -119,7 +124,7 @@ def _one_by_one(tasks: Sequence[_Task], measure: _Measure, on_row: OnRow | None)
 def _in_processes(count: int, tasks: Sequence[_Task], measure: _Measure, on_row: OnRow | None) -> Iterator[Row]:
     """The same, so many at a time; they are asked to stop between rows only."""
     work: Generator[Row] = Parallel(n_jobs=count, return_as="generator")(
-        delayed(measure)(task.setting, attacker=task.attacker, choice=task.choice) for task in tasks
+        delayed(measure)(**task.asked) for task in tasks
     )
     for done, task in enumerate(tasks):
         if not _asked(on_row, task, done, len(tasks)):

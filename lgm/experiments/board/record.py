@@ -16,7 +16,7 @@ from lgm.models.registry import SHIPPED
 from lgm.stats.intervals import Estimate
 from lgm.utils.json import to_json
 
-COSTLY = 0.05  # accuracy that a cell is marked for losing
+DROP = 0.05  # of accuracy, that a cell is marked for
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,13 @@ class BoardAttack:
         wanted = (*budget, name, head, 0.0 if name == "none" else fpr)
         return next((c for c in self.cells if (c.poisons, c.clean, c.filter, c.head, c.fpr) == wanted), None)
 
-    def costly(self, cell: Cell) -> bool:
-        """Whether a filter's defence costs more than `COSTLY` of the clean control's accuracy."""
-        return cell.filter != "none" and self.control(cell.clean, cell.head) - cell.accuracy > COSTLY
+    def drop(self, cell: Cell) -> float:
+        """How far accuracy is below the clean control's, by what the filter removes and by poisons that pass it."""
+        return self.control(cell.clean, cell.head) - cell.accuracy
+
+    def drops(self, cell: Cell) -> bool:
+        """Whether that is more than `DROP`."""
+        return self.drop(cell) > DROP
 
     def control(self, clean: int, head: str) -> float:
         """Accuracy of the clean control."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS
-from lgm.experiments.board.record import COSTLY, Board, BoardAttack, Cell
+from lgm.experiments.board.record import DROP, Board, BoardAttack, Cell
 from lgm.stats.intervals import percent_text
 
 
@@ -32,7 +32,7 @@ def _lines(board: Board) -> Iterator[str]:
             yield f"{absent.attacker}: {absent.why}"
     yield ""
     yield f"Filters at {100 * config.aim:g} % FPR; the file has all rates, intervals and controls."
-    yield f"n: attacks that count. *: the defence costs more than {100 * COSTLY:g} points of accuracy."
+    yield f"n: attacks that count. *: accuracy is over {100 * DROP:g} points below the clean control's."
     used = {cell.filter for network in board.networks for attack in network.attacks for cell in attack.cells}
     yield from (f"  {name:<12}{title}" for name, title in FILTERS.items() if name in used)
     yield from (f"  {name:<19}{ATTACKERS[name].goal}" for name in config.attackers)
@@ -42,4 +42,4 @@ def _lines(board: Board) -> Iterator[str]:
 def _text(attack: BoardAttack, cell: Cell | None) -> str:
     if cell is None:
         return "–"
-    return percent_text(cell.attack_success.value, 0) + (" *" if attack.costly(cell) else "")
+    return percent_text(cell.attack_success.value, 0) + (" *" if attack.drops(cell) else "")
