@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestCentroid
 
 from lgm.attacks.export import rounded
 from lgm.config import DefenseConfig, Loss, MatchingConfig, ModelConfig, Phase, TrainConfig
@@ -18,15 +21,26 @@ from lgm.defense.experiment import defend
 from lgm.defense.finetune import Examples, fine_tune, fine_tune_layers
 from lgm.defense.heads import HEADS
 from lgm.defense.report import attack_success
-from lgm.defense.trials import Trial
+from lgm.defense.trials import Trial, draw_trials
 from lgm.experiments.board.advice import advice
 from lgm.experiments.board.attackers import MATCHING, class_centre, craft, goal_of
-from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, FROZEN, HEAD_TITLES, LAYERS, BoardConfig
+from lgm.experiments.board.config import (
+    ALL_CLASSES,
+    ATTACKERS,
+    CHOICES,
+    DENSITY_ONLY,
+    FILTERS,
+    FROZEN,
+    HEAD_TITLES,
+    LAYERS,
+    BoardConfig,
+    frozen_head,
+)
 from lgm.experiments.board.findings import edge_finding, fewest
 from lgm.experiments.board.measure import measure_board
 from lgm.experiments.board.record import Board, BoardAttack, Cell
 from lgm.experiments.board.replay import replay
-from lgm.experiments.board.setting import Setting
+from lgm.experiments.board.setting import Setting, with_target
 from lgm.experiments.board.stored import MeasuredBoard, attacks_path, read_attack, read_measured, write_attacks
 from lgm.experiments.board.table import board_table
 from lgm.experiments.board.targets import choose_targets
@@ -100,6 +114,10 @@ def test_every_cell_is_there(board: Board, other: Board) -> None:
             for name in names
             for fpr in ((0.0,) if name == "none" else config.fprs)
             for head in HEADS
+        } | {
+            (*config.heaviest, name, fpr, head)
+            for name, fpr in (("none", 0.0), *((aim, fpr) for fpr in config.fprs))
+            for head in ALL_CLASSES
         }
         assert {a.aims_at for a in network.attacks if a.attacker == "edge"} == {aim}
         for attack in network.attacks:
@@ -111,7 +129,8 @@ def test_every_cell_is_there(board: Board, other: Board) -> None:
 
 
 def test_heads_are_those_of_the_defence() -> None:
-    assert HEADS.keys() == FROZEN.keys() == HEAD_TITLES.keys() - {LAYERS}
+    assert HEADS.keys() == FROZEN.keys() == HEAD_TITLES.keys() - DENSITY_ONLY
+    assert [frozen_head(name) for name in ALL_CLASSES] == [frozen_head(name) for name in FROZEN] == [*HEADS]
 
 
 def test_what_is_empty_is_named(other: Board) -> None:
@@ -163,16 +182,62 @@ def test_a_cell_is_its_attacks_replayed_from_stored_features(
     assert stored.images.shape == (6, 1, 28, 28)
     assert np.median(stored.l2) == pytest.approx(row.l2)
     assert 0 < row.ssim < 1
-    for name, fpr, head in (("none", 0.0, "logistic"), ("knn", 0.2, "nearest-mean"), ("spectral", 0.05, "gaussians")):
-        cell = at(row, (3, 4), name, fpr, head)
+    for budget, name, fpr, head in (
+        ((3, 4), "none", 0.0, "logistic"),
+        ((3, 4), "knn", 0.2, "nearest-mean"),
+        ((3, 4), "spectral", 0.05, "gaussians"),
+        ((6, 4), "likelihood", 0.05, "all-logistic"),
+    ):
+        cell = at(row, budget, name, fpr, head)
         hits = n = 0
         for trial in range(CONFIG.trials):
-            again = replay(setting, stored, budget=(3, 4), filter=name, fpr=fpr, head=head, trial=trial)
+            again = replay(setting, stored, budget=budget, filter=name, fpr=fpr, head=head, trial=trial)
             counts = again.predicted.clean == again.trial.target_class
             n, hits = n + counts, hits + (counts and again.predicted.filtered == again.trial.base_class)
         assert (cell.n, cell.hits) == (n, hits)
     with pytest.raises(ValueError, match="trial: expected 0 to 3, got 4"):
         replay(setting, stored, budget=(3, 4), filter="none", fpr=0.0, head="logistic", trial=4)
+
+
+@pytest.mark.parametrize("defence", [("none", 0.0), ("likelihood", 0.05), ("likelihood", 0.2)])
+@pytest.mark.parametrize(
+    "model_of",
+    [("all-logistic", LogisticRegression(C=100, max_iter=5000)), ("all-nearest-mean", NearestCentroid())],
+)
+def test_all_classes_are_what_a_slow_loop_counts(
+    measured: MeasuredBoard, gaussian: Classifier, blobs: Split, defence: tuple[str, float], model_of: tuple[str, Any]
+) -> None:
+    """The trials of two classes, with clean images of the others beside those."""
+    (name, fpr), (head, oracle) = defence, model_of
+    row = measured.board.networks[0].attack("collision", "nearest")
+    assert row is not None
+    stored, setting = measured.attacks["own", "collision", "nearest"], Setting.of_split(gaussian, blobs, CONFIG)
+    z, labels = setting.z * setting.scale, blobs.labels
+    n = hits = caught = lost = 0
+    accuracy, control = [], []
+    drawn = draw_trials(labels, DefenseConfig(poisons=6, clean=4, trials=4, seed=3, task="all"))
+    for trial, two, own, target, its in zip(
+        drawn, setting.trials, setting.trial_filters, stored.targets, stored.z, strict=True
+    ):
+        assert np.bincount(labels[trial.clean]).tolist() == [4, 4, 4, 4]
+        assert (set(two.clean), set(two.bases)) <= (set(trial.clean), set(trial.bases))
+        claimed = np.append(labels[trial.clean], np.full(6, trial.base_class))
+        mixed = np.concatenate([setting.z[trial.clean], its])
+        keep = np.ones(len(mixed), bool)
+        if name != "none":
+            keep = own.filters[name].score_samples(mixed, claimed) > own.filters[name].threshold(fpr)
+        clean = clone(oracle).fit(z[trial.clean], labels[trial.clean])
+        model = clone(oracle).fit(mixed[keep] * setting.scale, claimed[keep])
+        if clean.predict(z[[target]])[0] == trial.target_class:
+            n, hits = n + 1, hits + (model.predict(z[[target]])[0] == trial.base_class)
+        caught, lost = caught + (~keep[-6:]).sum(), lost + (~keep[:-6]).sum()
+        rest = with_target(trial, target).evaluation
+        accuracy.append(model.score(z[rest], labels[rest]))
+        control.append(clean.score(z[rest], labels[rest]))
+    cell = at(row, (6, 4), name, fpr, head)
+    assert (cell.n, cell.hits) == (n, hits)
+    assert (cell.poisons_removed, cell.clean_removed) == pytest.approx((caught / 24, lost / 64))
+    assert (cell.accuracy, row.control(4, head)) == pytest.approx((np.mean(accuracy), np.mean(control)))
 
 
 def test_rows_are_kept_and_a_stopped_run_goes_on(
@@ -466,7 +531,7 @@ def test_the_record_reads_back(board: Board) -> None:
 
 def test_the_table_has_a_line_a_row(board: Board) -> None:
     table = board_table(board)
-    assert table.count("edge, nearest") == len(CONFIG.budgets) * len(HEADS)
+    assert table.count("edge, nearest") == len(CONFIG.budgets) * len(FROZEN) + len(ALL_CLASSES)
     attack = board.networks[0].attacks[0]
     share = at(attack, (3, 4), "none", 0.0, "logistic").attack_success.value
     line = next(line for line in table.splitlines() if line.startswith("collision, random"))

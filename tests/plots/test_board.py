@@ -86,7 +86,9 @@ def test_rows_without_all_layers_say_so(board: Board) -> None:
     frozen, heaviest = len(ATTACKERS) - 1, whole.config.heaviest
     for budget, head, why, times in (
         (heaviest, LAYERS, "on frozen features only", frozen),
-        ((10, 50), LAYERS, "all layers with K = 10 beside 10 only", 1),
+        ((10, 50), LAYERS, "all layers: K = 10 beside 10 only", 1),
+        ((10, 50), "all-logistic", "logistic regression, all classes: K = 10 beside 10 only", len(ATTACKERS)),
+        (heaviest, "all-logistic", "on frozen features only", 0),
         (heaviest, "logistic", "on frozen features only", 0),
     ):
         figure: Any = board_map(whole, network, MapSlice(budget, 0.01, head))

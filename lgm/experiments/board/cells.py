@@ -1,7 +1,7 @@
 """From the poisons of all trials to the cells of a board: filter, fine-tune, ask about the target."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from lgm.defense.heads import HEADS, Head
 from lgm.defense.summary import FineTuned
 from lgm.defense.trials import Trial
 from lgm.detection.thresholds import is_removed
-from lgm.experiments.board.config import LAYERS
+from lgm.experiments.board.config import ALL_CLASSES, FROZEN, LAYERS, frozen_head
 from lgm.experiments.board.record import Cell, Control
 from lgm.experiments.board.setting import Setting, TrialFilters
 
@@ -42,7 +42,14 @@ class TrialOutcomes:
 
 
 def evaluate_trial(
-    setting: Setting, own: TrialFilters, trial: Trial, poisons: Examples, clean: int, *, split: Split | None = None
+    setting: Setting,
+    own: TrialFilters,
+    trial: Trial,
+    poisons: Examples,
+    clean: int,
+    *,
+    all_classes: bool = False,
+    split: Split | None = None,
 ) -> TrialOutcomes:
     """Every defence of one trial.
 
@@ -52,18 +59,22 @@ def evaluate_trial(
         trial: With the target that the attacker chose.
         poisons: K of them; with their pixels, if there is a split.
         clean: Images a class to fine-tune on.
-        split: The images. With them it is all layers that are fine-tuned, without a filter and with that by density.
+        all_classes: Whether heads tell all classes apart, of which the trial has clean images.
+        split: The images. With them it is all layers that are fine-tuned.
+
+    All classes, and all layers, are measured without a filter and with that by density only.
     """
 
     def images(positions: np.ndarray) -> Examples:
         found = setting.images(positions)
         return found if split is None else replace(found, pixels=split.pixels(positions).numpy())
 
-    alone = images(trial.clean.reshape(2, -1)[:, :clean].ravel())
+    alone = images(trial.clean.reshape(-1, setting.config.clean)[:, :clean].ravel())
     mixed, untouched = mix(alone, poisons), mix(alone, images(trial.bases[: len(poisons)]))
-    names = list(own.filters) if split is None else [own.density]
+    names = [own.density] if all_classes or split is not None else list(own.filters)
     removed = _removed(setting, own, mixed, names)
-    models = _on_features(setting, trial) if split is None else {LAYERS: _all_layers(setting, trial, split)}
+    heads = ALL_CLASSES if all_classes else FROZEN
+    models = _on_features(setting, trial, heads) if split is None else {LAYERS: _all_layers(setting, trial, split)}
     return TrialOutcomes(
         clean={name: fit(alone) for name, fit in models.items()},
         poisoned=_defended(models, mixed, removed),
@@ -73,8 +84,8 @@ def evaluate_trial(
     )
 
 
-def _on_features(setting: Setting, trial: Trial) -> dict[str, Fit]:
-    """A new head on frozen features, by its name."""
+def _on_features(setting: Setting, trial: Trial, heads: Iterable[str]) -> dict[str, Fit]:
+    """New heads on frozen features."""
     held_out, target = setting.images(trial.evaluation), setting.images(np.array([trial.target]))
 
     def of(head: Head) -> Fit:
@@ -84,7 +95,7 @@ def _on_features(setting: Setting, trial: Trial) -> dict[str, Fit]:
 
         return fit
 
-    return {name: of(head) for name, head in HEADS.items()}
+    return {name: of(HEADS[frozen_head(name)]) for name in heads}
 
 
 def _all_layers(setting: Setting, trial: Trial, split: Split) -> Fit:

@@ -116,8 +116,18 @@ FROZEN = {
     "nearest-mean": "nearest class mean",
     "gaussians": "Gaussians with one covariance",
 }
+# The same, told apart by them all classes of the data, each with as many clean images as the two of the attack.
+_ALL = "all-"
+ALL_CLASSES = {f"{_ALL}{name}": f"{title}, all classes" for name, title in FROZEN.items()}
 LAYERS = "layers"  # in the place of a head: all layers, from the first of these heads
-HEAD_TITLES = FROZEN | {LAYERS: "all layers"}
+HEAD_TITLES = FROZEN | ALL_CLASSES | {LAYERS: "all layers"}
+# In the heaviest budget, without a filter and with that by density.
+DENSITY_ONLY = {*ALL_CLASSES, LAYERS}
+
+
+def frozen_head(name: str) -> str:
+    """The key of `lgm.defense.heads.HEADS` that one of these heads on frozen features has."""
+    return name.removeprefix(_ALL)
 
 
 def heaviest(budgets: Iterable[tuple[int, int]]) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from lgm.defense.heads import HEADS
 from lgm.defense.report import ByArm
 from lgm.defense.trials import Trial
 from lgm.detection.thresholds import is_removed
+from lgm.experiments.board.config import ALL_CLASSES, frozen_head
 from lgm.experiments.board.setting import Setting, with_target
 from lgm.experiments.board.stored import StoredAttack
 
@@ -46,7 +47,7 @@ def replay(
         budget: Poisons, and clean images a class.
         filter: Key of `lgm.experiments.board.config.FILTERS`.
         fpr: Rate that T is calibrated for; it does not count without a filter.
-        head: Key of `lgm.defense.heads.HEADS`.
+        head: Key of `lgm.experiments.board.config.HEAD_TITLES`, on frozen features.
         trial: From 0.
 
     Raises:
@@ -54,10 +55,10 @@ def replay(
     """
     if not 0 <= trial < len(attack.targets):
         raise ValueError(f"trial: expected 0 to {len(attack.targets) - 1}, got {trial}")
-    own = setting.filters_of(setting.trials[trial])
+    own = setting.filters_of((setting.all_classes if head in ALL_CLASSES else setting.trials)[trial])
     chosen = with_target(own.trial, int(attack.targets[trial]))
     count, per_class = budget
-    clean = setting.images(chosen.clean.reshape(2, -1)[:, :per_class].ravel())
+    clean = setting.images(chosen.clean.reshape(-1, setting.config.clean)[:, :per_class].ravel())
     labels = np.full(count, chosen.base_class)
     poisons = setting.examples(attack.z[trial, :count], labels, poisoned=True)
     mixed = mix(clean, poisons)
@@ -66,6 +67,6 @@ def replay(
         score = own.filters[filter]
         removed = is_removed(score.score_samples(mixed.z / setting.scale, mixed.labels), score.threshold(fpr))
     target_z = setting.z[chosen.target] * setting.scale
-    heads = ByArm(*(HEADS[head](each) if len(each) else None for each in (clean, mixed, mixed[~removed])))
+    heads = ByArm(*(HEADS[frozen_head(head)](each) if len(each) else None for each in (clean, mixed, mixed[~removed])))
     predicted = ByArm(*(None if each is None else int(each(target_z[None])[0]) for each in vars(heads).values()))
     return Replay(chosen, clean, poisons, removed, target_z, heads, predicted)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,11 +17,11 @@ from lgm.config import ATTACK_REVISION
 from lgm.data.base import Split
 from lgm.defense.trials import Trial
 from lgm.experiments.board.attackers import craft, goals_of
-from lgm.experiments.board.cells import cells_of, controls_of, evaluate_trial
 from lgm.experiments.board.config import ATTACKERS, BOARD_REVISION
 from lgm.experiments.board.layers import with_layers
-from lgm.experiments.board.record import BoardAttack, Cell, Control
-from lgm.experiments.board.setting import Setting, with_target
+from lgm.experiments.board.parts import with_parts
+from lgm.experiments.board.record import BoardAttack
+from lgm.experiments.board.setting import Setting
 from lgm.experiments.board.stored import StoredAttack
 from lgm.experiments.board.targets import choose_targets
 from lgm.experiments.records import machine, versions
@@ -59,7 +59,7 @@ def measure_row(
         split: The same images as pixels.
         attacker: Key of `ATTACKERS`.
         choice: Key of `CHOICES`.
-        earlier: The row as it was measured with some of the budgets: the others are evaluated on the same poisons.
+        earlier: The row as it was measured, maybe without some of its parts: these are evaluated on the same poisons.
         simulate: Do not craft: features are where the attacker wants them, for one that `Attacker.wants_features`.
         cache: Folder for poisons and rows: a row that is there is read, and one that is not is kept there.
         go_on: Asked while poisons are crafted, and before each trial of which all layers are fine-tuned; False ends it.
@@ -72,28 +72,14 @@ def measure_row(
     path = None if cache is None else _path(setting, split, (attacker, choice), cache)
     if path is not None and path.is_file():
         return _read(path)
-    row = _measured(setting, split, (attacker, choice), cache, go_on) if earlier is None else _grown(setting, earlier)
+    if earlier is not None:
+        its = earlier.stored
+        row = replace(earlier, attack=with_parts(earlier.attack, setting, its.targets.tolist(), its.z))
+    else:
+        row = _measured(setting, split, (attacker, choice), cache, go_on)
     if path is not None and row is not None:
         _write(row, path)
     return row
-
-
-def _grown(setting: Setting, row: Row) -> Row:
-    """A row with the budgets that it lacks, from the features of its poisons."""
-    attack, budgets = row.attack, setting.config.budgets_of(row.attack.attacker)
-    there = {(cell.poisons, cell.clean) for cell in attack.cells}
-    trials = [with_target(trial, int(its)) for trial, its in zip(setting.trials, row.stored.targets, strict=True)]
-    missing = [budget for budget in budgets if budget not in there]
-    controls, cells = _against_all(setting, trials, row.stored.z, missing)
-    clean = [images for _, images in budgets]
-    known = {each.clean for each in attack.controls}
-    controls = [*attack.controls, *(each for each in controls if each.clean not in known)]
-    grown = replace(
-        attack,
-        controls=tuple(sorted(controls, key=lambda each: clean.index(each.clean))),
-        cells=tuple(sorted([*attack.cells, *cells], key=lambda cell: budgets.index((cell.poisons, cell.clean)))),
-    )
-    return replace(row, attack=grown)
 
 
 def _measured(
@@ -144,9 +130,8 @@ def _evaluated(
 ) -> BoardAttack:
     """Features of poisons, (T, K, D), against every defence; ``change``: medians of l2, linf and ssim."""
     attacker, choice = row
-    controls, cells = _against_all(setting, trials, z, setting.config.budgets_of(attacker))
     seen = setting.classes_of(z.reshape(-1, z.shape[-1])).reshape(z.shape[:2])
-    return BoardAttack(
+    about = BoardAttack(
         attacker=attacker,
         choice=choice,
         targets=len({trial.target for trial in trials}),
@@ -154,31 +139,10 @@ def _evaluated(
         collided=float((seen == np.array([[trial.target_class] for trial in trials])).mean()),
         passing=_passing(setting, attacker, trials, z),
         **change,
-        controls=tuple(controls),
-        cells=tuple(cells),
+        controls=(),
+        cells=(),
     )
-
-
-def _against_all(
-    setting: Setting, trials: Sequence[Trial], z: np.ndarray, budgets: Sequence[tuple[int, int]]
-) -> tuple[list[Control], list[Cell]]:
-    """Features of poisons, (T, K, D), against every defence, with these budgets."""
-    controls: dict[int, list[Control]] = {}
-    cells: list[Cell] = []
-    for poisons, clean in budgets:
-        outcomes = [
-            evaluate_trial(
-                setting,
-                own,
-                trial,
-                setting.examples(mine[:poisons], np.full(poisons, trial.base_class), poisoned=True),
-                clean,
-            )
-            for own, trial, mine in zip(setting.trial_filters, trials, z, strict=True)
-        ]
-        controls[clean] = list(controls_of(clean, outcomes))
-        cells += cells_of((poisons, clean), trials, outcomes)
-    return [each for group in controls.values() for each in group], cells
+    return with_parts(about, setting, [trial.target for trial in trials], z)
 
 
 def _passing(setting: Setting, attacker: str, trials: list[Trial], z: np.ndarray) -> float:

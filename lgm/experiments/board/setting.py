@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from lgm.config import DefenseConfig
+from lgm.config import DefenseConfig, Task
 from lgm.data.base import Split
 from lgm.defense.finetune import Examples
 from lgm.defense.trials import Trial, draw_trials
@@ -52,9 +52,9 @@ class TrialFilters:
         return self.density if name == DENSITY else name
 
 
-def trials_of(labels: np.ndarray, config: BoardConfig) -> list[Trial]:
+def trials_of(labels: np.ndarray, config: BoardConfig, task: Task = "two") -> list[Trial]:
     """The draws of a board from images with these labels (N,). Raises ValueError: see `draw_trials`."""
-    how = DefenseConfig(poisons=config.poisons, clean=config.clean, trials=config.trials, seed=config.seed)
+    how = DefenseConfig(poisons=config.poisons, clean=config.clean, trials=config.trials, seed=config.seed, task=task)
     return draw_trials(labels, how)
 
 
@@ -106,6 +106,11 @@ class Setting:
     def surrogate_sha256(self) -> str:
         """Hash of the surrogate's weights; "" if there is none."""
         return "" if self.surrogate is None else weights_sha256(self.surrogate.model.state_dict())
+
+    @cached_property
+    def all_classes(self) -> list[Trial]:
+        """The same trials with clean images of all classes to fine-tune on, and to measure accuracy."""
+        return trials_of(self.labels, self.config, "all")
 
     @cached_property
     def trial_filters(self) -> list[TrialFilters]:
