@@ -38,6 +38,7 @@ from lgm.experiments.board.config import (
 )
 from lgm.experiments.board.findings import edge_finding, fewest
 from lgm.experiments.board.measure import measure_board
+from lgm.experiments.board.parts import Part
 from lgm.experiments.board.record import Board, BoardAttack, Cell
 from lgm.experiments.board.replay import replay
 from lgm.experiments.board.setting import Setting, with_target
@@ -319,6 +320,27 @@ def test_further_budgets_are_what_one_run_of_all_finds(
     assert expected is not None
     assert found.board.networks == expected.board.networks
     assert found.board.networks != measured.board.networks
+
+
+def test_kept_rows_get_the_parts_that_they_lack(
+    measured: MeasuredBoard, gaussian: Classifier, blobs: Split, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    networks, config = [(gaussian, _card("own", "lgm"))], replace(CONFIG, attackers=("collision", "bullseye"))
+    with monkeypatch.context() as patch:
+        patch.setattr("lgm.experiments.board.parts._parts_of", lambda *_: [Part(6, 4, all_classes=False)])
+        fewer = measure_board(networks, blobs, config, cache=tmp_path)
+    assert fewer is not None
+    assert {(cell.poisons, cell.head) for row in fewer.board.networks[0].attacks for cell in row.cells} == {
+        (6, head) for head in FROZEN
+    }
+    monkeypatch.setattr("lgm.experiments.board.rows.craft", None)
+    found = measure_board(networks, blobs, config, cache=tmp_path)
+    assert found is not None
+    expected = [row for row in measured.board.networks[0].attacks if row.attacker in config.attackers]
+    assert list(found.board.networks[0].attacks) == expected
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("row-*.safetensors")}
+    assert measure_board(networks, blobs, config, cache=tmp_path) is not None
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("row-*.safetensors")} == kept, "complete now"
 
 
 def test_all_layers_are_what_a_slow_loop_counts(

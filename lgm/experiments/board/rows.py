@@ -61,7 +61,7 @@ def measure_row(
         choice: Key of `CHOICES`.
         earlier: The row as it was measured, maybe without some of its parts: these are evaluated on the same poisons.
         simulate: Do not craft: features are where the attacker wants them, for one that `Attacker.wants_features`.
-        cache: Folder for poisons and rows: a row that is there is read, and one that is not is kept there.
+        cache: Folder for poisons and rows: a row that is there is read, as ``earlier``, and one that is not is kept.
         go_on: Asked while poisons are crafted, and before each trial of which all layers are fine-tuned; False ends it.
 
     Returns:
@@ -70,16 +70,17 @@ def measure_row(
     if simulate:
         return _simulated(setting, attacker, choice)
     path = None if cache is None else _path(setting, split, (attacker, choice), cache)
-    if path is not None and path.is_file():
-        return _read(path)
-    if earlier is not None:
-        its = earlier.stored
-        row = replace(earlier, attack=with_parts(earlier.attack, setting, its.targets.tolist(), its.z))
-    else:
-        row = _measured(setting, split, (attacker, choice), cache, go_on)
-    if path is not None and row is not None:
+    known = _read(path) if path is not None and path.is_file() else earlier
+    row = _measured(setting, split, (attacker, choice), cache, go_on) if known is None else _completed(known, setting)
+    if path is not None and row is not None and row is not known:
         _write(row, path)
     return row
+
+
+def _completed(row: Row, setting: Setting) -> Row:
+    """With the parts that it lacks; the very row if it lacks none."""
+    attack = with_parts(row.attack, setting, row.stored.targets.tolist(), row.stored.z)
+    return row if attack == row.attack else replace(row, attack=attack)
 
 
 def _measured(
