@@ -3,7 +3,7 @@
 import streamlit as st
 
 from lgm.experiments.board.advice import advice
-from lgm.experiments.board.config import ATTACKERS, CHOICES, FILTERS, HEAD_TITLES, LAYERS
+from lgm.experiments.board.config import ALL_CLASSES, ATTACKERS, CHOICES, FILTERS, HEAD_TITLES, LAYERS
 from lgm.experiments.board.findings import fewest
 from lgm.experiments.board.record import DROP, Board, BoardNetwork
 from lgm.experiments.effects import SUCCESS
@@ -21,6 +21,10 @@ _STYLE = f"<style>.st-key-{_MAP} text:is({_TEXT}) {{fill: currentColor !importan
 _LAYERS = (
     "*All layers* are fine-tuned from logistic regression on their features, without a filter and with that by "
     "density; that takes seconds a model, and is measured for gradient matching alone. "
+)
+_ALL = (
+    "*All classes*: the head tells all classes of the data apart, with as many clean images of each; without a filter "
+    "and with that by density, in the heaviest budget. "
 )
 _TOPICS = ("No filter", "By density", "The best filter", "Heads", "Rates")  # of the advice
 _NETWORKS = {"lgm": "LGM", "softmax": "softmax"}
@@ -89,9 +93,9 @@ def _controls(found: Board, network: BoardNetwork) -> MapSlice:
         st.selectbox(
             "Poisons K, clean images a class",
             list(budgets),
-            format_func=lambda name: _budget_title(*budgets[name]),
+            format_func=lambda name: _budget_title(*budgets[name], head),
             width=200,
-            help="In brackets the share of the poisons among the clean images of both classes.",
+            help="In brackets: poisons for 100 clean images, of all classes that the head tells apart.",
             key=shows("budget", budget),
             on_change=keep,
             args=("budget",),
@@ -117,8 +121,9 @@ def _controls(found: Board, network: BoardNetwork) -> MapSlice:
     return MapSlice(budgets[budget], fpr, head)
 
 
-def _budget_title(poisons: int, clean: int) -> str:
-    return f"K = {poisons} beside {clean} ({percent_text(poisons / (2 * clean), 0)})"
+def _budget_title(poisons: int, clean: int, head: str) -> str:
+    classes = len(load.dataset().classes) if head in ALL_CLASSES else 2
+    return f"K = {poisons} beside {clean} ({percent_text(poisons / (classes * clean), 0)})"
 
 
 def _chosen(network: BoardNetwork) -> ChosenCell | None:
@@ -192,7 +197,9 @@ def _picked() -> None:
 def _advice(found: Board, network: BoardNetwork, of: MapSlice) -> None:
     """What follows from the whole map."""
     (poisons, clean), head = network.heaviest, of.head if of.head in found.heads else "logistic"
-    st.markdown(f"**With K = {poisons} beside {clean} clean images a class, before {HEAD_TITLES[head]}:**")
+    st.markdown(
+        f"**With K = {poisons} beside {clean} clean images a class, before {HEAD_TITLES[head]} of two classes:**"
+    )
     said = zip(_TOPICS, advice(found, network, head), strict=True)
     st.markdown("\n".join(f"- **{topic}.** {sentence}" for topic, sentence in said))
 
@@ -204,6 +211,7 @@ def _about(found: Board, network: BoardNetwork) -> str:
     )
     choices = "; ".join(f"*{name}*: {title}" for name, title in CHOICES.items() if name in config.choices)
     rates = " or ".join(f"{100 * rate:g} %" for rate in found.known_rates)
+    heads = (_ALL if {*ALL_CLASSES} & {*network.heads} else "") + (_LAYERS if LAYERS in network.heads else "")
     aimed = f"Who knows a T knows that for {rates} FPR. " if rates else ""
     return (
         f"`{network.model}`, {load.dataset().brief(found.split)}, {config.trials} attacks a row. A number is attack "
@@ -215,5 +223,5 @@ def _about(found: Board, network: BoardNetwork) -> str:
         f"defence, and none confirms one; with fewer than {fewest()} attacks that count it stays open, even if none "
         f"succeeds, or is refuted.\n\n"
         f"Attackers, what their poisons are to have as features, and what they know:\n{attackers}\n\n"
-        f"Targets: {choices}. {aimed}{_LAYERS if LAYERS in network.heads else ''}Measured {found.made}."
+        f"Targets: {choices}. {aimed}{heads}Measured {found.made}."
     )

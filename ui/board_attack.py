@@ -154,7 +154,8 @@ def _planes(scene: "Scene", shown: "Demonstration", *, filtered: bool) -> None:
     }
     if filtered:
         captions["filtered"] = f"removed {shown.poisons_removed} of {poisons}, {shown.clean_removed} of {clean} clean"
-    seen = pair_projection(scene.clean.z / scene.scale, scene.clean.labels)
+    its = np.isin(scene.clean.labels, (scene.trial.base_class, scene.trial.target_class))  # of all classes, these two
+    seen = pair_projection(scene.clean.z[its] / scene.scale, scene.clean.labels[its])
     planes(scene, shown, seen, captions, key="board_plane", size=_SIZE)
 
 

@@ -62,7 +62,7 @@ def offer(name: str) -> None:
         on_click=_measure,
         args=(name,),
         help=f"{' and '.join(CONFIG.attackers)}, each with {' and '.join(CONFIG.choices)} targets: {CONFIG.trials} "
-        f"attacks a row, K = {poisons} beside {clean} clean images a class, against every filter, head and rate.",
+        f"attacks a row, K = {poisons} beside {clean} clean images a class, by filter, rate and head.",
     )
 
 

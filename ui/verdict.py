@@ -93,7 +93,7 @@ def beside_the_trials(happened: Outcome, report: DefenseReport) -> str:
 
 
 def of_cell(config: BoardConfig, attack: BoardAttack, cell: Cell) -> str:
-    """What a cell of the board shows, by `lgm.experiments.board.findings`; what it costs, and which T was known."""
+    """What a cell of the board shows, by `lgm.experiments.board.findings`; which T was known, where accuracy drops."""
     if not cell.n:
         return "No attack counts here: the clean head gets none of these targets right."
     said = [f"**{findings.verdict(cell)}**"]
@@ -104,8 +104,8 @@ def of_cell(config: BoardConfig, attack: BoardAttack, cell: Cell) -> str:
         if attack.aims_at and (cell.filter, cell.fpr) != (attack.aims_at, aim):
             said.append(f"The attacker aims at another T: {FILTERS[attack.aims_at]}, {_percent(aim)} FPR.")
     if attack.drops(cell):
-        alike = "" if bare is None or bare is cell else f", and {100 * attack.drop(bare):z.1f} without a filter"
-        said.append(f"Accuracy is {100 * attack.drop(cell):.1f} points below the clean control's{alike}.")
+        left = findings.accuracy_left(attack, cell, bare)
+        said.append(f"{left[0].upper()}{left[1:]}.")
     return " ".join(said)
 
 

@@ -54,7 +54,7 @@ def add_board(commands: Any) -> None:
         type=Path,
         metavar="FILE",
         help="a record, its attacks beside it, whose setting and rows are taken over: what is named beside is "
-        "measured, further budgets on the poisons that are there",
+        "measured; further budgets on the poisons that are there: no more of them, nor of clean images, none heavier",
     )
     parser.add_argument(
         "--simulate",

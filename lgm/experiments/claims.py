@@ -274,10 +274,10 @@ _WITHSTANDS = ("5", "The filter withstands an attacker who knows of it")
 _WITHSTANDS_RULE = (
     f"Does not hold if filtered attack success is above {SUCCESS:.0%} for one of the attackers: weights γ that passing "
     "the filter has, with random targets; and, where the board (docs/board.md) was measured, all who know T there, "
-    "on each head, in the budget with most poisons for a clean image, T for 1 %, if the poisons do it more often than "
-    "untouched bases too. Not refuted by these attackers if below for all; else open: by whole intervals. Where the "
-    "board was not measured, an attacker who takes the target nearest to the mean of the base's class and puts poisons "
-    "at the edge of what T lets pass is not among them."
+    "on each head, for two classes and for all, in the budget with most poisons for a clean image, T for 1 %, if the "
+    "poisons do it more often than untouched bases too. Not refuted by these attackers if below for all; else open: by "
+    "whole intervals. Where the board was not measured, an attacker who takes the target nearest to the mean of the "
+    "base's class and puts poisons at the edge of what T lets pass is not among them."
 )
 
 

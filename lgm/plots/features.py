@@ -64,8 +64,8 @@ def pair_projection(z: np.ndarray, labels: np.ndarray) -> Projection:
     Across it lies the direction in which what is left varies most.
 
     Args:
-        z: (N, D) features of clean images.
-        labels: (N,) of two classes.
+        z: (N, D) features of clean images of base and target.
+        labels: (N,) of these two classes.
     """
     n_dim = z.shape[1]
     if n_dim == 2:
@@ -76,7 +76,8 @@ def pair_projection(z: np.ndarray, labels: np.ndarray) -> Projection:
         return Projection(np.eye(1, 2), ("the one feature", ""), "one feature, drawn on a line", exact=False)
     rest = z - z.mean(0)
     across = np.linalg.svd(rest - np.outer(rest @ along, along), full_matrices=False)[2][0]
-    title = f"{n_dim} of them, seen along the line between both class means, and across it where they vary most"
+    line = "along the line between the class means of base and target"
+    title = f"{n_dim} of them, seen {line}, and across it where they vary most"
     names = "from one class mean to the other", "where what is left varies most"
     return Projection(np.column_stack([along, across]), names, title, exact=False)
 

@@ -450,15 +450,21 @@ def test_what_is_not_measured_can_be(bundled: Split, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.usefixtures("never_crafts")
-def test_a_cell_that_a_link_names_is_open_with_one_of_its_attacks(bundled: Split) -> None:
+@pytest.mark.parametrize(
+    ("budget", "head", "name", "classes"),
+    [((10, 50), "nearest-mean", "knn", 2), ((10, 10), "all-logistic", "gaussian", 10)],
+)
+def test_a_cell_that_a_link_names_is_open_with_one_of_its_attacks(
+    bundled: Split, budget: tuple[int, int], head: str, name: str, classes: int
+) -> None:
     board = read_board("mnist")
     assert board is not None
-    network, budget = board.networks[1], board.config.budgets[-1]
-    link = {"network": "softmax", "head": "nearest-mean", "fpr": "0.05", "filter": "knn", "trial": "2"}
+    network = board.networks[1]
+    link = {"network": "softmax", "head": head, "fpr": "0.05", "filter": name, "trial": "2"}
     app = page(attacker="edge", budget=budget_text(budget), **link)
     attack, stored = network.attack("edge", "nearest"), read_attack(board, "mnist-softmax", "edge", "nearest")
     assert attack is not None and stored is not None
-    cell = attack.cell(budget, "knn", 0.05, "nearest-mean")
+    cell = attack.cell(budget, name, 0.05, head)
     assert cell is not None
     assert verdict.of_cell(board.config, attack, cell) in words(app)
     parts: list[Any] = list(app.get("html"))
@@ -472,14 +478,14 @@ def test_a_cell_that_a_link_names_is_open_with_one_of_its_attacks(bundled: Split
         Setting(load_checkpoint("mnist-softmax")[0], labels, z, board.config),
         stored,
         budget=budget,
-        filter="knn",
+        filter=name,
         fpr=0.05,
-        head="nearest-mean",
+        head=head,
         trial=1,
     )
     poisons = cell.poisons
     removed, lost = int(shown.removed[-poisons:].sum()), int(shown.removed[:-poisons].sum())
-    assert f"removed {removed} of {poisons} poisons, {lost} of {2 * cell.clean} clean" in words(app)
+    assert f"removed {removed} of {poisons} poisons, {lost} of {classes * cell.clean} clean" in words(app)
     assert [len([t for t in plane["data"] if t.get("meta") == "poison"]) > 0 for plane in planes] == [False, True, True]
     for plane, label in zip(planes, vars(shown.predicted).values(), strict=True):
         assert f"<b>taken for {label}</b>" in [note["text"] for note in plane["layout"]["annotations"]]

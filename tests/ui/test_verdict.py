@@ -155,7 +155,7 @@ def attack_with(*cells: Cell, aims_at: str = "") -> BoardAttack:
             90,
             "",
             "**This defence does not stop this attacker.** Accuracy is 9.5 points below the clean "
-            "control's, and 0.5 without a filter.",
+            "control's (0.5 points below without a filter).",
         ),
         (
             {},

@@ -1,10 +1,10 @@
-"""Advice that follows from a board: which defence costs what and stops whom."""
+"""Advice that follows from a board: what each defence leaves and whom it stops."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lgm.experiments.board.config import FILTERS, FROZEN
-from lgm.experiments.board.findings import stopped
+from lgm.experiments.board.findings import accuracy_left, stopped
 from lgm.experiments.board.record import Board, BoardAttack, BoardNetwork, Cell
 from lgm.experiments.effects import SUCCESS
 from lgm.stats.intervals import percent_text
@@ -85,7 +85,7 @@ def _stops(met: Sequence[Faced], what: str) -> str:
 
 
 def _least(network: BoardNetwork, fpr: float, head: str) -> str:
-    """The filter whose worst attack succeeds least often at a rate, and what it costs."""
+    """The filter whose worst attack succeeds least often at a rate, and what it leaves."""
     defences = {name: faced(network, name, fpr, head) for name in network.filters if name != "none"}
 
     def order(name: str) -> tuple[float, float]:
@@ -99,7 +99,6 @@ def _least(network: BoardNetwork, fpr: float, head: str) -> str:
         for name, met in defences.items()
         if name != best and met[0].cell.attack_success.low <= first.cell.attack_success.high
     ]
-    lost, bare = (f"{100 * first.attack.drop(cell):z.1f}" for cell in (first.cell, first.bare))
     known = {attack.aims_at for attack in network.attacks}
     known |= {"confidence"} if "log-odds" in known else set()  # which it orders alike
     caveat = "" if best in known else ", whose T no attacker here knows"
@@ -108,7 +107,7 @@ def _least(network: BoardNetwork, fpr: float, head: str) -> str:
     removed = f"{percent_text(first.cell.clean_removed, 1)} of the clean images"
     return (
         f"At {_rate(fpr)} FPR least gets past {FILTERS[best]}{caveat}: {_worst(defences[best])}; there it removes "
-        f"{removed}, and accuracy is {lost} points below the clean control's ({bare} without a filter)."
+        f"{removed}, and {accuracy_left(first.attack, first.cell, first.bare)}."
         + (f" Not told apart from it: {', '.join(alike)}." if alike else "")
         + nobody
     )

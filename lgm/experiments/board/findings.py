@@ -42,6 +42,17 @@ def _rate(board: Board, attack: BoardAttack, cell: Cell) -> str:
     return f"{100 * cell.fpr:g} % FPR" + (f", where it aims at the T for {100 * aim:g} %" if aimed else "")
 
 
+def accuracy_left(attack: BoardAttack, cell: Cell, bare: Cell | None) -> str:
+    """Accuracy beside the clean control's; ``bare``: the same without a filter."""
+
+    def points(of: Cell) -> str:
+        drop = round(100 * attack.drop(of), 1)
+        return f"{abs(drop):.1f} points {'above' if drop < 0 else 'below'}"
+
+    alike = "" if bare is None or bare == cell else f" ({points(bare)} without a filter)"
+    return f"accuracy is {points(cell)} the clean control's{alike}"
+
+
 def stopped(cell: Cell) -> Effect:
     """How a cell reads for "this defence stops this attacker": success below `SUCCESS`.
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from lgm.config import ATTACK_REVISION
 from lgm.data.base import Split
 from lgm.experiments.board.config import BOARD_REVISION, BoardConfig
+from lgm.experiments.board.record import Board
 from lgm.experiments.board.rows import Row
 from lgm.experiments.board.setting import Setting
 from lgm.experiments.board.stored import AttackKey, MeasuredBoard
@@ -14,31 +15,39 @@ from lgm.models.card import Card
 from lgm.utils.fields import require
 
 
-def rows_of(earlier: MeasuredBoard, networks: Sequence[tuple[Setting, Card]], split: Split) -> dict[AttackKey, Row]:
-    """The rows of an earlier record.
-
-    Args:
-        earlier: The record, with its attacks.
-        networks: Of the board that it becomes a part of.
-        split: Clean images of that board.
+def require_alike(board: Board, split: Split, config: BoardConfig) -> None:
+    """Refuse a record whose rows are none of a board with these images and this setting.
 
     Raises:
-        ValueError: a row of the record would not be on that board, or was measured with other images, settings,
-            revisions, packages, or on another kind of machine.
+        ValueError: it was measured with other images, settings, revisions, packages, or on another kind of machine; or
+            has attackers, choices or budgets that the setting has not.
     """
-    board, mine = earlier.board, {card.weights_sha256: (setting, card) for setting, card in networks}
     _require_same("images", board.split_sha256, split.sha256)
     _require_same("revisions", (board.attack_revision, board.board_revision), (ATTACK_REVISION, BOARD_REVISION))
     _require_same("packages", board.versions, versions())
     _require_same("machine", board.machine, machine())
-    _require_contained(board.config, networks[0][0].config)
+    _require_contained(board.config, config)
+
+
+def rows_of(earlier: MeasuredBoard, networks: Sequence[tuple[Setting, Card]]) -> dict[AttackKey, Row]:
+    """The rows of an earlier record that is `require_alike`.
+
+    Args:
+        earlier: The record, with its attacks.
+        networks: Of the board that it becomes a part of.
+
+    Raises:
+        ValueError: a row of the record would not be on that board, for its network or its surrogate is another.
+    """
+    board, mine = earlier.board, {card.weights_sha256: (setting, card) for setting, card in networks}
     rows = {}
     for network in board.networks:
         if network.weights_sha256 not in mine:
             raise ValueError(f"models: expected {network.model} of the record to add to among them, got others")
         setting, card = mine[network.weights_sha256]
-        if network.surrogate_sha256:
-            _require_same(f"surrogate of {network.model}", network.surrogate_sha256, setting.surrogate_sha256)
+        known = network.surrogate_sha256
+        if known and setting.surrogate is not None:
+            _require_same(f"surrogate of {network.model}", known, setting.surrogate_sha256)
         for attack in network.attacks:
             row = attack.attacker, attack.choice
             rows[card.name, *row] = Row(attack, earlier.attacks[network.model, *row])
@@ -53,16 +62,15 @@ def _require_contained(earlier: BoardConfig, today: BoardConfig) -> None:
         ("budgets", earlier.budgets, today.budgets),
     ):
         require(set(old) <= set(new), name, f"those of the record to add to among them, {old}", new)
-    poisons, clean, heaviest = _extremes(earlier)
-    what = f"none above {poisons} poisons or {clean} clean images a class, nor heavier than {heaviest}, as the record's"
-    require(_extremes(today) == _extremes(earlier), "budgets", what, today.budgets)
+    what = f"none above {earlier.poisons} poisons or {earlier.clean} clean images a class, which would be drawn anew"
+    drawn = (earlier.poisons, earlier.clean) == (today.poisons, today.clean)
+    require(drawn, "budgets", what, today.budgets)
+    for attacker in earlier.attackers:
+        heaviest = earlier.heaviest_of(attacker)
+        what = f"none heavier than {heaviest}, where the record has {attacker} with all classes or all layers"
+        require(today.heaviest_of(attacker) == heaviest, "budgets", what, today.budgets)
     grows = {"attackers": earlier.attackers, "choices": earlier.choices, "budgets": earlier.budgets}
     _require_same("setting", earlier, replace(today, **grows))
-
-
-def _extremes(config: BoardConfig) -> tuple[int, int, tuple[int, int]]:
-    """What decides how many poisons are crafted, which images are drawn, and with what all layers are fine-tuned."""
-    return config.poisons, config.clean, config.heaviest
 
 
 def _require_same(what: str, got: object, expected: object) -> None:

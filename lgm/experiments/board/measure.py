@@ -15,7 +15,7 @@ from lgm.data.base import Split
 from lgm.defense.report import ATTACK_SUCCESS
 from lgm.experiments.board.attackers import can_attack
 from lgm.experiments.board.config import BOARD_REVISION, BoardConfig
-from lgm.experiments.board.known import rows_of
+from lgm.experiments.board.known import require_alike, rows_of
 from lgm.experiments.board.record import Absent, Board, BoardNetwork
 from lgm.experiments.board.rows import Row, measure_row
 from lgm.experiments.board.setting import Setting, trials_of
@@ -48,7 +48,7 @@ def measure_board(
         config: The setting.
         surrogates: One for each network, for attackers who know neither it nor T; where there is none, these rows are
             empty.
-        earlier: A record whose rows are not measured anew; see `rows_of`.
+        earlier: A record whose rows are not measured anew, only completed, which takes no surrogate.
         simulate: Poisons are not crafted: features are where attackers want them. Without surrogates.
         processes: How many rows at a time; the figures are the same.
         cache: Folder for crafted poisons and finished rows: a run that was killed goes on there.
@@ -60,22 +60,24 @@ def measure_board(
 
     Raises:
         ValueError: too few images of a class, or to calibrate on, see `draw_trials` and `Setting.filters_of`; an
-            earlier record that does not fit, see `rows_of`.
+            earlier record that does not fit, see `require_alike` and `rows_of`.
     """
     began = time.monotonic()
+    if earlier is not None:
+        require_alike(earlier.board, split, config)
     trials_of(split.labels, config)  # too few images are refused before they are embedded
     others = [*surrogates] or [None] * len(networks)
     settings = [Setting.of_split(m, split, config, other) for (m, _), other in zip(networks, others, strict=True)]
     for setting in settings:
         _ = setting.trial_filters  # what is refused is refused before the first row; and all rows share them
     by_card = list(zip(settings, (card for _, card in networks), strict=True))
-    known = {} if earlier is None else rows_of(earlier, by_card, split)
+    known = {} if earlier is None else rows_of(earlier, by_card)
     tasks = [
         _Task(setting, card.name, attacker, choice, known.get((card.name, attacker, choice)))
         for setting, card in by_card
         for attacker in config.attackers
-        if can_attack(attacker, setting) is None
         for choice in config.choices_of(attacker)
+        if can_attack(attacker, setting) is None or (card.name, attacker, choice) in known
     ]
     measure = partial(measure_row, split=split, simulate=simulate, cache=cache)
     measured = _one_by_one if processes == 1 else partial(_in_processes, processes)
@@ -84,8 +86,8 @@ def measure_board(
         return None
     found = list(zip(tasks, rows, strict=True))
     board = _record(by_card, found, split, time.monotonic() - began)
-    if earlier is not None and earlier.board.made != board.made:
-        board = replace(board, made=f"{earlier.board.made}, with more rows {board.made}")
+    if earlier is not None:
+        board = _added_to(earlier.board, board)
     return MeasuredBoard(board, {(task.model, task.attacker, task.choice): row.stored for task, row in found})
 
 
@@ -159,8 +161,20 @@ def _record(
     )
 
 
+def _added_to(earlier: Board, board: Board) -> Board:
+    """With the day of the earlier record, and its surrogates where none were given."""
+    surrogates = {network.weights_sha256: network.surrogate_sha256 for network in earlier.networks}
+    networks = tuple(
+        replace(each, surrogate_sha256=each.surrogate_sha256 or surrogates.get(each.weights_sha256, ""))
+        for each in board.networks
+    )
+    made = board.made if earlier.made == board.made else f"{earlier.made}, added to {board.made}"
+    return replace(board, networks=networks, made=made)
+
+
 def _network(setting: Setting, card: Card, rows: Sequence[Row]) -> BoardNetwork:
-    reasons = {attacker: can_attack(attacker, setting) for attacker in setting.config.attackers}
+    there = {row.attack.attacker for row in rows}
+    reasons = {name: can_attack(name, setting) for name in setting.config.attackers if name not in there}
     return BoardNetwork(
         model=card.name,
         loss=card.config.model.loss,

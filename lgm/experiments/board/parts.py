@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lgm.experiments.board.cells import cells_of, controls_of, evaluate_trial
-from lgm.experiments.board.config import ALL_CLASSES
+from lgm.experiments.board.config import ALL_CLASSES, LAYERS
 from lgm.experiments.board.record import BoardAttack, Cell, Control
 from lgm.experiments.board.setting import Setting, with_target
 
@@ -21,7 +21,7 @@ class Part(NamedTuple):
 
 
 def with_parts(row: BoardAttack, setting: Setting, targets: Sequence[int], z: np.ndarray) -> BoardAttack:
-    """A row with all its parts, in their order; those that it has are not evaluated again.
+    """A row with all its parts, in their order, then all layers; those that it has are not evaluated again.
 
     Args:
         row: With some of them, or none.
@@ -32,7 +32,8 @@ def with_parts(row: BoardAttack, setting: Setting, targets: Sequence[int], z: np
     parts = _parts_of(row.attacker, setting)
     found = {part: list[Cell]() for part in parts}
     for cell in row.cells:
-        found[Part(cell.poisons, cell.clean, cell.head in ALL_CLASSES)].append(cell)
+        if cell.head != LAYERS:
+            found[Part(cell.poisons, cell.clean, cell.head in ALL_CLASSES)].append(cell)
     known = {(each.clean, each.head): each for each in row.controls}
     controls: dict[tuple[int, str], Control] = {}
     for part in parts:
@@ -40,7 +41,9 @@ def with_parts(row: BoardAttack, setting: Setting, targets: Sequence[int], z: np
             more, found[part] = _evaluated(part, setting, targets, z)
             known = {(each.clean, each.head): each for each in more} | known
         controls |= {(part.clean, cell.head): known[part.clean, cell.head] for cell in found[part]}
-    return replace(row, controls=tuple(controls.values()), cells=tuple(c for part in parts for c in found[part]))
+    controls |= {(each.clean, each.head): each for each in row.controls if each.head == LAYERS}
+    cells = [cell for part in parts for cell in found[part]] + [cell for cell in row.cells if cell.head == LAYERS]
+    return replace(row, controls=tuple(controls.values()), cells=tuple(cells))
 
 
 def _parts_of(attacker: str, setting: Setting) -> list[Part]:

@@ -69,7 +69,8 @@ def measure_row(
     """
     if simulate:
         return _simulated(setting, attacker, choice)
-    path = None if cache is None else _path(setting, split, (attacker, choice), cache)
+    unknown = ATTACKERS[attacker].on_surrogate and setting.surrogate is None  # completed only, for there it was known
+    path = None if cache is None or unknown else _path(setting, split, (attacker, choice), cache)
     known = _read(path) if path is not None and path.is_file() else earlier
     row = _measured(setting, split, (attacker, choice), cache, go_on) if known is None else _completed(known, setting)
     if path is not None and row is not None and row is not known:
