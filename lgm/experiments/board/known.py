@@ -6,51 +6,47 @@ from dataclasses import replace
 from lgm.config import ATTACK_REVISION
 from lgm.data.base import Split
 from lgm.experiments.board.config import BOARD_REVISION, BoardConfig
-from lgm.experiments.board.record import Board
 from lgm.experiments.board.rows import Row
-from lgm.experiments.board.setting import Setting
 from lgm.experiments.board.stored import AttackKey, MeasuredBoard
 from lgm.experiments.records import machine, versions
 from lgm.models.card import Card
+from lgm.models.checkpoint import weights_sha256
+from lgm.models.classifier import Classifier
 from lgm.utils.fields import require
 
 
-def require_alike(board: Board, split: Split, config: BoardConfig) -> None:
-    """Refuse a record whose rows are none of a board with these images and this setting.
+def rows_of(
+    earlier: MeasuredBoard, networks: Sequence[tuple[Card, Classifier | None]], split: Split, config: BoardConfig
+) -> dict[AttackKey, Row]:
+    """The rows of an earlier record, to be part of another board.
+
+    Args:
+        earlier: The record, with its attacks.
+        networks: Of that board, each with its surrogate.
+        split: Clean images of that board.
+        config: Its setting.
 
     Raises:
-        ValueError: it was measured with other images, settings, revisions, packages, or on another kind of machine; or
-            has attackers, choices or budgets that the setting has not.
+        ValueError: a row of the record would not be on that board, or was measured with other images, settings,
+            surrogates, revisions, packages, or on another kind of machine.
     """
+    board, mine = earlier.board, {card.weights_sha256: (card.name, surrogate) for card, surrogate in networks}
     _require_same("images", board.split_sha256, split.sha256)
     _require_same("revisions", (board.attack_revision, board.board_revision), (ATTACK_REVISION, BOARD_REVISION))
     _require_same("packages", board.versions, versions())
     _require_same("machine", board.machine, machine())
     _require_contained(board.config, config)
-
-
-def rows_of(earlier: MeasuredBoard, networks: Sequence[tuple[Setting, Card]]) -> dict[AttackKey, Row]:
-    """The rows of an earlier record that is `require_alike`.
-
-    Args:
-        earlier: The record, with its attacks.
-        networks: Of the board that it becomes a part of.
-
-    Raises:
-        ValueError: a row of the record would not be on that board, for its network or its surrogate is another.
-    """
-    board, mine = earlier.board, {card.weights_sha256: (setting, card) for setting, card in networks}
     rows = {}
     for network in board.networks:
         if network.weights_sha256 not in mine:
             raise ValueError(f"models: expected {network.model} of the record to add to among them, got others")
-        setting, card = mine[network.weights_sha256]
-        known = network.surrogate_sha256
-        if known and setting.surrogate is not None:
-            _require_same(f"surrogate of {network.model}", known, setting.surrogate_sha256)
+        name, surrogate = mine[network.weights_sha256]
+        if network.surrogate_sha256 and surrogate is not None:
+            its = weights_sha256(surrogate.state_dict())
+            _require_same(f"surrogate of {network.model}", network.surrogate_sha256, its)
         for attack in network.attacks:
             row = attack.attacker, attack.choice
-            rows[card.name, *row] = Row(attack, earlier.attacks[network.model, *row])
+            rows[name, *row] = Row(attack, earlier.attacks[network.model, *row])
     return rows
 
 

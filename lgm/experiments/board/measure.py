@@ -15,7 +15,7 @@ from lgm.data.base import Split
 from lgm.defense.report import ATTACK_SUCCESS
 from lgm.experiments.board.attackers import can_attack
 from lgm.experiments.board.config import BOARD_REVISION, BoardConfig
-from lgm.experiments.board.known import require_alike, rows_of
+from lgm.experiments.board.known import rows_of
 from lgm.experiments.board.record import Absent, Board, BoardNetwork
 from lgm.experiments.board.rows import Row, measure_row
 from lgm.experiments.board.setting import Setting, trials_of
@@ -60,18 +60,18 @@ def measure_board(
 
     Raises:
         ValueError: too few images of a class, or to calibrate on, see `draw_trials` and `Setting.filters_of`; an
-            earlier record that does not fit, see `require_alike` and `rows_of`.
+            earlier record that does not fit, see `rows_of`.
     """
     began = time.monotonic()
-    if earlier is not None:
-        require_alike(earlier.board, split, config)
-    trials_of(split.labels, config)  # too few images are refused before they are embedded
     others = [*surrogates] or [None] * len(networks)
+    cards = [card for _, card in networks]
+    # What does not fit and too few images are refused before these are embedded.
+    known = {} if earlier is None else rows_of(earlier, list(zip(cards, others, strict=True)), split, config)
+    trials_of(split.labels, config)
     settings = [Setting.of_split(m, split, config, other) for (m, _), other in zip(networks, others, strict=True)]
     for setting in settings:
         _ = setting.trial_filters  # what is refused is refused before the first row; and all rows share them
-    by_card = list(zip(settings, (card for _, card in networks), strict=True))
-    known = {} if earlier is None else rows_of(earlier, by_card)
+    by_card = list(zip(settings, cards, strict=True))
     tasks = [
         _Task(setting, card.name, attacker, choice, known.get((card.name, attacker, choice)))
         for setting, card in by_card
