@@ -75,7 +75,7 @@ records: $(VENV)/.app seeds
 	$(BIN)/python -m lgm board --data bundled $(SURROGATES) --cache runs/crafted --out checkpoints/mnist.board.json --force
 	$(BIN)/python -m lgm board --data bundled $(SURROGATES) --cache runs/crafted --out checkpoints/mnist.board.json --force \
 	  --add-to checkpoints/mnist.board.json --attackers gradient-matching
-	$(BIN)/python -m lgm board --data held-out --models cifar10-lgm cifar10-softmax cifar10-lgm-9d \
+	$(BIN)/python -m lgm board --data held-out --models cifar10-lgm cifar10-softmax \
 	  --attackers collision edge edge-log-odds bullseye \
 	  --choices nearest random --budgets 1:5 5:5 5:10 --cache runs/crafted --out checkpoints/cifar10.board.json --force
 	$(BIN)/python -m lgm results

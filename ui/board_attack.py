@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lgm.experiments.board.replay import Replay
     from lgm.experiments.board.setting import Setting
     from lgm.experiments.board.stored import StoredAttack
+    from lgm.plots.features import Projection
 
 _SIZE = 215  # pixels of a plane: three are beside the map
 _THUMBNAIL = 52  # pixels
@@ -144,8 +145,6 @@ def _said(found: "Replay", *, filtered: bool) -> str:
 
 
 def _planes(scene: "Scene", shown: "Demonstration", *, filtered: bool) -> None:
-    from lgm.plots.features import pair_projection
-
     clean, count = len(scene.clean), len(scene.poisons)
     poisons = f"{count} poison{'s' if count > 1 else ''}"
     captions: dict[str, str | None] = {
@@ -154,9 +153,15 @@ def _planes(scene: "Scene", shown: "Demonstration", *, filtered: bool) -> None:
     }
     if filtered:
         captions["filtered"] = f"removed {shown.poisons_removed} of {poisons}, {shown.clean_removed} of {clean} clean"
-    its = np.isin(scene.clean.labels, (scene.trial.base_class, scene.trial.target_class))  # of all classes, these two
-    seen = pair_projection(scene.clean.z[its] / scene.scale, scene.clean.labels[its])
-    planes(scene, shown, seen, captions, key="board_plane", size=_SIZE)
+    planes(scene, shown, seen_of(scene), captions, key="board_plane", size=_SIZE)
+
+
+def seen_of(scene: "Scene") -> "Projection":
+    """How the features of an attack become places: by those of its two classes, whatever the head tells apart."""
+    from lgm.plots.features import pair_projection
+
+    its = np.isin(scene.clean.labels, (scene.trial.base_class, scene.trial.target_class))
+    return pair_projection(scene.clean.z[its] / scene.scale, scene.clean.labels[its])
 
 
 def _images(images: np.ndarray, removed: np.ndarray) -> None:

@@ -391,7 +391,7 @@ def test_records_are_of_these_weights_and_say_when_they_are_old(monkeypatch: pyt
     assert trials.records("mnist-lgm") == []
 
 
-def test_what_is_stored_needs_no_images(never_crafts: list[object]) -> None:
+def test_what_is_stored_needs_no_images(never_crafts: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
     app = opened("defend", dataset="cifar10", network="softmax")  # VGG19 would craft for a minute
     assert never_crafts
     study = read_study("cifar10")
@@ -403,7 +403,11 @@ def test_what_is_stored_needs_no_images(never_crafts: list[object]) -> None:
         "the map, the curves, the frontier, and an example that is known by its features"
     )
     assert not app.error
-    other = opened("defend", dataset="cifar10", lgm="cifar10-lgm-9d")  # is on no board
+    board = read_board("cifar10")
+    assert board is not None
+    without = tuple(network for network in board.networks if network.model != "cifar10-lgm-9d")
+    monkeypatch.setattr(load, "_board", lambda *_: replace(board, networks=without))
+    other = opened("defend", dataset="cifar10", lgm="cifar10-lgm-9d")
     assert "To measure it, the images are needed: the official test set." in words(other)
 
 
