@@ -23,8 +23,8 @@ _LAYERS = (
     "density; that takes seconds a model, and is measured for gradient matching alone. "
 )
 _ALL = (
-    "*All classes*: the head tells all classes of the data apart, with as many clean images of each; without a filter "
-    "and with that by density, in the heaviest budget. "
+    "*All classes*: the head tells all classes of the data apart, with as many clean images of each; in the "
+    "heaviest budget. "
 )
 _TOPICS = ("No filter", "By density", "The best filter", "Heads", "Rates")  # of the advice
 _NETWORKS = {"lgm": "LGM", "softmax": "softmax"}

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from lgm.experiments.board.config import DENSITY_ONLY, FILTERS, HEAD_TITLES, LAYERS
+from lgm.experiments.board.config import FILTERS, LAYERS
 from lgm.experiments.board.record import Board, BoardAttack, BoardNetwork, Cell
 from lgm.plots.board import MapSlice, empty_rows
 from lgm.stats.intervals import percent_text
@@ -53,9 +53,8 @@ def _why_empty(board: Board, network: BoardNetwork, of: MapSlice, chosen: Chosen
         return f"No *{chosen.attacker}* here: {why}."
     if network.attack(chosen.attacker, chosen.choice) is None:
         return f"*{chosen.attacker}* with the {chosen.choice} target was not measured on `{network.model}`."
-    if of.head in DENSITY_ONLY and chosen.filter in network.filters:
-        what = f"*{HEAD_TITLES[of.head]}* was measured"
-        return f"{what} without a filter and with *{FILTERS[network.density]}* only."
+    if of.head == LAYERS and chosen.filter in network.filters:
+        return f"All layers were fine-tuned without a filter and with *{FILTERS[network.density]}* only."
     return f"`{network.model}` has no filter *{FILTERS[chosen.filter]}*: choose one of its columns."
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from lgm.experiments.board.config import ATTACKERS, DENSITY_ONLY, FILTERS, HEAD_TITLES, LAYERS, BoardConfig
+from lgm.experiments.board.config import ATTACKERS, FILTERS, HEAD_TITLES, HEAVIEST_ONLY, LAYERS, BoardConfig
 from lgm.experiments.board.findings import stopped
 from lgm.experiments.board.record import Board, BoardAttack, BoardNetwork, Cell
 from lgm.plots.theme import GREY, ROLE
@@ -127,7 +127,7 @@ _BARE: dict[str, Any] = {
 
 def map_filters(network: BoardNetwork, head: str) -> list[str]:
     """Keys of the filters that were tried before a head, which are the columns."""
-    return ["none", network.density] if head in DENSITY_ONLY else network.filters
+    return ["none", network.density] if head == LAYERS else network.filters
 
 
 def _rows(board: Board, network: BoardNetwork, of: MapSlice) -> Iterator[_Row]:
@@ -167,7 +167,7 @@ def _unmeasured(config: BoardConfig, attacker: str, of: MapSlice) -> str:
         return f"its poisons are crafted together, all {config.poisons} of an attack"
     if of.head == LAYERS and not ATTACKERS[attacker].layers:
         return "on frozen features only"
-    if of.head in DENSITY_ONLY and of.budget != config.heaviest_of(attacker):
+    if of.head in HEAVIEST_ONLY and of.budget != config.heaviest_of(attacker):
         return "{}: K = {} beside {} only".format(HEAD_TITLES[of.head], *config.heaviest_of(attacker))
     return ""
 

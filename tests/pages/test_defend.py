@@ -508,7 +508,7 @@ def test_all_layers_have_numbers_and_no_picture(name: str) -> None:
     assert row is not None
     cell = row.cell(board.config.heaviest_of(row.attacker), name, board.config.aim, "layers")
     if cell is None:
-        assert "*all layers* was measured without a filter and with *LGM likelihood* only" in words(app)
+        assert "All layers were fine-tuned without a filter and with *LGM likelihood* only" in words(app)
     else:
         assert verdict.of_cell(board.config, row, cell) in words(app)
         assert "No picture: where all layers are fine-tuned" in words(app)

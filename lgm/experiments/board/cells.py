@@ -62,7 +62,7 @@ def evaluate_trial(
         all_classes: Whether heads tell all classes apart, of which the trial has clean images.
         split: The images. With them it is all layers that are fine-tuned.
 
-    All classes, and all layers, are measured without a filter and with that by density only.
+    All layers are measured without a filter and with that by density only.
     """
 
     def images(positions: np.ndarray) -> Examples:
@@ -71,7 +71,7 @@ def evaluate_trial(
 
     alone = images(trial.clean.reshape(-1, setting.config.clean)[:, :clean].ravel())
     mixed, untouched = mix(alone, poisons), mix(alone, images(trial.bases[: len(poisons)]))
-    names = [own.density] if all_classes or split is not None else list(own.filters)
+    names = list(own.filters) if split is None else [own.density]
     removed = _removed(setting, own, mixed, names)
     heads = ALL_CLASSES if all_classes else FROZEN
     models = _on_features(setting, trial, heads) if split is None else {LAYERS: _all_layers(setting, trial, split)}

@@ -121,8 +121,8 @@ _ALL = "all-"
 ALL_CLASSES = {f"{_ALL}{name}": f"{title}, all classes" for name, title in FROZEN.items()}
 LAYERS = "layers"  # in the place of a head: all layers, from the first of these heads
 HEAD_TITLES = FROZEN | ALL_CLASSES | {LAYERS: "all layers"}
-# In the heaviest budget, without a filter and with that by density.
-DENSITY_ONLY = {*ALL_CLASSES, LAYERS}
+# Measured in the heaviest budget only.
+HEAVIEST_ONLY = {*ALL_CLASSES, LAYERS}
 
 
 def frozen_head(name: str) -> str:

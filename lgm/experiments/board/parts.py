@@ -29,21 +29,21 @@ def with_parts(row: BoardAttack, setting: Setting, targets: Sequence[int], z: np
         targets: Position of the target, in each of T trials.
         z: (T, K, D) features of the poisons, as the network gives them.
     """
-    parts = _parts_of(row.attacker, setting)
-    found = {part: list[Cell]() for part in parts}
-    for cell in row.cells:
-        if cell.head != LAYERS:
-            found[Part(cell.poisons, cell.clean, cell.head in ALL_CLASSES)].append(cell)
-    known = {(each.clean, each.head): each for each in row.controls}
-    controls: dict[tuple[int, str], Control] = {}
+    parts, cells = _parts_of(row.attacker, setting), [*row.cells]
+    controls = {(each.clean, each.head): each for each in row.controls}
+    there = set(map(_part, cells))
     for part in parts:
-        if not found[part]:
-            more, found[part] = _evaluated(part, setting, targets, z)
-            known = {(each.clean, each.head): each for each in more} | known
-        controls |= {(part.clean, cell.head): known[part.clean, cell.head] for cell in found[part]}
-    controls |= {(each.clean, each.head): each for each in row.controls if each.head == LAYERS}
-    cells = [cell for part in parts for cell in found[part]] + [cell for cell in row.cells if cell.head == LAYERS]
-    return replace(row, controls=tuple(controls.values()), cells=tuple(cells))
+        if part not in there:
+            more, found = _evaluated(part, setting, targets, z)
+            cells += found
+            controls = {(each.clean, each.head): each for each in more} | controls
+    cells.sort(key=lambda cell: (cell.head == LAYERS, parts.index(_part(cell))))
+    order = dict.fromkeys((cell.clean, cell.head) for cell in cells)
+    return replace(row, controls=tuple(controls[key] for key in order), cells=tuple(cells))
+
+
+def _part(cell: Cell) -> Part:
+    return Part(cell.poisons, cell.clean, cell.head in ALL_CLASSES)
 
 
 def _parts_of(attacker: str, setting: Setting) -> list[Part]:
