@@ -563,6 +563,8 @@ def test_accuracy_above_the_controls_is_said_so(board: Board) -> None:
     said = "accuracy is 6.0 points below the clean control's"
     assert accuracy_left(row, cell, bare) == f"{said} (0.4 points above without a filter)"
     assert accuracy_left(row, cell, None) == accuracy_left(row, cell, cell) == said
+    same = replace(cell, accuracy=control), replace(bare, accuracy=control - 0.0001)
+    assert accuracy_left(row, *same) == "accuracy is the same as the clean control's (the same without a filter)"
 
 
 def test_the_record_reads_back(board: Board) -> None:
@@ -683,6 +685,13 @@ def test_advice_follows_from_the_cells(board: Board) -> None:
         "misclassifies 7.0 % of the clean images, more than T for 5 % removes. Of the collisions with random targets "
         "25 % pass."
     )
+    weak = replace(
+        network,
+        attacks=tuple(replace(each, cells=tuple(replace(c, hits=50) for c in each.cells)) for each in network.attacks),
+    )
+    named = advice(board, weak)[1]
+    assert named.count(" of 100") == 5
+    assert "does not stop 12 (collision, random: 50 %" in named and "; and 7 more)." in named
     one = replace(network, attacks=tuple(each for each in network.attacks if each.attacker == "bullseye"))
     assert len(advice(board, one, "nearest-mean")) == 5
 

@@ -9,6 +9,8 @@ from lgm.experiments.board.record import Board, BoardAttack, BoardNetwork, Cell
 from lgm.experiments.effects import SUCCESS
 from lgm.stats.intervals import percent_text
 
+_NAMED = 5  # attacks in a sentence, the worst
+
 
 @dataclass(frozen=True)
 class Faced:
@@ -72,7 +74,8 @@ def _worst(met: Sequence[Faced]) -> str:
 def _stops(met: Sequence[Faced], what: str) -> str:
     working = [each for each in met if each.works]
     signs = [stopped(each.cell).sign for each in working]
-    through = "; ".join(each.text() for each, sign in zip(working, signs, strict=True) if sign < 0)
+    past = [each.text() for each, sign in zip(working, signs, strict=True) if sign < 0]
+    through = "; ".join([*past[:_NAMED], *([f"and {len(past) - _NAMED} more"] if len(past) > _NAMED else [])])
     parts = [f"does not stop {signs.count(-1)} ({through})" if through else "is not shown to fail against any"]
     if fine := signs.count(1):
         parts.append(f"{fine} do not refute it (success below {100 * SUCCESS:g} % by the whole interval)")

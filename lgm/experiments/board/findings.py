@@ -45,12 +45,12 @@ def _rate(board: Board, attack: BoardAttack, cell: Cell) -> str:
 def accuracy_left(attack: BoardAttack, cell: Cell, bare: Cell | None) -> str:
     """Accuracy beside the clean control's; ``bare``: the same without a filter."""
 
-    def points(of: Cell) -> str:
+    def beside(of: Cell) -> str:
         drop = round(100 * attack.drop(of), 1)
-        return f"{abs(drop):.1f} points {'above' if drop < 0 else 'below'}"
+        return f"{abs(drop):.1f} points {'above' if drop < 0 else 'below'}" if drop else "the same as"
 
-    alike = "" if bare is None or bare == cell else f" ({points(bare)} without a filter)"
-    return f"accuracy is {points(cell)} the clean control's{alike}"
+    alike = "" if bare is None or bare == cell else f" ({beside(bare).removesuffix(' as')} without a filter)"
+    return f"accuracy is {beside(cell)} the clean control's{alike}"
 
 
 def stopped(cell: Cell) -> Effect:
