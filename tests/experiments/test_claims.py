@@ -265,7 +265,7 @@ def test_an_attacker_on_the_board_who_knows_t_refutes_it_too(hits: int, untouche
     changed = replace(network, attacks=tuple(map(with_hits, network.attacks)))
     claim = filtering_withstands([adaptive_row(0, (0.0, 0.0, 0.03))], changed)
     assert claim.verdict == verdict
-    worst = f"of 18 cells of the board, the worst, hinge with random targets on logistic regression: {hits}.0 %"
+    worst = f"of 36 cells of the board, the worst, hinge with random targets on logistic regression: {hits}.0 %"
     assert worst in claim.measured
 
 
