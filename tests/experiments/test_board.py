@@ -305,18 +305,23 @@ def test_a_record_grows_by_what_is_not_on_it(
         grown()
 
 
+@pytest.mark.slow
 def test_further_budgets_are_what_one_run_of_all_finds(
-    measured: MeasuredBoard, gaussian: Classifier, blobs: Split, monkeypatch: pytest.MonkeyPatch
+    gaussian: Classifier, blobs: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the poisons that are there: nothing is crafted."""
-    networks, more = [(gaussian, _card("own", "lgm"))], replace(CONFIG, budgets=((3, 3), (3, 4), (6, 4)))
+    """By the poisons that are there: nothing is crafted, and rows on a surrogate need none."""
+    networks = [(gaussian, _card("own", "lgm"))]
+    few = replace(CONFIG, attackers=("edge", "bullseye", "transfer"), choices=("nearest",))
+    more = replace(few, budgets=((3, 3), *few.budgets))
+    earlier = measure_board(networks, blobs, few, surrogates=[gaussian])
     expected = measure_board(networks, blobs, more, surrogates=[gaussian])
     monkeypatch.setattr("lgm.experiments.board.rows.craft", None)
-    found = measure_board(networks, blobs, more, earlier=measured)  # rows on a surrogate need none for that
-    assert found is not None
+    found = measure_board(networks, blobs, more, earlier=earlier)
+    assert earlier is not None
     assert expected is not None
+    assert found is not None
     assert found.board.networks == expected.board.networks
-    assert found.board.networks != measured.board.networks
+    assert found.board.networks != earlier.board.networks
 
 
 def test_a_budget_that_moves_the_heaviest_of_a_polytope_is_refused(gaussian: Classifier, blobs: Split) -> None:
@@ -327,11 +332,13 @@ def test_a_budget_that_moves_the_heaviest_of_a_polytope_is_refused(gaussian: Cla
         measure_board(networks, blobs, replace(config, trials=2, budgets=((2, 2), (6, 6), (6, 5))), earlier=earlier)
 
 
+@pytest.mark.slow
 def test_kept_rows_get_the_parts_that_they_lack(
     gaussian: Classifier, blobs: Split, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     networks = [(gaussian, _card("own", "lgm"))]
-    config = replace(CONFIG, attackers=("collision", "gradient-matching"), trials=2)
+    few: dict[str, Any] = {"choices": ("nearest",), "trials": 2, "fprs": (0.05,)}
+    config = replace(CONFIG, attackers=("collision", "gradient-matching"), **few)
     monkeypatch.setitem(MATCHING, "grey", MatchingConfig(steps=2))
     expected = measure_board(networks, blobs, config)
     assert expected is not None
@@ -425,8 +432,9 @@ def test_a_row_that_was_stopped_is_not_kept(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_simulated_poisons_are_exactly_where_their_attacker_wants_them(gaussian: Classifier, blobs: Split) -> None:
-    config = replace(CONFIG, attackers=("collision", "edge", "convex"))
+    config = replace(CONFIG, attackers=("collision", "edge", "convex"), budgets=((6, 4),))
     found = measure_board([(gaussian, _card("own", "lgm"))], blobs, config, simulate=True)
     assert found is not None
     setting = Setting.of_split(gaussian, blobs, config)
