@@ -40,7 +40,8 @@ unit: $(VENV)/.dev frontend/node_modules/.installed
 	$(PYTEST) -m "not browser and not page and not multiprocess and not slow"
 
 # A file a worker, in the order of tests/conftest.py: by itself, xdist begins with the files of most tests.
-PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# One worker more than cores, at most four: those of the browser tests wait for pages half of the time.
+PYTEST := $(BIN)/pytest --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # After a change to frontend/, or to the statistics that it shares with Python.
 frontend: frontend/node_modules/.installed
