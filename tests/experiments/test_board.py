@@ -51,6 +51,7 @@ from lgm.models.scoring import embed
 from lgm.utils.codec import decode
 from lgm.utils.json import to_json
 
+pytestmark = pytest.mark.slow
 CONFIG = BoardConfig(
     attackers=("collision", "edge", "edge-knn", "bullseye", "transfer", "transfer-bullseye"),
     choices=("random", "nearest"),
@@ -305,7 +306,6 @@ def test_a_record_grows_by_what_is_not_on_it(
         grown()
 
 
-@pytest.mark.slow
 def test_further_budgets_are_what_one_run_of_all_finds(
     gaussian: Classifier, blobs: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,7 +332,6 @@ def test_a_budget_that_moves_the_heaviest_of_a_polytope_is_refused(gaussian: Cla
         measure_board(networks, blobs, replace(config, trials=2, budgets=((2, 2), (6, 6), (6, 5))), earlier=earlier)
 
 
-@pytest.mark.slow
 def test_kept_rows_get_the_parts_that_they_lack(
     gaussian: Classifier, blobs: Split, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -432,7 +431,6 @@ def test_a_row_that_was_stopped_is_not_kept(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
 def test_simulated_poisons_are_exactly_where_their_attacker_wants_them(gaussian: Classifier, blobs: Split) -> None:
     config = replace(CONFIG, attackers=("collision", "edge", "convex"), budgets=((6, 4),))
     found = measure_board([(gaussian, _card("own", "lgm"))], blobs, config, simulate=True)

@@ -15,7 +15,7 @@ from lgm.config import ATTACK_REVISION, DefenseConfig
 from lgm.defense.report import DefenseReport
 from lgm.detection.metrics import detection_report
 from lgm.experiments.beta_sweep import Tradeoff
-from lgm.experiments.board.record import BoardAttack, read_board, stored_network
+from lgm.experiments.board.record import Board, BoardAttack, read_board, stored_network
 from lgm.experiments.claims import (
     farther_apart,
     filter_needs_lgm,
@@ -242,13 +242,19 @@ def test_an_attacker_who_knows_chooses_gamma(worst: Three, verdict: str):
     assert filtering_withstands([]).verdict == "open"
 
 
+@pytest.fixture(scope="module")
+def board() -> Board:
+    """That of MNIST."""
+    found = read_board("mnist")
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize(
     ("hits", "untouched", "verdict"),
     [(0, 0, "not refuted"), (5, 0, "open"), (24, 2, "does not hold"), (24, 20, "open")],
 )
-def test_an_attacker_on_the_board_who_knows_t_refutes_it_too(hits: int, untouched: int, verdict: str):
-    board = read_board("mnist")
-    assert board is not None
+def test_an_attacker_on_the_board_who_knows_t_refutes_it_too(board: Board, hits: int, untouched: int, verdict: str):
     network = board.networks[0]
 
     def with_hits(attack: BoardAttack) -> BoardAttack:
