@@ -33,15 +33,16 @@ static: $(VENV)/.dev frontend/node_modules/.checked
 
 suite: $(VENV)/.dev frontend/node_modules/.installed
 	$(NPM) test --silent
-	CHROMIUM=$(CHROMIUM) $(PYTEST) --durations 15
+	CHROMIUM=$(CHROMIUM) $(PYTEST) --numprocesses $(WORKERS) --durations 15
+# One more than cores: those of the browser tests wait for pages half of the time.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 unit: $(VENV)/.dev frontend/node_modules/.installed
 	$(NPM) test --silent
-	$(PYTEST) -m "not browser and not page and not multiprocess and not slow"
+	$(PYTEST) --numprocesses auto -m "not browser and not page and not multiprocess and not slow"
 
 # A file a worker, in the order of tests/conftest.py: by itself, xdist begins with the files of most tests.
-# One worker more than cores, at most four: those of the browser tests wait for pages half of the time.
-PYTEST := $(BIN)/pytest --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/pytest --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # After a change to frontend/, or to the statistics that it shares with Python.
 frontend: frontend/node_modules/.installed
