@@ -83,7 +83,7 @@ def board_map(
         of: What is shown.
         chosen: Attacker, choice of target and filter of a cell that is framed.
     """
-    rows, filters = list(_rows(board, network, of)), map_filters(network, of.head)
+    rows, filters = list(_rows(board, network, of)), _filters(network, of.head)
     figure = go.Figure([_colours(rows, filters, of), _points(rows, filters, of)])
     height = rows[-1].top + rows[-1].height
     labelled = [row for row in rows if row.choice]
@@ -125,7 +125,7 @@ _BARE: dict[str, Any] = {
 }
 
 
-def map_filters(network: BoardNetwork, head: str) -> list[str]:
+def _filters(network: BoardNetwork, head: str) -> list[str]:
     """Keys of the filters that were tried before a head, which are the columns."""
     return ["none", network.density] if head == LAYERS else network.filters
 

@@ -116,7 +116,7 @@ FROZEN = {
     "nearest-mean": "nearest class mean",
     "gaussians": "Gaussians with one covariance",
 }
-# The same, told apart by them all classes of the data, each with as many clean images as the two of the attack.
+# The same heads for all classes of the data, each class with as many clean images as the two of the attack.
 _ALL = "all-"
 ALL_CLASSES = {f"{_ALL}{name}": f"{title}, all classes" for name, title in FROZEN.items()}
 LAYERS = "layers"  # in the place of a head: all layers, from the first of these heads

@@ -57,7 +57,9 @@ def _require_contained(earlier: BoardConfig, today: BoardConfig) -> None:
         ("choices", earlier.choices, today.choices),
         ("budgets", earlier.budgets, today.budgets),
     ):
-        require(set(old) <= set(new), name, f"those of the record to add to among them, {old}", new)
+        require(
+            set(old) <= set(new), name, f"those of the record to add to among them, {', '.join(map(str, old))}", new
+        )
     what = f"none above {earlier.poisons} poisons or {earlier.clean} clean images a class, which would be drawn anew"
     drawn = (earlier.poisons, earlier.clean) == (today.poisons, today.clean)
     require(drawn, "budgets", what, today.budgets)

@@ -104,8 +104,8 @@ class _Task:
     @property
     def asked(self) -> dict[str, Any]:
         """Arguments of `measure_row`."""
-        own = {"setting": self.setting, "attacker": self.attacker, "choice": self.choice}
-        return own | {"earlier": self.earlier}
+        names = ("setting", "attacker", "choice", "earlier")
+        return {name: getattr(self, name) for name in names}
 
     def __str__(self) -> str:
         return f"{self.model}: {self.attacker}, {self.choice} targets"
