@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from lgm.experiments.board.config import ATTACKERS, FILTERS, HEAD_TITLES, HEAVIEST_ONLY, LAYERS, BoardConfig
 from lgm.experiments.board.findings import stopped
 from lgm.experiments.board.record import Board, BoardAttack, BoardNetwork, Cell
-from lgm.plots.theme import GREY, ROLE
+from lgm.plots.theme import CLICKABLE, GREY, ROLE
 from lgm.stats.intervals import percent_text
 
 _ROW, _GAP = 15, 2  # pixels of a row, and after the last row of an attacker
@@ -91,7 +91,7 @@ def board_map(
         height=_TOP + height + 6,
         margin={"l": _LEFT, "r": 2, "t": _TOP, "b": 6, "pad": 2},
         showlegend=False,
-        dragmode=False,
+        **CLICKABLE,
         hoverlabel={"align": "left"},
         annotations=[_name(list(block)) for _, block in groupby(rows, key=lambda row: row.attacker)]
         + [_reason(row, len(filters)) for row in rows if row.why],

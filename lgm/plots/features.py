@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from lgm.attacks.result import Poisons
 from lgm.models.features import FeatureMap, Features
 from lgm.plots.placement import apart
-from lgm.plots.theme import CLASS, CLASS_SCALE, GREY, ROLE, SPLIT_TITLES, class_tag, region_map
+from lgm.plots.theme import CLASS, CLASS_SCALE, CLICKABLE, GREY, ROLE, SPLIT_TITLES, class_tag, region_map
 
 _HEIGHT = 480  # pixels of the figure
 _AXES = np.array((550, 340))  # pixels that its axes have on a screen of 1440, about
@@ -118,7 +118,7 @@ def feature_plane(
         annotations=_tags(means, classes, np.vstack([means, *(seen(features.splits[of].z) for of in shown)])),
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
         legend={"orientation": "h", "y": -0.17, "yanchor": "top", "itemsizing": "constant"},
-        dragmode="pan",
+        **CLICKABLE,
         uirevision="plane",
         xaxis={"title": seen.names[0], "zeroline": False, "gridcolor": GREY},
         yaxis={"title": seen.names[1], "zeroline": False, "gridcolor": GREY, "scaleanchor": "x"},

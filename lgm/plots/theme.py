@@ -49,6 +49,9 @@ LAYOUT: dict[str, Any] = {
     "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
     "legend": {"orientation": "h", "y": -0.22, "yanchor": "top"},
 }
+# Of figures whose points are clicked. Streamlit adds these itself, but only after it has drawn the figure without: it
+# draws it twice, and until then, which on a busy machine is seconds, a click is lost.
+CLICKABLE = {"clickmode": "event+select", "hovermode": "closest", "dragmode": "pan"}
 SPLIT_TITLES = {"train": "D_C, training", "test": "D_f, test set", "bundled": "D_f, bundled digits"}
 
 

@@ -1,10 +1,11 @@
 """The map of the board in Chromium: a cell is chosen, its attack is seen, and its link shows the same elsewhere."""
 
 import re
+from contextlib import suppress
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, TimeoutError, expect
 
 from lgm.experiments.board.record import read_board
 from lgm.stats.intervals import percent_text
@@ -23,14 +24,21 @@ HOVERED = "([plot, cell]) => plot._hoverdata?.[0]?.customdata?.join() === cell.j
 
 
 def click_on(page: Page, cell: list[str]) -> None:
-    """A click selects what the pointer hovers over, which plotly finds out with a delay."""
+    """As people do: once plotly shows, with a delay, what lies under the pointer; and again where nothing comes of it.
+
+    While the map is drawn anew, as it is for each change of its width, plotly takes no click.
+    """
     plot = page.locator(".st-key-board_map .js-plotly-plot")
-    x, y = plot.evaluate(POINT, cell)
-    page.mouse.move(x - 10, y - 30)
-    page.mouse.move(x, y, steps=5)
-    page.wait_for_function(HOVERED, arg=[plot.element_handle(), cell], timeout=PATIENCE)
-    page.mouse.down()
-    page.mouse.up()
+    for _ in range(3):
+        x, y = plot.evaluate(POINT, cell)
+        page.mouse.move(x - 10, y - 30)
+        page.mouse.move(x, y, steps=5)
+        page.wait_for_function(HOVERED, arg=[plot.element_handle(), cell], timeout=PATIENCE)
+        page.mouse.down()
+        page.mouse.up()
+        with suppress(TimeoutError):
+            return page.wait_for_url(re.compile(f"attacker={cell[0]}&"), timeout=LATER / 3)
+    raise AssertionError(f"three clicks on {cell} opened nothing")
 
 
 def opened_cell(page: Page) -> Locator:
@@ -51,7 +59,6 @@ def test_a_cell_is_chosen_its_attack_is_seen_and_its_link_shows_the_same_elsewhe
         page = visit.page
         settled(page)  # else the map may be drawn anew under the pointer, and the click is lost
         click_on(page, ["edge", "nearest", "knn"])
-        expect(page).to_have_url(re.compile("attacker=edge"), timeout=LATER)
         settled(page)
         board = read_board("mnist")
         assert board is not None

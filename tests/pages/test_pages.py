@@ -25,6 +25,7 @@ from lgm.experiments.records import provenance, read_study
 from lgm.models.checkpoint import load_checkpoint
 from lgm.models.features import read_features
 from lgm.plots.features import DRAWN, drawn, projection
+from lgm.plots.theme import CLICKABLE
 from tests.records import beta_row
 from ui import beta_paths, defend_model, load
 from ui.beta_paths import nearest, side_by_side
@@ -103,6 +104,10 @@ def test_a_page_asks_one_question_and_reports_no_error(
     assert len(app.title) == 1
     assert app.title[0].value.endswith("?")
     assert not app.error
+    charts = [chart.proto for chart in app.get("plotly_chart")]
+    clicked = [json.loads(chart.spec)["layout"] for chart in charts if chart.selection_mode]
+    assert len(clicked) == {"features": 2, "defend": 1}.get(name, 0)
+    assert all(layout.items() >= CLICKABLE.items() for layout in clicked), "takes a click as soon as it is drawn"
 
 
 def test_the_overview_reports_what_was_shipped(bundled: object) -> None:
