@@ -19,7 +19,7 @@ from lgm.experiments.beta_sweep import BetaRow
 from lgm.experiments.board.advice import advice
 from lgm.experiments.board.config import ATTACKERS, LAYERS, Attacker
 from lgm.experiments.board.findings import edge_finding, finding
-from lgm.experiments.board.record import Board, Cell, read_board, stored_network
+from lgm.experiments.board.record import Board, Cell, read_board
 from lgm.experiments.claims import Claim, paper_claims
 from lgm.experiments.records import Study, StudyOrigin, StudySize, outdated, provenance, read_study
 from lgm.experiments.seeds import Seeds, read_seeds
@@ -76,11 +76,11 @@ class DatasetRecord:
             )
         models = study.about.models
         names = [models.lgm, models.softmax, *study.about.others]
-        claims = judge_claims(models.lgm, models.softmax, study)
+        board = read_board(dataset)
+        judge = None if board is None else board.current_network(read_card(models.lgm).weights_sha256)
+        claims = paper_claims(stored_findings(models.lgm), stored_findings(models.softmax), study, judge)
         networks = [NetworkRow.of(name) for name in names]
-        return DatasetRecord(
-            study, networks, claims, read_board(dataset), read_seeds(dataset), read_visibility(dataset)
-        )
+        return DatasetRecord(study, networks, claims, board, read_seeds(dataset), read_visibility(dataset))
 
     @property
     def attackers(self) -> dict[str, Attacker]:
@@ -172,13 +172,6 @@ class DatasetRecord:
 def _setting(report: DefenseReport) -> tuple[str, str, str, int, int]:
     config = report.config
     return report.model, config.task, config.layers, config.clean, config.poisons
-
-
-def judge_claims(lgm: str, softmax: str, study: Study | None) -> list[Claim]:
-    """The paper's claims by what is stored beside two networks and, if there is one, by their study and the board."""
-    card = read_card(lgm)
-    board = stored_network(card.config.dataset, card.weights_sha256)
-    return paper_claims(stored_findings(lgm), stored_findings(softmax), study, board)
 
 
 def render(document: str, records: dict[str, DatasetRecord]) -> str:

@@ -13,7 +13,9 @@ import lgm.experiments.records
 import lgm.reports.documents
 from lgm.cli.main import main
 from lgm.config import ATTACK_REVISION
+from lgm.experiments.board.record import read_board
 from lgm.experiments.records import outdated, provenance, read_study, stored_study
+from lgm.experiments.study import stored_findings
 from lgm.models.card import CheckpointError
 from lgm.models.registry import SHIPPED, read_card
 from lgm.reports.documents import DOCUMENTS, ROOT, DatasetRecord, problems, render, write_documents
@@ -22,6 +24,7 @@ from lgm.utils.codec import encode
 
 Capture = pytest.CaptureFixture[str]
 _read, _read_once = DatasetRecord.read, cache(DatasetRecord.read)
+_board, _findings = cache(read_board), cache(stored_findings)
 
 
 @pytest.fixture
@@ -36,7 +39,9 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(path, records)
     monkeypatch.setattr(lgm.experiments.records, "SHIPPED", records)
     monkeypatch.setattr(lgm.reports.documents, "ROOT", tmp_path)
-    # The others stay as they are, whatever a test does to the study of MNIST.
+    # What is not the study of MNIST stays as it is, whatever a test does.
+    monkeypatch.setattr(lgm.reports.documents, "read_board", _board)
+    monkeypatch.setattr(lgm.reports.documents, "stored_findings", _findings)
     monkeypatch.setattr(DatasetRecord, "read", lambda name: (_read if name == "mnist" else _read_once)(name))
     return tmp_path
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 from lgm.defense.report import attack_success
 from lgm.experiments.board.config import (
@@ -153,18 +154,18 @@ class BoardNetwork:
     attacks: tuple[BoardAttack, ...]
     absent: tuple[Absent, ...]
 
-    @property
+    @cached_property  # of tens of thousands of cells, and asked for in every sentence
     def filters(self) -> list[str]:
         """Keys of the filters that were tried on it, none first."""
         return list(dict.fromkeys(cell.filter for attack in self.attacks for cell in attack.cells))
 
-    @property
+    @cached_property
     def heads(self) -> dict[str, str]:
         """Titles of the heads that were tried on it, and of fine-tuning all layers, if that was, by key."""
         tried = {cell.head for attack in self.attacks for cell in attack.cells}
         return {name: title for name, title in HEAD_TITLES.items() if name in tried}
 
-    @property
+    @cached_property
     def heaviest(self) -> tuple[int, int]:
         """See `lgm.experiments.board.config.heaviest`."""
         return heaviest({(cell.poisons, cell.clean) for attack in self.attacks for cell in attack.cells})
@@ -216,6 +217,10 @@ class Board:
         """The network of these weights; None if it is not on the board."""
         return next((each for each in self.networks if each.weights_sha256 == weights_sha256), None)
 
+    def current_network(self, weights_sha256: str) -> BoardNetwork | None:
+        """The same, None also if the attack has changed since."""
+        return None if self.outdated else self.network_of(weights_sha256)
+
     @property
     def fingerprint(self) -> str:
         """Hash of what was measured, of what and when: the file of its attacks has the same."""
@@ -266,4 +271,4 @@ def stored_network(dataset: str, weights_sha256: str) -> BoardNetwork | None:
         CheckpointError: see `read_board`.
     """
     board = read_board(dataset)
-    return None if board is None or board.outdated else board.network_of(weights_sha256)
+    return None if board is None else board.current_network(weights_sha256)
