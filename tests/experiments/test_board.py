@@ -19,7 +19,7 @@ from lgm.config import DefenseConfig, Loss, MatchingConfig, ModelConfig, Phase, 
 from lgm.data.base import Split
 from lgm.defense.experiment import defend
 from lgm.defense.finetune import Examples, fine_tune, fine_tune_layers
-from lgm.defense.heads import HEADS
+from lgm.defense.heads import HEADS, nearest_mean
 from lgm.defense.report import attack_success
 from lgm.defense.trials import Trial, draw_trials
 from lgm.experiments.board.advice import advice
@@ -47,6 +47,7 @@ from lgm.experiments.board.table import board_table
 from lgm.experiments.board.targets import choose_targets
 from lgm.models.card import Card, CheckpointError
 from lgm.models.classifier import Classifier
+from lgm.models.linear_head import LinearHead
 from lgm.models.scoring import embed
 from lgm.utils.codec import decode
 from lgm.utils.json import to_json
@@ -405,6 +406,28 @@ def test_all_layers_are_what_a_slow_loop_counts(
     assert mine[0].hits > 0
     assert f"K = 6, 4 clean images a class, head: {HEAD_TITLES[LAYERS]}" in board_table(found.board)
     assert f"K = 3, 2 clean images a class, head: {HEAD_TITLES[LAYERS]}" not in board_table(found.board)
+
+
+def test_what_holds_no_poisons_is_fitted_once_for_all_attackers(
+    gaussian: Classifier, blobs: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[Examples] = []
+
+    def noted(examples: Examples) -> LinearHead:
+        fitted.append(examples)
+        return nearest_mean(examples)
+
+    monkeypatch.setitem(HEADS, "nearest-mean", noted)
+    config = replace(CONFIG, attackers=("collision",), choices=("random",), seed=11)
+    rows, counts = [], []
+    for _ in range(2):
+        found = measure_board([(gaussian, _card("own", "lgm"))], blobs, config)
+        assert found is not None
+        rows.append(found.board.networks)
+        counts.append(len(fitted))
+        fitted.clear()
+    assert rows[0] == rows[1]
+    assert counts[0] > counts[1] > 0
 
 
 def test_a_row_that_was_stopped_is_not_kept(

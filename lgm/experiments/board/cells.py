@@ -8,13 +8,14 @@ import numpy as np
 
 from lgm.data.base import Split
 from lgm.defense.finetune import Examples, fine_tune, fine_tune_layers, mix
-from lgm.defense.heads import HEADS, Head
+from lgm.defense.heads import HEADS
 from lgm.defense.summary import FineTuned
 from lgm.defense.trials import Trial
 from lgm.detection.thresholds import is_removed
 from lgm.experiments.board.config import ALL_CLASSES, FROZEN, LAYERS, frozen_head
 from lgm.experiments.board.record import Cell, Control
 from lgm.experiments.board.setting import Setting, TrialFilters
+from lgm.models.linear_head import LinearHead
 
 Defence = tuple[str, float, str]  # filter, its rate, head
 Fit = Callable[[Examples], FineTuned]  # fine-tune on some, and ask about the target and held-out images
@@ -73,29 +74,52 @@ def evaluate_trial(
     mixed, untouched = mix(alone, poisons), mix(alone, images(trial.bases[: len(poisons)]))
     names = list(own.filters) if split is None else [own.density]
     removed = _removed(setting, own, mixed, names)
-    heads = ALL_CLASSES if all_classes else FROZEN
-    models = _on_features(setting, trial, heads) if split is None else {LAYERS: _all_layers(setting, trial, split)}
+    if split is None:
+        heads = ALL_CLASSES if all_classes else FROZEN
+        models, controls = (_on_features(setting, trial, heads, how) for how in (_fitted, _fitted_once))
+    else:
+        models = controls = {LAYERS: _all_layers(setting, trial, split)}
     return TrialOutcomes(
-        clean={name: fit(alone) for name, fit in models.items()},
+        clean={name: fit(alone) for name, fit in controls.items()},
         poisoned=_defended(models, mixed, removed),
-        untouched=_defended(models, untouched, _removed(setting, own, untouched, names)),
+        untouched=_defended(controls, untouched, _removed(setting, own, untouched, names)),
         removed=removed,
         poisons=mixed.poisoned,
     )
 
 
-def _on_features(setting: Setting, trial: Trial, heads: Iterable[str]) -> dict[str, Fit]:
+def _on_features(
+    setting: Setting, trial: Trial, heads: Iterable[str], fitted: Callable[[str, Examples], LinearHead]
+) -> dict[str, Fit]:
     """New heads on frozen features."""
     held_out, target = setting.images(trial.evaluation), setting.images(np.array([trial.target]))
 
-    def of(head: Head) -> Fit:
+    def of(head: str) -> Fit:
         def fit(examples: Examples) -> FineTuned:
-            predict = head(examples)
+            predict = fitted(head, examples)
             return FineTuned(int(predict(target.z)[0]), float((predict(held_out.z) == held_out.labels).mean()))
 
         return fit
 
-    return {name: of(HEADS[frozen_head(name)]) for name in heads}
+    return {name: of(frozen_head(name)) for name in heads}
+
+
+def _fitted(head: str, examples: Examples) -> LinearHead:
+    return HEADS[head](examples)
+
+
+def _fitted_once(head: str, examples: Examples) -> LinearHead:
+    """The same, kept: on clean images and untouched bases, which are those of every attacker's trials."""
+    key = head, examples.z.tobytes(), examples.labels.tobytes()
+    if (found := _kept.get(key)) is None:
+        if len(_kept) >= _KEPT:
+            _kept.clear()
+        found = _kept[key] = _fitted(head, examples)
+    return found
+
+
+_kept: dict[tuple[str, bytes, bytes], LinearHead] = {}
+_KEPT = 50_000  # heads, a kilobyte each; a network with 100 trials has fewer
 
 
 def _all_layers(setting: Setting, trial: Trial, split: Split) -> Fit:
