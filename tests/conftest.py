@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from hypothesis import settings
+from streamlit.components.v2 import manifest_scanner
 
 from lgm.config import ModelConfig, Phase, TrainConfig
 from lgm.data.base import Split, per_class
@@ -70,6 +71,14 @@ def jobs_end_with_the_tests() -> Iterator[None]:
         deadline = time.monotonic() + 60
         while any(job.active for job in list(runner().jobs.values())) and time.monotonic() < deadline:
             time.sleep(0.05)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packages_are_looked_through_once() -> Iterator[None]:
+    """Each `AppTest` looks for components of Streamlit in all installed packages, for a tenth of a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Cached loaders. What the first paint needs reads without torch; the network comes when it is asked for."""
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -27,7 +28,8 @@ PAGES = Path(__file__).resolve().parent.parent / "pages"
 LOSSES = {"lgm": "LGM network", "softmax": "Softmax network"}
 
 
-@st.cache_resource(show_spinner=False, max_entries=1)
+# Not by Streamlit, whose look into a cache takes 0.1 ms: a page asks a hundred times.
+@lru_cache(maxsize=1)
 def _models(folders: str, when: int) -> tuple[dict[str, Card], list[str]]:
     del folders, when  # the key
     usable, unusable = survey()
@@ -43,7 +45,7 @@ def _models(folders: str, when: int) -> tuple[dict[str, Card], list[str]]:
 def _survey() -> tuple[dict[str, Card], list[str]]:
     """The models with all their files, and what is wrong with those that cannot be used (shared: do not change them).
 
-    Read anew when a file has come or gone, as the Train page makes them, and now and then: a page asks a hundred times.
+    Read anew when a file has come or gone, as the Train page makes them, and now and then.
     """
     return _models(" ".join(f"{folder} {changed(folder)}" for folder in (SHIPPED, user_folder())), period())
 
@@ -252,25 +254,27 @@ def threshold(name: str) -> float:
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def _study(of: str, when: int) -> Study | None:
-    del when  # part of the key
+def _study(of: str, written: int) -> Study | None:
+    del written  # part of the key
     return read_study(of)
 
 
 def study() -> Study | None:
     """What was measured on the chosen dataset; see `lgm.experiments.records.read_study`."""
-    return _study(dataset().name, period())
+    of = dataset().name
+    return _study(of, changed(SHIPPED / f"{of}.study.json"))
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _board(of: str, when: int) -> Board | None:
-    del when  # part of the key
+def _board(of: str, written: int) -> Board | None:
+    del written  # part of the key
     return read_board(of)
 
 
 def board() -> Board | None:
     """What every attacker achieves against every defence on the chosen dataset (shared); see `read_board`."""
-    return _board(dataset().name, period())
+    of = dataset().name
+    return _board(of, changed(SHIPPED / f"{of}.board.json"))
 
 
 def study_of(lgm: str, softmax: str) -> Study | None:

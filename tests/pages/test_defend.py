@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ pytestmark = pytest.mark.page
 SETTING = DefenseConfig(classes=(4, 9), clean=5, poisons=5)
 LINK = {"clean": "5", "poisons": "5"}
 PENDING = "poisons to come"
+_board = cache(read_board)
 
 
 @pytest.fixture(scope="module")
@@ -403,7 +405,7 @@ def test_what_is_stored_needs_no_images(never_crafts: list[object], monkeypatch:
         "the map, the curves, the frontier, and an example that is known by its features"
     )
     assert not app.error
-    board = read_board("cifar10")
+    board = _board("cifar10")
     assert board is not None
     without = tuple(network for network in board.networks if network.model != "cifar10-lgm-9d")
     monkeypatch.setattr(load, "_board", lambda *_: replace(board, networks=without))
@@ -461,7 +463,7 @@ def test_what_is_not_measured_can_be(bundled: Split, monkeypatch: pytest.MonkeyP
 def test_a_cell_that_a_link_names_is_open_with_one_of_its_attacks(
     bundled: Split, budget: tuple[int, int], head: str, name: str, classes: int
 ) -> None:
-    board = read_board("mnist")
+    board = _board("mnist")
     assert board is not None
     network = board.networks[1]
     link = {"network": "softmax", "head": head, "fpr": "0.05", "filter": name, "trial": "2"}
@@ -500,7 +502,7 @@ def test_a_cell_that_a_link_names_is_open_with_one_of_its_attacks(
 @pytest.mark.usefixtures("never_crafts")
 @pytest.mark.parametrize("name", ["none", "likelihood", "knn"])
 def test_all_layers_have_numbers_and_no_picture(name: str) -> None:
-    board = read_board("mnist")
+    board = _board("mnist")
     assert board is not None
     app = page(head="layers", attacker="gradient-matching", filter=name)
     assert not app.exception
@@ -549,7 +551,7 @@ def test_another_cell_is_chosen_without_a_mouse_and_closed(monkeypatch: pytest.M
     ],
 )
 def test_a_cell_that_is_not_there_is_said(link: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    board = read_board("mnist")
+    board = _board("mnist")
     assert board is not None
     frozen = tuple(attack for attack in board.networks[1].attacks if not ATTACKERS[attack.attacker].layers)
     network = replace(board.networks[1], absent=(Absent("hinge", "the hinge needs Gaussians"),), attacks=frozen)
