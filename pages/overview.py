@@ -77,12 +77,13 @@ def steps(path: Poisons | None) -> None:
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
-def judged(lgm: str, softmax: str, hashes: tuple[str, str], study: "Study | None") -> "list[Claim]":
-    """The paper's claims, as far as what is shipped can judge them."""
+def judged(lgm: str, softmax: str, hashes: tuple[str, str], made: str | None, _study: "Study | None") -> "list[Claim]":
+    """The paper's claims, as far as what is shipped can judge them; ``made``, when the study was, stands for it."""
+    del made  # part of the key: to hash all of a study takes as long as the rest of the page
     from lgm.experiments.board.record import stored_network
     from lgm.experiments.claims import paper_claims
 
-    return paper_claims(side(lgm), side(softmax), study, stored_network(load.dataset().name, hashes[0]))
+    return paper_claims(side(lgm), side(softmax), _study, stored_network(load.dataset().name, hashes[0]))
 
 
 def side(name: str) -> "Findings":
@@ -105,7 +106,7 @@ with guard():
     st.markdown("## The paper's claims, and what this build measured")
     hashes = load.card(names[0]).weights_sha256, load.card(names[1]).weights_sha256
     study = load.study_of(*names)
-    claims = judged(*names, hashes, study)
+    claims = judged(*names, hashes, study and study.about.made, study)
     table = ["| Claim (section) | Measured here | Verdict |", "|---|---|---|"]
     table += [f"| {claim.text} ({claim.section}) | {claim.measured} | **{claim.verdict}** |" for claim in claims]
     st.markdown("\n".join(table))

@@ -88,7 +88,11 @@ def _is_of_today(card: Card) -> bool:
 def usable() -> list[str]:
     """Datasets with a network of either loss."""
     names = [*DATASETS, *sorted({card.config.dataset for card in _all_cards().values()} - set(DATASETS))]
-    return [name for name in names if all(networks(loss, name) for loss in LOSSES)]
+    return [name for name in names if _has_both_networks(name)]
+
+
+def _has_both_networks(of: str) -> bool:
+    return all(networks(loss, of) for loss in LOSSES)
 
 
 def one_loss() -> dict[str, str]:
@@ -101,7 +105,7 @@ def one_loss() -> dict[str, str]:
 def dataset() -> Dataset:
     """The URL's dataset if there are networks for it, else MNIST."""
     wanted = state.link().dataset
-    found = find(wanted) if wanted in usable() else None
+    found = find(wanted) if _has_both_networks(wanted) else None
     return found or DATASETS["mnist"]
 
 
