@@ -16,7 +16,7 @@ from ui.words import explain, term
 if TYPE_CHECKING:
     from lgm.experiments.claims import Claim
     from lgm.experiments.findings import Findings
-    from lgm.experiments.records import Study
+    from lgm.experiments.records import Study, StudyOrigin
 
 LEAD = "It looks like one thing and means another, so its label seems right. Its features may give it away."
 STEPS = (
@@ -77,9 +77,11 @@ def steps(path: Poisons | None) -> None:
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
-def judged(lgm: str, softmax: str, hashes: tuple[str, str], made: str | None, _study: "Study | None") -> "list[Claim]":
-    """The paper's claims, as far as what is shipped can judge them; ``made``, when the study was, stands for it."""
-    del made  # part of the key: to hash all of a study takes as long as the rest of the page
+def judged(
+    lgm: str, softmax: str, hashes: tuple[str, str], about: "StudyOrigin | None", _study: "Study | None"
+) -> "list[Claim]":
+    """The paper's claims, as far as what is shipped can judge them."""
+    del about  # part of the key: to hash all of a study takes as long as the rest of the page
     from lgm.experiments.board.record import stored_network
     from lgm.experiments.claims import paper_claims
 
@@ -106,7 +108,7 @@ with guard():
     st.markdown("## The paper's claims, and what this build measured")
     hashes = load.card(names[0]).weights_sha256, load.card(names[1]).weights_sha256
     study = load.study_of(*names)
-    claims = judged(*names, hashes, study and study.about.made, study)
+    claims = judged(*names, hashes, study.about if study else None, study)
     table = ["| Claim (section) | Measured here | Verdict |", "|---|---|---|"]
     table += [f"| {claim.text} ({claim.section}) | {claim.measured} | **{claim.verdict}** |" for claim in claims]
     st.markdown("\n".join(table))

@@ -257,14 +257,14 @@ def threshold(name: str) -> float:
     return empirical_threshold(embedded(name, clean_split()).score, 0.01)
 
 
-@st.cache_data(show_spinner=False, max_entries=8)
+@st.cache_resource(show_spinner=False, max_entries=4)
 def _study(of: str, written: int) -> Study | None:
     del written  # part of the key
     return read_study(of)
 
 
 def study() -> Study | None:
-    """What was measured on the chosen dataset; see `lgm.experiments.records.read_study`."""
+    """What was measured on the chosen dataset (shared: do not change it); see `read_study`."""
     of = dataset().name
     return _study(of, changed(SHIPPED / f"{of}.study.json"))
 

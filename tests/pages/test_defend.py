@@ -422,20 +422,20 @@ def test_a_chosen_threshold_is_not_compared_with_the_trials(bundled: Split, monk
 
 
 def test_the_shipped_study_is_read_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    st.cache_data.clear()
+    st.cache_resource.clear()
     monkeypatch.setattr("lgm.experiments.records.SHIPPED", tmp_path)
     assert load._study("mnist", 0) is None
-    st.cache_data.clear()
+    st.cache_resource.clear()
     for text, found in (('{"defense": [', "Expecting value"), ('{"defense": []}', r"missing field @ \$\.tradeoff")):
         (tmp_path / "mnist.study.json").write_text(text)
         with pytest.raises(CheckpointError, match=rf"mnist\.study\.json: expected a study in JSON, found .*{found}"):
             load._study("mnist", 0)
-        st.cache_data.clear()
+        st.cache_resource.clear()
     shutil.copy(SHIPPED / "mnist.study.json", tmp_path)
     study = load._study("mnist", 0)
     assert study is not None
     assert study.about.dataset == "mnist"
-    st.cache_data.clear()
+    st.cache_resource.clear()
 
 
 def test_what_is_not_measured_can_be(bundled: Split, monkeypatch: pytest.MonkeyPatch) -> None:
