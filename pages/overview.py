@@ -1,5 +1,6 @@
 """What is a clean-label poison, and why would a Gaussian see it?"""
 
+import pickle
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -7,6 +8,7 @@ import streamlit as st
 from lgm.attacks.references import where_they_are
 from lgm.attacks.result import Poisons
 from lgm.config import PAPER_BETA
+from lgm.experiments.records import Study
 from ui import beta_paths, load
 from ui.components.beta_explorer import beta_explorer
 from ui.detection_view import how_crafted
@@ -16,7 +18,6 @@ from ui.words import explain, term
 if TYPE_CHECKING:
     from lgm.experiments.claims import Claim
     from lgm.experiments.findings import Findings
-    from lgm.experiments.records import Study, StudyOrigin
 
 LEAD = "It looks like one thing and means another, so its label seems right. Its features may give it away."
 STEPS = (
@@ -76,16 +77,14 @@ def steps(path: Poisons | None) -> None:
             st.page_link(load.PAGES / page.removeprefix("pages/"), label=link, icon=":material/arrow_forward:")
 
 
-@st.cache_data(show_spinner=False, max_entries=16)
-def judged(
-    lgm: str, softmax: str, hashes: tuple[str, str], about: "StudyOrigin | None", _study: "Study | None"
-) -> "list[Claim]":
+# By itself, Streamlit hashes a study field by field, for longer than the rest of the page takes.
+@st.cache_data(show_spinner=False, max_entries=16, hash_funcs={Study: pickle.dumps})
+def judged(lgm: str, softmax: str, hashes: tuple[str, str], study: Study | None) -> "list[Claim]":
     """The paper's claims, as far as what is shipped can judge them."""
-    del about  # part of the key: to hash all of a study takes as long as the rest of the page
     from lgm.experiments.board.record import stored_network
     from lgm.experiments.claims import paper_claims
 
-    return paper_claims(side(lgm), side(softmax), _study, stored_network(load.dataset().name, hashes[0]))
+    return paper_claims(side(lgm), side(softmax), study, stored_network(load.dataset().name, hashes[0]))
 
 
 def side(name: str) -> "Findings":
@@ -108,7 +107,7 @@ with guard():
     st.markdown("## The paper's claims, and what this build measured")
     hashes = load.card(names[0]).weights_sha256, load.card(names[1]).weights_sha256
     study = load.study_of(*names)
-    claims = judged(*names, hashes, study.about if study else None, study)
+    claims = judged(*names, hashes, study)
     table = ["| Claim (section) | Measured here | Verdict |", "|---|---|---|"]
     table += [f"| {claim.text} ({claim.section}) | {claim.measured} | **{claim.verdict}** |" for claim in claims]
     st.markdown("\n".join(table))
